@@ -1,0 +1,1 @@
+"""Cases, comparison, findings and the command line of wan-parity."""

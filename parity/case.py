@@ -1,0 +1,216 @@
+"""Cases: YAML files read into two recipes and a gate. Runs no model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from parity.case_file import CaseKeys, PipelineKeys, validate
+from pipelines.catalog import Model, find_model
+from pipelines.checkpoint import folder_of
+from pipelines.document import Document, read
+from pipelines.errors import CaseError, MediaError, WeightsError
+from pipelines.inference import Graph, faithful_graph, inference_recipe, reference_graph, request_of_preview
+from pipelines.job import Job, read_job
+from pipelines.preview import parse_video_name, preview_recipe
+from pipelines.recipe import Precision, Recipe, Resize
+from pipelines.request import Request, check_request
+from pipelines.scheduler import checkpoint_scheduler, flow_schedule
+
+DEMO = Path(__file__).parent.parent / "cases"
+"""The embedded demo: beside the packages in a checkout and in an installed wheel alike."""
+
+DEFAULT_TOLERANCE = {"psnr": 40.0, "ssim": 0.98}
+"""Gate of a case that states no tolerance and expects no difference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A preview, the recipe that drew it, the recipe a server would use, and what may differ."""
+
+    id: str
+    path: Path
+    preview: Recipe
+    inference: Recipe
+    video: Path
+    """The preview's file or folder."""
+    tolerance: dict[str, float]
+    """Gates by tolerance key; empty: only `expect` decides."""
+    expect: tuple[str, ...] | None
+    tags: tuple[str, ...]
+    token: str | None = field(default=None, repr=False)
+    """The request's Hub token. Never written anywhere."""
+
+
+def find_case_files(arguments: Sequence[Path]) -> list[Path]:
+    """YAML files named, or found below folders named; without arguments the demo's.
+
+    ai-toolkit job configs below a folder are not cases and are passed over. Raises CaseError if there are none.
+    """
+    files: list[Path] = []
+    for argument in arguments or (DEMO,):
+        if argument.is_dir():
+            files += (path for path in sorted(argument.rglob("*.yaml")) if not _is_job_config(path))
+        elif argument.exists():
+            files.append(argument)
+        else:
+            raise CaseError(f"{argument}: no such case file or folder")
+    if not files:
+        raise CaseError(f"no *.yaml case below {', '.join(str(argument) for argument in arguments)}")
+    return list(dict.fromkeys(files))
+
+
+def _is_job_config(path: Path) -> bool:
+    return path.name == "config.yaml" and (path.parent / "samples").is_dir()
+
+
+def load_cases(paths: Iterable[Path]) -> list[Case]:
+    """Read cases. Raises one CaseError that lists every mistake of every file."""
+    cases: list[Case] = []
+    mistakes: list[str] = []
+    seen: dict[str, Path] = {}
+    for path in paths:
+        try:
+            case = load_case(path)
+        except CaseError as error:
+            mistakes.append(str(error))
+            continue
+        if case.id in seen:
+            mistakes.append(f"{path}: id {case.id} is also that of {seen[case.id]}; give each case its own")
+        seen[case.id] = path
+        cases.append(case)
+    if mistakes:
+        raise CaseError("\n".join(mistakes))
+    return cases
+
+
+def load_case(path: Path) -> Case:
+    """Read one case and build both recipes.
+
+    Raises CaseError for anything wrong in the case, its job config or its request, missing files included.
+    """
+    document = read(path)
+    keys = validate(document, CaseKeys)
+    folder = path.parent
+    try:
+        model = find_model(keys.model)
+    except CaseError as error:
+        raise document.error(("model",), str(error)) from None
+    try:
+        return _build(document, keys, model, folder)
+    except (MediaError, WeightsError) as error:
+        raise CaseError(f"{path}: {error}") from None
+
+
+def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Case:
+    for name in ("config", "video"):
+        if not (folder / getattr(keys.preview, name)).exists():
+            raise document.error(("preview", name), f"{getattr(keys.preview, name)} does not exist")
+    checkpoint = None
+    if keys.checkpoint is not None:
+        local = folder / keys.checkpoint
+        checkpoint = str(local.resolve()) if local.is_dir() else keys.checkpoint
+        if not local.is_dir() and (keys.checkpoint.count("/") != 1 or keys.checkpoint.startswith(".")):
+            raise document.error(("checkpoint",), f"{keys.checkpoint} is neither a folder nor a Hub id")
+    video = folder / keys.preview.video
+    job = read_job(folder / keys.preview.config)
+    try:
+        preview = preview_recipe(
+            job,
+            keys.preview.sample,
+            model=model,
+            checkpoint=checkpoint,
+            toolkit=keys.preview.toolkit,
+            video=parse_video_name(video.name),
+            lora=folder / keys.preview.lora if keys.preview.lora else None,
+            control_image=(folder / keys.preview.control_image).resolve() if keys.preview.control_image else None,
+        )
+    except CaseError as error:
+        raise document.error(("preview",), str(error)) from None
+    request, request_document, request_folder = _request(document, keys, model, preview, folder)
+    index = _prompt_index(request_document, request, keys.preview.sample)
+    graph = _graph(document, keys, model, preview, job, checkpoint)
+    inference = inference_recipe(request, index, graph, model=model, folder=request_folder)
+    given = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
+    default = DEFAULT_TOLERANCE if keys.tolerance is None and not keys.expect else {}
+    return Case(
+        id=keys.id or document.path.stem,
+        path=document.path,
+        preview=preview,
+        inference=inference,
+        video=video,
+        tolerance=given or dict(default),
+        expect=None if keys.expect is None else tuple(keys.expect),
+        tags=tuple(keys.tags),
+        token=request.hf_token,
+    )
+
+
+def _request(
+    document: Document, keys: CaseKeys, model: Model, preview: Recipe, folder: Path
+) -> tuple[Request, Document, Path]:
+    """The request, the document it stands in, and the folder its paths are relative to."""
+    if keys.request is None:
+        try:
+            return request_of_preview(preview), document, folder
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field_name = first["loc"][-1] if first["loc"] else "request"
+            message = f"the sample's {field_name} {first['input']} cannot be asked of the API: {first['msg']}"
+            raise document.error(("preview",), f"{message}; write a `request:`") from None
+    prefix: tuple[str, ...] = ("request",)
+    if isinstance(keys.request, str):
+        document, folder, prefix = read(folder / keys.request), (folder / keys.request).parent, ()
+        request = validate(document, Request, ("request",))
+    else:
+        request = keys.request
+    if request.model != model.id:
+        raise document.error((*prefix, "model"), f"is {request.model}, but the case is about {model.id}")
+    problem = check_request(request, model)
+    if problem is not None:
+        raise document.error((*prefix, *problem[0]), problem[1])
+    for i, lora in enumerate(request.loras):
+        if not (folder / lora.path).is_file():
+            raise document.error((*prefix, "loras", i, "path"), f"LORA_NOT_FOUND: {lora.path} does not exist")
+    return request, document, folder
+
+
+def _prompt_index(document: Document, request: Request, sample: int) -> int:
+    """A request of one prompt pairs with any sample; one of several pairs prompt i with sample i."""
+    if len(request.prompts) == 1:
+        return 0
+    if sample >= len(request.prompts):
+        raise document.error(("prompts",), f"has {len(request.prompts)} prompts, none for sample {sample}")
+    return sample
+
+
+def _graph(
+    document: Document, keys: CaseKeys, model: Model, preview: Recipe, job: Job, checkpoint: str | None
+) -> Graph:
+    overrides = PipelineKeys(base=keys.pipeline) if isinstance(keys.pipeline, str) else keys.pipeline
+    if overrides.base == "faithful":
+        graph = faithful_graph(preview, job)
+    else:
+        source = checkpoint or model.base_checkpoint
+        graph = reference_graph(source, checkpoint_scheduler(folder_of(source, only=["scheduler/*"])))
+    changes: dict[str, object] = {}
+    if overrides.scheduler is not None:
+        scheduler = overrides.scheduler
+        try:
+            settings = scheduler.model_extra or {}
+            changes["scheduler"] = flow_schedule(scheduler.family, scheduler.shift, **settings)
+        except CaseError as error:
+            raise document.error(("pipeline", "scheduler"), str(error)) from None
+    if overrides.precision is not None:
+        changes["precision"] = Precision(overrides.precision.dtype, overrides.precision.fp32_modules)
+    if overrides.resize is not None:
+        changes["resize"] = Resize(overrides.resize.filter, overrides.resize.crop)
+    for name in ("lora_application", "frame_rule", "vae_tiling"):
+        value = getattr(overrides, name)
+        if value is not None:
+            changes[name] = value
+    return dataclasses.replace(graph, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""Our output against the preview, as their viewers see them: codec against codec, nothing resized or truncated."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.metrics import measure, psnr_frame, ssim_frame, unavailable
+from parity.result import MetricResult, VideoResult
+from pipelines.content import sha256_file
+from pipelines.recipe import Recipe
+from pipelines.video import Frames, Video, decode, encode, frame_duration, read_video
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two videos held against each other."""
+
+    preview: VideoResult
+    output: VideoResult
+    encoded: bytes
+    """Our output as a file."""
+    preview_frames: Frames
+    output_frames: Frames
+    """What was compared: decoded, or raw where the preview is lossless."""
+    compared_as: str
+    bit_identical: bool
+    metrics: dict[str, MetricResult]
+    codec_floor: dict[str, float | None] | None
+    notes: tuple[str, ...]
+
+
+def frames_sha256(frames: Frames) -> str:
+    """Of shape and pixels."""
+    return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
+
+
+def read_preview(path: Path, recipe: Recipe) -> Video:
+    """The preview's frames. Raises MediaError if it is not whole."""
+    return read_video(path, frame_duration(recipe.fps))
+
+
+def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, recipe: Recipe) -> Comparison:
+    """Hold our raw frames (T, H, W, 3), delivered as `recipe` says, against the preview at `path`."""
+    encoded = encode(raw, recipe.codec, recipe.fps)
+    delivered = decode(encoded, "our output", frame_duration(recipe.fps))
+    lossless = path.is_dir() or path.suffix.lower() == ".png"
+    frames = raw if lossless else delivered.frames
+    compared_as = (
+        "raw frames with lossless preview frames"
+        if lossless
+        else f"decoded {recipe.codec} with decoded {path.suffix.lstrip('.').lower()}"
+    )
+    same_shape = preview.frames.shape == frames.shape
+    return Comparison(
+        preview=_video_result(preview, frames_sha256(preview.frames) if path.is_dir() else sha256_file(path)),
+        output=_video_result(delivered, hashlib.sha256(encoded).hexdigest(), frames_sha256(raw)),
+        encoded=encoded,
+        preview_frames=preview.frames,
+        output_frames=frames,
+        compared_as=compared_as,
+        bit_identical=same_shape and bool(np.array_equal(preview.frames, frames)),
+        metrics=measure(preview.frames, frames) if same_shape else _not_comparable(preview.frames, frames),
+        codec_floor=None if lossless else _codec_floor(raw, delivered.frames),
+        notes=tuple(_check_preview(path, preview, preview_recipe)),
+    )
+
+
+def _video_result(video: Video, sha256: str, raw_sha256: str | None = None) -> VideoResult:
+    return VideoResult(
+        frames=len(video.frames),
+        width=video.width,
+        height=video.height,
+        fps=round(video.fps, 3),
+        sha256=sha256,
+        raw_sha256=raw_sha256,
+    )
+
+
+def _not_comparable(preview: Frames, output: Frames) -> dict[str, MetricResult]:
+    def words(frames: Frames) -> str:
+        return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
+
+    reason = f"the preview has {words(preview)}, the output {words(output)}; nothing is cut or resized to fit"
+    return {name: unavailable(name, reason) for name in ("psnr", "ssim", "lpips")}
+
+
+def _codec_floor(raw: Frames, delivered: Frames) -> dict[str, float | None]:
+    """What the codec alone does to our own frames: no comparison of such files can score higher by merit."""
+    if raw.shape != delivered.shape:
+        return {"psnr": None, "ssim": None}
+    error = float(np.mean((raw.astype(np.float64) - delivered.astype(np.float64)) ** 2))
+    psnr = float(10 * np.log10(255**2 / error)) if error else None
+    small = min(raw.shape[1:3]) < 11
+    ssim = None if small else float(np.mean([ssim_frame(a, b) for a, b in zip(raw, delivered, strict=True)]))
+    return {"psnr": psnr, "ssim": ssim}
+
+
+def _check_preview(path: Path, video: Video, recipe: Recipe) -> list[str]:
+    """Where the file is not what its own config says it should be."""
+    notes: list[str] = []
+    said: list[tuple[str, Any, Any]] = [
+        ("frames", len(video.frames), recipe.num_frames.applied),
+        ("width", video.width, recipe.width.applied),
+        ("height", video.height, recipe.height.applied),
+    ]
+    if video.frame_ms and path.suffix.lower() == ".webp":
+        said.append(("ms a frame", video.frame_ms, frame_duration(recipe.fps)))
+    for name, found, expected in said:
+        if found != expected:
+            notes.append(f"the preview has {name} {found:g}, its config makes {expected}: another config drew it?")
+    if path.suffix.lower() in (".mp4", ".mov", ".webm", ".mkv", ".gif"):
+        notes.append(f"ai-toolkit writes WebP; a {path.suffix} was encoded again, which no recipe can repeat")
+    return notes
+
+
+__all__ = ["Comparison", "compare", "frames_sha256", "psnr_frame", "read_preview"]

@@ -1,0 +1,148 @@
+"""What a run leaves behind: results.json, schema version 1. The contract between running and viewing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Status = Literal["passed", "drifted", "expected_drift", "unpairable", "error"]
+"""passed: within tolerance. drifted: beyond it, or not the factors expected. expected_drift: exactly the factors the
+case expects. unpairable: nobody can repeat the preview. error: the case could not be run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoResult:
+    """A video that was compared."""
+
+    frames: int
+    width: int
+    height: int
+    fps: float
+    """From the file: 1000 / 62 ms for a WebP asked at 16 fps."""
+    sha256: str
+    """Of the file; of the decoded frames where the video is a folder."""
+    raw_sha256: str | None = None
+    """Of the frames before encoding (shape and bytes); only known of our own output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricResult:
+    """One metric over all frames. All numbers are null where `unavailable` says why."""
+
+    variant: str
+    """Exactly which formula: there are many SSIMs."""
+    higher_is_better: bool
+    mean: float | None = None
+    """PSNR: over the frames that differ; null if none does."""
+    min: float | None = None
+    """null: infinite (PSNR of identical frames)."""
+    max: float | None = None
+    """null: infinite (PSNR of identical frames)."""
+    per_frame: tuple[float | None, ...] = ()
+    """null: infinite (PSNR of an identical frame)."""
+    identical_frames: int = 0
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingResult:
+    """A factor in which the two sides differ."""
+
+    factor: str
+    preview: str
+    inference: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """One case."""
+
+    id: str
+    status: Status
+    model: str
+    verdict: str
+    """The status in one sentence."""
+    case_file: str
+    tags: tuple[str, ...] = ()
+    expect: tuple[str, ...] | None = None
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    preview: VideoResult | None = None
+    output: VideoResult | None = None
+    bit_identical: bool | None = None
+    """Every decoded frame equal; null if nothing was compared."""
+    compared_as: str | None = None
+    """What was held against what, e.g. decoded WebP with decoded WebP."""
+    metrics: Mapping[str, MetricResult] = field(default_factory=dict)
+    codec_floor: Mapping[str, float | None] | None = None
+    """What the codec alone does to our own frames: psnr in dB, ssim. null: lossless."""
+    findings: tuple[FindingResult, ...] = ()
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`preview` and `inference`, every field; `{asked, applied}` where the two can differ."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or lies outside the recipes."""
+    diagnosis: Mapping[str, Any] | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds per phase."""
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One invocation."""
+
+    started: str
+    """ISO 8601, UTC."""
+    finished: str | None
+    """null while running, or if the run was killed."""
+    command: tuple[str, ...]
+    environment: Mapping[str, Any]
+    cases: tuple[CaseResult, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def exit_code(self) -> int:
+        """0 every case as expected, 1 a case drifted, 3 a case could not be run."""
+        statuses = {case.status for case in self.cases}
+        if statuses & {"error", "unpairable"}:
+            return 3
+        return 1 if "drifted" in statuses else 0
+
+
+def to_json(run: Run) -> str:
+    """Strict JSON: no NaN, no Infinity."""
+    return json.dumps(dataclasses.asdict(run), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def from_json(text: str) -> Run:
+    """Read a results.json back. Raises ValueError with the reason if it is none, or of another schema version."""
+    data = json.loads(text)
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema_version is {version!r}, this version reads {SCHEMA_VERSION}")
+    try:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(Run).validate_python(data)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"not a results.json: {error}") from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a killed writer, never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

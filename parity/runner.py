@@ -1,0 +1,190 @@
+"""Running cases: one engine for all, a result for each, results.json whole after every case."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from parity.case import Case
+from parity.compare import Comparison, compare, read_preview
+from parity.environment import describe
+from parity.findings import find_differences
+from parity.result import CaseResult, FindingResult, Run, Status, to_json, write_atomically
+from parity.verdict import findings_from_pixels, judge
+from pipelines.engine import Engine, Offload
+from pipelines.errors import ParityError, UnreproducibleError
+from pipelines.recipe import to_dict
+from pipelines.video import Frames
+
+
+class Progress(Protocol):
+    """Hears of cases and denoising steps as they go."""
+
+    def case_started(self, case: Case) -> None: ...
+
+    def step_done(self, done: int, steps: int) -> None: ...
+
+    def case_finished(self, result: CaseResult) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run, as against what."""
+
+    out: Path
+    device: str = "auto"
+    offload: Offload = "none"
+    command: tuple[str, ...] = ()
+
+
+class Session:
+    """Runs cases into one folder. Use as a context manager, so that weights are let go of at the end."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.engine = Engine(options.device, options.offload)
+        self.run = Run(
+            started=_now(),
+            finished=None,
+            command=options.command,
+            environment=describe(options.device) | {"offload": options.offload},
+            cases=(),
+        )
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.close()
+
+    @property
+    def results_path(self) -> Path:
+        return self.options.out / "results.json"
+
+    def run_case(self, case: Case, progress: Progress) -> CaseResult:
+        """Run one case and add it to results.json. What cannot be run is a result too, not an exception."""
+        progress.case_started(case)
+        try:
+            result = self._compare(case, progress)
+        except UnreproducibleError as error:
+            result = _not_run(case, "unpairable", str(error))
+        except ParityError as error:
+            result = _not_run(case, "error", str(error))
+        self.run = dataclasses.replace(self.run, cases=(*self.run.cases, result))
+        self._write()
+        progress.case_finished(result)
+        return result
+
+    def finish(self, order: Sequence[str]) -> Run:
+        """Put the cases in `order` (ids) and close the run."""
+        rank = {case_id: number for number, case_id in enumerate(order)}
+        cases = sorted(self.run.cases, key=lambda result: rank[result.id])
+        self.run = dataclasses.replace(self.run, cases=tuple(cases), finished=_now())
+        self._write()
+        return self.run
+
+    def _write(self) -> None:
+        write_atomically(self.results_path, to_json(self.run).encode())
+
+    def _compare(self, case: Case, progress: Progress) -> CaseResult:
+        if case.preview.obstacles:
+            raise UnreproducibleError("; ".join(case.preview.obstacles))
+        clock = time.perf_counter()
+        preview = read_preview(case.video, case.preview)
+        read_at = time.perf_counter()
+        self.engine.load(case.inference, case.token)
+        loaded_at = time.perf_counter()
+        raw = self.engine.generate(case.inference, progress.step_done, case.token)
+        drawn_at = time.perf_counter()
+        comparison = compare(case.video, preview, raw, case.preview, case.inference)
+        known = find_differences(case.preview, case.inference)
+        findings = (*known, *findings_from_pixels(comparison, known))
+        status, verdict = judge(case, comparison, findings)
+        artifacts = self._keep(case, comparison)
+        done_at = time.perf_counter()
+        timings = {
+            "read_preview": read_at - clock,
+            "load": loaded_at - read_at,
+            "generate": drawn_at - loaded_at,
+            "compare": done_at - drawn_at,
+            "total": done_at - clock,
+        }
+        return dataclasses.replace(
+            _base(case, status, verdict, findings),
+            preview=comparison.preview,
+            output=comparison.output,
+            bit_identical=comparison.bit_identical,
+            compared_as=comparison.compared_as,
+            metrics=comparison.metrics,
+            codec_floor=comparison.codec_floor,
+            notes=(*case.preview.notes, *comparison.notes),
+            timings={name: round(seconds, 3) for name, seconds in timings.items()},
+            artifacts=artifacts,
+            error=verdict if status == "error" else None,
+        )
+
+    def _keep(self, case: Case, comparison: Comparison) -> dict[str, str]:
+        """Both videos as they are, and stills of every frame for the report."""
+        folder = self.options.out / "artifacts" / case.id
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        output = folder / f"output.{case.inference.codec.format}"
+        write_atomically(output, comparison.encoded)
+        preview = folder / f"preview{case.video.suffix}"
+        if case.video.is_dir():
+            shutil.copytree(case.video, preview)
+        else:
+            shutil.copyfile(case.video, preview)
+        kept = {"output": output, "preview": preview}
+        for name, frames in (("preview", comparison.preview_frames), ("output", comparison.output_frames)):
+            kept[f"{name}_frames"] = folder / f"{name}_frames"
+            _write_stills(kept[f"{name}_frames"], frames)
+        return {name: path.relative_to(self.options.out).as_posix() for name, path in kept.items()}
+
+
+def _write_stills(folder: Path, frames: Frames) -> None:
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
+
+
+def _base(case: Case, status: Status, verdict: str, findings: tuple[FindingResult, ...]) -> CaseResult:
+    return CaseResult(
+        id=case.id,
+        status=status,
+        verdict=verdict,
+        model=case.preview.model,
+        case_file=str(case.path),
+        tags=case.tags,
+        expect=case.expect,
+        tolerance=case.tolerance,
+        findings=findings,
+        recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
+        notes=case.preview.notes,
+    )
+
+
+def _not_run(case: Case, status: Status, reason: str) -> CaseResult:
+    findings = find_differences(case.preview, case.inference)
+    verb = "nobody can repeat this preview" if status == "unpairable" else "could not be run"
+    return dataclasses.replace(_base(case, status, f"{verb}: {reason}", findings), error=reason)
+
+
+def in_loading_order(cases: Sequence[Case]) -> list[Case]:
+    """Cases grouped so that every checkpoint is loaded once; else in the order given."""
+    groups: dict[object, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(Engine.load_key(case.inference), []).append(case)
+    return [case for group in groups.values() for case in group]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,90 @@
+"""From numbers and findings to a status and one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from parity.case import Case
+from parity.compare import Comparison
+from parity.result import FindingResult, MetricResult, Status
+
+
+def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...]) -> list[FindingResult]:
+    """Factors the recipes do not differ in, but the videos do."""
+    found = {finding.factor for finding in known}
+    preview, output = comparison.preview, comparison.output
+    more: list[FindingResult] = []
+    note = "the recipes agree, the file does not: the preview was drawn by another config than the one named"
+    if preview.frames != output.frames and "frame_count" not in found:
+        more.append(_finding("frame_count", str(preview.frames), str(output.frames), note))
+    size, output_size = f"{preview.width}x{preview.height}", f"{output.width}x{output.height}"
+    if size != output_size and "snapping" not in found:
+        more.append(_finding("snapping", size, output_size, note))
+    if not comparison.bit_identical and not found and not more:
+        note = (
+            "the recipes are equal, the bits are not: another CPU or GPU rounds differently, or the preview's cause "
+            "lies outside its config (other library versions, live weights)"
+        )
+        more.append(_finding("environment", "the trainer's machine", "this machine", note))
+    return more
+
+
+def _finding(factor: str, preview: str, inference: str, note: str) -> FindingResult:
+    return FindingResult(factor=factor, preview=preview, inference=inference, note=note)
+
+
+def judge(case: Case, comparison: Comparison, findings: tuple[FindingResult, ...]) -> tuple[Status, str]:
+    """Status and sentence of a case that ran."""
+    found = {finding.factor for finding in findings}
+    problems: list[str] = []
+    if case.expect is not None:
+        found_by_recipe = found - ({"environment"} - set(case.expect))
+        missing, surprise = sorted(set(case.expect) - found), sorted(found_by_recipe - set(case.expect))
+        if missing:
+            problems.append(f"expected to differ but do not: {', '.join(missing)}")
+        if surprise:
+            problems.append(f"differ unexpectedly: {', '.join(surprise)}")
+    gates, broken = check_tolerance(case.tolerance, comparison.metrics)
+    if broken:
+        return "error", f"could not be gated: {'; '.join(broken)}"
+    problems += gates
+    same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics)
+    factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings else ""
+    if problems:
+        return "drifted", f"{'; '.join(problems)} ({same}{factors})"
+    if case.expect:
+        return "expected_drift", f"differs exactly as expected in {', '.join(case.expect)} ({same})"
+    return "passed", same + factors
+
+
+def check_tolerance(tolerance: Mapping[str, float], metrics: Mapping[str, MetricResult]) -> tuple[list[str], list[str]]:
+    """Gates that failed, and gates that could not be checked because their metric is missing for no drift of ours."""
+    failed: list[str] = []
+    broken: list[str] = []
+    for key, limit in tolerance.items():
+        name, _, worst = key.partition("_")
+        metric = metrics[name]
+        if metric.unavailable is not None:
+            mismatch = all(other.unavailable is not None for other in metrics.values())
+            message = f"{key}: {metric.unavailable}"
+            (failed if mismatch else broken).append(message)
+            continue
+        value = {"": metric.mean, "min": metric.min, "max": metric.max}[worst]
+        number = math.inf if value is None else value
+        if number < limit if metric.higher_is_better else number > limit:
+            wanted = "at least" if metric.higher_is_better else "at most"
+            failed.append(f"{key} is {number:.4g}, must be {wanted} {limit:g}")
+    return failed, broken
+
+
+def _numbers(metrics: Mapping[str, MetricResult]) -> str:
+    words = []
+    for name, metric in metrics.items():
+        if metric.unavailable is None and metric.mean is not None:
+            worst = metric.min if metric.higher_is_better else metric.max
+            unit = " dB" if name == "psnr" else ""
+            words.append(
+                f"{name.upper()} {metric.mean:.4g}{unit}" + (f", worst {worst:.4g}" if worst is not None else "")
+            )
+    return "; ".join(words) or "nothing to compare"

@@ -1,0 +1,123 @@
+"""The API's Wan models: every "Quick facts" row of the reference pages, as data.
+
+Source: the model pages of runcomfy-com/ai-toolkit-inference and its pipeline classes, at af4aec1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.errors import CaseError
+
+PipelineName = Literal["WanPipeline", "WanImageToVideoPipeline"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a prompt item gets for a key it leaves out; the same for every Wan model of the API."""
+
+    sample_steps: int = 25
+    guidance_scale: float = 4.0
+    seed: int = 42
+    """Of the first prompt; prompt i without a seed of its own gets `seed + i`."""
+    num_frames: int = 41
+    fps: int = 16
+    width: int = 1024
+    height: int = 1024
+    neg: str = ""
+    network_multiplier: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One API model id."""
+
+    id: str
+    slug: str
+    """The page's URL slug."""
+    title: str
+    pipeline: PipelineName
+    """The diffusers class."""
+    base_checkpoint: str
+    """Hub id of the weights in diffusers layout."""
+    arch: str
+    """ai-toolkit's `model.arch` for LoRAs of this model."""
+    defaults: Defaults = Defaults()
+    size_divisor: int = 16
+    """Width and height are floored to a multiple of it."""
+    pipeline_file: str = "src/pipelines/wan21.py"
+    """Where the reference server implements it."""
+    lora_scale: str = "dynamic via adapters (set_adapters), set per request by loras[].network_multiplier"
+    needs_ai_toolkit: bool = False
+
+    @property
+    def needs_control_image(self) -> bool:
+        return self.pipeline == "WanImageToVideoPipeline"
+
+    def quick_facts(self) -> dict[str, str]:
+        """The page's "Quick facts" table, row by row."""
+        d = self.defaults
+        return {
+            "Pipeline": self.pipeline_file,
+            "Base checkpoint": self.base_checkpoint,
+            "Defaults": f"sample_steps={d.sample_steps}, guidance_scale={d.guidance_scale}, seed={d.seed}",
+            "Resolution snapping": f"floors width/height to a multiple of {self.size_divisor}",
+            "Control image": "required (ctrl_img)" if self.needs_control_image else "no",
+            "Video": f"yes (num_frames={d.num_frames}, fps={d.fps} by default)",
+            "LoRA scale behavior": self.lora_scale,
+            "Needs AI Toolkit": "yes" if self.needs_ai_toolkit else "no",
+        }
+
+
+MODELS: dict[str, Model] = {
+    model.id: model
+    for model in (
+        Model(
+            id="wan21_14b",
+            slug="wan21-14b",
+            title="Wan 2.1 T2V 14B",
+            pipeline="WanPipeline",
+            base_checkpoint="Wan-AI/Wan2.1-T2V-14B-Diffusers",
+            arch="wan21",
+        ),
+        Model(
+            id="wan21_1b",
+            slug="wan21-1b",
+            title="Wan 2.1 T2V 1.3B",
+            pipeline="WanPipeline",
+            base_checkpoint="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+            arch="wan21",
+        ),
+        Model(
+            id="wan21_i2v_14b",
+            slug="wan21-i2v-14b",
+            title="Wan 2.1 I2V 14B (720P)",
+            pipeline="WanImageToVideoPipeline",
+            base_checkpoint="Wan-AI/Wan2.1-I2V-14B-720P-Diffusers",
+            arch="wan21_i2v",
+        ),
+        Model(
+            id="wan21_i2v_14b480p",
+            slug="wan21-i2v-14b-480p",
+            title="Wan 2.1 I2V 14B (480P)",
+            pipeline="WanImageToVideoPipeline",
+            base_checkpoint="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
+            arch="wan21_i2v",
+        ),
+    )
+}
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean X?` for the nearest known word, else the list of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+
+
+def find_model(model_id: str) -> Model:
+    """The model of an API id. Raises CaseError naming the nearest id (the server: MODEL_NOT_FOUND)."""
+    if model_id not in MODELS:
+        raise CaseError(f"model {model_id!r} is not supported{did_you_mean(model_id, list(MODELS))}")
+    return MODELS[model_id]

@@ -1,0 +1,92 @@
+"""Control images: from a file, base64, a data URL or an http(s) URL to pixels of the video's size."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from pipelines.errors import MediaError
+from pipelines.recipe import ControlImage, Resize
+
+MAX_BYTES = 64 << 20
+TIMEOUT_S = 30
+
+
+def load(source: str, folder: Path) -> ControlImage:
+    """Read a control image.
+
+    `source`: an http(s) URL, a data URL, a path (relative to `folder`), or base64.
+    Raises MediaError if it cannot be had or is no image.
+    """
+    label, data = _fetch(source, folder)
+    return from_bytes(data, label)
+
+
+def from_bytes(data: bytes, source: str) -> ControlImage:
+    """A ControlImage of an encoded image file. Raises MediaError if it does not decode."""
+    image = _decode(data, source)
+    digest = hashlib.sha256(b"%dx%d" % image.size + image.tobytes()).hexdigest()
+    return ControlImage(source=source, data=data, sha256=digest, width=image.width, height=image.height)
+
+
+def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Image.Image:
+    """The RGB image the pipeline is conditioned on."""
+    picture = _decode(image.data, image.source)
+    box = None
+    if resize.crop == "center":
+        scale = min(picture.width / width, picture.height / height)
+        left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
+        box = (left, top, left + width * scale, top + height * scale)
+    return picture.resize((width, height), Image.Resampling[resize.filter.upper()], box=box)
+
+
+def _decode(data: bytes, source: str) -> Image.Image:
+    """RGB pixels. Neither the trainer nor the server turns an image by its EXIF orientation, nor do we."""
+    try:
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MediaError(f"{source}: is not a readable image ({error})") from None
+
+
+def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
+    if source.startswith(("http://", "https://")):
+        return source, _download(source)
+    if source.startswith("data:"):
+        head, comma, body = source.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise MediaError("control image: a data URL must read data:image/…;base64,…")
+        return "data URL", _unbase64(body)
+    path = folder / source if len(source) < 4096 else None
+    try:
+        if path is not None and path.is_file():
+            return source, path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{source}: cannot be read: {error}") from None
+    if path is not None and path.suffix:  # base64 has no dot
+        raise MediaError(f"control image {source} does not exist (looked at {path})")
+    return "base64", _unbase64(source)
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise MediaError(f"control image {text[:24]!r}… is neither an existing file, nor a URL, nor base64") from None
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
+            data: bytes = reply.read(MAX_BYTES + 1)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise MediaError(f"{url}: could not be fetched: {getattr(error, 'reason', error)}") from None
+    if len(data) > MAX_BYTES:
+        raise MediaError(f"{url}: is larger than {MAX_BYTES >> 20} MiB")
+    return data

@@ -1,0 +1,143 @@
+"""YAML and JSON files that remember where each value stands, so that errors can name the line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.errors import CaseError
+
+MAX_BYTES = 16 << 20
+"""Larger files are refused unread. Room for control images as base64."""
+
+MAX_NODES = 100_000
+"""Values in one document, aliases expanded: a bomb of nested aliases stops here."""
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-4 as a number, as ai-toolkit's loader does (toolkit/config.py at 27a03a91)."""
+
+
+# A copy, so that registering the exponent form does not reach into yaml.SafeLoader.
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(?:\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {_TAG + name for name in ("int", "float", "bool", "null")}
+_PLAIN = _SCALARS | {_TAG + name for name in ("str", "map", "seq", "timestamp", "merge", "value")}
+
+
+def show_path(path: KeyPath) -> str:
+    """`("prompts", 0, "width")` as `prompts[0].width`."""
+    out = ""
+    for part in path:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed file: plain Python data, and the line of every key and item in it."""
+
+    path: Path
+    data: Any
+    lines: Mapping[KeyPath, int]
+
+    def error(self, where: KeyPath, message: str) -> CaseError:
+        """A CaseError that names the file, the line of `where` (or of the nearest parent) and the key."""
+        probe = where
+        while probe and probe not in self.lines:
+            probe = probe[:-1]
+        line = self.lines.get(probe, 1)
+        key = f"{show_path(where)}: " if where else ""
+        return CaseError(f"{self.path}:{line}: {key}{message}")
+
+
+def read(path: Path, *, duplicate_keys: bool = False) -> Document:
+    """Read a YAML or JSON file.
+
+    `duplicate_keys`: let the last one win, as ai-toolkit's loader does with job configs.
+
+    Raises CaseError when the file is missing, too large, not UTF-8, not YAML, uses YAML tags, or
+    holds more than MAX_NODES values.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise CaseError(f"{path}: is not a file")
+        if size > MAX_BYTES:
+            raise CaseError(f"{path}: {size / 1e6:.0f} MB is too large for a config (limit {MAX_BYTES >> 20} MiB)")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CaseError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise CaseError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise CaseError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise CaseError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    builder = _Builder(path, loader, duplicate_keys)
+    data = None if node is None else builder.build(node, ())
+    return Document(path=path, data=data, lines=builder.lines)
+
+
+class _Builder:
+    """Turns YAML nodes into plain data, noting lines on the way."""
+
+    def __init__(self, path: Path, loader: _Loader, duplicate_keys: bool) -> None:
+        self.path = path
+        self.loader = loader
+        self.duplicate_keys = duplicate_keys
+        self.lines: dict[KeyPath, int] = {}
+        self.count = 0
+
+    def build(self, node: yaml.Node, where: KeyPath) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(where, line)
+        self.count += 1
+        if self.count > MAX_NODES or len(where) > 100:
+            raise CaseError(
+                f"{self.path}:{line}: more than {MAX_NODES} values or 100 levels; this is no case or config"
+            )
+        if node.tag not in _PLAIN:
+            raise CaseError(f"{self.path}:{line}: YAML tag {node.tag} is not allowed; write plain values")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, where)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*where, i)) for i, child in enumerate(node.value)]
+        if node.tag in _SCALARS:
+            try:
+                return self.loader.construct_object(node)
+            except ValueError as error:
+                raise CaseError(f"{self.path}:{line}: {show_path(where)}: {error}") from None
+        return node.value  # strings, and dates left as they are written
+
+    def _mapping(self, node: yaml.MappingNode, where: KeyPath) -> dict[str, Any]:
+        self.loader.flatten_mapping(node)
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _PLAIN:
+                raise CaseError(f"{self.path}:{line}: keys must be plain words")
+            key = key_node.value
+            if key in out and not self.duplicate_keys:
+                raise CaseError(f"{self.path}:{line}: {show_path((*where, key))} stands here twice")
+            self.lines[*where, key] = line
+            out[key] = self.build(value_node, (*where, key))
+        return out

@@ -1,0 +1,167 @@
+"""Recipe -> frames, on the real diffusers pipelines. The same engine draws both sides of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipelines import lora, precision
+from pipelines.checkpoint import load_pipeline
+from pipelines.control_image import resized
+from pipelines.errors import MediaError, UnreproducibleError, UsageError
+from pipelines.recipe import Recipe
+from pipelines.video import Frames
+
+if TYPE_CHECKING:
+    import torch
+
+Offload = Literal["none", "model", "sequential"]
+"""Where weights wait: all on the device; a part at a time on the device; a layer at a time on the device."""
+
+OnStep = Callable[[int, int], None]
+"""Called with (denoising steps done, steps in all)."""
+
+
+class Engine:
+    """Draws recipes one after another, keeping the last checkpoint and LoRA loaded.
+
+    Use one engine for many recipes, sorted by `load_key`: going from one LoRA, scale, application or precision to
+    another leaves the base weights where they are, bit-equal to freshly loaded ones.
+    """
+
+    def __init__(self, device: str = "auto", offload: Offload = "none") -> None:
+        """`device`: auto, cpu, cuda or cuda:n. Raises UsageError for what the machine lacks."""
+        from pipelines.torch_setup import pick_device
+
+        self.device = pick_device(device)
+        if offload != "none" and self.device.type == "cpu":
+            raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU; there is no GPU in use")
+        self.offload = offload
+        self.loads = 0
+        """Checkpoints loaded so far."""
+        self._pipe: Any = None
+        self._loaded: tuple[Any, ...] = ()
+        self._fitted: list[tuple[Any, lora.Undo]] = []
+
+    @staticmethod
+    def load_key(recipe: Recipe) -> tuple[Any, ...]:
+        """Recipes with equal keys share one loaded checkpoint."""
+        return (recipe.pipeline, recipe.checkpoint, recipe.text_encoder or "", recipe.precision.dtype)
+
+    def load(self, recipe: Recipe, token: str | None = None) -> None:
+        """Make a recipe's checkpoint the loaded one, if it is not. `generate` does so itself; this is for timing.
+
+        `token`: a Hub token, else HF_TOKEN or the Hub's own login is used.
+        """
+        _refuse(recipe)
+        key = self.load_key(recipe)
+        if self._loaded != key:
+            self.close()
+            self._pipe = load_pipeline(recipe, token=token)
+            self._loaded = key
+            self.loads += 1
+
+    def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
+        """Draw a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB.
+
+        Raises UnreproducibleError for a recipe this engine does not run, WeightsError for weights that do not fit.
+        """
+        self.load(recipe, token)
+        import torch
+
+        from pipelines.torch_setup import deterministic
+
+        with deterministic(), torch.no_grad():
+            pipe = self._fit(recipe)
+            try:
+                self._place(pipe)
+                return _run(pipe, recipe, on_step)
+            finally:
+                if self.offload != "none":
+                    pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
+
+    def close(self) -> None:
+        """Undo LoRA and precision and let go of the weights."""
+        self._unfit(0)
+        self._pipe, self._loaded = None, ()
+
+    def _fit(self, recipe: Recipe) -> Any:
+        """Precision, LoRAs, scheduler and tiling, from whatever the last recipe left."""
+        pipe = self._pipe
+        if self.offload == "none":
+            pipe.to(self.device)
+        lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
+        fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
+            (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
+            (lora_key, lambda: lora.apply(pipe, recipe)),
+        ]
+        kept = 0
+        while kept < len(self._fitted) and self._fitted[kept][0] == fittings[kept][0]:
+            kept += 1
+        self._unfit(kept)
+        for fit_key, fit in fittings[kept:]:
+            self._fitted.append((fit_key, fit()))
+        pipe.scheduler = recipe.scheduler.build()
+        if recipe.vae_tiling:
+            pipe.vae.enable_tiling()
+        else:
+            pipe.vae.disable_tiling()
+        return pipe
+
+    def _unfit(self, keep: int) -> None:
+        while len(self._fitted) > keep:
+            _, undo = self._fitted.pop()
+            undo()
+
+    def _place(self, pipe: Any) -> None:
+        if self.offload == "none":
+            pipe.to(self.device)
+        elif self.offload == "model":
+            pipe.enable_model_cpu_offload(device=self.device)
+        else:
+            pipe.enable_sequential_cpu_offload(device=self.device)
+
+
+def _refuse(recipe: Recipe) -> None:
+    if recipe.obstacles:
+        raise UnreproducibleError("; ".join(recipe.obstacles))
+    if recipe.seed is None:
+        raise UnreproducibleError("seed -1: a random seed cannot be repeated; give the request a seed")
+    if recipe.quantization:
+        raise UnreproducibleError(
+            f"quantized weights ({recipe.quantization}) are not run yet; unquantized pipelines are"
+        )
+
+
+def _run(pipe: Any, recipe: Recipe, on_step: OnStep | None) -> Frames:
+    import torch
+
+    assert recipe.seed is not None
+    inputs: dict[str, Any] = {}
+    if recipe.pipeline == "WanImageToVideoPipeline":
+        if recipe.control_image is None or recipe.resize is None:
+            raise MediaError(f"{recipe.model} needs a control image")
+        inputs["image"] = resized(recipe.control_image, recipe.resize, recipe.width.applied, recipe.height.applied)
+
+    def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1, recipe.steps)
+        return tensors
+
+    output = pipe(
+        prompt=recipe.prompt,
+        negative_prompt=recipe.negative_prompt,
+        width=recipe.width.applied,
+        height=recipe.height.applied,
+        num_frames=recipe.num_frames.applied,
+        num_inference_steps=recipe.steps,
+        guidance_scale=recipe.guidance_scale,
+        # Both sides draw float32 noise from a CPU generator, so that it does not depend on the GPU.
+        generator=torch.Generator("cpu").manual_seed(recipe.seed),
+        output_type="pil",
+        callback_on_step_end=step_done,
+        **inputs,
+    )
+    return np.stack([np.asarray(frame, dtype=np.uint8) for frame in output.frames[0]])

@@ -1,0 +1,185 @@
+"""LoRA files as ai-toolkit saves them: reading, checking against a model, and the three ways to apply them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from pipelines.content import sha256_file
+from pipelines.errors import UnreproducibleError, WeightsError
+from pipelines.recipe import LoraFile, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+
+Undo = Callable[[], None]
+
+# ai-toolkit saves Wan LoRAs under the original model's module names (toolkit/models/wan21/wan_lora_convert.py
+# at 27a03a91); these are diffusers' names for them.
+_PARTS = {
+    "self_attn": "attn1",
+    "cross_attn": "attn2",
+    "q": "to_q",
+    "k": "to_k",
+    "v": "to_v",
+    "o": "to_out.0",
+    "k_img": "add_k_proj",
+    "v_img": "add_v_proj",
+}
+_KEY = re.compile(r"(?:diffusion_model|transformer)\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a safetensors file says of itself, read without its weights."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Names and shapes of a safetensors file. Raises WeightsError with the likely reason."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)  # safetensors: 8 bytes of length, then JSON
+        if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):  # zip or pickle protocol 2 and up
+            raise WeightsError(f"{path}: is a pickle (torch.save), which can run code; only safetensors files are read")
+        with safe_open(path, framework="np") as weights:
+            shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+            return Header(shapes, weights.metadata() or {})
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from None
+
+
+def lora_file(path: Path) -> LoraFile:
+    """Identify a LoRA by content. Raises WeightsError if unreadable, UnreproducibleError for LoKr."""
+    header = read_header(path)
+    if any("lokr_" in key for key in header.shapes):
+        raise UnreproducibleError(f"{path}: is a LoKr network; only LoRA (lora_A / lora_B) is run so far")
+    return LoraFile(path=path, sha256=sha256_file(path))
+
+
+def module_name(key: str) -> tuple[str, str] | None:
+    """`diffusion_model.blocks.0.self_attn.q.lora_A.weight` as `("blocks.0.attn1.to_q", "A")`; None for other keys."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    name = ".".join(_PARTS.get(part, part) for part in match["module"].split("."))
+    name = re.sub(r"\bffn\.0\b", "ffn.net.0.proj", name)
+    name = re.sub(r"\bffn\.2\b", "ffn.net.2", name)
+    return name, match["side"]
+
+
+def check_coverage(path: Path, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, tuple[int, ...]]) -> None:
+    """Every LoRA key must meet a weight of the model, with its shape.
+
+    `weights`: module name -> weight shape (out, in). Raises WeightsError that lists what did not match.
+    """
+    ranks: dict[str, dict[str, tuple[int, ...]]] = {}
+    wrong: list[str] = []
+    for key, shape in shapes.items():
+        found = module_name(key)
+        if found is None or found[0] not in weights:
+            wrong.append(f"{key}: no such module in the model")
+            continue
+        ranks.setdefault(found[0], {})[found[1]] = shape
+    for name, sides in ranks.items():
+        down, up, weight = sides.get("A"), sides.get("B"), weights[name]
+        if down is None or up is None:
+            wrong.append(f"{name}: has only one of lora_A, lora_B")
+        elif up[1:] != down[:1] or (*up[:1], *down[1:]) != weight:
+            wrong.append(f"{name}: lora_B {up} x lora_A {down} does not fit the model's weight {weight}")
+    if wrong or not ranks:
+        shown = "\n  ".join(wrong[:8]) + (f"\n  … and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise WeightsError(
+            f"{path}: {len(wrong)} of {len(shapes)} keys do not match; is it a LoRA of another model?\n  {shown}"
+        )
+
+
+def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
+    """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The result undoes it, to the bit."""
+    undos: list[Undo] = []
+    for number, (file, scale) in enumerate(zip(recipe.lora_files, recipe.lora_scales, strict=True)):
+        transformer = getattr(pipe, file.expert)
+        modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
+        weights = {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None}
+        check_coverage(file.path, read_header(file.path).shapes, weights)
+        if recipe.lora_application == "adapter":
+            undos.append(_load_adapter(pipe, file, scale, f"lora_{number}"))
+            continue
+        attach = _merge if recipe.lora_application == "merged" else _side_path
+        for name, (down, up) in _read_pairs(file.path).items():
+            undos.append(attach(modules[name], down, up, scale))
+
+    def undo() -> None:
+        for step in reversed(undos):
+            step()
+
+    return undo
+
+
+def _read_pairs(path: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Module name -> (down, up) in float32, as the trainer holds them."""
+    from safetensors.torch import load_file
+
+    sides: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(path).items():
+        found = module_name(key)
+        assert found is not None  # check_coverage saw every key
+        sides.setdefault(found[0], {})[found[1]] = tensor.float()
+    return {name: (pair["A"], pair["B"]) for name, pair in sides.items()}
+
+
+def _merge(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> Undo:
+    """W.float() + scale * B @ A, cast back to W's dtype (ai-toolkit, network_mixins.py at 27a03a91).
+
+    LoRA files carry no alpha: rank is alpha, so no further factor.
+    """
+    import torch
+
+    weight: torch.Tensor = module.weight  # type: ignore[assignment]
+    original = weight.detach().to("cpu", copy=True)
+    with torch.no_grad():
+        delta = up.to(weight.device) @ down.to(weight.device)
+        weight.copy_((weight.float() + scale * delta).to(weight.dtype))
+
+    def undo() -> None:
+        with torch.no_grad():
+            weight.copy_(original)
+
+    return undo
+
+
+def _side_path(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> Undo:
+    """Y + (B(A(x.float())) * scale).to(y.dtype) (ai-toolkit, network_mixins.py at 27a03a91)."""
+    import torch
+
+    def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        nonlocal down, up
+        x = inputs[0].float()
+        down, up = down.to(x.device), up.to(x.device)
+        side = torch.nn.functional.linear(torch.nn.functional.linear(x, down), up)
+        return output + (side * scale).to(output.dtype)
+
+    return module.register_forward_hook(add).remove
+
+
+def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str) -> Undo:
+    """A PEFT adapter, as the reference server loads it (src/pipelines/wan21.py at af4aec1)."""
+    pipe.load_lora_weights(
+        str(file.path.parent), weight_name=file.path.name, adapter_name=adapter, local_files_only=True
+    )
+    pipe.set_adapters([adapter], adapter_weights=[scale])
+
+    def undo() -> None:
+        pipe.unload_lora_weights()
+
+    return undo

@@ -1,0 +1,276 @@
+"""What ai-toolkit did: a job + sample index + toolkit version -> Recipe.
+
+Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.catalog import Model
+from pipelines.control_image import load as load_control_image
+from pipelines.errors import CaseError, MediaError, UnreproducibleError
+from pipelines.job import PROCESS, Job, Sample
+from pipelines.lora import lora_file, read_header
+from pipelines.recipe import (
+    Asked,
+    Codec,
+    ControlImage,
+    LoraApplication,
+    LoraFile,
+    Precision,
+    Recipe,
+    Resize,
+)
+from pipelines.scheduler import Scheduler, flow_schedule
+
+_VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.\w+")
+
+# Commit ab1ee4df moved Wan previews from UniPC to Euler. It changed 0.9.3 in place; the next version is 0.9.4.
+_EULER_SINCE = datetime(2026, 4, 16, 20, 53, 50, tzinfo=UTC)
+_EULER_COMMITS = ("ab1ee4df", "27a03a91")
+_LAST_UNIPC_VERSION = (0, 9, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoName:
+    """What ai-toolkit writes into a sample's file name: `<ms>__<step:09d>_<index>.webp`."""
+
+    drawn: datetime
+    step: int | None
+    """None: drawn without a step number; the LoRA is the final one."""
+    index: int
+
+
+def parse_video_name(name: str) -> VideoName | None:
+    """None if the file was renamed."""
+    match = _VIDEO_NAME.fullmatch(name)
+    if match is None:
+        return None
+    drawn = datetime.fromtimestamp(int(match["ms"]) / 1000, tz=UTC)
+    return VideoName(drawn=drawn, step=int(match["step"]) if match["step"] else None, index=int(match["index"]))
+
+
+def frame_rule(num_frames: int) -> int:
+    """Diffusers 0.42.1 pipelines: n with n % 4 != 1 becomes n // 4 * 4 + 1 (40 -> 41, 10 -> 9)."""
+    return num_frames if num_frames % 4 == 1 else max(num_frames // 4 * 4 + 1, 1)
+
+
+def low_vram_frame_rule(num_frames: int) -> int:
+    """ai-toolkit's own T2V pipeline under low_vram: (n - 1) // 4 * 4 + 1 (40 -> 37)."""
+    return (num_frames - 1) // 4 * 4 + 1
+
+
+def floor_size(asked: int, divisor: int) -> int:
+    """First to a multiple of 8, at least 64; I2V then to `divisor` (16). T2V stays at 8."""
+    return max(64, asked - asked % 8) // divisor * divisor
+
+
+def scheduler_of(toolkit: str | None, drawn: datetime | None) -> tuple[Scheduler, str | None]:
+    """The schedule of a toolkit version or commit, and a note if it had to be assumed.
+
+    Wan previews use Euler flow matching with shift 3 since commit ab1ee4df (2026-04-16, inside 0.9.3), whatever
+    the checkpoint's config says; before that UniPC with flow_shift 3.
+    """
+    euler, unipc = flow_schedule("flow_match_euler", 3.0), flow_schedule("unipc", 3.0)
+    before = drawn is not None and drawn < _EULER_SINCE
+    word = (toolkit or "").removeprefix("v")
+    if re.fullmatch(r"\d+(\.\d+)+", word):
+        version = tuple(int(part) for part in word.split("."))
+        if version > _LAST_UNIPC_VERSION:
+            return euler, None
+        if version < _LAST_UNIPC_VERSION or before:
+            return unipc, None
+        return (
+            euler,
+            "0.9.3 drew with UniPC before commit ab1ee4df (2026-04-16) and with Euler since; Euler is assumed",
+        )
+    if len(word) >= 7 and any(commit.startswith(word[:8]) or word.startswith(commit) for commit in _EULER_COMMITS):
+        return euler, None
+    if before:
+        return unipc, "drawn before commit ab1ee4df (2026-04-16), by its file name: UniPC"
+    if word:
+        return euler, f"toolkit {toolkit!r} is not a version or commit known here; Euler (since 0.9.4) is assumed"
+    return euler, "toolkit version not given; Euler (since 0.9.4) is assumed"
+
+
+def preview_recipe(
+    job: Job,
+    index: int,
+    *,
+    model: Model,
+    checkpoint: str | None = None,
+    toolkit: str | None = None,
+    video: VideoName | None = None,
+    lora: Path | None = None,
+    control_image: Path | None = None,
+) -> Recipe:
+    """The recipe of prompt `index` (0-based) of a job.
+
+    `checkpoint`: stands in where the config's own folder does not exist on this machine.
+    `lora`, `control_image`: where these files lie now, if not where the job left them.
+    Raises CaseError for a missing index or control image, and for a job of another kind of model.
+    """
+    if not 0 <= index < len(job.samples):
+        raise CaseError(
+            f"{job.document.path}: has {len(job.samples)} samples (0 to {len(job.samples) - 1}), not {index}"
+        )
+    if job.arch is not None and job.arch != model.arch:
+        raise CaseError(f"{job.document.path}: trains {job.arch}, but {model.id} takes LoRAs of {model.arch}")
+    sample = job.samples[index]
+    is_i2v = model.needs_control_image
+    obstacles: list[str] = []
+    notes: list[str] = []
+    weights, text_encoder = _checkpoint(job, checkpoint, notes)
+    files = _lora_files(job, video, lora, obstacles, notes)
+    scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None)
+    notes += [assumed] if assumed else []
+    if scheduler.family == "unipc":
+        notes.append("drawn with an older copy of the VAE code: a residue of about 49 dB has no known cause")
+    rounded = files and job.save_dtype not in ("float32", "fp32", "float")
+    if rounded:
+        live = "EMA weights" if job.use_ema else "float32 weights"
+        notes.append(
+            f"drawn with live {live}; the file is rounded to {job.save_dtype}: a floor nobody can explain away"
+        )
+    _find_obstacles(job, sample, is_i2v, video, index, obstacles, notes)
+    divisor = 16 if is_i2v else 8
+    frames = low_vram_frame_rule if job.low_vram and not is_i2v else frame_rule
+    return Recipe(
+        model=model.id,
+        pipeline=model.pipeline,
+        checkpoint=weights,
+        text_encoder=text_encoder,
+        prompt=sample.prompt,
+        negative_prompt=sample.neg or "",
+        width=Asked(sample.width, floor_size(sample.width, divisor)),
+        height=Asked(sample.height, floor_size(sample.height, divisor)),
+        num_frames=Asked(sample.num_frames, frames(sample.num_frames)),
+        steps=sample.sample_steps,
+        guidance_scale=sample.guidance_scale,
+        seed=sample.seed,
+        scheduler=scheduler,
+        lora_files=files,
+        lora_scales=tuple(sample.network_multiplier for _ in files),
+        lora_application=_lora_application(job),
+        precision=Precision(job.dtype, "cast"),
+        control_image=_control_image(job, index, control_image) if is_i2v else None,
+        resize=Resize("lanczos", "stretch") if is_i2v else None,
+        vae_tiling=(job.low_vram or job.vae_tiling) and not is_i2v,
+        quantization=job.quantization,
+        codec=_codec(sample),
+        fps=sample.fps,
+        obstacles=tuple(obstacles),
+        notes=tuple(notes),
+    )
+
+
+def _checkpoint(job: Job, stand_in: str | None, notes: list[str]) -> tuple[str, str | None]:
+    """Where the weights and, if elsewhere, the text encoder come from (Wan21.load_model)."""
+    folder = job.folder / job.checkpoint
+    if folder.is_dir():
+        own_encoder = (folder / "text_encoder").is_dir()
+        return str(folder.resolve()), None if own_encoder else "ai-toolkit/umt5_xxl_encoder"
+    if stand_in is not None:
+        notes.append(f"the config's checkpoint {job.checkpoint} is no folder here; the case's checkpoint is used")
+        return stand_in, None
+    if job.checkpoint.count("/") != 1 or job.checkpoint.startswith(("/", ".")):
+        where = (*PROCESS, "model", "name_or_path")
+        raise job.document.error(where, f"{job.checkpoint} does not exist here; set `checkpoint:` in the case")
+    return job.checkpoint, "ai-toolkit/umt5_xxl_encoder"
+
+
+def _lora_files(
+    job: Job, video: VideoName | None, given: Path | None, obstacles: list[str], notes: list[str]
+) -> tuple[LoraFile, ...]:
+    """The file that holds the weights the preview was drawn with."""
+    if video is not None and video.step == 0 and given is None:
+        notes.append("drawn before training (step 0): the untrained LoRA changes nothing")
+        return ()
+    step = video.step if video else None
+    final = job.folder / f"{job.name}.safetensors"
+    stepped = job.folder / f"{job.name}_{step:09d}.safetensors" if step is not None else final
+    path = given or (stepped if stepped.is_file() else final)
+    if not path.is_file():
+        if given is not None:
+            raise CaseError(f"{path}: the preview's LoRA does not exist")
+        obstacles.append(f"no LoRA for this preview: neither {stepped.name} nor {final.name} (old ones are pruned)")
+        return ()
+    if path == final and step is not None:
+        saved_at = _training_step(path)
+        if saved_at is not None and saved_at != step:
+            obstacles.append(f"the LoRA of step {step} was pruned: {final.name} is of step {saved_at}")
+            return ()
+        if saved_at is None:
+            notes.append(f"{final.name} does not say its step; taken for step {step}, the preview's")
+    try:
+        return (lora_file(path),)
+    except UnreproducibleError as error:
+        obstacles.append(str(error))
+        return ()
+
+
+def _training_step(path: Path) -> int | None:
+    """The step ai-toolkit notes in a LoRA's metadata (`training_info`)."""
+    try:
+        return int(json.loads(read_header(path).metadata["training_info"])["step"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _lora_application(job: Job) -> LoraApplication:
+    """Merged when all prompts of the job share one scale and the weights can be written to (generate_images)."""
+    one_scale = len({sample.network_multiplier for sample in job.samples}) == 1
+    writable = not job.quantization.transformer and not job.layer_offloading
+    return "merged" if one_scale and writable else "side_path"
+
+
+def _control_image(job: Job, index: int, moved: Path | None) -> ControlImage | None:
+    named = job.samples[index].ctrl_img
+    where = (*PROCESS, "sample", "samples", index)
+    if moved is None and named is None:
+        raise job.document.error(where, "has no ctrl_img; ai-toolkit draws no I2V preview without one")
+    try:
+        return load_control_image(str(moved or named), job.folder)
+    except MediaError as error:
+        raise job.document.error(where, f"{error}; set preview.control_image in the case") from None
+
+
+def _codec(sample: Sample) -> Codec:
+    """GenerateImageConfig.save_image: frames asked > 1 -> WebP, else `sample.format`, Pillow's defaults."""
+    if sample.num_frames > 1 or sample.format == "webp":
+        return Codec("webp", 80)
+    return Codec("png", None) if sample.format == "png" else Codec("jpeg", 75)
+
+
+def _find_obstacles(
+    job: Job,
+    sample: Sample,
+    is_i2v: bool,
+    video: VideoName | None,
+    index: int,
+    obstacles: list[str],
+    notes: list[str],
+) -> None:
+    """What no recipe can repeat, and what should make the reader look twice."""
+    if sample.seed is None:
+        obstacles.append("seed -1: ai-toolkit drew a random seed and did not keep it")
+    if job.network_type is None:
+        obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
+    elif job.network_type != "lora":
+        obstacles.append(f"network.type {job.network_type}: only lora is run so far")
+    if sample.neg is None:
+        obstacles.append("no `neg`: ai-toolkit itself crashes on Wan without a negative prompt")
+    width, height = floor_size(sample.width, 8), floor_size(sample.height, 8)
+    if not is_i2v and (width % 16 or height % 16):
+        obstacles.append(f"{width}x{height} is no multiple of 16: diffusers refuses it, ai-toolkit does not floor it")
+    if is_i2v and job.low_vram:
+        obstacles.append("low_vram I2V raises with current diffusers; what older versions drew is not known")
+    if video is not None and video.index != index:
+        notes.append(f"the video's name says prompt {video.index}, the case says sample {index}")
+    if job.arch is None:
+        notes.append("the config names no model.arch; the case's model is taken")

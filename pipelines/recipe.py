@@ -1,0 +1,238 @@
+"""The Recipe: everything that decides the pixels of a Wan video, as one frozen value.
+
+Drift is the difference of two recipes, a cause is a factor (a group of fields), and a counterfactual
+is `take(recipe, factor, other)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.catalog import PipelineName
+from pipelines.scheduler import Scheduler
+
+LoraApplication = Literal["merged", "side_path", "adapter"]
+"""How LoRA weights meet the base: merged into it (float32 sum, cast back), a float32 side path cast to the
+output's dtype before the addition (both ai-toolkit), or a PEFT adapter (diffusers `load_lora_weights`)."""
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A number as the user wrote it beside what was done with it."""
+
+    asked: int
+    applied: int
+
+    def __str__(self) -> str:
+        return str(self.applied) if self.asked == self.applied else f"{self.applied} (asked {self.asked})"
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The dtype of the weights, and what becomes of the modules diffusers keeps in float32."""
+
+    dtype: Dtype
+    fp32_modules: Literal["kept", "cast"]
+    """kept: diffusers' `_keep_in_fp32_modules` stay float32. cast: every module has `dtype`."""
+
+    def __post_init__(self) -> None:
+        if self.dtype == "float32":  # nothing to keep or to cast: one value, so that equal recipes compare equal
+            object.__setattr__(self, "fp32_modules", "kept")
+
+    def __str__(self) -> str:
+        if self.dtype == "float32":
+            return "float32"
+        return f"{self.dtype}, " + ("float32 modules kept" if self.fp32_modules == "kept" else "cast whole")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraFile:
+    """A LoRA file, compared by content."""
+
+    path: Path = field(compare=False)
+    sha256: str
+    expert: Literal["transformer", "transformer_2"] = "transformer"
+
+    def __str__(self) -> str:
+        return f"{self.path.name} (sha256 {self.sha256[:12]})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlImage:
+    """The image an I2V video starts from, compared by its RGB pixels."""
+
+    source: str = field(compare=False)
+    """Where it came from: a path, a URL, or "base64"."""
+    data: bytes = field(compare=False, repr=False)
+    """The encoded file."""
+    sha256: str
+    """Of the decoded RGB pixels and their size."""
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.source}, {self.width}x{self.height} (pixels {self.sha256[:12]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """How a control image is brought to the video's size."""
+
+    filter: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "lanczos"
+    crop: Literal["stretch", "center"] = "stretch"
+    """stretch: the aspect ratio is ignored. center: scaled to cover, then cropped."""
+
+    def __str__(self) -> str:
+        return f"{self.filter}, {'aspect ratio ignored' if self.crop == 'stretch' else 'center crop'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """Weights quantized after loading; `None` for a part left as it is."""
+
+    transformer: str | None = None
+    text_encoder: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.transformer or self.text_encoder)
+
+    def __str__(self) -> str:
+        parts = (("transformer", self.transformer), ("text encoder", self.text_encoder))
+        return ", ".join(f"{name} {qtype}" for name, qtype in parts if qtype) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The file a video is delivered in. Pillow's settings; WebP is lossy unless said otherwise."""
+
+    format: Literal["webp", "jpeg", "png"] = "webp"
+    quality: int | None = 80
+
+    def __str__(self) -> str:
+        return self.format if self.quality is None else f"{self.format}, quality {self.quality}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One video, completely described. The engine knows no other input."""
+
+    model: str
+    """API model id."""
+    pipeline: PipelineName
+    checkpoint: str
+    """Absolute folder, or Hub id, in diffusers layout."""
+    text_encoder: str | None
+    """Where the text encoder comes from when not from the checkpoint."""
+    prompt: str
+    negative_prompt: str
+    width: Asked
+    height: Asked
+    num_frames: Asked
+    steps: int
+    guidance_scale: float
+    """Classifier-free guidance runs only above 1."""
+    seed: int | None
+    """None: drawn at random, so nobody can repeat it."""
+    scheduler: Scheduler
+    lora_files: tuple[LoraFile, ...]
+    lora_scales: tuple[float, ...]
+    lora_application: LoraApplication
+    precision: Precision
+    control_image: ControlImage | None
+    resize: Resize | None
+    vae_tiling: bool
+    quantization: Quantization
+    codec: Codec
+    fps: int
+    obstacles: tuple[str, ...] = ()
+    """Reasons why this recipe cannot be repeated by anyone; empty for most."""
+    notes: tuple[str, ...] = ()
+    """What is known to lie outside the recipe, and what had to be assumed."""
+
+    @property
+    def guidance(self) -> float:
+        """The guidance that reaches the pixels: at 1 and below, both pipelines skip it."""
+        return self.guidance_scale if self.guidance_scale > 1 else 1.0
+
+    @property
+    def tiles(self) -> bool:
+        """Whether the VAE really decodes in tiles: AutoencoderKLWan (diffusers 0.42.1) does above 256 pixels."""
+        return self.vae_tiling and max(self.width.applied, self.height.applied) > 256
+
+
+FACTORS: dict[str, tuple[str, ...]] = {
+    "checkpoint": ("checkpoint", "text_encoder"),
+    "prompt": ("prompt",),
+    "negative_prompt": ("negative_prompt",),
+    "snapping": ("width", "height"),
+    "frame_count": ("num_frames",),
+    "steps": ("steps",),
+    "guidance": ("guidance_scale",),
+    "seed": ("seed",),
+    "scheduler": ("scheduler",),
+    "lora_file": ("lora_files",),
+    "lora_scale": ("lora_scales",),
+    "lora_application": ("lora_application",),
+    "precision": ("precision",),
+    "quantization": ("quantization",),
+    "control_image": ("control_image",),
+    "resize": ("resize",),
+    "vae_tiling": ("vae_tiling",),
+    "codec": ("codec",),
+    "fps": ("fps",),
+}
+"""The fields behind every factor that can drift between two recipes."""
+
+
+def _effective(recipe: Recipe, name: str) -> Any:
+    """What of a field reaches the pixels, so that a difference without effect is not called drift."""
+    value = getattr(recipe, name)
+    if name == "prompt" or name == "negative_prompt":
+        return " ".join(value.split())  # diffusers' prompt_clean folds white space
+    if name in ("width", "height", "num_frames"):
+        return value.applied
+    if name == "guidance_scale":
+        return recipe.guidance
+    if name == "vae_tiling":
+        return recipe.tiles
+    return value
+
+
+def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
+    """The factors in which two recipes draw differently, in FACTORS order."""
+    found = []
+    for factor, names in FACTORS.items():
+        if factor == "negative_prompt" and preview.guidance <= 1 and inference.guidance <= 1:
+            continue  # never read without guidance
+        if factor in ("lora_scale", "lora_application") and not (preview.lora_files and inference.lora_files):
+            continue  # the missing file is the factor
+        if any(_effective(preview, name) != _effective(inference, name) for name in names):
+            found.append(factor)
+    return found
+
+
+def take(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
+    """`recipe` with one factor's fields taken from `other`."""
+    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in FACTORS[factor]})
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """JSON-ready fields; `{asked, applied}` where the two can differ. Image bytes are left out."""
+    return {item.name: _plain(getattr(recipe, item.name)) for item in dataclasses.fields(recipe)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Scheduler):
+        return {"family": value.family, "shift": value.shift, "settings": dict(value.settings)}
+    if dataclasses.is_dataclass(value):
+        return {
+            item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.name != "data"
+        }
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,81 @@
+"""The API's request body: fields, bounds and the rules the reference server checks.
+
+Source: src/schemas/request.py and src/api/v1/inference.py of runcomfy-com/ai-toolkit-inference at af4aec1.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.catalog import Model
+
+Size = Annotated[int, Field(ge=64, le=4096)]
+
+
+class _Strict(BaseModel):
+    # The server ignores unknown keys; here a typo is an error, because a misspelt key is drift nobody sees.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LoraItem(_Strict):
+    """One LoRA of a request."""
+
+    path: str = Field(description="LoRA file; relative to the file this stands in")
+    transformer: Literal["low", "high"] | None = Field(default=None, description="expert, for Wan 2.2 only")
+    network_multiplier: float | None = Field(default=None, ge=-2, le=2, description="LoRA scale, default 1.0")
+
+
+class PromptItem(_Strict):
+    """One video of a request. What is left out gets the model's default."""
+
+    prompt: str = Field(description="the prompt; [trigger] is replaced by the trigger word")
+    trigger_word: str | None = Field(default=None, description="this prompt's trigger word, before the request's")
+    width: Size | None = Field(default=None, description="pixels; floored to the model's divisor")
+    height: Size | None = Field(default=None, description="pixels; floored to the model's divisor")
+    guidance_scale: float | None = Field(default=None, ge=0, le=20, description="classifier-free guidance")
+    sample_steps: int | None = Field(default=None, ge=1, le=150, description="denoising steps")
+    neg: str | None = Field(default=None, description="negative prompt")
+    seed: int | None = Field(default=None, ge=-1, description="-1: random; default 42 + prompt index")
+    sampler: str | None = Field(default=None, description="read by no Wan pipeline")
+    num_frames: int | None = Field(default=None, ge=1, le=1000, description="frames")
+    fps: int | None = Field(default=None, ge=1, le=120, description="frames a second of the file")
+    resolution: Literal["Default"] | None = Field(default=None, description="Wan has no other than Default")
+    ctrl_img: str | None = Field(default=None, description="control image: base64, data URL, http(s) URL or file")
+    ctrl_img_1: str | None = Field(default=None, description="control image; wins over ctrl_img")
+    ctrl_img_2: str | None = Field(default=None, description="read by no Wan 2.1 pipeline")
+    ctrl_img_3: str | None = Field(default=None, description="read by no Wan 2.1 pipeline")
+
+    def control_images(self) -> list[str]:
+        """The images the server would load, in its order: the numbered ones, else `ctrl_img`."""
+        numbered = [image for image in (self.ctrl_img_1, self.ctrl_img_2, self.ctrl_img_3) if image]
+        return numbered or ([self.ctrl_img] if self.ctrl_img else [])
+
+
+class Request(_Strict):
+    """The body of POST /v1/inference."""
+
+    model: str = Field(description="API model id")
+    loras: list[LoraItem] = Field(description="exactly one for Wan 2.1")
+    prompts: list[PromptItem] = Field(min_length=1, description="the videos to draw")
+    trigger_word: str | None = Field(default=None, description="replaces [trigger] in prompts")
+    hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
+
+
+def check_request(request: Request, model: Model) -> tuple[tuple[str | int, ...], str] | None:
+    """The server's own checks beyond the schema: the key and the message with its error code, or None."""
+    if not request.loras:
+        return ("loras",), "LORA_FILE_REQUIRED: at least one LoRA is required"
+    if any(item.transformer for item in request.loras):
+        return ("loras",), f"MOE_FORMAT_NOT_SUPPORTED: {model.id} has one transformer; leave out `transformer`"
+    if len(request.loras) > 1:
+        return ("loras",), f"SINGLE_LORA_ONLY: {model.id} takes one LoRA, not {len(request.loras)}"
+    if model.needs_control_image:
+        for i, item in enumerate(request.prompts):
+            images = item.control_images()
+            if not images:
+                return ("prompts", i), f"CONTROL_IMAGE_REQUIRED: {model.id} needs ctrl_img"
+            if len(images) > 1:
+                return ("prompts", i), f"{model.id} takes one control image, not {len(images)}; the server fails on it"
+    return None

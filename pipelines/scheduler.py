@@ -1,0 +1,139 @@
+"""Noise schedules as values: which scheduler class, and every setting that is not its default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import CaseError, WeightsError
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
+CLASSES = {
+    "unipc": "UniPCMultistepScheduler",
+    "flow_match_euler": "FlowMatchEulerDiscreteScheduler",
+}
+"""Scheduler families by the name used in cases and reports, with their diffusers class."""
+
+_SHIFT_KEY = {"unipc": "flow_shift", "flow_match_euler": "shift"}
+
+# Constructor defaults in diffusers 0.42.1. A config that spells a default out draws the same video as one
+# that leaves it out, so defaults are dropped before schedulers are compared. A test holds this against diffusers.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "unipc": {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.0001,
+        "beta_end": 0.02,
+        "beta_schedule": "linear",
+        "trained_betas": None,
+        "solver_order": 2,
+        "prediction_type": "epsilon",
+        "thresholding": False,
+        "dynamic_thresholding_ratio": 0.995,
+        "sample_max_value": 1.0,
+        "predict_x0": True,
+        "solver_type": "bh2",
+        "lower_order_final": True,
+        "disable_corrector": [],
+        "solver_p": None,
+        "use_karras_sigmas": False,
+        "use_exponential_sigmas": False,
+        "use_beta_sigmas": False,
+        "use_flow_sigmas": False,
+        "flow_shift": 1.0,
+        "timestep_spacing": "linspace",
+        "steps_offset": 0,
+        "final_sigmas_type": "zero",
+        "rescale_betas_zero_snr": False,
+        "use_dynamic_shifting": False,
+        "time_shift_type": "exponential",
+        "sigma_min": None,
+        "sigma_max": None,
+        "shift_terminal": None,
+    },
+    "flow_match_euler": {
+        "num_train_timesteps": 1000,
+        "shift": 1.0,
+        "use_dynamic_shifting": False,
+        "base_shift": 0.5,
+        "max_shift": 1.15,
+        "base_image_seq_len": 256,
+        "max_image_seq_len": 4096,
+        "invert_sigmas": False,
+        "shift_terminal": None,
+        "use_karras_sigmas": False,
+        "use_exponential_sigmas": False,
+        "use_beta_sigmas": False,
+        "time_shift_type": "exponential",
+        "stochastic_sampling": False,
+    },
+}
+
+Setting = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """A scheduler family and its non-default settings, sorted by name."""
+
+    family: str
+    settings: tuple[tuple[str, Setting], ...]
+
+    @property
+    def shift(self) -> float:
+        """Flow shift: sigmas become shift * s / (1 + (shift - 1) * s)."""
+        key = _SHIFT_KEY[self.family]
+        return float(dict(self.settings).get(key, _DEFAULTS[self.family][key]))
+
+    def __str__(self) -> str:
+        quiet = {_SHIFT_KEY[self.family], *(_FLOW_UNIPC if self.family == "unipc" else ())}
+        extra = [f"{key} {value}" for key, value in self.settings if key not in quiet]
+        return ", ".join([CLASSES[self.family], f"shift {self.shift}", *extra])
+
+    def build(self) -> SchedulerMixin:
+        """The diffusers scheduler."""
+        import diffusers
+
+        scheduler: SchedulerMixin = getattr(diffusers, CLASSES[self.family])(**dict(self.settings))
+        return scheduler
+
+
+# What every Wan UniPC schedule has in common: flow matching, not epsilon prediction.
+_FLOW_UNIPC: dict[str, Setting] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+
+
+def scheduler(family: str, settings: Mapping[str, Any]) -> Scheduler:
+    """A Scheduler of `family`, its default settings dropped. Raises CaseError for unknown names."""
+    if family not in CLASSES:
+        raise CaseError(f"scheduler family {family!r} is unknown; use one of {', '.join(CLASSES)}")
+    defaults = _DEFAULTS[family]
+    unknown = sorted(set(settings) - set(defaults))
+    if unknown:
+        raise CaseError(f"{CLASSES[family]} (diffusers 0.42.1) has no setting {', '.join(unknown)}")
+    kept = {key: value for key, value in settings.items() if value != defaults[key]}
+    return Scheduler(family, tuple(sorted(kept.items())))
+
+
+def flow_schedule(family: str, shift: float, **settings: Setting) -> Scheduler:
+    """A Wan flow-matching schedule by family and shift, as overrides and the trainer name it."""
+    common = _FLOW_UNIPC if family == "unipc" else {}
+    return scheduler(family, {**common, _SHIFT_KEY.get(family, "shift"): float(shift), **settings})
+
+
+def checkpoint_scheduler(folder: Path) -> Scheduler:
+    """The schedule a checkpoint in diffusers layout asks for (`scheduler/scheduler_config.json`)."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        class_name = config["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: no readable scheduler config ({error}); is this a diffusers checkpoint?") from None
+    family = {name: family for family, name in CLASSES.items()}.get(class_name)
+    if family is None:
+        raise WeightsError(f"{path}: scheduler {class_name} is not run yet; known: {', '.join(CLASSES.values())}")
+    known = {key: value for key, value in config.items() if not key.startswith("_")}
+    return scheduler(family, known)

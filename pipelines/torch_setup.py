@@ -1,0 +1,107 @@
+"""Importing torch, diffusers and friends so that they work, and running them so that runs repeat.
+
+Heavy: import it only where a model runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# cuBLAS reads this when its first handle is made; without it matmuls on CUDA may differ from run to run.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+"""Scaled-dot-product kernels in the order tried. cuDNN's is left out: which of them wins would depend on the build."""
+
+_schemas: list[torch.library.Library] = []
+
+
+def declare_missing_torchvision_operators() -> None:
+    """Let a torchvision built for CUDA import beside a CPU build of torch.
+
+    Its C++ library then fails to load, and its Python part, torchvision 0.28.0, stops at registering fakes for two
+    operators that were never declared, taking diffusers and transformers down with it. Neither operator (box
+    suppression) is used here.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if _schemas or spec is None or spec.origin is None:
+        return
+    try:
+        torch.ops.load_library(str(Path(spec.origin).parent / "_C.so"))  # type: ignore[no-untyped-call]
+    except OSError:
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+        _schemas.append(library)
+
+
+def quiet_loading() -> None:
+    """No loading bars from the libraries: the command shows progress of its own."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Every switch that makes torch repeat itself, set on entry and put back on exit."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        cudnn.deterministic,
+        cudnn.benchmark,
+        cudnn.allow_tf32,
+        matmul.allow_tf32,
+    )
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    try:
+        with sdpa_kernel(list(ATTENTION), set_priority=True):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[2:]
+
+
+def flags() -> dict[str, object]:
+    """The settings `deterministic()` puts in force, for the record in results.json."""
+    with deterministic():
+        return {
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cublas_workspace_config": os.environ["CUBLAS_WORKSPACE_CONFIG"],
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+            "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
+            "attention": [backend.name.lower() for backend in ATTENTION],
+            "threads": torch.get_num_threads(),
+        }
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:n` as a device that is there. Raises UsageError if it is not."""
+    from pipelines.errors import UsageError
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count()
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise UsageError(f"--device {name}: use auto, cpu, cuda or cuda:n")
+    if int(number or 0) >= count:
+        raise UsageError(f"--device {name}: this machine has {count} CUDA devices")
+    return torch.device("cuda", int(number or 0))

@@ -1,0 +1,157 @@
+"""Videos as frames: reading what trainers and servers leave behind, writing as they write."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from pipelines.errors import MediaError
+from pipelines.recipe import Codec
+
+Frames = npt.NDArray[np.uint8]
+"""Shape (T, H, W, 3), RGB, 0 to 255."""
+
+_PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
+_FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Decoded frames and how long each is shown."""
+
+    frames: Frames
+    frame_ms: float
+    """Milliseconds a frame; 0 for a still image."""
+
+    @property
+    def fps(self) -> float:
+        return 1000 / self.frame_ms if self.frame_ms else 0.0
+
+    @property
+    def width(self) -> int:
+        return int(self.frames.shape[2])
+
+    @property
+    def height(self) -> int:
+        return int(self.frames.shape[1])
+
+
+def frame_duration(fps: int) -> int:
+    """Milliseconds a frame in the file: 1000 // fps (ai-toolkit at 27a03a91), int(1000 / fps) (server at af4aec1)."""
+    return 1000 // fps
+
+
+def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
+    """A video file, byte for byte as ai-toolkit and the reference server write it with the same Pillow.
+
+    Both save an animated WebP with Pillow's defaults; quality 80 is the default.
+    """
+    images = [Image.fromarray(frame) for frame in frames]
+    out = io.BytesIO()
+    if codec.format == "webp":
+        images[0].save(
+            out,
+            format="WEBP",
+            append_images=images[1:],
+            save_all=True,
+            duration=frame_duration(fps),
+            loop=0,
+            quality=codec.quality,
+        )
+    elif codec.format == "jpeg":
+        images[0].save(out, format="JPEG", quality=codec.quality)
+    else:
+        images[0].save(out, format="PNG")
+    return out.getvalue()
+
+
+def decode(data: bytes, name: str, frame_ms: int | None = None) -> Video:
+    """An animated or still image (WebP, GIF, PNG, JPEG).
+
+    Encoders merge identical consecutive frames into one of longer duration; frames are expanded by duration, so
+    that 13 frames written are 13 frames read. `frame_ms`: the duration the video was written with, if known; it
+    settles how many frames a still one is worth. Raises MediaError for anything that does not decode whole.
+    """
+    frames: list[Frames] = []
+    durations: list[int] = []
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            for number in range(getattr(image, "n_frames", 1)):
+                image.seek(number)
+                frames.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
+                durations.append(int(image.info.get("duration", 0)))
+    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+        raise MediaError(f"{name}: is not a whole video or image file ({error})") from None
+    return _expand(frames, durations, frame_ms)
+
+
+def _expand(frames: Sequence[Frames], durations: Sequence[int], frame_ms: int | None) -> Video:
+    if not any(durations):
+        return Video(np.stack(frames), 0)
+    fits = frame_ms and all(duration and duration % frame_ms == 0 for duration in durations)
+    unit = frame_ms if frame_ms and fits else math.gcd(*durations)
+    counts = [max(1, duration // unit) for duration in durations]
+    return Video(np.repeat(np.stack(frames), counts, axis=0), unit)
+
+
+def read_video(path: Path, frame_ms: int | None = None) -> Video:
+    """A video file or a folder of PNG frames (in name order). Nothing is resized or dropped to make shapes fit.
+
+    Raises MediaError when it is missing, truncated, of mixed sizes or of an unknown kind.
+    """
+    if path.is_dir():
+        return _read_folder(path, frame_ms)
+    suffix = path.suffix.lower()
+    try:
+        if suffix in _PILLOW:
+            return decode(path.read_bytes(), str(path), frame_ms)
+        if suffix in _FFMPEG and path.stat().st_size:
+            return _read_ffmpeg(path)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read: {error.strerror or error}") from None
+    kinds = ", ".join(sorted(_PILLOW | _FFMPEG))
+    raise MediaError(f"{path}: is empty or no video this tool reads ({kinds}, or a folder of PNGs)")
+
+
+def _read_folder(path: Path, frame_ms: int | None) -> Video:
+    files = sorted(path.glob("*.png"), key=lambda file: [int(d) for d in re.findall(r"\d+", file.stem)] or [0])
+    if not files:
+        raise MediaError(f"{path}: holds no PNG frames")
+    frames = [decode(file.read_bytes(), str(file)).frames[0] for file in files]
+    for file, frame in zip(files, frames, strict=True):
+        if frame.shape != frames[0].shape:
+            h, w = frame.shape[:2]
+            raise MediaError(f"{file}: is {w}x{h}, the first frame {frames[0].shape[1]}x{frames[0].shape[0]}")
+    return Video(np.stack(frames), frame_ms or 0)
+
+
+def _read_ffmpeg(path: Path) -> Video:
+    import imageio_ffmpeg
+
+    try:
+        reader = imageio_ffmpeg.read_frames(str(path))
+        meta = next(reader)
+        reader.close()
+    except (OSError, RuntimeError, StopIteration, KeyError) as error:
+        reason = str(error).strip().splitlines()[-1:] or ["no video stream"]
+        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})") from None
+    width, height = meta["source_size"]
+    # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
+    command += ["-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    size = width * height * 3
+    if done.returncode or not done.stdout or len(done.stdout) % size:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()[:1] or ["no frames"]
+        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    return Video(frames, 1000 / meta["fps"] if meta["fps"] else 0)
