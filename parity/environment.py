@@ -40,7 +40,7 @@ def describe(device: str) -> dict[str, Any]:
             "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
             "compute_capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return {
         "python": platform.python_version(),
@@ -50,7 +50,7 @@ def describe(device: str) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **gpu,
         "versions": {name: _version(name) for name in _PACKAGES},
-        "libwebp": features.version("webp"),  # type: ignore[no-untyped-call]
+        "libwebp": features.version("webp"),
         "flags": flags(),
     }
 

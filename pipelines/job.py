@@ -196,8 +196,11 @@ def _fill_name_tags(document: Document) -> Document:
         raise document.error((), "is no ai-toolkit job config: config.name or config.process[0] is missing") from None
     if not isinstance(name, str) or not isinstance(process, dict):
         raise document.error(("config",), "name must be text and process a list of sections")
-    text = json.dumps(document.data).replace("[name]", json.dumps(name)[1:-1])
-    return dataclasses.replace(document, data=json.loads(text))
+    text = json.dumps(document.data).replace("[name]", name)  # unescaped, as ai-toolkit does it
+    try:
+        return dataclasses.replace(document, data=json.loads(text))
+    except ValueError:
+        raise document.error(("config", "name"), f"{name!r} breaks ai-toolkit's [name] tags; it stops here") from None
 
 
 def _read_samples(sample: _Reader, trigger: str | None) -> tuple[Sample, ...]:
@@ -209,10 +212,10 @@ def _read_samples(sample: _Reader, trigger: str | None) -> tuple[Sample, ...]:
     running_seed = start_seed
     for i, item in enumerate(items):
         where = (*sample.root, listed, i)
-        if isinstance(item, str):
+        if listed == "prompts":
             item = {"prompt": item}
         if not isinstance(item, dict) or not isinstance(item.get("prompt"), str):
-            raise sample.document.error(where, "must be a prompt or a mapping with one")
+            raise sample.document.error(where, f"must be {'text' if listed == 'prompts' else 'a mapping with a prompt'}")
         own = _Reader(dataclasses.replace(sample.document, data=item), ())
         own.root = where
         seed = own.get("seed", int, None)

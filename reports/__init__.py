@@ -1,0 +1,1 @@
+"""Reports of a run: one self-contained HTML page, made from the result types alone."""

@@ -1,0 +1,137 @@
+"""A run as one self-contained HTML page: no network, opens from disk, everything inlined."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from parity.result import CaseResult, Run, to_json, write_atomically
+from reports import view
+from reports.stills import Album, albums, embed
+
+_HERE = Path(__file__).parent
+_SLACK = 64
+"""Bytes per case by which the sentence about left-out stills may grow once some are embedded."""
+# What could end a script element early, or end a line in old JavaScript.
+_UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseView:
+    """One case section."""
+
+    case: CaseResult
+    index: int
+    """Place in the run, by which the page's script finds the case's data."""
+    anchor: str
+    """`case-<id>`; numbered from the second case of that id on."""
+    worst_frame: int | None
+    seconds: float | None
+    recipe_rows: list[view.Row]
+    missing_factors: tuple[str, ...]
+    """Expected, but not found."""
+    stills: Album
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether a metric has a number for every frame."""
+        return any(metric.per_frame and metric.unavailable is None for metric in self.case.metrics.values())
+
+
+def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20) -> str:
+    """The page. `folder` is that of results.json, to which artifacts are relative.
+
+    Stills are embedded, failures first, while the page stays within `max_bytes`; the page names what it left out.
+    """
+    order = view.ordered(run)
+    books = albums([case for _, case in order], folder)
+    cases = _case_views(order, books)
+    empty = _page(run, cases, max_bytes)
+    embed(books, max_bytes - len(empty.encode()) - _SLACK * len(cases))
+    return _page(run, cases, max_bytes)
+
+
+def write_report(run: Run, folder: Path, path: Path, *, max_bytes: int = 25 << 20) -> None:
+    """Write the page of `render` to `path`, atomically."""
+    # A file name that is no UTF-8 reaches error messages as lone surrogates.
+    write_atomically(path, render(run, folder, max_bytes=max_bytes).encode("utf-8", "replace"))
+
+
+def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album]) -> list[CaseView]:
+    views: list[CaseView] = []
+    seen: dict[str, int] = {}
+    for (index, case), book in zip(order, books, strict=True):
+        seen[case.id] = seen.get(case.id, 0) + 1
+        found = {finding.factor for finding in case.findings}
+        views.append(
+            CaseView(
+                case=case,
+                index=index,
+                anchor=f"case-{case.id}" if seen[case.id] == 1 else f"case-{case.id}-{seen[case.id]}",
+                worst_frame=view.worst_frame(case),
+                seconds=view.seconds(case),
+                recipe_rows=view.recipe_rows(case.recipes),
+                missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
+                stills=book,
+            )
+        )
+    return views
+
+
+def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    return (
+        _environment()
+        .get_template("template.html")
+        .render(
+            run=run,
+            cases=cases,
+            counts=view.counts(run),
+            verdict=view.verdict(run),
+            metrics=view.METRICS,
+            worst_value=view.worst_value,
+            all_identical=view.all_identical,
+            curve_summary=view.curve_summary,
+            limits=view.limits,
+            flatten=view.flatten,
+            text=view.text,
+            command=shlex.join(run.command),
+            quote=shlex.quote,
+            limit=f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB",
+            style=Markup(style),
+            style_hash=_hash(style),
+            script=Markup(script),
+            script_hash=_hash(script),
+            run_data=_data(to_json(run)),
+            stills_data=lambda book: _data(json.dumps(book.data())),
+        )
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _data(text: str) -> Markup:
+    """JSON that is inert inside a script element: outside strings JSON has none of the escaped characters."""
+    return Markup(text.translate(_UNSAFE))
+
+
+def _hash(source: str) -> str:
+    """For the page's Content-Security-Policy, which runs our script and styles and nothing else."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode("ascii")

@@ -1,0 +1,99 @@
+"""Stills for the page: lossy display copies of the frames, embedded until the page is full."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parity.result import CaseResult
+from reports.view import worst_frame
+
+SIDES = ("preview", "output")
+_PREFIX = "data:image/webp;base64,"
+_ENTRY = 32
+"""JSON around one still: quotes, commas, its frame number, its place in `images`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Album:
+    """The stills of one case: those on disk, and those that went into the page."""
+
+    files: dict[str, dict[int, Path]]
+    """Side -> frame -> file."""
+    problems: tuple[str, ...]
+    """Why a side has no stills."""
+    worst: int
+    images: dict[str, int] = field(default_factory=dict)
+    """data: URI -> place; a still both sides share is embedded once."""
+    embedded: dict[str, dict[int, int]] = field(default_factory=lambda: {side: {} for side in SIDES})
+    """Side -> frame -> place."""
+
+    @property
+    def found(self) -> int:
+        """Number of stills on disk."""
+        return sum(len(files) for files in self.files.values())
+
+    @property
+    def left_out(self) -> int:
+        """Number of stills that did not fit."""
+        return self.found - sum(len(frames) for frames in self.embedded.values())
+
+    def data(self) -> dict[str, Any]:
+        """For the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}}."""
+        return {"images": list(self.images), **self.embedded}
+
+    def frames(self) -> Iterator[int]:
+        """Frames that have stills, coarse to fine, so that those which fit are spread over the video."""
+        frames = {frame for files in self.files.values() for frame in files}
+        return iter(sorted(frames, key=lambda frame: (-(frame & -frame) if frame else float("-inf"), frame)))
+
+    def add(self, frame: int, budget: int) -> int | None:
+        """Embed a frame of both sides. Bytes the page grew by; None if they are more than `budget`."""
+        sides = [side for side in SIDES if frame in self.files[side] and frame not in self.embedded[side]]
+        uris = {side: _data_uri(self.files[side][frame]) for side in sides}
+        new = {uri for uri in uris.values() if uri not in self.images}
+        cost = sum(len(uri) for uri in new) + _ENTRY * len(sides)
+        if cost > budget:
+            return None
+        for side, uri in uris.items():
+            self.embedded[side][frame] = self.images.setdefault(uri, len(self.images))
+        return cost
+
+
+def albums(cases: Sequence[CaseResult], folder: Path) -> list[Album]:
+    """What stills there are on disk; `folder` is that of results.json."""
+    return [_album(case, folder) for case in cases]
+
+
+def embed(books: Sequence[Album], budget: int) -> None:
+    """Fill the albums in their order with `budget` bytes: the worst frame of each first, then the rest."""
+    queue = [(book, book.worst) for book in books]
+    queue += [(book, frame) for book in books for frame in book.frames()]
+    for book, frame in queue:
+        cost = book.add(frame, budget)
+        if cost is None:
+            return
+        budget -= cost
+
+
+def _album(case: CaseResult, folder: Path) -> Album:
+    files: dict[str, dict[int, Path]] = {side: {} for side in SIDES}
+    problems = []
+    for side in SIDES:
+        relative = case.artifacts.get(f"{side}_frames")
+        if relative is None:
+            continue
+        inside = (folder / relative).resolve().is_relative_to(folder.resolve())
+        if inside:  # a results.json from elsewhere must not pull other files into a page that is passed on
+            files[side] = {int(path.stem): path for path in (folder / relative).glob("*.webp") if path.stem.isdecimal()}
+        if not files[side]:
+            where = "found there" if inside else "read: it lies outside the folder of results.json"
+            problems.append(f"The {side}'s stills should be in {relative}; none was {where}.")
+    return Album(files=files, problems=tuple(problems), worst=worst_frame(case) or 0)
+
+
+def _data_uri(path: Path) -> str:
+    return _PREFIX + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,211 @@
+"""What the page says of a run: order, sentences and table rows. No markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parity.result import CaseResult, MetricResult, Run, Status
+
+ORDER: tuple[Status, ...] = ("drifted", "error", "unpairable", "expected_drift", "passed")
+"""Failures first."""
+
+_MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
+    "drifted": ("drifted beyond what it expects", "drifted beyond what they expect"),
+    "error": ("could not be run", "could not be run"),
+    "unpairable": ("has a preview nobody can repeat", "have previews nobody can repeat"),
+    "expected_drift": ("drifted exactly as expected", "drifted exactly as expected"),
+    "passed": ("passed", "passed"),
+}
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricName:
+    """How a metric is written."""
+
+    key: str
+    label: str
+    unit: str
+    digits: int
+
+    def text(self, value: float | None) -> str:
+        """A number with its unit. None, which in a result is infinite, is ∞."""
+        number = "∞" if value is None else f"{value:.{self.digits}f}"
+        return f"{number} {self.unit}".rstrip()
+
+
+METRICS = (
+    MetricName(key="psnr", label="PSNR", unit="dB", digits=2),
+    MetricName(key="ssim", label="SSIM", unit="", digits=4),
+    MetricName(key="lpips", label="LPIPS", unit="", digits=4),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One value of both recipes."""
+
+    name: str
+    preview: str
+    inference: str
+    differs: bool
+
+
+def worst_value(metric: MetricResult) -> float | None:
+    """Of the worst frame; None is infinite."""
+    return metric.min if metric.higher_is_better else metric.max
+
+
+def worst_frame(case: CaseResult) -> int | None:
+    """Index of the worst frame by the first metric that has numbers; None if there is none or no frame differs."""
+    for metric in case.metrics.values():
+        if metric.unavailable is None and metric.per_frame:
+            sign = 1 if metric.higher_is_better else -1
+            finite = [(sign * value, index) for index, value in enumerate(metric.per_frame) if value is not None]
+            return min(finite)[1] if finite else None
+    return None
+
+
+def all_identical(metric: MetricResult) -> bool:
+    """Whether no frame differs, so that there is no curve to look at."""
+    return metric.identical_frames == len(metric.per_frame)
+
+
+def curve_summary(metric: MetricResult, name: MetricName) -> str:
+    """A metric's frames in a few words: "2 of 11 frames identical, worst 30.04 dB at frame 6"."""
+    total = len(metric.per_frame)
+    parts = [f"{metric.identical_frames} of {total} {'frame' if total == 1 else 'frames'} identical"]
+    worst = worst_value(metric)
+    if worst is not None and not all_identical(metric):
+        parts.append(f"worst {name.text(worst)} at frame {metric.per_frame.index(worst)}")
+    return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A horizontal line a metric is held against."""
+
+    kind: str
+    """mean or worst: a tolerance. floor: what the codec alone costs."""
+    label: str
+    value: float
+
+
+def limits(case: CaseResult, name: MetricName) -> list[Limit]:
+    """The lines of a metric's curve: its tolerances and the codec floor, as far as there are any."""
+    floor = case.codec_floor or {}
+    lines = (
+        ("mean", "tolerance, mean", case.tolerance.get(name.key)),
+        (
+            "worst",
+            "tolerance, worst frame",
+            case.tolerance.get(f"{name.key}_min", case.tolerance.get(f"{name.key}_max")),
+        ),
+        ("floor", "codec floor", floor.get(name.key)),
+    )
+    return [Limit(kind=kind, label=label, value=value) for kind, label, value in lines if value is not None]
+
+
+def ordered(run: Run) -> list[tuple[int, CaseResult]]:
+    """Cases with their place in the run: failures first, the lowest PSNR first among equals."""
+
+    def key(item: tuple[int, CaseResult]) -> tuple[int, float, int]:
+        index, case = item
+        psnr = case.metrics.get("psnr")
+        worst = psnr.min if psnr else None
+        return ORDER.index(case.status), float("inf") if worst is None else worst, index
+
+    return sorted(enumerate(run.cases), key=key)
+
+
+def counts(run: Run) -> dict[Status, int]:
+    """Cases per status, failures first, without the statuses no case has."""
+    numbers = {status: sum(case.status == status for case in run.cases) for status in ORDER}
+    return {status: number for status, number in numbers.items() if number}
+
+
+def verdict(run: Run) -> str:
+    """The run in one sentence: what failed, or else how it passed."""
+    total, numbers = len(run.cases), counts(run)
+    if not total:
+        return "No case was run." if run.finished else "No case has finished yet."
+    failed = [status for status in numbers if status in ("drifted", "error", "unpairable")]
+    parts = [(numbers[status], _MEANING[status][numbers[status] > 1]) for status in failed or numbers]
+    (first, meaning), *rest = parts
+    opening = f"{first} of {total} {'case' if total == 1 else 'cases'} {meaning}"
+    return ", ".join([opening, *(f"{number} {meaning}" for number, meaning in rest)]) + "."
+
+
+def seconds(case: CaseResult) -> float | None:
+    """Time the case took: its total, or the sum of its phases."""
+    if not case.timings:
+        return None
+    return case.timings.get("total", sum(case.timings.values()))
+
+
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested data with their names, e.g. `lora_files[0].sha256`. Numbers in a list stay together."""
+    if isinstance(value, Mapping) and value and set(value) != {"asked", "applied"}:
+        for key, item in value.items():
+            yield from flatten(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)) and not all(isinstance(item, (int, float)) for item in value):
+        for index, item in enumerate(value):
+            yield from flatten(item, f"{name}[{index}]")
+    else:
+        yield name, value
+
+
+def text(value: Any) -> str:
+    """A leaf as a person reads it: `{asked: 100, applied: 96}` is "96 (asked 100)"."""
+    if isinstance(value, Mapping) and value:
+        asked, applied = value["asked"], value["applied"]
+        return text(applied) if asked == applied else f"{text(applied)} (asked {text(asked)})"
+    if isinstance(value, (list, tuple)) and value:
+        return ", ".join(text(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or isinstance(value, (list, tuple, Mapping)):
+        return "none"
+    return str(value) or "(empty)"
+
+
+def recipe_rows(recipes: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """Every field of both recipes, side by side. With one recipe alone nothing is marked as different."""
+    preview, inference = recipes.get("preview", {}), recipes.get("inference", {})
+    both = bool(preview and inference)
+    rows = []
+    for field in dict.fromkeys([*preview, *inference]):
+        left = dict(flatten(preview[field], field)) if field in preview else {}
+        right = dict(flatten(inference[field], field)) if field in inference else {}
+        for name in dict.fromkeys([*left, *right]):
+            if _only_says_none(name, left, right):
+                continue
+            rows.append(
+                Row(
+                    name=name,
+                    preview=text(left[name]) if name in left else ABSENT,
+                    inference=text(right[name]) if name in right else ABSENT,
+                    differs=both and _differs(name, left, right),
+                )
+            )
+    return rows
+
+
+def _only_says_none(name: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Whether a leaf is the empty counterpart of something the other side has in several leaves."""
+    here, there = (left, right) if name in left else (right, left)
+    return bool(there) and name not in there and text(here[name]) == "none"
+
+
+def _differs(name: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """What was applied counts, not what was asked; a file is its content (sha256), not its path."""
+    if name not in left or name not in right:
+        return True
+    if name.endswith((".path", ".source")):
+        return False
+    pair = (left[name], right[name])
+    first, second = (value.get("applied") if isinstance(value, Mapping) else value for value in pair)
+    return bool(first != second)

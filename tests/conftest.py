@@ -1,0 +1,76 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from parity.case import DEMO
+from pipelines.engine import Engine
+from tests.oracle import fingerprint
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """One engine for all tests: going from recipe to recipe is part of what is tested."""
+    engine = Engine("cpu")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def machine() -> str:
+    """How this CPU rounds."""
+    return fingerprint()
+
+
+class CaseFiles:
+    """Writes case files into a temporary folder, their paths pointing into the demo."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str = "case", **changes: Any) -> Path:
+        """A faithful case of the first T2V sample, with keys replaced (None removes one)."""
+        job = DEMO / "jobs" / "t2v_basic"
+        keys: dict[str, Any] = {
+            "model": "wan21_14b",
+            "checkpoint": str(DEMO / "models" / "tiny-wan-t2v"),
+            "preview": {
+                "config": str(job / "config.yaml"),
+                "sample": 0,
+                "video": str(next((job / "samples").glob("*_0.webp"))),
+                "toolkit": "0.12.26",
+            },
+            "pipeline": "faithful",
+        }
+        keys |= changes
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in keys.items() if value is not None}))
+        return path
+
+    def request(self, **prompt: Any) -> dict[str, Any]:
+        """The API request equal to that sample, with prompt keys replaced."""
+        item = {
+            "prompt": "woman playing the guitar, on stage",
+            "width": 96,
+            "height": 64,
+            "seed": 42,
+            "sample_steps": 6,
+            "guidance_scale": 5,
+            "neg": "",
+            "num_frames": 9,
+            "fps": 15,
+        }
+        lora = {"path": str(DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors"), "network_multiplier": 1.0}
+        return {"model": "wan21_14b", "prompts": [item | prompt], "loras": [lora]}
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> CaseFiles:
+    """See CaseFiles."""
+    return CaseFiles(tmp_path)
