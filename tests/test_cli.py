@@ -1,0 +1,147 @@
+"""The command line: exit codes, messages without tracebacks, what is printed where."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parity.case import DEMO
+from parity.cli import main
+from parity.result import from_json
+from tests.conftest import CaseFiles
+
+QUICK = {"sample_steps": 1, "num_frames": 1}
+
+
+def parity(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parity.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("run", "plan", "report", "models", "schema", "exit codes"):
+        assert word in text
+
+
+def test_plan_shows_both_recipes_and_marks_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-k", "guitar-reference"]) == 0
+    text = capsys.readouterr().out
+    marked = {line.split()[1] for line in text.splitlines() if line.strip().startswith("*")}
+    assert marked == {"scheduler", "lora_application", "precision"}
+    assert "differs in: scheduler, lora_application, precision" in text
+
+
+def test_plan_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(DEMO), "--tag", "i2v", "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) >= {"i2v-waving-reference", "i2v-waving-faithful", "i2v-cat-faithful"}
+    assert rows["i2v-waving-faithful"]["findings"] == []
+    assert rows["i2v-waving-reference"]["recipes"]["preview"]["width"] == {"asked": 100, "applied": 96}
+
+
+def test_models_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    for model in ("wan21_14b", "wan21_1b", "wan21_i2v_14b", "wan21_i2v_14b480p"):
+        assert model in text
+
+
+@pytest.mark.parametrize(("name", "key"), [("case", "preview"), ("request", "loras"), ("result", "cases")])
+def test_schemas(capsys: pytest.CaptureFixture[str], name: str, key: str) -> None:
+    assert main(["schema", name]) == 0
+    assert key in json.loads(capsys.readouterr().out)["properties"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "nowhere.yaml"], "nowhere.yaml"),
+        (["plan", "-k", "nothing-like-it"], "no case matched"),
+        (["plan", "-k", "(guitar"], "parenthesis"),
+        (["plan", "--tag", "none"], "no case matched"),
+        (["run", "-k", "guitar-faithful", "--device", "cuda:77"], "cuda:77"),
+        (["run", "-k", "guitar-faithful", "--device", "cpu", "--offload", "model"], "no GPU"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_usage_mistakes_exit_2(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_a_bad_case_file_exits_2_and_runs_nothing(cases: CaseFiles, tmp_path: Path) -> None:
+    path = cases.write(pipelin="faithful")
+    done = parity("run", path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert f"{path}:" in done.stderr
+    assert "did you mean pipeline?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_writes_results_and_report(cases: CaseFiles, tmp_path: Path) -> None:
+    path = cases.write(request=cases.request(**QUICK), tolerance={"psnr": 1})
+    done = parity("run", path, "--out", tmp_path / "out", "--device", "cpu")
+    assert done.returncode == 1, done.stderr  # one frame against nine
+    results, report = done.stdout.split()
+    assert from_json(Path(results).read_text()).cases[0].status == "drifted"
+    assert "<html" in Path(report).read_text()
+    assert "Traceback" not in done.stderr
+    assert "case: DRIFTED" in done.stderr
+    again = parity("report", tmp_path / "out", "--out", tmp_path / "again.html")
+    assert again.returncode == 0
+    assert (tmp_path / "again.html").read_text() == Path(report).read_text()
+
+
+def test_run_json_on_stdout_alone(
+    cases: CaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = cases.write(request=cases.request(**QUICK), expect=["frame_count", "steps"])
+    arguments = ["run", str(path), "--out", str(tmp_path / "out"), "--device", "cpu", "--json", "--no-html"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["cases"][0]["status"] == "expected_drift"
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_two_processes_give_the_same_bits(cases: CaseFiles, tmp_path: Path) -> None:
+    path = cases.write(request=cases.request(num_frames=5, sample_steps=2), pipeline="reference")
+    hashes = []
+    for name in ("a", "b"):
+        parity("run", path, "--out", tmp_path / name, "--device", "cpu", "--no-html")
+        output = from_json((tmp_path / name / "results.json").read_text()).cases[0].output
+        assert output is not None
+        hashes.append((output.sha256, output.raw_sha256))
+    assert hashes[0] == hashes[1]
+
+
+def test_an_unwritable_out_is_said_before_any_work(cases: CaseFiles, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = parity("run", cases.write(), "--out", tmp_path / "file" / "out")
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_is_complete() -> None:
+    """Every demo case loads; each recorded sample has a faithful case, and reference cases state what they expect."""
+    from parity.case import find_case_files, load_cases
+
+    loaded = load_cases(find_case_files([]))
+    faithful = [case for case in loaded if "faithful" in case.tags]
+    assert len({(str(case.preview.lora_files), case.preview.prompt) for case in faithful}) == 6
+    for case in loaded:
+        if "reference" in case.tags:
+            assert case.expect == ("scheduler", "lora_application", "precision")
