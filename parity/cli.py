@@ -189,22 +189,22 @@ def _report(options: argparse.Namespace) -> int:
             runs.append(from_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    folder = paths[0].parent
+    folder = Path(os.path.commonpath([path.parent.resolve() for path in paths]))
     cases = [
         dataclasses.replace(
-            case, artifacts={name: _beside(folder, path.parent / value) for name, value in case.artifacts.items()}
+            case,
+            artifacts={
+                name: (path.parent.resolve() / value).relative_to(folder).as_posix()
+                for name, value in case.artifacts.items()
+            },
         )
         for path, run in zip(paths, runs, strict=True)
         for case in run.cases
     ]
-    out = options.out or folder / "report.html"
+    out = options.out or paths[0].parent / "report.html"
     write_report(dataclasses.replace(runs[0], cases=tuple(cases)), folder, out)
     print(out)
     return 0
-
-
-def _beside(folder: Path, path: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _models(_: argparse.Namespace) -> int:

@@ -215,7 +215,9 @@ def _read_samples(sample: _Reader, trigger: str | None) -> tuple[Sample, ...]:
         if listed == "prompts":
             item = {"prompt": item}
         if not isinstance(item, dict) or not isinstance(item.get("prompt"), str):
-            raise sample.document.error(where, f"must be {'text' if listed == 'prompts' else 'a mapping with a prompt'}")
+            raise sample.document.error(
+                where, f"must be {'text' if listed == 'prompts' else 'a mapping with a prompt'}"
+            )
         own = _Reader(dataclasses.replace(sample.document, data=item), ())
         own.root = where
         seed = own.get("seed", int, None)

@@ -298,9 +298,12 @@
     const showsStills = !root.querySelector(".stages").hidden;
     const viewer = { frame: Number(slider.value), seek: (frame) => { stop(); show(frame); } };
     let stopClock = null;
+    let decoding = false;
 
     async function showStills(frame) {
+      decoding = true;
       const images = await Promise.all(SIDES.map((side) => still(side, frame)));
+      decoding = false;
       if (frame !== viewer.frame) return; // the scrubber has moved on
       SIDES.forEach((side, i) => paintStill(stages[side], images[i], gapText(side, videos[side], frame, images[i]), `${side}, frame ${frame}`));
       paintDifference(stages.difference, stages, Number(gain.value), frame);
@@ -332,14 +335,20 @@
       play.replaceChildren(icon, playing ? " Pause" : " Play");
     }
 
+    /** Frames that were left out of the file are passed over. */
+    function playable(frame) {
+      return !showsStills || SIDES.some((side) => still(side, frame) !== undefined);
+    }
+
     function start() {
       const once = matchMedia("(prefers-reduced-motion: reduce)").matches;
       const first = viewer.frame === frames - 1 ? 0 : viewer.frame;
       setPlaying(true);
       stopClock = startClock(present[0].fps, (elapsed) => {
+        if (decoding) return; // a slow machine drops frames, but shows those it reaches
         const frame = first + elapsed;
         if (once && frame >= frames) stop();
-        else if (frame % frames !== viewer.frame) show(frame % frames);
+        else if (frame % frames !== viewer.frame && playable(frame % frames)) show(frame % frames);
       });
     }
 

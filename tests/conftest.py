@@ -43,7 +43,7 @@ class CaseFiles:
             "preview": {
                 "config": str(job / "config.yaml"),
                 "sample": 0,
-                "video": str(next((job / "samples").glob("*_0.webp"))),
+                "video": str(sorted((job / "samples").glob("*_0.webp"))[0]),
                 "toolkit": "0.12.26",
             },
             "pipeline": "faithful",

@@ -106,9 +106,7 @@ def test_run_writes_results_and_report(cases: CaseFiles, tmp_path: Path) -> None
     assert (tmp_path / "again.html").read_text() == Path(report).read_text()
 
 
-def test_run_json_on_stdout_alone(
-    cases: CaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_json_on_stdout_alone(cases: CaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = cases.write(request=cases.request(**QUICK), expect=["frame_count", "steps"])
     arguments = ["run", str(path), "--out", str(tmp_path / "out"), "--device", "cpu", "--json", "--no-html"]
     assert main(arguments) == 0

@@ -57,7 +57,9 @@ def test_swapping_reloads_nothing_and_restores_every_bit(own_engine: Engine) -> 
     own_engine.generate(bare)
     untouched = weights_hash(own_engine)
     first = {name: own_engine.generate(recipe) for name, recipe in _named(preview, reference, side_path, bare)}
-    again = {name: own_engine.generate(recipe) for name, recipe in reversed(_named(preview, reference, side_path, bare))}
+    again = {
+        name: own_engine.generate(recipe) for name, recipe in reversed(_named(preview, reference, side_path, bare))
+    }
     assert own_engine.loads == 1
     assert {name: frames.tobytes() for name, frames in first.items()} == {
         name: frames.tobytes() for name, frames in again.items()
@@ -213,9 +215,7 @@ def test_hub_checkpoint_comes_from_the_hubs_cache(
     repo = tmp_path / "models--some--wan"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
-    shutil.copytree(
-        DEMO / "models" / "tiny-wan-t2v", repo / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
-    )
+    shutil.copytree(DEMO / "models" / "tiny-wan-t2v", repo / "snapshots" / "0123456789abcdef0123456789abcdef01234567")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     recipe = short(sample_recipe("t2v_basic", 0))

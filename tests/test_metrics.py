@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -177,12 +176,14 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torchvision
 
     home = tmp_path_factory.mktemp("torch")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        weights = torchvision.models.alexnet(weights=None).state_dict()
-    for name, tensor in weights.items():
-        if name.startswith("classifier."):  # LPIPS reads no classifier: one number stands for 58 million
-            weights[name] = torch.zeros(()).expand(tensor.shape)
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in torchvision.models.alexnet(weights=None).state_dict().items()}
+    draw = torch.Generator().manual_seed(0)
+    weights = {
+        # LPIPS reads no classifier: one number stands for its 58 million.
+        name: torch.zeros(()).expand(shape) if "classifier" in name else torch.randn(shape, generator=draw) * 0.05
+        for name, shape in shapes.items()
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(home))
         path = lpips_weights()
@@ -192,10 +193,9 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_weights(alexnet: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None) -> Iterator[None]:  # noqa: ARG001
+def with_weights(alexnet: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None) -> None:  # noqa: ARG001
     monkeypatch.setenv("TORCH_HOME", str(alexnet))
     monkeypatch.setattr(parity.metrics, "_models", {})
-    yield
 
 
 @pytest.mark.usefixtures("with_weights")
@@ -312,7 +312,7 @@ def test_no_gate_is_no_failure() -> None:
 
 @pytest.mark.parametrize(
     ("mean_key", "worst_key", "mean_limit", "worst_limit"),
-    [("psnr", "psnr_min", 30, 20), ("ssim", "ssim_min", 0.8, 0.6)],
+    [("psnr", "psnr_min", 30, 20), ("ssim", "ssim_min", 0.7, 0.6)],
 )
 def test_one_bad_frame_passes_the_mean_and_fails_the_worst(
     mean_key: str, worst_key: str, mean_limit: float, worst_limit: float
@@ -324,13 +324,6 @@ def test_one_bad_frame_passes_the_mean_and_fails_the_worst(
     assert check_tolerance({mean_key: mean_limit}, metrics) == ([], [])
     failed, _ = check_tolerance({worst_key: worst_limit}, metrics)
     assert len(failed) == 1
-
-
-@pytest.mark.parametrize("name", ["psnr", "ssim", "lpips"])
-def test_not_a_number_passes_no_gate(name: str) -> None:
-    metrics = all_metrics(**{name: [math.nan] * 3})
-    failed, broken = check_tolerance({name: 0.5}, metrics)
-    assert failed or broken
 
 
 @pytest.mark.parametrize("name", ["psnr", "ssim", "lpips"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +76,14 @@ def test_size_rule(asked: int, t2v: int, i2v: int) -> None:
         ("0.7.21", None, UNIPC, False),
         ("v0.10.0", None, EULER, False),
         ("0.9.3", None, EULER, True),
-        ("0.9.3", datetime(2026, 4, 1, tzinfo=timezone.utc), UNIPC, False),
-        ("0.9.3", datetime(2026, 4, 17, tzinfo=timezone.utc), EULER, True),
+        ("0.9.3", datetime(2026, 4, 1, tzinfo=UTC), UNIPC, False),
+        ("0.9.3", datetime(2026, 4, 17, tzinfo=UTC), EULER, True),
         ("ab1ee4df", None, EULER, False),
         ("27a03a91f23eb1b757d5ec2e80ee3e129cfcc350", None, EULER, False),
         ("deadbeef", None, EULER, True),
         (None, None, EULER, True),
-        (None, datetime(2026, 1, 1, tzinfo=timezone.utc), UNIPC, True),
-        (None, datetime(2026, 11, 21, tzinfo=timezone.utc), EULER, True),
+        (None, datetime(2026, 1, 1, tzinfo=UTC), UNIPC, True),
+        (None, datetime(2026, 11, 21, tzinfo=UTC), EULER, True),
     ],
 )
 def test_scheduler_by_version(toolkit: str | None, drawn: datetime | None, expected: object, assumed: bool) -> None:
@@ -214,7 +214,7 @@ def test_final_lora_of_another_step_is_not_taken(job_folder: Path) -> None:
 
 def test_step_0_has_no_lora_to_speak_of(job_folder: Path) -> None:
     job = read_job(job_folder / "config.yaml")
-    video = VideoName(drawn=datetime.now(timezone.utc), step=0, index=0)
+    video = VideoName(drawn=datetime.now(UTC), step=0, index=0)
     recipe = preview_recipe(job, 0, model=find_model("wan21_14b"), video=video, checkpoint=str(DEMO))
     assert (recipe.lora_files, recipe.obstacles) == ((), ())
 
@@ -237,7 +237,7 @@ def test_checkpoint_that_is_not_here(job_folder: Path) -> None:
     config["config"]["process"][0]["model"]["name_or_path"] = "/data/wan"
     (job_folder / "config.yaml").write_text(json.dumps(config))
     job = read_job(job_folder / "config.yaml")
-    with pytest.raises(CaseError, match="name_or_path.*checkpoint:"):
+    with pytest.raises(CaseError, match=r"name_or_path.*checkpoint:"):
         preview_recipe(job, 0, model=find_model("wan21_14b"))
     recipe = preview_recipe(job, 0, model=find_model("wan21_14b"), checkpoint=str(DEMO))
     assert recipe.checkpoint == str(DEMO)

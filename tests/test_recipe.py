@@ -55,11 +55,19 @@ def test_the_reference_graph_adds_its_three(cases: CaseFiles) -> None:
 
 def test_planted_control_image(cases: CaseFiles) -> None:
     job = DEMO / "jobs" / "i2v_basic"
-    preview = {"config": str(job / "config.yaml"), "sample": 0, "video": str(next((job / "samples").glob("*_0.webp")))}
+    preview = {
+        "config": str(job / "config.yaml"),
+        "sample": 0,
+        "video": str(sorted((job / "samples").glob("*_0.webp"))[0]),
+    }
     request = json.loads((DEMO / "requests" / "i2v_basic.json").read_text())
     request["loras"][0]["path"] = str(job / "tiny_i2v.safetensors")
     request["prompts"][0]["ctrl_img"] = str(job / "ctrl.png")
-    keys = {"model": "wan21_i2v_14b", "preview": preview, "checkpoint": str(DEMO / "models" / "tiny-wan-i2v")}
+    keys: dict[str, Any] = {
+        "model": "wan21_i2v_14b",
+        "preview": preview,
+        "checkpoint": str(DEMO / "models" / "tiny-wan-i2v"),
+    }
     assert factors(cases.write(**keys, request=request)) == []
     with Image.open(job / "ctrl.png") as image:
         image.resize((480, 480)).save(cases.folder / "resized.png")
@@ -132,7 +140,12 @@ def test_taking_every_factor_makes_recipes_draw_alike(cases: CaseFiles) -> None:
 def test_every_field_belongs_to_a_factor_or_is_bookkeeping() -> None:
     """A field nobody compares would be drift nobody sees."""
     in_factors = {name for names in FACTORS.values() for name in names}
-    assert {item.name for item in dataclasses.fields(Recipe)} - in_factors == {"model", "pipeline", "obstacles", "notes"}
+    assert {item.name for item in dataclasses.fields(Recipe)} - in_factors == {
+        "model",
+        "pipeline",
+        "obstacles",
+        "notes",
+    }
 
 
 def test_to_dict_is_json_without_image_bytes() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
 import pytest
 
-from parity.case import Case, load_case, load_cases
+from parity.case import DEMO, Case, load_case, load_cases
 from parity.conftest import Quiet
 from parity.result import CaseResult, Run, from_json, to_json
 from parity.runner import Options, Session, in_loading_order
 from pipelines.recipe import Recipe
 from tests.conftest import CaseFiles
-from tests.oracle import RECORDINGS, recorded, recorded_fingerprints
+from tests.oracle import ORACLE, RECORDINGS, fingerprint, recorded, recorded_fingerprints
 
 KNOWN = ["scheduler", "lora_application", "precision"]
 
@@ -32,26 +33,20 @@ def run_one(path: Path, out: Path) -> CaseResult:
 
 def at_own_previews(cases: CaseFiles, name: str, **changes: object) -> Path:
     """A case whose preview was drawn on a CPU like this one, where there is such a recording."""
-    return cases.write(name, preview=preview_keys(cases), **changes)
+    return cases.write(name, preview=preview_keys(), **changes)
 
 
-def preview_keys(cases: CaseFiles) -> dict[str, object]:
-    from parity.case import DEMO
-    from tests.oracle import ORACLE
-
+def preview_keys() -> dict[str, object]:
     job = DEMO / "jobs" / "t2v_basic"
     video = ORACLE / this_recording() / "preview" / "t2v_basic" / "0.webp"
     return {"config": str(job / "config.yaml"), "sample": 0, "video": str(video), "toolkit": "0.12.26"}
 
 
+@functools.cache
 def this_recording() -> str:
-    from tests.oracle import fingerprint
-
+    """The recording made on a CPU that rounds like this one, if there is one."""
     known = {value: name for name, value in recorded_fingerprints().items()}
-    return known.get(_CACHE.setdefault("machine", fingerprint()), RECORDINGS[0])
-
-
-_CACHE: dict[str, str] = {}
+    return known.get(fingerprint(), RECORDINGS[0])
 
 
 def test_faithful_passes_and_reference_drifts_as_expected(cases: CaseFiles, tmp_path: Path, machine: str) -> None:
@@ -123,7 +118,7 @@ def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Pat
     images = [Image.fromarray(frame) for frame in frames[:7]]
     video = tmp_path / "short.webp"
     images[0].save(video, save_all=True, append_images=images[1:], duration=66)
-    result = run_one(cases.write(preview=preview_keys(cases) | {"video": str(video)}), tmp_path / "out")
+    result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out")
     assert [finding.factor for finding in result.findings] == ["frame_count"]
     assert any("has frames 7, its config makes 9" in note for note in result.notes)
 
@@ -136,7 +131,7 @@ def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, ma
     folder.mkdir()
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"{number}.png")
-    result = run_one(cases.write(preview=preview_keys(cases) | {"video": str(folder)}), tmp_path / "out")
+    result = run_one(cases.write(preview=preview_keys() | {"video": str(folder)}), tmp_path / "out")
     assert result.compared_as == "raw frames with lossless preview frames"
     assert result.codec_floor is None
     if machine in recorded_fingerprints().values():
@@ -145,9 +140,9 @@ def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, ma
 
 def test_a_random_seed_is_unpairable(cases: CaseFiles, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    text = Path(str(preview_keys(cases)["config"])).read_text()
+    text = Path(str(preview_keys()["config"])).read_text()
     config.write_text(text.replace("seed: 42", "seed: -1").replace("walk_seed: true", "walk_seed: false"))
-    keys = preview_keys(cases) | {"config": str(config)}
+    keys = preview_keys() | {"config": str(config)}
     done = run([load_case(cases.write(preview=keys, request=cases.request()))], tmp_path / "out")
     assert done.cases[0].status == "unpairable"
     assert "seed -1" in (done.cases[0].error or "")
@@ -157,7 +152,7 @@ def test_a_random_seed_is_unpairable(cases: CaseFiles, tmp_path: Path) -> None:
 def test_a_broken_preview_is_an_error_and_the_next_case_runs(cases: CaseFiles, tmp_path: Path) -> None:
     _, data = recorded("avx2", "preview", "t2v_basic", 0)
     (tmp_path / "cut.webp").write_bytes(data[: len(data) // 2])
-    broken = cases.write("broken", preview=preview_keys(cases) | {"video": str(tmp_path / "cut.webp")})
+    broken = cases.write("broken", preview=preview_keys() | {"video": str(tmp_path / "cut.webp")})
     fine = cases.write("fine", request=cases.request(sample_steps=2), tolerance={"psnr": 1})
     done = run(load_cases([broken, fine]), tmp_path / "out")
     assert [case.status for case in done.cases] == ["error", "passed"]

@@ -85,7 +85,7 @@ def test_unreadable_checkpoint_schedule(tmp_path: Path, text: str, said: str) ->
 
 
 def test_missing_checkpoint_schedule(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="scheduler_config.json"):
+    with pytest.raises(WeightsError, match=r"scheduler_config\.json"):
         checkpoint_scheduler(tmp_path)
 
 
