@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from parity.case import Case
 from parity.findings import find_differences, show_field
 from parity.result import CaseResult, Run
-from pipelines.recipe import FACTORS, Recipe
+from pipelines.recipe import FACTORS, to_dict
 
 _MARKS = {"passed": "ok", "expected_drift": "ok", "drifted": "DRIFTED", "unpairable": "UNPAIRABLE", "error": "ERROR"}
 
@@ -60,9 +59,7 @@ def plan_text(case: Case) -> str:
     findings = find_differences(case.preview, case.inference)
     differing = {name for finding in findings for name in FACTORS[finding.factor]}
     rows = [("", "field", "preview", "inference")]
-    for name in (item.name for item in dataclasses.fields(Recipe)):
-        if name in ("obstacles", "notes"):
-            continue
+    for name in to_dict(case.preview):
         mark = "*" if name in differing else ""
         rows.append((mark, name, _cut(show_field(case.preview, name)), _cut(show_field(case.inference, name))))
     parts = [f"{case.id}  ({case.path})", table(rows)]

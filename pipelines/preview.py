@@ -129,14 +129,8 @@ def preview_recipe(
     files = _lora_files(job, video, lora, obstacles, notes)
     scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None)
     notes += [assumed] if assumed else []
-    if scheduler.family == "unipc":
-        notes.append("drawn with an older copy of the VAE code: a residue of about 49 dB has no known cause")
-    rounded = files and job.save_dtype not in ("float32", "fp32", "float")
-    if rounded:
-        live = "EMA weights" if job.use_ema else "float32 weights"
-        notes.append(
-            f"drawn with live {live}; the file is rounded to {job.save_dtype}: a floor nobody can explain away"
-        )
+    application = _lora_application(job)
+    notes += _known_floors(job, scheduler, application if files else None)
     _find_obstacles(job, sample, is_i2v, video, index, obstacles, notes)
     divisor = 16 if is_i2v else 8
     frames = low_vram_frame_rule if job.low_vram and not is_i2v else frame_rule
@@ -156,7 +150,7 @@ def preview_recipe(
         scheduler=scheduler,
         lora_files=files,
         lora_scales=tuple(sample.network_multiplier for _ in files),
-        lora_application=_lora_application(job),
+        lora_application=application,
         precision=Precision(job.dtype, "cast"),
         control_image=_control_image(job, index, control_image) if is_i2v else None,
         resize=Resize("lanczos", "stretch") if is_i2v else None,
@@ -167,6 +161,25 @@ def preview_recipe(
         obstacles=tuple(obstacles),
         notes=tuple(notes),
     )
+
+
+def _known_floors(job: Job, scheduler: Scheduler, application: LoraApplication | None) -> list[str]:
+    """What even the right recipe cannot bring back, because no file on disk holds it."""
+    floors = []
+    if scheduler.family == "unipc":
+        floors.append("drawn with an older copy of the VAE code: a residue of about 49 dB has no known cause")
+    if application is not None and job.save_dtype not in ("float32", "fp32", "float"):
+        live = "EMA weights" if job.use_ema else "float32 weights"
+        floors.append(
+            f"drawn with live {live}; the file is rounded to {job.save_dtype}: a floor nobody can explain away"
+        )
+    if application == "merged" and job.dtype != "float32":
+        # merge_in and merge_out (network_mixins.py) add and subtract in the weight's dtype. Measured on the real code.
+        floors.append(
+            f"every earlier preview of the same process merged its LoRA and took it out again in {job.dtype}; what "
+            "that rounded stays in the base weights: 47.5 to 49.4 dB on raw frames, nothing for the first preview"
+        )
+    return floors
 
 
 def _checkpoint(job: Job, stand_in: str | None, notes: list[str]) -> tuple[str, str | None]:

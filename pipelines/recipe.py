@@ -222,8 +222,9 @@ def take(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """JSON-ready fields; `{asked, applied}` where the two can differ. Image bytes are left out."""
-    return {item.name: _plain(getattr(recipe, item.name)) for item in dataclasses.fields(recipe)}
+    """JSON-ready fields; `{asked, applied}` where the two can differ. Image bytes and remarks are left out."""
+    names = (item.name for item in dataclasses.fields(recipe) if item.name not in ("obstacles", "notes"))
+    return {name: _plain(getattr(recipe, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:

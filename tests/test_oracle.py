@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from parity.case import DEMO
 from pipelines.engine import Engine
 from pipelines.inference import inference_recipe, reference_graph
+from pipelines.job import read_job
+from pipelines.preview import preview_recipe
 from pipelines.recipe import Precision, Recipe
 from pipelines.request import Request
 from pipelines.scheduler import checkpoint_scheduler, flow_schedule
@@ -41,6 +44,33 @@ def test_reference_profile_draws_the_servers_video(engine: Engine, machine: str,
     found = match(frames, "inference", job, index, machine)
     if found.exact:
         assert encode(frames, recipe.codec, recipe.fps) == recorded(found.recording, "inference", job, index)[1]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_float32_training(engine: Engine, machine: str, tmp_path: Path, index: int) -> None:
+    """`train.dtype: fp32`. Float32 agrees so well between CPUs that this tells right from wrong on any of them."""
+    recipe = changed_job_recipe(tmp_path, index, ("dtype: bf16", "dtype: fp32"))
+    match(engine.generate(recipe), "float32", "t2v_basic", index, machine, otherwise_db=70)
+
+
+def test_low_vram_frames_and_tiles(engine: Engine, machine: str, tmp_path: Path) -> None:
+    """12 frames asked, 9 drawn; 320 pixels wide, so that the VAE decodes in tiles."""
+    changes = [("arch: wan21", "arch: wan21, low_vram: true"), ("num_frames: 9", "num_frames: 12")]
+    recipe = changed_job_recipe(tmp_path, 0, *changes, ("width: 96", "width: 320"))
+    assert recipe.tiles
+    match(engine.generate(recipe), "low_vram_320", "t2v_basic", 0, machine)
+
+
+def changed_job_recipe(folder: Path, index: int, *changes: tuple[str, str]) -> Recipe:
+    """The preview recipe after replacing text in the config of t2v_basic."""
+    job = DEMO / "jobs" / "t2v_basic"
+    text = (job / "config.yaml").read_text().replace("../../models", str(DEMO / "models"))
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "config.yaml").write_text(text)
+    lora = job / "tiny_t2v.safetensors"
+    return preview_recipe(read_job(folder / "config.yaml"), index, model=model_of("t2v_basic"), lora=lora)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
