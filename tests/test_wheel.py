@@ -1,0 +1,38 @@
+"""What is installed is complete: the demo and the report's files travel in the wheel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked wheel, as it would lie in site-packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_demo_is_planned_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from parity.cli import main; sys.exit(main())"
+    command = [sys.executable, "-P", "-c", code, str(installed), "plan", "--tag", "smoke"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(installed / "cases") in done.stdout
+
+
+def test_the_wheel_holds_the_reports_files_and_no_output(installed: Path) -> None:
+    assert {"template.html", "report.css", "report.js"} <= {path.name for path in (installed / "reports").iterdir()}
+    assert not (installed / "reports" / "out").exists()
+    assert not (installed / "tests").exists()
