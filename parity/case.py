@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from parity.case_file import CaseKeys, PipelineKeys, validate
 from pipelines.catalog import Model, find_model
 from pipelines.checkpoint import folder_of
+from pipelines.content import present
 from pipelines.document import Document, read
-from pipelines.errors import CaseError, MediaError, WeightsError
+from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
 from pipelines.inference import Graph, faithful_graph, inference_recipe, reference_graph, request_of_preview
 from pipelines.job import Job, read_job
 from pipelines.preview import parse_video_name, preview_recipe
@@ -102,13 +103,13 @@ def load_case(path: Path) -> Case:
         raise document.error(("model",), str(error)) from None
     try:
         return _build(document, keys, model, folder)
-    except (MediaError, WeightsError) as error:
+    except (MediaError, WeightsError, UnreproducibleError) as error:
         raise CaseError(f"{path}: {error}") from None
 
 
 def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Case:
     for name in ("config", "video"):
-        if not (folder / getattr(keys.preview, name)).exists():
+        if not present(folder / getattr(keys.preview, name)):
             raise document.error(("preview", name), f"{getattr(keys.preview, name)} does not exist")
     checkpoint = None
     if keys.checkpoint is not None:
@@ -131,19 +132,19 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
         )
     except CaseError as error:
         raise document.error(("preview",), str(error)) from None
-    request, request_document, request_folder = _request(document, keys, model, preview, folder)
-    index = _prompt_index(request_document, request, keys.preview.sample)
+    request, index, request_folder = _request(document, keys, model, preview, folder)
     graph = _graph(document, keys, model, preview, job, checkpoint)
     inference = inference_recipe(request, index, graph, model=model, folder=request_folder)
-    given = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
-    default = DEFAULT_TOLERANCE if keys.tolerance is None and not keys.expect else {}
+    tolerance = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
+    if not tolerance and not keys.expect:
+        tolerance = dict(DEFAULT_TOLERANCE)
     return Case(
         id=keys.id or document.path.stem,
         path=document.path,
         preview=preview,
         inference=inference,
         video=video,
-        tolerance=given or dict(default),
+        tolerance=tolerance,
         expect=None if keys.expect is None else tuple(keys.expect),
         tags=tuple(keys.tags),
         token=request.hf_token,
@@ -152,11 +153,11 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
 
 def _request(
     document: Document, keys: CaseKeys, model: Model, preview: Recipe, folder: Path
-) -> tuple[Request, Document, Path]:
-    """The request, the document it stands in, and the folder its paths are relative to."""
+) -> tuple[Request, int, Path]:
+    """The request, the index of its prompt, and the folder its paths are relative to."""
     if keys.request is None:
         try:
-            return request_of_preview(preview), document, folder
+            return request_of_preview(preview), 0, folder
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field_name = first["loc"][-1] if first["loc"] else "request"
@@ -164,6 +165,8 @@ def _request(
             raise document.error(("preview",), f"{message}; write a `request:`") from None
     prefix: tuple[str, ...] = ("request",)
     if isinstance(keys.request, str):
+        if not keys.request or not present(folder / keys.request):
+            raise document.error(prefix, f"{keys.request} does not exist")
         document, folder, prefix = read(folder / keys.request), (folder / keys.request).parent, ()
         request = validate(document, Request, ("request",))
     else:
@@ -174,18 +177,13 @@ def _request(
     if problem is not None:
         raise document.error((*prefix, *problem[0]), problem[1])
     for i, lora in enumerate(request.loras):
-        if not (folder / lora.path).is_file():
+        if not present(folder / lora.path) or (folder / lora.path).is_dir():
             raise document.error((*prefix, "loras", i, "path"), f"LORA_NOT_FOUND: {lora.path} does not exist")
-    return request, document, folder
-
-
-def _prompt_index(document: Document, request: Request, sample: int) -> int:
-    """A request of one prompt pairs with any sample; one of several pairs prompt i with sample i."""
-    if len(request.prompts) == 1:
-        return 0
-    if sample >= len(request.prompts):
-        raise document.error(("prompts",), f"has {len(request.prompts)} prompts, none for sample {sample}")
-    return sample
+    sample, prompts = keys.preview.sample, len(request.prompts)
+    if 1 < prompts <= sample:
+        raise document.error((*prefix, "prompts"), f"has {prompts} prompts, none for sample {sample}")
+    # A request of one prompt pairs with any sample; one of several pairs prompt i with sample i.
+    return request, 0 if prompts == 1 else sample, folder
 
 
 def _graph(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -40,7 +41,7 @@ Factor = Literal[
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PreviewKeys(_Strict):
@@ -59,7 +60,8 @@ class PreviewKeys(_Strict):
 class SchedulerKeys(BaseModel):
     """A noise schedule; further keys are settings of the diffusers class."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, bool | int | float | str | None]
     family: Literal["unipc", "flow_match_euler"]
     shift: float = Field(gt=0)
 
@@ -168,7 +170,9 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
         return str(document.error(where, "is missing"))
     if kind == "literal_error" and where[:1] == ("expect",):
         return str(document.error(where, f"{given!r} is no factor{did_you_mean(str(given), sorted(FACTORS))}"))
-    message = error["msg"].removeprefix("Input ").removeprefix("should ")
+    if kind in ("model_type", "model_attributes_type"):
+        return str(document.error(where, f"must be a mapping of keys, is {_short(given)}"))
+    message = re.sub(r"^\w+ should ", "", error["msg"])
     return str(document.error(where, f"must {message}, is {_short(given)}"))
 
 

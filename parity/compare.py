@@ -41,13 +41,13 @@ def frames_sha256(frames: Frames) -> str:
 
 def read_preview(path: Path, recipe: Recipe) -> Video:
     """The preview's frames. Raises MediaError if it is not whole."""
-    return read_video(path, frame_duration(recipe.fps))
+    return read_video(path, frame_duration(recipe.fps), recipe.num_frames.applied)
 
 
 def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, recipe: Recipe) -> Comparison:
     """Hold our raw frames (T, H, W, 3), delivered as `recipe` says, against the preview at `path`."""
     encoded = encode(raw, recipe.codec, recipe.fps)
-    delivered = decode(encoded, "our output", frame_duration(recipe.fps))
+    delivered = decode(encoded, "our output", frame_duration(recipe.fps), len(raw))
     lossless = path.is_dir() or path.suffix.lower() == ".png"
     frames = raw if lossless else delivered.frames
     compared_as = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,9 @@ def _lpips_model() -> Any:
     if "alex" not in _models:
         import lpips
 
-        _models["alex"] = lpips.LPIPS(net="alex", verbose=False).eval()
+        with warnings.catch_warnings():  # lpips 0.1.4 still asks torchvision for `pretrained`
+            warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+            _models["alex"] = lpips.LPIPS(net="alex", verbose=False).eval()
     return _models["alex"]
 
 

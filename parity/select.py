@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from parity.case import Case
 from pipelines.errors import CaseError, UsageError
 
+MAX_WORDS = 200
+"""Longer -k expressions are refused."""
+
 _WORDS = re.compile(r"\(|\)|[^\s()]+")
 
 
@@ -30,6 +33,8 @@ def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -
 
 def _matches(expression: str, case: Case) -> bool:
     words = _WORDS.findall(expression)
+    if len(words) > MAX_WORDS:
+        raise UsageError(f"-k: an expression of {len(words)} words is too long (limit {MAX_WORDS})")
     names = [name.lower() for name in (case.id, *case.tags)]
 
     def either() -> bool:

@@ -112,7 +112,7 @@ MODELS: dict[str, Model] = {
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """`; did you mean X?` for the nearest known word, else the list of them."""
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import http.client
 import io
 import urllib.error
 import urllib.request
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from pipelines.content import present
 from pipelines.errors import MediaError
 from pipelines.recipe import ControlImage, Resize
 
@@ -51,7 +53,9 @@ def _decode(data: bytes, source: str) -> Image.Image:
     """RGB pixels. Neither the trainer nor the server turns an image by its EXIF orientation, nor do we."""
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise MediaError(f"{source}: is not a readable image (of no format known)") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(f"{source}: is not a readable image ({error})") from None
 
 
@@ -63,15 +67,19 @@ def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
         if not comma or not head.endswith(";base64"):
             raise MediaError("control image: a data URL must read data:image/…;base64,…")
         return "data URL", _unbase64(body)
-    path = folder / source if len(source) < 4096 else None
-    try:
-        if path is not None and path.is_file():
+    path = folder / source
+    if present(path) and not path.is_dir():
+        try:
             return source, path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{source}: cannot be read: {error}") from None
-    if path is not None and path.suffix:  # base64 has no dot
-        raise MediaError(f"control image {source} does not exist (looked at {path})")
-    return "base64", _unbase64(source)
+        except OSError as error:
+            raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
+    if "." in source:  # which base64 has not
+        raise MediaError(f"control image {_short(source)} does not exist (looked at {_short(str(path))})")
+    return "base64" if len(source) > 64 else f"base64 {source!r}", _unbase64(source)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:60]}…"
 
 
 def _unbase64(text: str) -> bytes:
@@ -85,8 +93,11 @@ def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
             data: bytes = reply.read(MAX_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise MediaError(f"{url}: could not be fetched: {getattr(error, 'reason', error)}") from None
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise MediaError(f"{url}: could not be fetched: HTTP {error.code} {error.reason}") from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise MediaError(f"{url}: could not be fetched: {getattr(error, 'reason', None) or error}") from None
     if len(data) > MAX_BYTES:
         raise MediaError(f"{url}: is larger than {MAX_BYTES >> 20} MiB")
     return data

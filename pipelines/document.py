@@ -79,8 +79,10 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise CaseError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise CaseError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise CaseError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if path.suffix == ".json":
+        text = text.replace("\t", " ")  # JSON may indent with tabs, YAML not; inside strings JSON has none
     try:
         loader = _Loader(text)
         try:
@@ -124,15 +126,25 @@ class _Builder:
         if node.tag in _SCALARS:
             try:
                 return self.loader.construct_object(node)
-            except ValueError as error:
-                raise CaseError(f"{self.path}:{line}: {show_path(where)}: {error}") from None
-        return node.value  # strings, and dates left as they are written
+            except (ValueError, KeyError, yaml.YAMLError):
+                kind = node.tag.removeprefix(_TAG)
+                raise CaseError(f"{self.path}:{line}: {show_path(where)}: {node.value!r} is no {kind}") from None
+        # Strings, and dates left as they are written. JSON escapes an emoji as two surrogates: join them.
+        text: str = node.value
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def _mapping(self, node: yaml.MappingNode, where: KeyPath) -> dict[str, Any]:
-        self.loader.flatten_mapping(node)
         out: dict[str, Any] = {}
+        defaults: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
+            if key_node.tag == f"{_TAG}merge":
+                sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                for source in sources:
+                    if not isinstance(source, yaml.MappingNode):
+                        raise CaseError(f"{self.path}:{line}: {show_path((*where, '<<'))}: must name a mapping")
+                    defaults = self.build(source, where) | defaults  # the first source wins
+                continue
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _PLAIN:
                 raise CaseError(f"{self.path}:{line}: keys must be plain words")
             key = key_node.value
@@ -140,4 +152,4 @@ class _Builder:
                 raise CaseError(f"{self.path}:{line}: {show_path((*where, key))} stands here twice")
             self.lines[*where, key] = line
             out[key] = self.build(value_node, (*where, key))
-        return out
+        return defaults | out

@@ -129,6 +129,8 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError("; ".join(recipe.obstacles))
     if recipe.seed is None:
         raise UnreproducibleError("seed -1: a random seed cannot be repeated; give the request a seed")
+    if not -(2**63) <= recipe.seed < 2**64:
+        raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits torch takes")
     if recipe.quantization:
         raise UnreproducibleError(
             f"quantized weights ({recipe.quantization}) are not run yet; unquantized pipelines are"

@@ -16,7 +16,7 @@ Size = Annotated[int, Field(ge=64, le=4096)]
 
 class _Strict(BaseModel):
     # The server ignores unknown keys; here a typo is an error, because a misspelt key is drift nobody sees.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class LoraItem(_Strict):

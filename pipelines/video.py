@@ -21,6 +21,9 @@ Frames = npt.NDArray[np.uint8]
 """Shape (T, H, W, 3), RGB, 0 to 255."""
 
 _PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
+# ffmpeg's description of a file: `Stream #0:0[0x1](und): Video: h264 (High) (…), yuv420p(…), 96x64 [SAR …], …, 16 fps`
+_VIDEO_STREAM = re.compile(r"Stream #.*Video:.*?, (?P<width>\d+)x(?P<height>\d+)\b(?:.*?, (?P<fps>[\d.]+) fps)?")
+
 _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
 
@@ -74,38 +77,48 @@ def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
     return out.getvalue()
 
 
-def decode(data: bytes, name: str, frame_ms: int | None = None) -> Video:
+def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | None = None) -> Video:
     """An animated or still image (WebP, GIF, PNG, JPEG).
 
     Encoders merge identical consecutive frames into one of longer duration; frames are expanded by duration, so
-    that 13 frames written are 13 frames read. `frame_ms`: the duration the video was written with, if known; it
-    settles how many frames a still one is worth. Raises MediaError for anything that does not decode whole.
+    that 13 frames written are 13 frames read. `frame_ms`: the duration a frame was written with, if known; it tells
+    two held frames from one slow one. `count`: how many frames were written, if known; libwebp stores a video whose
+    frames are all equal as a still without a duration, and nothing in the file tells how many they were.
+    Raises MediaError for anything that does not decode whole.
     """
     frames: list[Frames] = []
     durations: list[int] = []
     try:
         with Image.open(io.BytesIO(data)) as image:
+            slack = 10 if image.format == "GIF" else 0
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
                 frames.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
                 durations.append(int(image.info.get("duration", 0)))
-    except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
+        if image.format == "WEBP" and len(frames) == 1 and not durations[0] and count:
+            return Video(np.repeat(frames[0][None], count, axis=0), frame_ms or 0)
+        return _expand(frames, durations, frame_ms, slack)
+    except UnidentifiedImageError:
+        raise MediaError(f"{name}: is not a whole video or image file (of no kind Pillow knows)") from None
+    except (OSError, EOFError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         raise MediaError(f"{name}: is not a whole video or image file ({error})") from None
-    return _expand(frames, durations, frame_ms)
 
 
-def _expand(frames: Sequence[Frames], durations: Sequence[int], frame_ms: int | None) -> Video:
+def _expand(frames: Sequence[Frames], durations: Sequence[int], frame_ms: int | None, slack: int) -> Video:
+    """`slack`: how much shorter than a multiple of `frame_ms` a frame may be shown; GIF cuts to 10 ms."""
     if not any(durations):
         return Video(np.stack(frames), 0)
-    fits = frame_ms and all(duration and duration % frame_ms == 0 for duration in durations)
-    unit = frame_ms if frame_ms and fits else math.gcd(*durations)
-    counts = [max(1, duration // unit) for duration in durations]
+    unit = math.gcd(*durations)
+    if frame_ms and all(duration and -duration % frame_ms <= min(slack, frame_ms - 1) for duration in durations):
+        unit = frame_ms
+    counts = [max(1, -(-duration // unit)) for duration in durations]
     return Video(np.repeat(np.stack(frames), counts, axis=0), unit)
 
 
-def read_video(path: Path, frame_ms: int | None = None) -> Video:
+def read_video(path: Path, frame_ms: int | None = None, count: int | None = None) -> Video:
     """A video file or a folder of PNG frames (in name order). Nothing is resized or dropped to make shapes fit.
 
+    `frame_ms`, `count`: as for `decode`.
     Raises MediaError when it is missing, truncated, of mixed sizes or of an unknown kind.
     """
     if path.is_dir():
@@ -113,7 +126,7 @@ def read_video(path: Path, frame_ms: int | None = None) -> Video:
     suffix = path.suffix.lower()
     try:
         if suffix in _PILLOW:
-            return decode(path.read_bytes(), str(path), frame_ms)
+            return decode(path.read_bytes(), str(path), frame_ms, count)
         if suffix in _FFMPEG and path.stat().st_size:
             return _read_ffmpeg(path)
     except OSError as error:
@@ -123,7 +136,7 @@ def read_video(path: Path, frame_ms: int | None = None) -> Video:
 
 
 def _read_folder(path: Path, frame_ms: int | None) -> Video:
-    files = sorted(path.glob("*.png"), key=lambda file: [int(d) for d in re.findall(r"\d+", file.stem)] or [0])
+    files = sorted(path.glob("*.png"), key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name))
     if not files:
         raise MediaError(f"{path}: holds no PNG frames")
     frames = [decode(file.read_bytes(), str(file)).frames[0] for file in files]
@@ -137,21 +150,22 @@ def _read_folder(path: Path, frame_ms: int | None) -> Video:
 def _read_ffmpeg(path: Path) -> Video:
     import imageio_ffmpeg
 
-    try:
-        reader = imageio_ffmpeg.read_frames(str(path))
-        meta = next(reader)
-        reader.close()
-    except (OSError, RuntimeError, StopIteration, KeyError) as error:
-        reason = str(error).strip().splitlines()[-1:] or ["no video stream"]
-        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})") from None
-    width, height = meta["source_size"]
+    path = path.absolute()  # ffmpeg takes what stands before a colon for a protocol
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    probe = subprocess.run([ffmpeg, "-hide_banner", "-i", str(path)], capture_output=True, check=False)
+    stream = _VIDEO_STREAM.search(probe.stderr.decode(errors="replace"))
+    if stream is None:
+        reason = probe.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no video stream"]
+        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
+    width, height, fps = int(stream["width"]), int(stream["height"]), float(stream["fps"] or 0)
     # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
+    command = [ffmpeg, "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
     command += ["-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     done = subprocess.run(command, capture_output=True, check=False)
     size = width * height * 3
-    if done.returncode or not done.stdout or len(done.stdout) % size:
+    # A cut Matroska file ends in a complaint, not in an error code.
+    if done.returncode or done.stderr or not done.stdout or len(done.stdout) % size:
         reason = done.stderr.decode(errors="replace").strip().splitlines()[:1] or ["no frames"]
         raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
-    return Video(frames, 1000 / meta["fps"] if meta["fps"] else 0)
+    return Video(frames, 1000 / fps if fps else 0)

@@ -149,7 +149,7 @@ UNKNOWN_KEYS: list[Mistake] = [
         "pipeline: {precision: {dtype: float32, fp32: kept}}",
         23,
         "pipeline.precision.fp32",
-        "unknown key; known: dtype, fp32_modules",
+        "unknown key; did you mean fp32_modules?",
     ),
 ]
 

@@ -102,6 +102,7 @@ def test_the_lora_does_something(own_engine: Engine) -> None:
     ("changes", "said"),
     [
         ({"seed": None}, "random seed"),
+        ({"seed": 2**64}, "64 bits"),
         ({"quantization": Quantization("qfloat8")}, "transformer qfloat8"),
         ({"obstacles": ("network.type lokr",)}, "lokr"),
     ],

@@ -171,6 +171,15 @@ def test_webp_of_equal_frames_is_a_still(hint: int | None) -> None:
     assert video.fps == 0.0
 
 
+def test_webp_of_equal_frames_is_worth_the_count_written() -> None:
+    """Where the recipe says how many there were."""
+    frames = clip(13, held=tuple(range(1, 13)))
+    video = decode(encode(frames, WEBP, 16), "a", 62, count=13)
+    assert video.frames.shape == frames.shape
+    assert video.frame_ms == 62
+    assert len(decode(encode(clip(5), WEBP, 16), "a", 62, count=13).frames) == 5  # a count never overrules the file
+
+
 @pytest.mark.parametrize("ms", [100, 60, 62, 66, 41, 33])
 @pytest.mark.parametrize("held", [(), (1,), (3, 4, 5, 9, 12), tuple(range(1, 12)), tuple(range(1, 13))])
 def test_held_gif_frames_are_counted(held: tuple[int, ...], ms: int) -> None:
