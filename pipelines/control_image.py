@@ -73,7 +73,7 @@ def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
             return source, path.read_bytes()
         except OSError as error:
             raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
-    if "." in source:  # which base64 has not
+    if path.suffix:  # base64 has no dot
         raise MediaError(f"control image {_short(source)} does not exist (looked at {_short(str(path))})")
     return "base64" if len(source) > 64 else f"base64 {source!r}", _unbase64(source)
 
