@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from parity.case import DEMO, load_case
+from parity.cli import main
 from parity.findings import find_differences
 from pipelines.recipe import FACTORS, Asked, Precision, Recipe, differing_factors, take, to_dict
 from pipelines.scheduler import flow_schedule
@@ -73,6 +74,27 @@ def test_planted_control_image(cases: CaseFiles) -> None:
         image.resize((480, 480)).save(cases.folder / "resized.png")
     request["prompts"][0]["ctrl_img"] = "resized.png"
     assert factors(cases.write(**keys, request=request)) == ["control_image"]
+
+
+def test_everything_a_request_can_change_on_i2v(cases: CaseFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    job = DEMO / "jobs" / "i2v_basic"
+    preview = {
+        "config": str(job / "config.yaml"),
+        "sample": 0,
+        "video": str(sorted((job / "samples").glob("*_0.webp"))[0]),
+    }
+    request = json.loads((DEMO / "requests" / "i2v_basic.json").read_text())
+    with Image.open(job / "ctrl.png") as image:
+        image.rotate(180).save(cases.folder / "other.png")
+    request["prompts"][0] |= {"width": 128, "num_frames": 5, "sample_steps": 4, "guidance_scale": 6, "seed": 1,
+                              "prompt": "running", "neg": "", "ctrl_img": "other.png"}  # fmt: skip
+    request["loras"][0] = {"path": str(job / "tiny_i2v.safetensors"), "network_multiplier": 0.5}
+    checkpoint = str(DEMO / "models" / "tiny-wan-i2v")
+    path = cases.write(model="wan21_i2v_14b", preview=preview, checkpoint=checkpoint, request=request)
+    assert main(["plan", str(path), "--json"]) == 0
+    found = {finding["factor"] for finding in json.loads(capsys.readouterr().out)[0]["findings"]}
+    assert found == {"snapping", "frame_count", "steps", "guidance", "seed", "prompt", "negative_prompt", "lora_scale",
+                     "control_image"}  # fmt: skip
 
 
 def test_other_lora_file_is_one_factor(cases: CaseFiles) -> None:

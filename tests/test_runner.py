@@ -15,7 +15,7 @@ from parity.result import CaseResult, Run, from_json, to_json
 from parity.runner import Options, Session, in_loading_order
 from pipelines.recipe import Recipe
 from tests.conftest import CaseFiles
-from tests.oracle import ORACLE, RECORDINGS, fingerprint, recorded, recorded_fingerprints
+from tests.oracle import JOBS, ORACLE, RECORDINGS, SAMPLES, fingerprint, recorded, recorded_fingerprints
 
 KNOWN = ["scheduler", "lora_application", "precision"]
 
@@ -36,10 +36,10 @@ def at_own_previews(cases: CaseFiles, name: str, **changes: object) -> Path:
     return cases.write(name, preview=preview_keys(), **changes)
 
 
-def preview_keys() -> dict[str, object]:
-    job = DEMO / "jobs" / "t2v_basic"
-    video = ORACLE / this_recording() / "preview" / "t2v_basic" / "0.webp"
-    return {"config": str(job / "config.yaml"), "sample": 0, "video": str(video), "toolkit": "0.12.26"}
+def preview_keys(job: str = "t2v_basic", index: int = 0) -> dict[str, object]:
+    video = ORACLE / this_recording() / "preview" / job / f"{index}.webp"
+    config = DEMO / "jobs" / job / "config.yaml"
+    return {"config": str(config), "sample": index, "video": str(video), "toolkit": "0.12.26"}
 
 
 @functools.cache
@@ -78,6 +78,26 @@ def test_faithful_passes_and_reference_drifts_as_expected(cases: CaseFiles, tmp_
     assert "psnr is" in results["gated"].verdict
     assert {results[name].status for name in ("narrow", "wide", "gated")} == {"drifted"}
     assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("pipeline", ["faithful", "reference"])
+def test_every_recorded_sample(cases: CaseFiles, tmp_path: Path, machine: str, pipeline: str) -> None:
+    """Drawn on a CPU like the recording one, faithful is bit-identical; reference differs in exactly three factors."""
+    paths = []
+    for job, index in SAMPLES:
+        checkpoint = DEMO / "models" / ("tiny-wan-i2v" if job.startswith("i2v") else "tiny-wan-t2v")
+        keys = {"model": JOBS[job], "checkpoint": str(checkpoint), "preview": preview_keys(job, index)}
+        paths.append(cases.write(f"{job}-{index}", **keys, pipeline=pipeline))
+    for result in run(load_cases(paths), tmp_path / "out").cases:
+        factors = [finding.factor for finding in result.findings]
+        if pipeline == "reference":
+            assert factors == KNOWN
+            assert (result.bit_identical, result.status) == (False, "drifted")
+        elif machine in recorded_fingerprints().values():
+            assert result.bit_identical is True
+            assert factors == []
+        else:
+            assert factors == ["environment"]
 
 
 def test_both_orders_and_two_sessions_give_the_same_bits(cases: CaseFiles, tmp_path: Path) -> None:
