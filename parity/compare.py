@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.metrics import measure, psnr_frame, ssim_frame, unavailable
+from parity.metrics import measure, ssim_frame, unavailable
 from parity.result import MetricResult, VideoResult
 from pipelines.content import sha256_file
 from pipelines.recipe import Recipe
@@ -28,6 +28,8 @@ class Comparison:
     output_frames: Frames
     """What was compared: decoded, or raw where the preview is lossless."""
     compared_as: str
+    encoded_again: str | None
+    """The preview's format where it is none that ai-toolkit writes and frames were lost to it."""
     bit_identical: bool
     metrics: dict[str, MetricResult]
     codec_floor: dict[str, float | None] | None
@@ -48,12 +50,11 @@ def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, rec
     """Hold our raw frames (T, H, W, 3), delivered as `recipe` says, against the preview at `path`."""
     encoded = encode(raw, recipe.codec, recipe.fps)
     delivered = decode(encoded, "our output", frame_duration(recipe.fps), len(raw))
-    lossless = path.is_dir() or path.suffix.lower() == ".png"
+    kind = path.suffix.lower().lstrip(".")
+    lossless = path.is_dir() or kind == "png"
     frames = raw if lossless else delivered.frames
     compared_as = (
-        "raw frames with lossless preview frames"
-        if lossless
-        else f"decoded {recipe.codec} with decoded {path.suffix.lstrip('.').lower()}"
+        "raw frames with lossless preview frames" if lossless else f"decoded {recipe.codec} with decoded {kind}"
     )
     same_shape = preview.frames.shape == frames.shape
     return Comparison(
@@ -63,6 +64,7 @@ def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, rec
         preview_frames=preview.frames,
         output_frames=frames,
         compared_as=compared_as,
+        encoded_again=None if lossless or kind in ("webp", "jpg", "jpeg") else kind,
         bit_identical=same_shape and bool(np.array_equal(preview.frames, frames)),
         metrics=measure(preview.frames, frames) if same_shape else _not_comparable(preview.frames, frames),
         codec_floor=None if lossless else _codec_floor(raw, delivered.frames),
@@ -113,9 +115,4 @@ def _check_preview(path: Path, video: Video, recipe: Recipe) -> list[str]:
     for name, found, expected in said:
         if found != expected:
             notes.append(f"the preview has {name} {found:g}, its config makes {expected}: another config drew it?")
-    if path.suffix.lower() in (".mp4", ".mov", ".webm", ".mkv", ".gif"):
-        notes.append(f"ai-toolkit writes WebP; a {path.suffix} was encoded again, which no recipe can repeat")
     return notes
-
-
-__all__ = ["Comparison", "compare", "frames_sha256", "psnr_frame", "read_preview"]

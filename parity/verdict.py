@@ -21,6 +21,9 @@ def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...
     size, output_size = f"{preview.width}x{preview.height}", f"{output.width}x{output.height}"
     if size != output_size and "snapping" not in found:
         more.append(_finding("snapping", size, output_size, note))
+    if comparison.encoded_again is not None and "codec" not in found:
+        note = "ai-toolkit writes WebP: this file was encoded again, which no recipe can repeat; compare the WebP"
+        more.append(_finding("codec", comparison.encoded_again, "webp", note))
     if not comparison.bit_identical and not found and not more:
         note = (
             "the recipes are equal, the bits are not: another CPU or GPU rounds differently, or the preview's cause "

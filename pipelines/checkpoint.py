@@ -67,5 +67,17 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
             raise
         reason = " ".join(str(error).split())[:400]
         raise WeightsError(f"{folder}: does not load as {recipe.pipeline}: {reason}") from None
+    _check_kind(pipe, recipe, folder)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
+    """A T2V transformer reads latents alone; an I2V one also the image's latents and a mask of 4 channels."""
+    latents, channels = pipe.vae.config.z_dim, pipe.transformer.config.in_channels
+    is_i2v = recipe.pipeline == "WanImageToVideoPipeline"
+    if channels != (2 * latents + 4 if is_i2v else latents):
+        kind = "an I2V" if is_i2v else "a T2V"
+        raise WeightsError(
+            f"{folder}: {recipe.model} needs {kind} checkpoint, but this transformer takes {channels} channels"
+        )

@@ -10,7 +10,7 @@ import numpy as np
 from pipelines import lora, precision
 from pipelines.checkpoint import load_pipeline
 from pipelines.control_image import resized
-from pipelines.errors import MediaError, UnreproducibleError, UsageError
+from pipelines.errors import DeviceError, MediaError, UnreproducibleError, UsageError
 from pipelines.recipe import Recipe
 from pipelines.video import Frames
 
@@ -66,7 +66,8 @@ class Engine:
     def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
         """Draw a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB.
 
-        Raises UnreproducibleError for a recipe this engine does not run, WeightsError for weights that do not fit.
+        Raises UnreproducibleError for a recipe this engine does not run, WeightsError for weights that do not fit,
+        DeviceError when the device runs out of memory.
         """
         self.load(recipe, token)
         import torch
@@ -78,6 +79,9 @@ class Engine:
             try:
                 self._place(pipe)
                 return _run(pipe, recipe, on_step)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).split(". ")[0]
+                raise DeviceError(f"{self.device} ran out of memory ({reason}); try --offload model") from None
             finally:
                 if self.offload != "none":
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped

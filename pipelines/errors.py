@@ -27,6 +27,10 @@ class WeightsError(ParityError):
     """A checkpoint or LoRA file that is missing, unreadable or does not fit the model."""
 
 
+class DeviceError(ParityError):
+    """The device cannot do what was asked of it."""
+
+
 class UnreproducibleError(ParityError):
     """A recipe that no engine can repeat (random seed) or that ours does not run yet."""
 

@@ -107,6 +107,20 @@ def check_coverage(path: Path, shapes: Mapping[str, tuple[int, ...]], weights: M
 def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
     """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The result undoes it, to the bit."""
     undos: list[Undo] = []
+
+    def undo() -> None:
+        while undos:
+            undos.pop()()
+
+    try:
+        _apply_all(pipe, recipe, undos)
+    except BaseException:
+        undo()
+        raise
+    return undo
+
+
+def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> None:
     for number, (file, scale) in enumerate(zip(recipe.lora_files, recipe.lora_scales, strict=True)):
         transformer = getattr(pipe, file.expert)
         modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
@@ -118,12 +132,6 @@ def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
         attach = _merge if recipe.lora_application == "merged" else _side_path
         for name, (down, up) in _read_pairs(file.path).items():
             undos.append(attach(modules[name], down, up, scale))
-
-    def undo() -> None:
-        for step in reversed(undos):
-            step()
-
-    return undo
 
 
 def _read_pairs(path: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -276,6 +276,9 @@ def _find_obstacles(
         obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
     elif job.network_type != "lora":
         obstacles.append(f"network.type {job.network_type}: only lora is run so far")
+    for name in ("num_frames", "sample_steps", "fps"):
+        if getattr(sample, name) < 1:
+            obstacles.append(f"{name} {getattr(sample, name)}: ai-toolkit fails on it")
     if sample.neg is None:
         obstacles.append("no `neg`: ai-toolkit itself crashes on Wan without a negative prompt")
     width, height = floor_size(sample.width, 8), floor_size(sample.height, 8)

@@ -65,10 +65,14 @@ def deterministic() -> Iterator[None]:
         cudnn.allow_tf32,
         matmul.allow_tf32,
     )
+    declare_missing_torchvision_operators()
+    from diffusers.models.attention_dispatch import attention_backend
+
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
     try:
-        with sdpa_kernel(list(ATTENTION), set_priority=True):
+        # diffusers' own choice of backend could come from an environment variable: "native" is torch's, fixed above.
+        with attention_backend("native"), sdpa_kernel(list(ATTENTION), set_priority=True):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
@@ -85,7 +89,7 @@ def flags() -> dict[str, object]:
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
             "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
-            "attention": [backend.name.lower() for backend in ATTENTION],
+            "attention": ["native", *(backend.name.lower() for backend in ATTENTION)],
             "threads": torch.get_num_threads(),
         }
 

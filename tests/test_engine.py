@@ -207,6 +207,22 @@ def test_broken_checkpoint_is_one_message(own_engine: Engine, tmp_path: Path, fi
         own_engine.generate(short(sample_recipe("t2v_basic", 0), checkpoint=checkpoint))
 
 
+@pytest.mark.parametrize(("job", "checkpoint"), [("t2v_basic", "tiny-wan-i2v"), ("i2v_basic", "tiny-wan-t2v")])
+def test_checkpoint_of_the_other_kind(own_engine: Engine, job: str, checkpoint: str) -> None:
+    recipe = short(sample_recipe(job, 0), checkpoint=str(DEMO / "models" / checkpoint))
+    with pytest.raises(WeightsError, match=f"{recipe.model} needs an? (I2V|T2V) checkpoint"):
+        own_engine.generate(recipe)
+
+
+def test_attention_backend_of_the_environment_is_not_taken(own_engine: Engine) -> None:
+    from diffusers.models.attention_dispatch import attention_backend
+
+    recipe = short(sample_recipe("t2v_basic", 0))
+    expected = own_engine.generate(recipe).tobytes()
+    with attention_backend("_native_math"):
+        assert own_engine.generate(recipe).tobytes() == expected
+
+
 def test_hub_checkpoint_comes_from_the_hubs_cache(
     own_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

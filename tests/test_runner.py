@@ -143,6 +143,22 @@ def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Pat
     assert any("has frames 7, its config makes 9" in note for note in result.notes)
 
 
+def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: Path) -> None:
+    import imageio_ffmpeg
+
+    frames, _ = recorded("avx2", "preview", "t2v_basic", 0)
+    video = tmp_path / "preview.mp4"
+    writer = imageio_ffmpeg.write_frames(str(video), (96, 64), fps=16)
+    writer.send(None)
+    for frame in frames:
+        writer.send(frame.tobytes())
+    writer.close()
+    result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out")
+    assert [finding.factor for finding in result.findings] == ["codec"]
+    assert result.metrics["psnr"].mean is not None
+    assert result.compared_as == "decoded webp, quality 80 with decoded mp4"
+
+
 def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, machine: str) -> None:
     from PIL import Image
 
