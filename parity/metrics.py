@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from pipelines.video import Frames
 
 HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "lpips": False}
 
-PSNR_VARIANT = "RGB, 8 bit, peak 255; mean over the frames that differ"
-SSIM_VARIANT = "scikit-image, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels"
-LPIPS_VARIANT = "lpips 0.1, AlexNet, RGB scaled to -1..1"
+VARIANTS = {
+    "psnr": "RGB, 8 bit, peak 255; mean over the frames that differ",
+    "ssim": "scikit-image, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels",
+    "lpips": "lpips 0.1, AlexNet, RGB scaled to -1..1",
+}
+"""Exactly which formula a number comes from."""
 
 _ALEXNET = "alexnet-owt-7be5be79.pth"
-
-PerFrame = Callable[[Frames, Frames], list[float]]
 
 
 def psnr_frame(a: Frames, b: Frames) -> float:
@@ -61,7 +62,7 @@ def summarize(name: str, values: Sequence[float]) -> MetricResult:
     finite = [value for value in values if math.isfinite(value)]
     shown = tuple(value if math.isfinite(value) else None for value in values)
     return MetricResult(
-        variant={"psnr": PSNR_VARIANT, "ssim": SSIM_VARIANT, "lpips": LPIPS_VARIANT}[name],
+        variant=VARIANTS[name],
         higher_is_better=HIGHER_IS_BETTER[name],
         mean=sum(finite) / len(finite) if finite else None,
         min=min(finite) if finite else None,
@@ -73,8 +74,7 @@ def summarize(name: str, values: Sequence[float]) -> MetricResult:
 
 def unavailable(name: str, reason: str) -> MetricResult:
     """A metric that was not measured, and why."""
-    variant = {"psnr": PSNR_VARIANT, "ssim": SSIM_VARIANT, "lpips": LPIPS_VARIANT}[name]
-    return MetricResult(variant=variant, higher_is_better=HIGHER_IS_BETTER[name], unavailable=reason)
+    return MetricResult(variant=VARIANTS[name], higher_is_better=HIGHER_IS_BETTER[name], unavailable=reason)
 
 
 def lpips_weights() -> Path:

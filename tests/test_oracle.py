@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from parity.case import DEMO
+from parity.compare import frames_sha256
 from pipelines.engine import Engine
 from pipelines.inference import inference_recipe, reference_graph
 from pipelines.job import read_job
@@ -17,7 +19,18 @@ from pipelines.recipe import Precision, Recipe
 from pipelines.request import Request
 from pipelines.scheduler import checkpoint_scheduler, flow_schedule
 from pipelines.video import Frames, encode
-from tests.oracle import JOBS, RECORDINGS, SAMPLES, match, model_of, psnr, recorded, sample_recipe
+from tests.oracle import (
+    JOBS,
+    ORACLE,
+    RECORDINGS,
+    SAMPLES,
+    match,
+    model_of,
+    psnr,
+    recorded,
+    recorded_fingerprints,
+    sample_recipe,
+)
 
 
 def reference_recipe(job: str, index: int) -> Recipe:
@@ -59,6 +72,32 @@ def test_low_vram_frames_and_tiles(engine: Engine, machine: str, tmp_path: Path)
     recipe = changed_job_recipe(tmp_path, 0, *changes, ("width: 96", "width: 320"))
     assert recipe.tiles
     match(engine.generate(recipe), "low_vram_320", "t2v_basic", 0, machine)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("scale05", 1), ("neg1", 0), ("cfg1", 0), ("text", 0), ("i2v16", 1), ("i2vsize", 0), ("one", 0), ("zero", 1),
+     ("fp16", 0)],
+)  # fmt: skip
+def test_variations_of_the_jobs(engine: Engine, machine: str, tmp_path: Path, name: str, index: int) -> None:
+    """Other scales, dtypes, sizes, frame counts and texts, drawn by the real ai-toolkit."""
+    if machine != recorded_fingerprints()["avx2"]:
+        pytest.skip("recorded on an AVX2 CPU only; this CPU rounds otherwise")
+    variation = json.loads((ORACLE / "avx2" / "variations.json").read_text())[name]
+    job = DEMO / "jobs" / variation["job"]
+    config = yaml.safe_load((job / "config.yaml").read_text().replace("../../models", str(DEMO / "models")))
+    process = config["config"]["process"][0]
+    for item in process["sample"].get("samples", []):
+        item["ctrl_img"] = str(job / "ctrl.png")
+    for key, value in variation["set"].items():
+        section, last = key.split(".")
+        process[section][last] = value
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    lora = next(job.glob("*.safetensors"))
+    recipe = preview_recipe(
+        read_job(tmp_path / "config.yaml"), index, model=model_of(variation["job"]), lora=lora, toolkit="0.12.26"
+    )
+    assert frames_sha256(engine.generate(recipe)) == variation["frames_sha256"][str(index)]
 
 
 def changed_job_recipe(folder: Path, index: int, *changes: tuple[str, str]) -> Recipe:
