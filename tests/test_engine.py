@@ -242,6 +242,16 @@ def test_hub_checkpoint_comes_from_the_hubs_cache(
         own_engine.generate(dataclasses.replace(recipe, checkpoint="no/such"))
 
 
+def test_text_encoder_from_elsewhere(own_engine: Engine, tmp_path: Path) -> None:
+    """As the trainer loads it for Hub checkpoints: another repository's, cast like all else."""
+    recipe = short(sample_recipe("t2v_basic", 0))
+    shutil.copytree(Path(recipe.checkpoint) / "text_encoder", tmp_path / "text_encoder")
+    elsewhere = dataclasses.replace(recipe, text_encoder=str(tmp_path))
+    assert own_engine.generate(elsewhere).tobytes() == own_engine.generate(recipe).tobytes()
+    with pytest.raises(WeightsError, match=r"text_encoder|umt5"):
+        own_engine.generate(dataclasses.replace(recipe, text_encoder=str(tmp_path / "text_encoder")))
+
+
 def test_offload_needs_a_gpu() -> None:
     with pytest.raises(UsageError, match="no GPU"):
         Engine("cpu", "model")

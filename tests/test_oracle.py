@@ -22,6 +22,7 @@ from pipelines.video import Frames, encode
 from tests.oracle import (
     JOBS,
     ORACLE,
+    OTHER_CPU_FLOAT32_DB,
     RECORDINGS,
     SAMPLES,
     match,
@@ -29,6 +30,7 @@ from tests.oracle import (
     psnr,
     recorded,
     recorded_fingerprints,
+    recorded_frames,
     sample_recipe,
 )
 
@@ -59,17 +61,21 @@ def test_reference_profile_draws_the_servers_video(engine: Engine, machine: str,
         assert encode(frames, recipe.codec, recipe.fps) == recorded(found.recording, "inference", job, index)[1]
 
 
-@pytest.mark.parametrize("index", [0, 1])
-def test_float32_training(engine: Engine, machine: str, tmp_path: Path, index: int) -> None:
-    """`train.dtype: fp32`. Float32 agrees so well between CPUs that this tells right from wrong on any of them."""
-    recipe = changed_job_recipe(tmp_path, index, ("dtype: bf16", "dtype: fp32"))
-    match(engine.generate(recipe), "float32", "t2v_basic", index, machine, otherwise_db=70)
+@pytest.mark.parametrize(("job", "index"), SAMPLES)
+def test_float32_training(engine: Engine, machine: str, tmp_path: Path, job: str, index: int) -> None:
+    """`train.dtype: fp32`: CPUs agree so well in float32 that this tells right from wrong on any of them."""
+    recipe = changed_job_recipe(tmp_path, job, index, ("dtype: bf16", "dtype: fp32"))
+    frames = engine.generate(recipe)
+    if job == "i2v_basic":  # here even the number of threads moves the last bit (94 dB)
+        assert psnr(frames, recorded_frames("avx2", "float32", job, index)) >= OTHER_CPU_FLOAT32_DB
+    else:
+        assert match(frames, "float32", job, index, machine, OTHER_CPU_FLOAT32_DB)
 
 
 def test_low_vram_frames_and_tiles(engine: Engine, machine: str, tmp_path: Path) -> None:
     """12 frames asked, 9 drawn; 320 pixels wide, so that the VAE decodes in tiles."""
     changes = [("arch: wan21", "arch: wan21, low_vram: true"), ("num_frames: 9", "num_frames: 12")]
-    recipe = changed_job_recipe(tmp_path, 0, *changes, ("width: 96", "width: 320"))
+    recipe = changed_job_recipe(tmp_path, "t2v_basic", 0, *changes, ("width: 96", "width: 320"))
     assert recipe.tiles
     match(engine.generate(recipe), "low_vram_320", "t2v_basic", 0, machine)
 
@@ -100,16 +106,16 @@ def test_variations_of_the_jobs(engine: Engine, machine: str, tmp_path: Path, na
     assert frames_sha256(engine.generate(recipe)) == variation["frames_sha256"][str(index)]
 
 
-def changed_job_recipe(folder: Path, index: int, *changes: tuple[str, str]) -> Recipe:
-    """The preview recipe after replacing text in the config of t2v_basic."""
-    job = DEMO / "jobs" / "t2v_basic"
+def changed_job_recipe(folder: Path, name: str, index: int, *changes: tuple[str, str]) -> Recipe:
+    """The preview recipe after replacing text in the config of a job."""
+    job = DEMO / "jobs" / name
     text = (job / "config.yaml").read_text().replace("../../models", str(DEMO / "models"))
-    for old, new in changes:
-        assert old in text
+    for old, new in (*changes, ("./ctrl.png", str(job / "ctrl.png"))):
+        assert old in text or old == "./ctrl.png"
         text = text.replace(old, new)
     (folder / "config.yaml").write_text(text)
-    lora = job / "tiny_t2v.safetensors"
-    return preview_recipe(read_job(folder / "config.yaml"), index, model=model_of("t2v_basic"), lora=lora)
+    lora = next(job.glob("*.safetensors"))
+    return preview_recipe(read_job(folder / "config.yaml"), index, model=model_of(name), lora=lora)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
