@@ -114,14 +114,14 @@ def _selected(options: argparse.Namespace) -> list[Any]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from parity.terminal import Bar, summary
+    from parity.terminal import Bar, count_of, summary
 
     cases = _selected(options)
     out = options.out or Path("reports/out") / datetime.now().strftime("%Y-%m-%d_%H%M%S")
     _check_writable(out)
     from parity.runner import Options, Session, in_loading_order
 
-    print(f"loading {len(cases)} cases …", file=sys.stderr, flush=True)
+    print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
     settings = Options(out=out, device=options.device, offload=options.offload, command=("parity", *sys.argv[1:]))
     with Session(settings) as session:
         bar = Bar(len(cases))

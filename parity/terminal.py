@@ -76,9 +76,14 @@ def _cut(text: str, limit: int = 70) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def count_of(number: int) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{number} case{'' if number == 1 else 's'}"
+
+
 def summary(run: Run) -> str:
     """Counts, failures first in words."""
     counts: dict[str, int] = {}
     for case in run.cases:
         counts[case.status] = counts.get(case.status, 0) + 1
-    return f"{len(run.cases)} cases: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return f"{count_of(len(run.cases))}: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))

@@ -65,19 +65,23 @@ def check_tolerance(tolerance: Mapping[str, float], metrics: Mapping[str, Metric
     """Gates that failed, and gates that could not be checked because their metric is missing for no drift of ours."""
     failed: list[str] = []
     broken: list[str] = []
+    unpaired: list[str] = []
     for key, limit in tolerance.items():
         name, _, worst = key.partition("_")
         metric = metrics[name]
         if metric.unavailable is not None:
-            mismatch = all(other.unavailable is not None for other in metrics.values())
-            message = f"{key}: {metric.unavailable}"
-            (failed if mismatch else broken).append(message)
+            if all(other.unavailable is not None for other in metrics.values()):
+                unpaired.append(key)
+            else:
+                broken.append(f"{key}: {metric.unavailable}")
             continue
         value = {"": metric.mean, "min": metric.min, "max": metric.max}[worst]
         number = math.inf if value is None else value
         if number < limit if metric.higher_is_better else number > limit:
             wanted = "at least" if metric.higher_is_better else "at most"
             failed.append(f"{key} is {number:.4g}, must be {wanted} {limit:g}")
+    if unpaired:  # frames that do not pair are drift, and the reason is the same for all
+        failed.append(f"{', '.join(unpaired)}: {metrics['psnr'].unavailable}")
     return failed, broken
 
 
