@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -35,12 +36,10 @@ from tests.oracle import (
 )
 
 
-def reference_recipe(job: str, index: int) -> Recipe:
-    path = DEMO / "requests" / f"{job}.json"
-    request = Request.model_validate(json.loads(path.read_text()))
+def reference_recipe(request: dict[str, Any], job: str, index: int, folder: Path) -> Recipe:
     checkpoint = DEMO / "models" / ("tiny-wan-i2v" if job.startswith("i2v") else "tiny-wan-t2v")
     graph = reference_graph(str(checkpoint), checkpoint_scheduler(checkpoint))
-    return inference_recipe(request, index, graph, model=model_of(job), folder=path.parent)
+    return inference_recipe(Request.model_validate(request), index, graph, model=model_of(job), folder=folder)
 
 
 @pytest.mark.parametrize(("job", "index"), SAMPLES)
@@ -54,7 +53,8 @@ def test_preview_recipe_draws_the_trainers_preview(engine: Engine, machine: str,
 
 @pytest.mark.parametrize(("job", "index"), [("t2v_basic", 0), ("t2v_basic", 1), ("i2v_basic", 0)])
 def test_reference_profile_draws_the_servers_video(engine: Engine, machine: str, job: str, index: int) -> None:
-    recipe = reference_recipe(job, index)
+    request = json.loads((DEMO / "requests" / f"{job}.json").read_text())
+    recipe = reference_recipe(request, job, index, DEMO / "requests")
     frames = engine.generate(recipe)
     found = match(frames, "inference", job, index, machine)
     if found.exact:
@@ -104,6 +104,16 @@ def test_variations_of_the_jobs(engine: Engine, machine: str, tmp_path: Path, na
         read_job(tmp_path / "config.yaml"), index, model=model_of(variation["job"]), lora=lora, toolkit="0.12.26"
     )
     assert frames_sha256(engine.generate(recipe)) == variation["frames_sha256"][str(index)]
+
+
+@pytest.mark.parametrize(("job", "index"), [("t2v_basic", 0), ("t2v_basic", 1), ("i2v_basic", 0), ("i2v_basic", 1)])
+def test_more_requests_to_the_server(engine: Engine, machine: str, job: str, index: int) -> None:
+    """Defaults, floored sizes, odd frame counts, trigger words and another LoRA scale, as the real server drew them."""
+    if machine != recorded_fingerprints()["avx2"]:
+        pytest.skip("recorded on an AVX2 CPU only; this CPU rounds otherwise")
+    entry = json.loads((ORACLE / "avx2" / "requests.json").read_text())[job]
+    recipe = reference_recipe(entry["request"], job, index, DEMO)
+    assert frames_sha256(engine.generate(recipe)) == entry["frames_sha256"][index]
 
 
 def changed_job_recipe(folder: Path, name: str, index: int, *changes: tuple[str, str]) -> Recipe:
