@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from pipelines.catalog import did_you_mean
 from pipelines.document import Document, KeyPath
 from pipelines.errors import CaseError
-from pipelines.recipe import FACTORS
 from pipelines.request import LoraItem, PromptItem, Request
 
 Factor = Literal[
@@ -169,7 +168,7 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
     if kind == "missing":
         return str(document.error(where, "is missing"))
     if kind == "literal_error" and where[:1] == ("expect",):
-        return str(document.error(where, f"{given!r} is no factor{did_you_mean(str(given), sorted(FACTORS))}"))
+        return str(document.error(where, f"{given!r} is no factor{did_you_mean(str(given), sorted(get_args(Factor)))}"))
     if kind in ("model_type", "model_attributes_type"):
         return str(document.error(where, f"must be a mapping of keys, is {_short(given)}"))
     message = re.sub(r"^\w+ should ", "", error["msg"])

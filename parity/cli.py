@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +116,10 @@ def _run(options: argparse.Namespace) -> int:
     from parity.terminal import Bar, count_of, summary
 
     cases = _selected(options)
-    out = options.out or Path("reports/out") / datetime.now().strftime("%Y-%m-%d_%H%M%S")
-    _check_writable(out)
-    from parity.runner import Options, Session, in_loading_order
+    from parity.runner import Options, Session, default_out, in_loading_order
 
+    out = options.out or default_out()
+    _check_writable(out)
     print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
     settings = Options(out=out, device=options.device, offload=options.offload, command=("parity", *sys.argv[1:]))
     with Session(settings) as session:

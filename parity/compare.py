@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.metrics import measure, ssim_frame, unavailable
+from parity.metrics import measure, psnr_frame, ssim_frame, unavailable
 from parity.result import MetricResult, VideoResult
 from pipelines.content import sha256_file
 from pipelines.recipe import Recipe
@@ -95,11 +95,10 @@ def _codec_floor(raw: Frames, delivered: Frames) -> dict[str, float | None]:
     """What the codec alone does to our own frames: no comparison of such files can score higher by merit."""
     if raw.shape != delivered.shape:
         return {"psnr": None, "ssim": None}
-    error = float(np.mean((raw.astype(np.float64) - delivered.astype(np.float64)) ** 2))
-    psnr = float(10 * np.log10(255**2 / error)) if error else None
+    psnr = psnr_frame(raw, delivered)
     small = min(raw.shape[1:3]) < 11
     ssim = None if small else float(np.mean([ssim_frame(a, b) for a, b in zip(raw, delivered, strict=True)]))
-    return {"psnr": psnr, "ssim": ssim}
+    return {"psnr": psnr if np.isfinite(psnr) else None, "ssim": ssim}
 
 
 def _check_preview(path: Path, video: Video, recipe: Recipe) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from parity.case import Case, find_case_files, load_cases
 from parity.result import CaseResult
-from parity.runner import Options, Session, in_loading_order
+from parity.runner import Options, Session, default_out, in_loading_order
 from pipelines.errors import ParityError
 
 
@@ -48,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def parity_session(pytestconfig: pytest.Config) -> Iterator[Session]:
     """One engine and one results.json for all cases; the report is written at the end."""
-    out = pytestconfig.getoption("--parity-out") or Path("reports/out") / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    out = pytestconfig.getoption("--parity-out") or default_out()
     options = Options(
         out=out,
         device=pytestconfig.getoption("--parity-device"),

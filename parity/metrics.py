@@ -27,7 +27,7 @@ _ALEXNET = "alexnet-owt-7be5be79.pth"
 
 
 def psnr_frame(a: Frames, b: Frames) -> float:
-    """Peak signal-to-noise ratio of two frames (H, W, 3) in dB; infinite for identical ones."""
+    """Peak signal-to-noise ratio of two frames (H, W, 3), or videos, in dB; infinite for identical ones."""
     error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 

@@ -45,6 +45,11 @@ class Options:
     command: tuple[str, ...] = ()
 
 
+def default_out() -> Path:
+    """Where a run's results go when nobody says: `reports/out/<start time>`."""
+    return Path("reports/out") / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+
+
 class Session:
     """Runs cases into one folder. Use as a context manager, so that weights are let go of at the end."""
 

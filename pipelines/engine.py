@@ -75,8 +75,9 @@ class Engine:
         from pipelines.torch_setup import deterministic
 
         with deterministic(), torch.no_grad():
-            pipe = self._fit(recipe)
+            pipe = self._pipe
             try:
+                self._fit(pipe, recipe)
                 self._place(pipe)
                 return _run(pipe, recipe, on_step)
             except torch.OutOfMemoryError as error:
@@ -91,9 +92,8 @@ class Engine:
         self._unfit(0)
         self._pipe, self._loaded = None, ()
 
-    def _fit(self, recipe: Recipe) -> Any:
+    def _fit(self, pipe: Any, recipe: Recipe) -> None:
         """Precision, LoRAs, scheduler and tiling, from whatever the last recipe left."""
-        pipe = self._pipe
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
@@ -112,7 +112,6 @@ class Engine:
             pipe.vae.enable_tiling()
         else:
             pipe.vae.disable_tiling()
-        return pipe
 
     def _unfit(self, keep: int) -> None:
         while len(self._fitted) > keep:

@@ -54,44 +54,38 @@ def test_the_reference_graph_adds_its_three(cases: CaseFiles) -> None:
     assert factors(path) == ["seed", "scheduler", "lora_application", "precision"]
 
 
-def test_planted_control_image(cases: CaseFiles) -> None:
+def i2v_keys() -> dict[str, Any]:
+    """Case keys of the first I2V sample, with the request that asks for the same."""
     job = DEMO / "jobs" / "i2v_basic"
-    preview = {
-        "config": str(job / "config.yaml"),
-        "sample": 0,
-        "video": str(sorted((job / "samples").glob("*_0.webp"))[0]),
-    }
     request = json.loads((DEMO / "requests" / "i2v_basic.json").read_text())
     request["loras"][0]["path"] = str(job / "tiny_i2v.safetensors")
     request["prompts"][0]["ctrl_img"] = str(job / "ctrl.png")
-    keys: dict[str, Any] = {
+    video = sorted((job / "samples").glob("*_0.webp"))[0]
+    return {
         "model": "wan21_i2v_14b",
-        "preview": preview,
+        "preview": {"config": str(job / "config.yaml"), "sample": 0, "video": str(video)},
         "checkpoint": str(DEMO / "models" / "tiny-wan-i2v"),
+        "request": request,
     }
-    assert factors(cases.write(**keys, request=request)) == []
-    with Image.open(job / "ctrl.png") as image:
+
+
+def test_planted_control_image(cases: CaseFiles) -> None:
+    keys = i2v_keys()
+    assert factors(cases.write(**keys)) == []
+    with Image.open(DEMO / "jobs" / "i2v_basic" / "ctrl.png") as image:
         image.resize((480, 480)).save(cases.folder / "resized.png")
-    request["prompts"][0]["ctrl_img"] = "resized.png"
-    assert factors(cases.write(**keys, request=request)) == ["control_image"]
+    keys["request"]["prompts"][0]["ctrl_img"] = "resized.png"
+    assert factors(cases.write(**keys)) == ["control_image"]
 
 
 def test_everything_a_request_can_change_on_i2v(cases: CaseFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    job = DEMO / "jobs" / "i2v_basic"
-    preview = {
-        "config": str(job / "config.yaml"),
-        "sample": 0,
-        "video": str(sorted((job / "samples").glob("*_0.webp"))[0]),
-    }
-    request = json.loads((DEMO / "requests" / "i2v_basic.json").read_text())
-    with Image.open(job / "ctrl.png") as image:
+    keys = i2v_keys()
+    with Image.open(DEMO / "jobs" / "i2v_basic" / "ctrl.png") as image:
         image.rotate(180).save(cases.folder / "other.png")
-    request["prompts"][0] |= {"width": 128, "num_frames": 5, "sample_steps": 4, "guidance_scale": 6, "seed": 1,
-                              "prompt": "running", "neg": "", "ctrl_img": "other.png"}  # fmt: skip
-    request["loras"][0] = {"path": str(job / "tiny_i2v.safetensors"), "network_multiplier": 0.5}
-    checkpoint = str(DEMO / "models" / "tiny-wan-i2v")
-    path = cases.write(model="wan21_i2v_14b", preview=preview, checkpoint=checkpoint, request=request)
-    assert main(["plan", str(path), "--json"]) == 0
+    keys["request"]["prompts"][0] |= {"width": 128, "num_frames": 5, "sample_steps": 4, "guidance_scale": 6, "seed": 1,
+                                      "prompt": "running", "neg": "", "ctrl_img": "other.png"}  # fmt: skip
+    keys["request"]["loras"][0]["network_multiplier"] = 0.5
+    assert main(["plan", str(cases.write(**keys)), "--json"]) == 0
     found = {finding["factor"] for finding in json.loads(capsys.readouterr().out)[0]["findings"]}
     assert found == {"snapping", "frame_count", "steps", "guidance", "seed", "prompt", "negative_prompt", "lora_scale",
                      "control_image"}  # fmt: skip
