@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from pipelines import lora, precision
+from pipelines import lora, precision, stages
 from pipelines.checkpoint import load_pipeline
-from pipelines.control_image import resized
-from pipelines.errors import DeviceError, MediaError, UnreproducibleError, UsageError
+from pipelines.errors import DeviceError, UnreproducibleError, UsageError
 from pipelines.recipe import Recipe
+from pipelines.stages import Memory, OnStep, Trace, Work
 from pipelines.video import Frames
 
 if TYPE_CHECKING:
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 Offload = Literal["none", "model", "sequential"]
 """Where weights wait: all on the device; a part at a time on the device; a layer at a time on the device."""
-
-OnStep = Callable[[int, int], None]
-"""Called with (denoising steps done, steps in all)."""
-
 
 class Engine:
     """Draws recipes one after another, keeping the last checkpoint and LoRA loaded.
@@ -39,8 +34,8 @@ class Engine:
         if offload != "none" and self.device.type == "cpu":
             raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU; there is no GPU in use")
         self.offload = offload
-        self.loads = 0
-        """Checkpoints loaded so far."""
+        self.work = Work()
+        self._memory = Memory()
         self._pipe: Any = None
         self._loaded: tuple[Any, ...] = ()
         self._fitted: list[tuple[Any, lora.Undo]] = []
@@ -58,17 +53,52 @@ class Engine:
         _refuse(recipe)
         key = self.load_key(recipe)
         if self._loaded != key:
-            self.close()
+            self._let_go()
             self._pipe = load_pipeline(recipe, token=token)
             self._loaded = key
-            self.loads += 1
+            self.work.loads += 1
 
     def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
-        """Draw a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB.
+        """Draw a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises as `denoise`."""
+        return self.decode(self.denoise(recipe, on_step, token), recipe, token)
 
-        Raises UnreproducibleError for a recipe this engine does not run, WeightsError for weights that do not fit,
-        DeviceError when the device runs out of memory.
+    def denoise(
+        self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None, trace: Trace | None = None
+    ) -> torch.Tensor:
+        """The latents a recipe ends in: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
+
+        `trace`: filled with what passed by. Raises UnreproducibleError for a recipe this engine does not run,
+        WeightsError for weights that do not fit, DeviceError when the device runs out of memory.
         """
+        with self._ready(recipe, token) as pipe:
+            return stages.denoise(
+                pipe,
+                recipe,
+                weights=(self.load_key(recipe), recipe.precision),
+                device=self.device,
+                memory=self._memory,
+                work=self.work,
+                on_step=on_step,
+                trace=trace,
+            )
+
+    def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
+        """Latents of `denoise` as frames of shape (T, H, W, 3), uint8 RGB, by a recipe's VAE. Raises as `denoise`."""
+        with self._ready(recipe, token) as pipe:
+            return stages.decode(pipe, latents, self.device, self.work)
+
+    def close(self) -> None:
+        """Undo LoRA and precision and let go of the weights and of what they encoded."""
+        self._let_go()
+        self._memory.clear()
+
+    def _let_go(self) -> None:
+        self._unfit(0)
+        self._pipe, self._loaded = None, ()
+
+    @contextmanager
+    def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:
+        """The pipeline with everything of a recipe in place, under deterministic settings."""
         self.load(recipe, token)
         import torch
 
@@ -79,18 +109,13 @@ class Engine:
             try:
                 self._fit(pipe, recipe)
                 self._place(pipe)
-                return _run(pipe, recipe, on_step)
+                yield pipe
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
                 raise DeviceError(f"{self.device} ran out of memory ({reason}); try --offload model") from None
             finally:
                 if self.offload != "none":
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
-
-    def close(self) -> None:
-        """Undo LoRA and precision and let go of the weights."""
-        self._unfit(0)
-        self._pipe, self._loaded = None, ()
 
     def _fit(self, pipe: Any, recipe: Recipe) -> None:
         """Precision, LoRAs, scheduler and tiling, from whatever the last recipe left."""
@@ -138,35 +163,3 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError(
             f"quantized weights ({recipe.quantization}) are not run yet; unquantized pipelines are"
         )
-
-
-def _run(pipe: Any, recipe: Recipe, on_step: OnStep | None) -> Frames:
-    import torch
-
-    assert recipe.seed is not None
-    inputs: dict[str, Any] = {}
-    if recipe.pipeline == "WanImageToVideoPipeline":
-        if recipe.control_image is None or recipe.resize is None:
-            raise MediaError(f"{recipe.model} needs a control image")
-        inputs["image"] = resized(recipe.control_image, recipe.resize, recipe.width.applied, recipe.height.applied)
-
-    def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
-        if on_step is not None:
-            on_step(step + 1, recipe.steps)
-        return tensors
-
-    output = pipe(
-        prompt=recipe.prompt,
-        negative_prompt=recipe.negative_prompt,
-        width=recipe.width.applied,
-        height=recipe.height.applied,
-        num_frames=recipe.num_frames.applied,
-        num_inference_steps=recipe.steps,
-        guidance_scale=recipe.guidance_scale,
-        # Both sides draw float32 noise from a CPU generator, so that it does not depend on the GPU.
-        generator=torch.Generator("cpu").manual_seed(recipe.seed),
-        output_type="pil",
-        callback_on_step_end=step_done,
-        **inputs,
-    )
-    return np.stack([np.asarray(frame, dtype=np.uint8) for frame in output.frames[0]])
