@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"parity: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("parity: stopped; finished cases are in results.json", file=sys.stderr)
+        print("parity: stopped; what was known by then is in results.json", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_diagnose(commands)
     _add_plan(commands)
     report = commands.add_parser("report", help="render results.json as one HTML file")
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in")
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     models = commands.add_parser("models", help="the API's Wan models and their defaults")
     models.set_defaults(run=_models)
+    explain = commands.add_parser("explain", help="what a factor is, what it looks like, what to change")
+    explain.add_argument("factor", nargs="?", metavar="FACTOR", help="without one: a list of all")
+    explain.set_defaults(run=_explain)
     schema = commands.add_parser("schema", help="JSON Schema of case files, requests or results.json")
     schema.add_argument("name", choices=("case", "request", "result"))
     schema.set_defaults(run=_schema)
@@ -73,17 +77,67 @@ def _add_run(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_selection(run)
-    run.add_argument("--out", type=Path, metavar="DIR", help="default: reports/out/<start time>")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
-    run.add_argument(
+    run.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
+    _add_running(run)
+    run.set_defaults(run=_run, run_only=True, search=False, budget=None)
+
+
+def _add_diagnose(commands: Any) -> None:
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="find out why a case drifted: what each factor costs, and what restores the preview",
+        description="Draws counterfactuals: the request with one factor put right (gain), the preview's recipe with "
+        "one factor made wrong (loss), and both ends. Says what each factor costs, the smallest set that restores the "
+        "preview, where the two drawings part, and what is left. k factors take 2k + 2 generations at most; the plan "
+        "is printed before the first.",
+        epilog="examples:\n  parity diagnose my_case.yaml\n  parity diagnose my_case.yaml --quick\n"
+        "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n\n"
+        "Ctrl-C prints what is known by then and leaves it in results.json.\n\n" + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_selection(diagnose)
+    how = diagnose.add_mutually_exclusive_group()
+    how.add_argument(
+        "--quick",
+        dest="diagnose",
+        action="store_const",
+        const="quick",
+        help="only rank the factors: few steps, latents alone, two generations at most",
+    )
+    how.add_argument(
+        "--gains", dest="diagnose", action="store_const", const="gains", help="no losses: k + 2 generations at most"
+    )
+    how.add_argument(
+        "--search",
+        action="store_true",
+        help="the config is missing or wrong: look for the settings that drew the preview, in its pixels",
+    )
+    diagnose.add_argument(
+        "--budget", type=_budget, metavar="N", help="generations to spend on a case (default: what the plan says)"
+    )
+    _add_running(diagnose)
+    diagnose.set_defaults(run=_run, run_only=False)
+
+
+def _budget(text: str) -> float:
+    """At least both ends, or there is nothing to say."""
+    value = float(text)
+    if not value >= 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 generation, is {text}")
+    return value
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: reports/out/<start time>")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
+    command.add_argument(
         "--offload",
         choices=("none", "model", "sequential"),
         default="none",
         help="keep weights in CPU memory: a model or a layer at a time on the GPU (default: none)",
     )
-    run.add_argument("--json", action="store_true", help="print results.json to stdout")
-    run.add_argument("--no-html", action="store_true", help="write no report.html")
-    run.set_defaults(run=_run)
+    command.add_argument("--json", action="store_true", help="print results.json to stdout")
+    command.add_argument("--no-html", action="store_true", help="write no report.html")
 
 
 def _add_plan(commands: Any) -> None:
@@ -121,12 +175,25 @@ def _run(options: argparse.Namespace) -> int:
     out = options.out or default_out()
     _check_writable(out)
     print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
-    settings = Options(out=out, device=options.device, offload=options.offload, command=("parity", *sys.argv[1:]))
+    thoroughly = None if options.search or options.run_only else "full"
+    settings = Options(
+        out=out,
+        device=options.device,
+        offload=options.offload,
+        command=("parity", *sys.argv[1:]),
+        diagnose=options.diagnose or thoroughly,
+        search=options.search,
+        budget=options.budget,
+    )
+    interrupted = False
     with Session(settings) as session:
         bar = Bar(len(cases))
-        for case in in_loading_order(cases):
-            session.run_case(case, bar)
-        run = session.finish([case.id for case in cases])
+        try:
+            for case in in_loading_order(cases):
+                session.run_case(case, bar)
+            run = session.finish([case.id for case in cases])
+        except KeyboardInterrupt:
+            interrupted, run = True, session.run
     if options.json:
         print(session.results_path.read_text(encoding="utf-8"))
     print(summary(run), file=sys.stderr)
@@ -137,7 +204,21 @@ def _run(options: argparse.Namespace) -> int:
         written.append(out / "report.html")
         write_report(run, out, written[-1])
     print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
+    if interrupted:
+        raise KeyboardInterrupt
     return run.exit_code
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from parity.factors import CATALOGUE, PAGES, explain
+    from parity.terminal import table
+
+    if options.factor is not None:
+        print(explain(options.factor), end="")
+        return 0
+    rows = [(name, CATALOGUE[name].note if name in CATALOGUE else "equal recipes, other bits") for name in PAGES]
+    print(table(rows, indent=""))
+    return 0
 
 
 def _check_writable(folder: Path) -> None:

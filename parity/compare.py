@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.diagnosis import Closeness
 from parity.metrics import measure, psnr_frame, ssim_frame, unavailable
 from parity.result import MetricResult, VideoResult
 from pipelines.content import sha256_file
@@ -46,12 +47,37 @@ def read_preview(path: Path, recipe: Recipe) -> Video:
     return read_video(path, frame_duration(recipe.fps), recipe.num_frames.applied)
 
 
+def deliver(raw: Frames, recipe: Recipe) -> tuple[bytes, Video]:
+    """Our frames as the file a recipe asks for, and as its viewers see them."""
+    encoded = encode(raw, recipe.codec, recipe.fps)
+    return encoded, decode(encoded, "our output", frame_duration(recipe.fps), len(raw))
+
+
+def is_lossless(preview: Path) -> bool:
+    """Whether a preview holds the trainer's frames as they were drawn."""
+    return preview.is_dir() or preview.suffix.lower() == ".png"
+
+
+def closeness(a: Frames, b: Frames) -> Closeness:
+    """PSNR and SSIM of two videos, in short: without LPIPS, which takes a network."""
+    if a.shape != b.shape:
+        return Closeness(identical=False, unavailable=f"{shape_words(a)} against {shape_words(b)}")
+    if np.array_equal(a, b):
+        return Closeness(identical=True)
+    metrics = measure(a, b, ("psnr", "ssim"))
+    return Closeness(identical=False, psnr=metrics["psnr"].mean, ssim=metrics["ssim"].mean)
+
+
+def shape_words(frames: Frames) -> str:
+    """`9 frames of 96x64`."""
+    return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
+
+
 def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, recipe: Recipe) -> Comparison:
     """Hold our raw frames (T, H, W, 3), delivered as `recipe` says, against the preview at `path`."""
-    encoded = encode(raw, recipe.codec, recipe.fps)
-    delivered = decode(encoded, "our output", frame_duration(recipe.fps), len(raw))
+    encoded, delivered = deliver(raw, recipe)
     kind = path.suffix.lower().lstrip(".")
-    lossless = path.is_dir() or kind == "png"
+    lossless = is_lossless(path)
     frames = raw if lossless else delivered.frames
     compared_as = (
         "raw frames with lossless preview frames" if lossless else f"decoded {recipe.codec} with decoded {kind}"
@@ -84,10 +110,9 @@ def _video_result(video: Video, sha256: str, raw_sha256: str | None = None) -> V
 
 
 def _not_comparable(preview: Frames, output: Frames) -> dict[str, MetricResult]:
-    def words(frames: Frames) -> str:
-        return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
-
-    reason = f"the preview has {words(preview)}, the output {words(output)}; nothing is cut or resized to fit"
+    reason = (
+        f"the preview has {shape_words(preview)}, the output {shape_words(output)}; nothing is cut or resized to fit"
+    )
     return {name: unavailable(name, reason) for name in ("psnr", "ssim", "lpips")}
 
 

@@ -42,6 +42,8 @@ class Trial:
     """Raw frames against those of the preview recipe, drawn here too: no codec between. null: that was not drawn."""
     raw_sha256: str
     """Of our frames before encoding."""
+    file_sha256: str
+    """Of our frames encoded."""
     denoising_steps: int
     """Run for this trial; 0 if an earlier one drew the same latents."""
 
@@ -134,6 +136,7 @@ class Diagnosis:
     """True: the preview's recipe repeats the preview to the bit. False: a residue is left. null: not known."""
     stopped: Stopped | None = None
     """Why it ended before the plan did; null: it did not."""
+    error: str | None = None
     factors: tuple[FactorCost, ...] = ()
     """By rank."""
     smallest_set: tuple[str, ...] | None = None
@@ -180,7 +183,7 @@ class Search:
     """The settings that drew a video, looked for in its pixels."""
 
     verdict: Literal["proven", "likely", "not found"]
-    """proven: a hypothesis draws the preview to the bit. likely: nearer than the codec's own loss. not found: neither."""
+    """proven: a hypothesis draws the preview to the bit. likely: it comes nearer than the codec's own loss."""
     sentence: str
     best: Closeness
     settings: tuple[Setting, ...]

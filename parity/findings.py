@@ -6,6 +6,7 @@ from parity.factors import CATALOGUE
 from parity.result import FindingResult
 from pipelines.recipe import FACTORS, Recipe, differing_factors
 
+
 def show_field(recipe: Recipe, name: str) -> str:
     """A recipe field for people; a dash for nothing."""
     value = getattr(recipe, name)

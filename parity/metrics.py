@@ -42,19 +42,20 @@ def ssim_frame(a: Frames, b: Frames) -> float:
     return float(value)
 
 
-def measure(preview: Frames, output: Frames) -> dict[str, MetricResult]:
-    """PSNR, SSIM and LPIPS of two videos of equal shape (T, H, W, 3), frame by frame."""
-    pairs = list(zip(preview, output, strict=True))
-    ssim: MetricResult
+def measure(preview: Frames, output: Frames, names: Sequence[str] = tuple(HIGHER_IS_BETTER)) -> dict[str, MetricResult]:
+    """PSNR, SSIM and LPIPS, or those in `names`, of two videos of equal shape (T, H, W, 3), frame by frame."""
+    meters = {"psnr": _psnr, "ssim": _ssim, "lpips": _lpips}
+    return {name: meters[name](preview, output) for name in names}
+
+
+def _psnr(preview: Frames, output: Frames) -> MetricResult:
+    return summarize("psnr", [psnr_frame(a, b) for a, b in zip(preview, output, strict=True)])
+
+
+def _ssim(preview: Frames, output: Frames) -> MetricResult:
     if min(preview.shape[1:3]) < 11:
-        ssim = unavailable("ssim", "frames are smaller than the 11x11 window")
-    else:
-        ssim = summarize("ssim", [ssim_frame(a, b) for a, b in pairs])
-    return {
-        "psnr": summarize("psnr", [psnr_frame(a, b) for a, b in pairs]),
-        "ssim": ssim,
-        "lpips": _lpips(preview, output),
-    }
+        return unavailable("ssim", "frames are smaller than the 11x11 window")
+    return summarize("ssim", [ssim_frame(a, b) for a, b in zip(preview, output, strict=True)])
 
 
 def summarize(name: str, values: Sequence[float]) -> MetricResult:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from parity.diagnosis import Diagnosis, Search
+
 SCHEMA_VERSION = 1
 
 Status = Literal["passed", "drifted", "expected_drift", "unpairable", "error"]
@@ -88,7 +90,10 @@ class CaseResult:
     """`preview` and `inference`, every field; `{asked, applied}` where the two can differ."""
     notes: tuple[str, ...] = ()
     """What was assumed or lies outside the recipes."""
-    diagnosis: Mapping[str, Any] | None = None
+    diagnosis: Diagnosis | None = None
+    """What each factor costs; null: not asked for."""
+    search: Search | None = None
+    """The settings that drew the preview, looked for in its pixels; null: not asked for."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
     artifacts: Mapping[str, str] = field(default_factory=dict)

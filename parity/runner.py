@@ -9,28 +9,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from PIL import Image
 
 from parity.case import Case
 from parity.compare import Comparison, compare, read_preview
+from parity.diagnose import diagnose, make_plan
+from parity.diagnosis import Diagnosis
 from parity.environment import describe
 from parity.findings import find_differences
+from parity.lab import Lab, TrialProgress
+from parity.quick import diagnose_quickly, make_quick_plan
 from parity.result import CaseResult, FindingResult, Run, Status, to_json, write_atomically
 from parity.verdict import findings_from_pixels, judge
 from pipelines.engine import Engine, Offload
 from pipelines.errors import ParityError, UnreproducibleError
 from pipelines.recipe import to_dict
+from pipelines.stages import Trace
 from pipelines.video import Frames
 
 
-class Progress(Protocol):
+class Progress(TrialProgress, Protocol):
     """Hears of cases and denoising steps as they go."""
 
     def case_started(self, case: Case) -> None: ...
 
-    def step_done(self, done: int, steps: int) -> None: ...
+    def planned(self, plan: str) -> None: ...
 
     def case_finished(self, result: CaseResult) -> None: ...
 
@@ -43,6 +48,12 @@ class Options:
     device: str = "auto"
     offload: Offload = "none"
     command: tuple[str, ...] = ()
+    diagnose: Literal["full", "gains", "quick"] | None = None
+    """Whether to find out why, and how thoroughly."""
+    search: bool = False
+    """Whether to look for the settings that drew the preview."""
+    budget: float | None = None
+    """Full-generation equivalents a diagnosis or search may spend on a case; None: what its plan says."""
 
 
 def default_out() -> Path:
@@ -65,6 +76,7 @@ class Session:
         )
 
     def __enter__(self) -> Session:
+        self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,17 +87,21 @@ class Session:
         return self.options.out / "results.json"
 
     def run_case(self, case: Case, progress: Progress) -> CaseResult:
-        """Run one case and add it to results.json. What cannot be run is a result too, not an exception."""
+        """Run one case and add it to results.json. What cannot be run is a result too, not an exception.
+
+        A KeyboardInterrupt during a diagnosis is raised again once what is known is written.
+        """
         progress.case_started(case)
         try:
-            result = self._compare(case, progress)
+            result = self._quick(case, progress) if self.options.diagnose == "quick" else self._compare(case, progress)
         except UnreproducibleError as error:
             result = _not_run(case, "unpairable", str(error))
         except ParityError as error:
             result = _not_run(case, "error", str(error))
-        self.run = dataclasses.replace(self.run, cases=(*self.run.cases, result))
-        self._write()
+        self._keep(result)
         progress.case_finished(result)
+        if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
+            raise KeyboardInterrupt
         return result
 
     def finish(self, order: Sequence[str]) -> Run:
@@ -95,6 +111,12 @@ class Session:
         self.run = dataclasses.replace(self.run, cases=tuple(cases), finished=_now())
         self._write()
         return self.run
+
+    def _keep(self, result: CaseResult) -> None:
+        """Add a case to results.json, or put it in the place of what was known of it before."""
+        others = (known for known in self.run.cases if known.id != result.id)
+        self.run = dataclasses.replace(self.run, cases=(*others, result))
+        self._write()
 
     def _write(self) -> None:
         write_atomically(self.results_path, to_json(self.run).encode())
@@ -107,13 +129,15 @@ class Session:
         read_at = time.perf_counter()
         self.engine.load(case.inference, case.token)
         loaded_at = time.perf_counter()
-        raw = self.engine.generate(case.inference, progress.step_done, case.token)
+        lab = Lab(self.engine, case, preview, progress, self.options.budget)
+        trace = Trace() if self.options.diagnose else None
+        raw = lab.draw(case.inference, case.id, trace)
         drawn_at = time.perf_counter()
         comparison = compare(case.video, preview, raw, case.preview, case.inference)
         known = find_differences(case.preview, case.inference)
         findings = (*known, *findings_from_pixels(comparison, known))
         status, verdict = judge(case, comparison, findings)
-        artifacts = self._keep(case, comparison)
+        artifacts = self._keep_videos(case, comparison)
         done_at = time.perf_counter()
         timings = {
             "read_preview": read_at - clock,
@@ -122,7 +146,7 @@ class Session:
             "compare": done_at - drawn_at,
             "total": done_at - clock,
         }
-        return dataclasses.replace(
+        result = dataclasses.replace(
             _base(case, status, verdict, findings),
             preview=comparison.preview,
             output=comparison.output,
@@ -135,8 +159,39 @@ class Session:
             artifacts=artifacts,
             error=verdict if status == "error" else None,
         )
+        if trace is None:
+            return result
+        return self._diagnose(result, lab, raw, trace, progress)
 
-    def _keep(self, case: Case, comparison: Comparison) -> dict[str, str]:
+    def _diagnose(self, result: CaseResult, lab: Lab, raw: Frames, trace: Trace, progress: Progress) -> CaseResult:
+        """Find out why; results.json holds what is known after every drawing."""
+        plan = make_plan(lab.case, "gains" if self.options.diagnose == "gains" else "full")
+        progress.planned(str(plan))
+
+        def changed(diagnosis: Diagnosis) -> None:
+            self._keep(dataclasses.replace(result, diagnosis=diagnosis))
+
+        self._keep(result)
+        return dataclasses.replace(result, diagnosis=diagnose(lab, plan, raw, trace, changed))
+
+    def _quick(self, case: Case, progress: Progress) -> CaseResult:
+        """A ranking of factors without a comparison: nothing is drawn whole."""
+        if case.preview.obstacles:
+            raise UnreproducibleError("; ".join(case.preview.obstacles))
+        clock = time.perf_counter()
+        plan = make_quick_plan(case)
+        progress.planned(str(plan))
+        diagnosis = diagnose_quickly(Lab(self.engine, case, read_preview(case.video, case.preview), progress), plan)
+        findings = find_differences(case.preview, case.inference)
+        found = [finding.factor for finding in findings]
+        status: Status = "passed" if not found else "drifted"
+        if case.expect is not None:
+            status = "expected_drift" if set(found) == set(case.expect) else "drifted"
+        verdict = f"by the recipes alone, not drawn (--quick); differs in {', '.join(found) or 'nothing'}"
+        timings = {"total": round(time.perf_counter() - clock, 3)}
+        return dataclasses.replace(_base(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
+
+    def _keep_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
         """Both videos as they are, and stills of every frame for the report."""
         folder = self.options.out / "artifacts" / case.id
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,13 +22,22 @@ class Bar:
     def __init__(self, total: int) -> None:
         self._total = total
         self._number = 0
+        self._case = ""
         self._bar: Any = None
 
     def case_started(self, case: Case) -> None:
         self._number += 1
+        self._case = case.id
+
+    def planned(self, plan: str) -> None:
+        self._close()
+        print(f"{self._head()} at most {plan}", file=sys.stderr, flush=True)
+
+    def trial_started(self, label: str, steps: int) -> None:
+        self._close()
         self._bar = tqdm(
-            total=case.inference.steps,
-            desc=f"[{self._number}/{self._total}] {case.id}",
+            total=steps,
+            desc=f"{self._head()} {label}" if label != self._case else self._head(),
             unit="step",
             leave=False,
             disable=None,  # no bar where stderr is no terminal
@@ -40,11 +49,23 @@ class Bar:
         self._bar.update(done - self._bar.n)
 
     def case_finished(self, result: CaseResult) -> None:
-        self._bar.close()
+        from parity.terminal_diagnosis import diagnosis_text, search_text
+
+        self._close()
         seconds = result.timings.get("total")
         took = f" ({seconds:.1f} s)" if seconds is not None else ""
-        head = f"[{self._number}/{self._total}] {result.id}: {_MARKS[result.status]}"
-        print(f"{head}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        if result.diagnosis is not None:
+            print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)
+        if result.search is not None:
+            print(search_text(result.search), file=sys.stderr, flush=True)
+
+    def _head(self) -> str:
+        return f"[{self._number}/{self._total}] {self._case}"
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:

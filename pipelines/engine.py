@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Offload = Literal["none", "model", "sequential"]
 """Where weights wait: all on the device; a part at a time on the device; a layer at a time on the device."""
 
+
 class Engine:
     """Draws recipes one after another, keeping the last checkpoint and LoRA loaded.
 

@@ -7,6 +7,7 @@ is `take(recipe, factor, other)`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -216,9 +217,41 @@ def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
     return found
 
 
+_FILE_ONLY = ("codec", "fps")
+
+
+def drawing_key(recipe: Recipe) -> tuple[Any, ...]:
+    """Recipes with equal keys draw equal frames: everything but what only touches the file."""
+    if recipe.guidance <= 1:
+        recipe = dataclasses.replace(recipe, negative_prompt="")
+    if not recipe.lora_files:
+        recipe = dataclasses.replace(recipe, lora_scales=(), lora_application="merged")
+    names = (name for factor, fields in FACTORS.items() if factor not in _FILE_ONLY for name in fields)
+    return (recipe.pipeline, *(_effective(recipe, name) for name in names))
+
+
+def latents_key(recipe: Recipe) -> tuple[Any, ...]:
+    """Recipes with equal keys denoise to equal latents.
+
+    Tiling counts for I2V alone, whose control image goes through the VAE first; for T2V it is a matter of the decode.
+    """
+    tiling = recipe.vae_tiling and recipe.control_image is not None
+    return drawing_key(dataclasses.replace(recipe, vae_tiling=tiling))
+
+
 def take(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
     """`recipe` with one factor's fields taken from `other`."""
-    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in FACTORS[factor]})
+    names = FACTORS[factor]
+    if factor == "lora_file" and not (recipe.lora_files and other.lora_files):
+        names += (*FACTORS["lora_scale"], *FACTORS["lora_application"])  # no file, no scale
+    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in names})
+
+
+def take_all(recipe: Recipe, factors: Iterable[str], other: Recipe) -> Recipe:
+    """`recipe` with several factors' fields taken from `other`."""
+    for factor in factors:
+        recipe = take(recipe, factor, other)
+    return recipe
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class Trace:
     """`prompt`, with guidance `negative_prompt`; I2V: `image` (CLIP) and `image_latents` (VAE, with mask)."""
     sigmas: tuple[float, ...] = ()
     """One more than steps."""
+    timesteps: tuple[float, ...] = ()
+    """What the transformer was told, one a step."""
     first_prediction: torch.Tensor | None = None
     """What the transformer said at the first step, after guidance."""
     latents: list[torch.Tensor] = field(default_factory=list)
@@ -158,6 +160,7 @@ def denoise(
         if "negative_prompt_embeds" in conditioning:
             trace.conditioning["negative_prompt"] = conditioning["negative_prompt_embeds"].cpu()
         trace.sigmas = tuple(float(sigma) for sigma in pipe.scheduler.sigmas)
+        trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
     return latents.cpu()
 
 

@@ -60,7 +60,7 @@ def test_swapping_reloads_nothing_and_restores_every_bit(own_engine: Engine) -> 
     again = {
         name: own_engine.generate(recipe) for name, recipe in reversed(_named(preview, reference, side_path, bare))
     }
-    assert own_engine.loads == 1
+    assert own_engine.work.loads == 1
     assert {name: frames.tobytes() for name, frames in first.items()} == {
         name: frames.tobytes() for name, frames in again.items()
     }

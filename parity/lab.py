@@ -1,0 +1,126 @@
+"""Experiments on one case: recipes drawn and held against its preview, none twice, within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from parity.case import Case
+from parity.compare import closeness, deliver, frames_sha256, is_lossless
+from parity.diagnosis import Cost, Trial
+from pipelines.engine import Engine
+from pipelines.recipe import Recipe, drawing_key, latents_key
+from pipelines.stages import Trace
+from pipelines.video import Frames, Video
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TrialProgress(Protocol):
+    """Hears of experiments as they go."""
+
+    def trial_started(self, label: str, steps: int) -> None: ...
+
+    def step_done(self, done: int, steps: int) -> None: ...
+
+
+class BudgetSpentError(Exception):
+    """The next drawing would cost more than is left. Never leaves a diagnosis or search."""
+
+
+class Lab:
+    """Draws recipes for one case.
+
+    Latents are kept, frames are not: of 81 frames at 1280x720 the latents take 19 MB, the frames 224 MB.
+    """
+
+    def __init__(
+        self, engine: Engine, case: Case, preview: Video, progress: TrialProgress, budget: float | None = None
+    ) -> None:
+        """`budget`: full-generation equivalents that may be spent; None: no limit."""
+        self.case = case
+        self.preview = preview
+        self.engine = engine
+        self.budget = budget
+        self.spent = 0.0
+        self.reused = 0
+        self._progress = progress
+        self._started = time.perf_counter()
+        self._work_before = dataclasses.replace(engine.work)
+        self._latents: dict[object, torch.Tensor] = {}
+        self._trials: dict[object, Trial] = {}
+        self._recipe_frames: Frames | None = None
+
+    def denoise(self, recipe: Recipe, label: str, trace: Trace | None = None, *, share: float = 1.0) -> torch.Tensor:
+        """The latents a recipe ends in; not denoised again if an equal recipe's are known.
+
+        `trace` is filled only by denoising. `share`: what this is of a whole generation.
+        Raises BudgetSpentError before denoising what the budget does not hold.
+        """
+        key = latents_key(recipe)
+        if key in self._latents:
+            self.reused += 1
+            return self._latents[key]
+        if self.budget is not None and self.spent + share > self.budget + 1e-9:
+            raise BudgetSpentError
+        self._progress.trial_started(label, recipe.steps)
+        self.spent += share
+        self._latents[key] = self.engine.denoise(recipe, self._progress.step_done, self.case.token, trace)
+        return self._latents[key]
+
+    def draw(self, recipe: Recipe, label: str, trace: Trace | None = None) -> Frames:
+        """Frames of a recipe. Raises as `denoise`."""
+        return self.engine.decode(self.denoise(recipe, label, trace), recipe, self.case.token)
+
+    def trial(self, recipe: Recipe, label: str) -> Trial:
+        """A recipe drawn and judged; judged once. Raises as `denoise`."""
+        known = self._trials.get(_trial_key(recipe))
+        if known is not None:
+            self.reused += 1
+            return known
+        before = self.engine.work.denoising_steps
+        frames = self.draw(recipe, label)
+        return self.judge(recipe, frames, self.engine.work.denoising_steps - before)
+
+    def judge(self, recipe: Recipe, frames: Frames, denoising_steps: int) -> Trial:
+        """Hold a recipe's frames against the preview and, once there are some, those of the preview's recipe."""
+        encoded, delivered = deliver(frames, recipe)
+        seen = frames if is_lossless(self.case.video) else delivered.frames
+        trial = Trial(
+            to_preview=closeness(self.preview.frames, seen),
+            to_recipe=None if self._recipe_frames is None else closeness(self._recipe_frames, frames),
+            raw_sha256=frames_sha256(frames),
+            file_sha256=hashlib.sha256(encoded).hexdigest(),
+            denoising_steps=denoising_steps,
+        )
+        self._trials[_trial_key(recipe)] = trial
+        return trial
+
+    def compare_with(self, recipe_frames: Frames) -> None:
+        """From now on also hold drawings against these frames, raw with raw."""
+        self._recipe_frames = recipe_frames
+
+    def knows(self, recipe: Recipe) -> bool:
+        """Whether drawing a recipe would denoise nothing."""
+        return latents_key(recipe) in self._latents
+
+    def cost(self, planned: float) -> Cost:
+        """What was spent so far."""
+        done, before = self.engine.work, self._work_before
+        return Cost(
+            planned=round(planned, 2),
+            spent=round(self.spent, 2),
+            denoising_steps=done.denoising_steps - before.denoising_steps,
+            decodes=done.decodes - before.decodes,
+            encodings=done.encodings - before.encodings,
+            reused=self.reused,
+            loads=done.loads - before.loads,
+            seconds=round(time.perf_counter() - self._started, 1),
+        )
+
+
+def _trial_key(recipe: Recipe) -> object:
+    return drawing_key(recipe), recipe.codec, recipe.fps

@@ -1,0 +1,113 @@
+"""Where two drawings part: noise, conditioning, schedule, weights or decode, each compared on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from parity.diagnosis import Origin, StageGap
+from pipelines.stages import Trace
+
+if TYPE_CHECKING:
+    import torch
+
+_CONDITIONING = ("prompt", "negative_prompt", "image", "image_latents")
+_WORDS = {
+    "prompt": "prompt embeddings",
+    "negative_prompt": "negative prompt embeddings",
+    "image": "image embeddings",
+    "image_latents": "the control image's latents",
+}
+
+
+def find_origin(preview: Trace, inference: Trace, decode: StageGap) -> Origin:
+    """Hold two traces against each other. `decode`: the same latents decoded both ways, compared by the caller."""
+    assert preview.noise is not None
+    assert inference.noise is not None
+    noise = tensor_gap("noise", preview.noise, inference.noise)
+    conditioning = [
+        _optional_gap(name, preview.conditioning.get(name), inference.conditioning.get(name))
+        for name in _CONDITIONING
+        if name in preview.conditioning or name in inference.conditioning
+    ]
+    sigmas = _sequence_gap("sigmas", preview.sigmas, inference.sigmas)
+    timesteps = _sequence_gap("timesteps", preview.timesteps, inference.timesteps)
+    prediction = _optional_gap("first_prediction", preview.first_prediction, inference.first_prediction)
+    gaps: list[float] = []
+    if len(preview.latents) == len(inference.latents) and noise.equal is not None:
+        pairs = zip(preview.latents, inference.latents, strict=True)
+        gaps = [squared_gap(first, second) for first, second in pairs]
+    return Origin(
+        sentence=_sentence(noise, conditioning, sigmas, timesteps, prediction, decode, preview, inference),
+        stages=(noise, *conditioning, sigmas, timesteps, prediction, decode),
+        sigmas={"preview": preview.sigmas, "inference": inference.sigmas},
+        first_step=next((number for number, gap in enumerate(gaps, 1) if gap), None),
+        latent_gaps=tuple(gaps),
+    )
+
+
+def squared_gap(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Squared difference over the squared size of `first`; 0 is equal, about 2 is unrelated noise."""
+    first, second = first.double(), second.double()
+    return float(((first - second) ** 2).sum() / (first**2).sum())
+
+
+def tensor_gap(stage: str, first: torch.Tensor, second: torch.Tensor) -> StageGap:
+    """One stage's tensors."""
+    if first.shape != second.shape:
+        note = f"{'x'.join(map(str, first.shape))} against {'x'.join(map(str, second.shape))}"
+        return StageGap(stage=stage, equal=None, note=note)
+    gap = squared_gap(first, second)
+    return StageGap(stage=stage, equal=gap == 0, gap=gap)
+
+
+def _optional_gap(stage: str, first: torch.Tensor | None, second: torch.Tensor | None) -> StageGap:
+    if first is None or second is None:
+        return StageGap(stage=stage, equal=None, note=f"only the {'preview' if second is None else 'inference'} has it")
+    return tensor_gap(stage, first, second)
+
+
+def _sequence_gap(stage: str, first: Sequence[float], second: Sequence[float]) -> StageGap:
+    if len(first) != len(second):
+        return StageGap(stage=stage, equal=None, note=f"{len(first)} against {len(second)} values")
+    apart = [number for number, (a, b) in enumerate(zip(first, second, strict=True), 1) if a != b]
+    if not apart:
+        return StageGap(stage=stage, equal=True, gap=0.0)
+    at = apart[0]
+    gap = sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / sum(a**2 for a in first)
+    note = f"first at step {at}: {first[at - 1]:.6g} against {second[at - 1]:.6g}"
+    return StageGap(stage=stage, equal=False, gap=gap, note=note)
+
+
+def _sentence(
+    noise: StageGap,
+    conditioning: Sequence[StageGap],
+    sigmas: StageGap,
+    timesteps: StageGap,
+    prediction: StageGap,
+    decode: StageGap,
+    preview: Trace,
+    inference: Trace,
+) -> str:
+    """What the stages prove, in the order in which a drawing goes through them."""
+    if noise.equal is None:
+        return f"The latents have another shape ({noise.note}): another frame size or count."
+    parts = ["They start from different noise" if not noise.equal else "The noise is equal"]
+    moved = [_WORDS[gap.stage] for gap in conditioning if not gap.equal]
+    if conditioning:
+        parts.append(f"other {' and '.join(moved)}" if moved else "the conditioning is equal")
+    apart = [gap for gap in (sigmas, timesteps) if not gap.equal]
+    if apart:
+        parts.append("the schedules differ (" + "; ".join(f"{gap.stage} {gap.note}" for gap in apart) + ")")
+    else:
+        parts.append("the schedules are equal")
+    same_inputs = noise.equal and not moved and preview.timesteps[:1] == inference.timesteps[:1]
+    if prediction.equal is False and same_inputs:
+        parts.append("from equal inputs the first prediction differs: the weights, or the guidance, do")
+    elif prediction.equal is False:
+        parts.append("the first prediction differs, as its inputs do")
+    else:
+        parts.append("the first prediction is equal")
+    if decode.equal is False:
+        parts.append("the same latents decode differently")
+    return "; ".join(parts) + "."

@@ -1,0 +1,136 @@
+"""A diagnosis and a search as the command line shows them."""
+
+from __future__ import annotations
+
+import math
+
+from parity.diagnosis import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
+from parity.terminal import table
+
+_BAR = 30
+_FROM_DB, _TO_DB = 10.0, 55.0
+"""The bars' scale. Unrelated videos are at 10 dB or so; a full bar is no difference at all."""
+
+
+def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """Sentence, table of factors, waterfall, where it starts, what to change, what it took."""
+    parts = [f"  {diagnosis.sentence}"]
+    if diagnosis.factors:
+        parts.append(_factors(diagnosis))
+    if len(diagnosis.waterfall) > 1:
+        parts.append(_waterfall(diagnosis.waterfall))
+    if diagnosis.smallest_set is not None:
+        parts.append(f"  smallest set: {', '.join(diagnosis.smallest_set)} ({diagnosis.smallest_set_evidence})")
+    if diagnosis.origin is not None:
+        parts.append(_origin(diagnosis.origin))
+    if diagnosis.residue is not None:
+        causes = "".join(f"\n    - {cause}" for cause in diagnosis.outside)
+        parts.append(f"  left unexplained: {figures(diagnosis.residue)}. Known to lie outside the recipes:{causes}")
+    needed = diagnosis.smallest_set if diagnosis.smallest_set is not None else [f.factor for f in diagnosis.factors]
+    changes = [(cost.factor, cost.fix) for cost in diagnosis.factors if cost.factor in needed]
+    if changes:
+        parts.append("  what to change (`parity explain FACTOR` says more):\n" + table(changes, indent="    "))
+    if diagnosis.cost is not None:
+        cost = diagnosis.cost
+        parts.append(
+            f"  cost: {cost.spent:g} of {cost.planned:g} generations planned, {cost.denoising_steps} denoising steps, "
+            f"{cost.decodes} decodes, {cost.encodings} encodings, {cost.reused} drawings reused, {cost.seconds:g} s"
+            + (f"; stopped: {diagnosis.stopped}" if diagnosis.stopped else "")
+        )
+    return "\n".join(parts)
+
+
+def figures(closeness: Closeness | None) -> str:
+    """`36.12 dB 0.9531`."""
+    if closeness is None:
+        return "-"
+    if closeness.unavailable is not None:
+        return "no pairs"
+    if closeness.identical:
+        return "identical"
+    ssim = f" {closeness.ssim:.4f}" if closeness.ssim is not None else ""
+    return f"{closeness.psnr:.2f} dB{ssim}"
+
+
+def _factors(diagnosis: Diagnosis) -> str:
+    if diagnosis.mode == "quick":
+        rows: list[tuple[str, ...]] = [("rank", "factor", "preview", "inference", "latents move by", "level")]
+        rows += [
+            (_rank(cost), cost.factor, _cut(cost.preview), _cut(cost.inference), _moved(cost), cost.level or "?")
+            for cost in diagnosis.factors
+        ]
+    else:
+        rows = [("rank", "factor", "right alone: file", "raw", "wrong alone: file", "raw", "level")]
+        rows += [
+            (_rank(cost), cost.factor, *_pair(cost.gain), *_pair(cost.loss), cost.level or "?")
+            for cost in diagnosis.factors
+        ]
+        if diagnosis.as_is is not None:
+            rows.insert(1, ("", "as it is", *_pair(diagnosis.as_is), "", "", ""))
+        if diagnosis.preview_recipe is not None:
+            rows.append(("", "preview's recipe", *_pair(diagnosis.preview_recipe), "", "", ""))
+    missing = [(cost.factor, cost.not_measured) for cost in diagnosis.factors if cost.not_measured]
+    lines = [table(rows)]
+    if diagnosis.mode != "quick":
+        lines += [f"  not measured: {factor}: {reason}" for factor, reason in missing]
+    return "\n".join(lines)
+
+
+def _rank(cost: FactorCost) -> str:
+    return "?" if cost.rank is None else str(cost.rank)
+
+
+def _pair(trial: Trial | None) -> tuple[str, str]:
+    return ("-", "-") if trial is None else (figures(trial.to_preview), figures(trial.to_recipe))
+
+
+def _moved(cost: FactorCost) -> str:
+    return "-" if cost.latent_gap is None else f"{math.sqrt(cost.latent_gap):.2%}"
+
+
+def _waterfall(steps: tuple[WaterfallStep, ...]) -> str:
+    rows = []
+    for step in steps:
+        name = "as it is" if step.taken is None else f"+ {step.taken}"
+        if step.trial is None:
+            rows.append((name, "not drawn (--budget)", ""))
+        else:
+            rows.append((name, figures(step.trial.to_preview), _bar(step.trial.to_preview)))
+    return "  from the request as it is to the preview's recipe, file against file:\n" + table(rows, indent="    ")
+
+
+def _bar(closeness: Closeness) -> str:
+    if closeness.unavailable is not None:
+        return ""
+    if closeness.psnr is None:
+        return "█" * _BAR
+    share = (closeness.psnr - _FROM_DB) / (_TO_DB - _FROM_DB)
+    return "█" * max(1, min(_BAR - 1, round(share * _BAR)))
+
+
+def _origin(origin: Origin) -> str:
+    lines = [f"  where it starts: {origin.sentence}"]
+    if origin.latent_gaps:
+        shown = ", ".join(f"{math.sqrt(gap):.2%}" for gap in origin.latent_gaps)
+        first = "no step" if origin.first_step is None else f"step {origin.first_step}"
+        lines.append(f"    latents part at {first}; after each step they are apart by {shown} of their size")
+    return "\n".join(lines)
+
+
+def search_text(search: Search) -> str:
+    """Sentence, one line per setting, what it took."""
+    rows = [("setting", "assumed", "found", "evidence")]
+    rows += [(s.name, _cut(s.assumed), _cut(s.found) if s.changed else "the same", s.evidence) for s in search.settings]
+    parts = [f"  {search.sentence}", table(rows)]
+    parts += [f"  note: {note}" for note in search.notes]
+    if search.cost is not None:
+        cost = search.cost
+        parts.append(
+            f"  cost: {cost.spent:g} generations, {cost.denoising_steps} denoising steps, {cost.decodes} decodes, "
+            f"{cost.seconds:g} s" + (f"; stopped: {search.stopped}" if search.stopped else "")
+        )
+    return "\n".join(parts)
+
+
+def _cut(text: str, limit: int = 44) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
