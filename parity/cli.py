@@ -170,12 +170,12 @@ def _run(options: argparse.Namespace) -> int:
     from parity.terminal import Bar, count_of, summary
 
     cases = _selected(options)
-    from parity.runner import Options, Session, default_out, in_loading_order
+    from parity.runner import Options, Session, Thoroughness, default_out, in_loading_order
 
     out = options.out or default_out()
     _check_writable(out)
     print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
-    thoroughly = None if options.search or options.run_only else "full"
+    thoroughly: Thoroughness | None = None if options.search or options.run_only else "full"
     settings = Options(
         out=out,
         device=options.device,

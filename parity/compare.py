@@ -13,8 +13,8 @@ from parity.diagnosis import Closeness
 from parity.metrics import measure, psnr_frame, ssim_frame, unavailable
 from parity.result import MetricResult, VideoResult
 from pipelines.content import sha256_file
-from pipelines.recipe import Recipe
-from pipelines.video import Frames, Video, decode, encode, frame_duration, read_video
+from pipelines.recipe import Recipe, frame_duration
+from pipelines.video import Frames, Video, decode, encode, read_video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

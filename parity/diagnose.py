@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -40,7 +40,8 @@ ROUNDING_DB = 46.0
 """Raw frames at least this near cannot be told from the same recipe on another CPU in bfloat16 or float16: 47.5 to
 49.5 dB measured between three kinds of CPU on the tiny checkpoints."""
 
-_LEVELS: tuple[Level, ...] = ("frames do not pair", "visible", "rounding", "file only", "none")
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""Costliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,16 @@ class Plan:
     @property
     def cost(self) -> int:
         """Full generations at most, both ends included; equal latents are denoised once."""
+        return len(self._drawn())
+
+    @property
+    def denoising_steps(self) -> int:
+        """At most."""
+        return sum(recipe.steps for recipe in self._drawn().values())
+
+    def _drawn(self) -> dict[object, Recipe]:
         recipes = (self.case.inference, self.case.preview, *(experiment.recipe for experiment in self.experiments))
-        return len({latents_key(recipe) for recipe in recipes})
+        return {latents_key(recipe): recipe for recipe in recipes}
 
     def __str__(self) -> str:
         count = len(self.factors)
@@ -75,12 +84,8 @@ class Plan:
         drawings = 2 + len(self.experiments)
         parts = f"both ends, {count} gains" + (f", {count} losses" if self.mode == "full" else "")
         saved = f", {drawings - self.cost} saved by reuse" if drawings > self.cost else ""
-        steps = sum({latents_key(item.recipe): item.recipe.steps for item in self._all()}.values())
-        return f"{parts}: {self.cost} generations{saved}, {steps} denoising steps ({', '.join(self.factors)})"
-
-    def _all(self) -> tuple[Experiment, ...]:
-        ends = (self.case.inference, self.case.preview)
-        return (*(Experiment(kind="gain", factor="", recipe=end) for end in ends), *self.experiments)
+        cost = f"{self.cost} generations{saved}, {self.denoising_steps} denoising steps"
+        return f"{parts}: {cost} ({', '.join(self.factors)})"
 
 
 def make_plan(case: Case, mode: Literal["full", "gains"] = "full") -> Plan:
@@ -315,10 +320,10 @@ def rank(costs: list[FactorCost], as_is: Trial | None) -> list[FactorCost]:
     def key(cost: FactorCost) -> tuple[int, float]:
         if cost.level is not None:
             loss = _decibels(cost.loss.to_recipe) if cost.loss is not None else None
-            return _LEVELS.index(cost.level), loss if cost.level == "visible" and loss is not None else 0.0
+            return LEVELS.index(cost.level), loss if cost.level == "visible" and loss is not None else 0.0
         if cost.gain is not None:
             return 1, -gained(cost)
-        return len(_LEVELS), 0.0
+        return len(LEVELS), 0.0
 
     ordered = sorted(costs, key=key)
     measured = [cost for cost in ordered if cost.level is not None or cost.gain is not None]

@@ -49,7 +49,7 @@ def _lora_file(recipe: Recipe) -> str:
 
 def _lora_application(recipe: Recipe) -> str:
     if recipe.lora_application == "merged":
-        return "merge the LoRA into the weights in float32 and cast back: W = (W.float() + scale * B @ A).to(W.dtype)"
+        return "merge the LoRA into the weights in float32 and cast back: W = (W.float() + scale * (B @ A)).to(W.dtype)"
     if recipe.lora_application == "side_path":
         return "do not merge: y + (B(A(x.float())) * scale).to(y.dtype) in every linear layer the LoRA touches"
     return "load the LoRA as a PEFT adapter: pipe.load_lora_weights(…); pipe.set_adapters([name], [scale])"
@@ -60,7 +60,7 @@ def _precision(recipe: Recipe) -> str:
     if recipe.precision.fp32_modules == "cast":
         return f"after loading, cast every part whole: part.to(torch.{dtype}), float32 modules included"
     kept = "" if dtype == "float32" else ", and leave the modules diffusers keeps in float32 as they are"
-    return f"from_pretrained(…, torch_dtype=torch.{dtype}){kept}"
+    return f"from_pretrained(…, dtype=torch.{dtype}){kept}"
 
 
 def _quantization(recipe: Recipe) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from parity.case import Case
+from parity.diagnose import LEVELS
 from parity.diagnosis import Diagnosis, FactorCost, Level, Stopped
 from parity.factors import CATALOGUE, likeliest_first
 from parity.findings import show
@@ -124,15 +125,14 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
         if factor in ("codec", "fps"):
             return "file only"
         if factor not in gaps:
-            return None
+            return None if factor in plan.drawn else "decode only"
         if gaps[factor] == 0:
             return "none"
         return "rounding" if rounds and gaps[factor] < ROUNDING_GAP else "visible"
 
     def key(factor: str) -> tuple[int, float]:
         found = level(factor)
-        order = ("frames do not pair", "visible", "rounding", None, "file only", "none")
-        return order.index(found), -gaps[factor] if found == "visible" else 0.0
+        return LEVELS.index(found) if found else len(LEVELS), -gaps[factor] if found == "visible" else 0.0
 
     names = sorted(plan.factors, key=key)
     numbers = {factor: number for number, factor in enumerate((f for f in names if level(f) is not None), 1)}

@@ -29,6 +29,9 @@ from pipelines.recipe import to_dict
 from pipelines.stages import Trace
 from pipelines.video import Frames
 
+Thoroughness = Literal["full", "gains", "quick"]
+"""full: gains and losses. gains: half the drawings. quick: a ranking by latents, for two generations."""
+
 
 class Progress(TrialProgress, Protocol):
     """Hears of cases and denoising steps as they go."""
@@ -48,7 +51,7 @@ class Options:
     device: str = "auto"
     offload: Offload = "none"
     command: tuple[str, ...] = ()
-    diagnose: Literal["full", "gains", "quick"] | None = None
+    diagnose: Thoroughness | None = None
     """Whether to find out why, and how thoroughly."""
     search: bool = False
     """Whether to look for the settings that drew the preview."""

@@ -166,6 +166,11 @@ class Recipe:
         return self.vae_tiling and max(self.width.applied, self.height.applied) > 256
 
 
+def frame_duration(fps: int) -> int:
+    """Milliseconds a frame in the file: 1000 // fps (ai-toolkit at 27a03a91), int(1000 / fps) (server at af4aec1)."""
+    return 1000 // fps
+
+
 FACTORS: dict[str, tuple[str, ...]] = {
     "checkpoint": ("checkpoint", "text_encoder"),
     "prompt": ("prompt",),
@@ -201,7 +206,7 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return recipe.guidance
     if name == "vae_tiling":
         return recipe.tiles
-    return value
+    return frame_duration(value) if name == "fps" else value
 
 
 def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
@@ -212,6 +217,8 @@ def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
             continue  # never read without guidance
         if factor in ("lora_scale", "lora_application") and not (preview.lora_files and inference.lora_files):
             continue  # the missing file is the factor
+        if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
+            continue  # a still is shown for ever
         if any(_effective(preview, name) != _effective(inference, name) for name in names):
             found.append(factor)
     return found

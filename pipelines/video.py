@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from pipelines.errors import MediaError
-from pipelines.recipe import Codec
+from pipelines.recipe import Codec, frame_duration
 
 Frames = npt.NDArray[np.uint8]
 """Shape (T, H, W, 3), RGB, 0 to 255."""
@@ -46,11 +46,6 @@ class Video:
     @property
     def height(self) -> int:
         return int(self.frames.shape[1])
-
-
-def frame_duration(fps: int) -> int:
-    """Milliseconds a frame in the file: 1000 // fps (ai-toolkit at 27a03a91), int(1000 / fps) (server at af4aec1)."""
-    return 1000 // fps
 
 
 def encode(frames: Frames, codec: Codec, fps: int) -> bytes:

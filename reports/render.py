@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 from parity.result import CaseResult, Run, to_json, write_atomically
 from reports import view
+from reports.diagnosis_charts import DECIBELS
+from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
 from reports.stills import Album, albums, embed
 
 _HERE = Path(__file__).parent
@@ -39,6 +41,8 @@ class CaseView:
     missing_factors: tuple[str, ...]
     """Expected, but not found."""
     stills: Album
+    why: DiagnosisView | None
+    search: SearchView | None
 
     @property
     def has_curves(self) -> bool:
@@ -81,6 +85,8 @@ def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album])
                 recipe_rows=view.recipe_rows(case.recipes),
                 missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
                 stills=book,
+                why=diagnosis_view(case.diagnosis) if case.diagnosis is not None else None,
+                search=search_view(case.search) if case.search is not None else None,
             )
         )
     return views
@@ -101,6 +107,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             all_identical=view.all_identical,
             curve_summary=view.curve_summary,
             limits=view.limits,
+            decibels=DECIBELS,
             flatten=view.flatten,
             text=view.text,
             command=shlex.join(run.command),

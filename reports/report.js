@@ -363,6 +363,40 @@
     show(viewer.frame);
   }
 
+  // ---- Copy buttons ----
+
+  function selectText(element) {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+  }
+
+  /** Copies the change beside a button. Where the clipboard is closed to the page, the text is selected instead. */
+  function mountCopy(button) {
+    const text = button.parentElement.querySelector(".fix");
+    const status = button.closest(".why").querySelector("[role=status]");
+    let reset = 0;
+    const tell = (word, sentence) => {
+      button.textContent = word;
+      status.textContent = sentence;
+      clearTimeout(reset);
+      reset = setTimeout(() => { button.textContent = "Copy"; }, 3000);
+    };
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(text.textContent);
+        tell("Copied", "Copied.");
+      } catch {
+        selectText(text);
+        tell("Selected", "Selected; copy it with Ctrl+C or ⌘C.");
+      }
+    });
+    button.hidden = false;
+  }
+
+  for (const button of document.querySelectorAll("button.copy")) mountCopy(button);
+
   // Viewers open when they come near the screen: a page may hold hundreds of stills.
   const observer = new IntersectionObserver(
     (entries) => {

@@ -35,7 +35,7 @@ def test_pipelines_know_nothing_of_cases_or_reports() -> None:
 def test_reports_know_only_results() -> None:
     for name, modules in imported("reports").items():
         ours = {module for module in modules if module.split(".")[0] in ("parity", "pipelines")}
-        assert ours <= {"parity.result"}, name
+        assert ours <= {"parity.result", "parity.diagnosis"}, name
 
 
 def test_only_the_pytest_entry_imports_pytest() -> None:

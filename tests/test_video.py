@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import MediaError
-from pipelines.recipe import Codec
-from pipelines.video import Frames, Video, decode, encode, frame_duration, read_video
+from pipelines.recipe import Codec, frame_duration
+from pipelines.video import Frames, Video, decode, encode, read_video
 
 WEBP, JPEG, PNG = Codec("webp", 80), Codec("jpeg", 75), Codec("png", None)
 

@@ -1,0 +1,129 @@
+"""The proof of the diagnosis: drift planted in every factor, alone and together, found again or not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.case import load_case
+from parity.compare import read_preview
+from parity.diagnose import make_plan
+from parity.lab import Lab
+from parity.planted import Kind, Plant, Workshop, combinations, singles
+from parity.quick import BUDGET, diagnose_quickly, make_quick_plan
+from parity.runner import Options, Progress, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One planted case and what was found."""
+
+    kind: Kind
+    planted: tuple[str, ...]
+    """Factors, with their values in brackets."""
+    factors: frozenset[str]
+    findings: frozenset[str]
+    diagnosed: frozenset[str]
+    """The smallest set."""
+    explained: bool
+    first: str | None
+    """Ranked first by the full diagnosis."""
+    first_quick: str | None
+    spent: float
+    steps: int
+    """Denoising steps by the engine's counter, of the full diagnosis."""
+    expected_steps: int
+    """Those of the plan."""
+    spent_gains: float
+    spent_quick: float
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        return self.factors == self.findings == self.diagnosed and self.explained
+
+    @property
+    def within_cost(self) -> bool:
+        k = len(self.factors)
+        return (
+            self.spent <= 2 * k + 2
+            and self.spent_gains <= k + 2
+            and self.spent_quick <= BUDGET + 1e-9
+            and self.steps <= self.expected_steps
+        )
+
+    @property
+    def same_first(self) -> bool:
+        return self.first == self.first_quick
+
+
+def matrix(kinds: Sequence[Kind], count: int) -> list[tuple[Kind, tuple[Plant, ...]]]:
+    """Every plant alone and `count` combinations, per kind."""
+    return [(kind, plants) for kind in kinds for plants in (*singles(kind), *combinations(kind, count))]
+
+
+def run_matrix(
+    cases: Sequence[tuple[Kind, tuple[Plant, ...]]], folder: Path, progress: Progress, device: str = "auto"
+) -> Iterator[Row]:
+    """Diagnose every planted case, fully, by gains alone and quickly; a row for each as it is done."""
+    with (
+        Session(Options(out=folder / "full", device=device, diagnose="full")) as full,
+        Session(Options(out=folder / "gains", device=device, diagnose="gains")) as gains,
+    ):
+        gains.engine = full.engine
+        workshop = Workshop(folder / "jobs", full.engine)
+        for number, (kind, plants) in enumerate(cases, 1):
+            yield _row(workshop, full, gains, kind, plants, f"{number:03d}-{kind}", progress)
+
+
+def _row(
+    workshop: Workshop, full: Session, gains: Session, kind: Kind, plants: tuple[Plant, ...], name: str, quiet: Progress
+) -> Row:
+    clock = time.perf_counter()
+    case = load_case(workshop.case(kind, plants, name))
+    result = full.run_case(case, quiet)
+    diagnosis, by_gains = result.diagnosis, gains.run_case(case, quiet).diagnosis
+    lab = Lab(full.engine, case, read_preview(case.video, case.preview), quiet)
+    quick = diagnose_quickly(lab, make_quick_plan(case))
+    assert diagnosis is not None, result.verdict
+    assert by_gains is not None
+    assert diagnosis.cost is not None
+    assert by_gains.cost is not None
+    return Row(
+        kind=kind,
+        planted=tuple(f"{plant.factor} ({plant.value})" for plant in plants),
+        factors=frozenset(plant.factor for plant in plants),
+        findings=frozenset(finding.factor for finding in result.findings),
+        diagnosed=frozenset(diagnosis.smallest_set or ()),
+        explained=bool(diagnosis.explained),
+        first=diagnosis.factors[0].factor if diagnosis.factors else None,
+        first_quick=next((cost.factor for cost in quick.factors if cost.rank == 1), None),
+        spent=diagnosis.cost.spent,
+        steps=diagnosis.cost.denoising_steps,
+        expected_steps=make_plan(case).denoising_steps,
+        spent_gains=by_gains.cost.spent,
+        spent_quick=lab.spent,
+        seconds=time.perf_counter() - clock,
+    )
+
+
+def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
+    """Whether everything held, and the sums in words."""
+    planted = sum(len(row.factors) for row in rows)
+    checks: list[tuple[str, Callable[[Row], frozenset[str]]]] = [
+        ("findings", lambda row: row.findings),
+        ("diagnosis", lambda row: row.diagnosed),
+    ]
+    lines = []
+    for name, found in checks:
+        right = sum(len(found(row) & row.factors) for row in rows)
+        named = sum(len(found(row)) for row in rows)
+        lines.append(f"{name}: precision {right / max(named, 1):.3f}, recall {right / max(planted, 1):.3f}")
+    exact = sum(row.exact for row in rows)
+    same, cheap = sum(row.same_first for row in rows), sum(row.within_cost for row in rows)
+    lines.append(f"exact and bit-identical: {exact} of {len(rows)}")
+    lines.append(f"--quick ranks the same factor first: {same} of {len(rows)}")
+    lines.append(f"within 2k + 2, k + 2 and {BUDGET:g} generations: {cheap} of {len(rows)}")
+    return exact == same == cheap == len(rows), lines

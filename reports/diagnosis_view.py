@@ -1,0 +1,299 @@
+"""What the page says of a diagnosis and of a search: chips, cells and rows. No markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parity.diagnosis import Closeness, Cost, Diagnosis, FactorCost, Level, Origin, Search, StageGap, Trial
+from reports import diagnosis_charts as charts
+from reports.diagnosis_charts import Bar, Chart, percent
+
+_STOPPED = {
+    "explained": "nothing more was needed",
+    "budget": "the budget was spent",
+    "interrupted": "interrupted",
+    "error": "an error",
+}
+_LEVELS: dict[Level, str] = {
+    "frames do not pair": "another size or number of frames, so there is no figure",
+    "visible": "more than rounding",
+    "rounding": "no more than another CPU or GPU would cost; not ranked among each other",
+    "file only": "every frame is equal, the file is not",
+    "none": "not a bit changes",
+}
+_VERDICTS = {"proven": ("passed", "✓"), "likely": ("expected_drift", "≈"), "not found": ("drifted", "✗")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """A word with a sign. `tone` is a status of the page, whose colour it takes."""
+
+    tone: str
+    icon: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A figure with what belongs to it, or why there is none."""
+
+    main: str
+    detail: str = ""
+    span: int = 1
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorRow:
+    """One factor in the table."""
+
+    rank: str
+    factor: str
+    level: str
+    preview: str
+    inference: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRow:
+    """One stage of both recipes, compared."""
+
+    stage: str
+    icon: str
+    result: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRow:
+    """One step in numbers, for the table beside the charts."""
+
+    step: str
+    preview: str
+    inference: str
+    apart: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginView:
+    """Where the recipes part."""
+
+    sentence: str
+    stages: list[StageRow]
+    gaps: Chart | None
+    no_gaps: str
+    """Said instead of the chart."""
+    sigmas: Chart | None
+    steps: list[StepRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostView:
+    """What it took."""
+
+    summary: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosisView:
+    """The "Why" of a case."""
+
+    diagnosis: Diagnosis
+    chips: list[Chip]
+    quick: bool
+    as_is: tuple[Cell, ...]
+    """As it is, in the columns of the gains; empty: no such row."""
+    preview_recipe: tuple[Cell, ...]
+    """In the columns of the losses."""
+    rows: list[FactorRow]
+    levels: list[tuple[str, str]]
+    """Those in the table, and what they mean."""
+    bars: list[Bar]
+    changes: list[FactorCost]
+    residue: Cell | None
+    origin: OriginView | None
+    cost: CostView | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedRow:
+    """One candidate of a setting."""
+
+    setting: str
+    value: str
+    figures: Cell
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchView:
+    """The settings that drew a preview."""
+
+    search: Search
+    chips: list[Chip]
+    best: Cell
+    tried: list[TriedRow]
+    cost: CostView | None
+
+
+def diagnosis_view(diagnosis: Diagnosis) -> DiagnosisView:
+    """Shape a diagnosis for the page."""
+    used = {cost.level for cost in diagnosis.factors}
+    quick = diagnosis.mode == "quick"
+    ends = bool(diagnosis.factors) and not quick
+    return DiagnosisView(
+        diagnosis=diagnosis,
+        chips=[_explained(diagnosis), *_stopped(diagnosis.stopped)],
+        quick=quick,
+        as_is=_figures_of(diagnosis.as_is, "not drawn") if ends else (),
+        preview_recipe=_figures_of(diagnosis.preview_recipe, "not drawn") if ends else (),
+        rows=[_factor_row(cost, quick=quick) for cost in diagnosis.factors],
+        levels=[(level, meaning) for level, meaning in _LEVELS.items() if level in used],
+        bars=charts.waterfall(diagnosis.waterfall),
+        changes=_changes(diagnosis),
+        residue=figures(diagnosis.residue) if diagnosis.residue is not None else None,
+        origin=_origin(diagnosis.origin) if diagnosis.origin is not None else None,
+        cost=_cost(diagnosis.cost) if diagnosis.cost is not None else None,
+    )
+
+
+def search_view(search: Search) -> SearchView:
+    """Shape a search for the page."""
+    tone, icon = _VERDICTS[search.verdict]
+    return SearchView(
+        search=search,
+        chips=[Chip(tone=tone, icon=icon, text=search.verdict), *_stopped(search.stopped)],
+        best=figures(search.best),
+        tried=[
+            TriedRow(
+                setting=setting.name,
+                value=candidate.value,
+                figures=figures(candidate.to_preview),
+                note=candidate.note or "none",
+            )
+            for setting in search.settings
+            for candidate in setting.tried
+        ],
+        cost=_cost(search.cost) if search.cost is not None else None,
+    )
+
+
+def figures(closeness: Closeness | None) -> Cell:
+    """PSNR and SSIM, or why there are none."""
+    if closeness is None:
+        return Cell(main="not drawn", missing=True)
+    if closeness.identical:
+        return Cell(main="bit-identical")
+    if closeness.unavailable is not None or closeness.psnr is None:
+        return Cell(main="no figure", detail=closeness.unavailable or "not comparable", missing=True)
+    ssim = f"SSIM {closeness.ssim:.4f}" if closeness.ssim is not None else ""
+    return Cell(main=f"{closeness.psnr:.2f} dB", detail=ssim)
+
+
+def _explained(diagnosis: Diagnosis) -> Chip:
+    """Whether the preview's recipe repeats the preview."""
+    if diagnosis.explained is None:
+        return Chip(tone="unpairable", icon="?", text="not known")
+    if diagnosis.explained:
+        return Chip(tone="passed", icon="✓", text="fully explained" if diagnosis.factors else "nothing to explain")
+    comparable = diagnosis.residue is None or diagnosis.residue.unavailable is None
+    if comparable and diagnosis.factors:
+        return Chip(tone="expected_drift", icon="≈", text="explained up to a residue")
+    return Chip(tone="drifted", icon="✗", text="not explained")
+
+
+def _stopped(reason: str | None) -> list[Chip]:
+    return [Chip(tone="unpairable", icon="■", text=f"stopped early: {_STOPPED[reason]}")] if reason is not None else []
+
+
+def _factor_row(cost: FactorCost, *, quick: bool) -> FactorRow:
+    if quick:
+        cells: tuple[Cell, ...] = (_moved(cost),)
+    else:
+        why = cost.not_measured or ""
+        cells = (*_figures_of(cost.gain, "not measured", why), *_figures_of(cost.loss, "not measured", why))
+    return FactorRow(
+        rank="not ranked" if cost.rank is None else str(cost.rank),
+        factor=cost.factor,
+        level=cost.level or "not measured",
+        preview=cost.preview,
+        inference=cost.inference,
+        cells=cells,
+    )
+
+
+def _moved(cost: FactorCost) -> Cell:
+    if cost.latent_gap is None:
+        return Cell(main="not measured", detail=cost.not_measured or "", missing=True)
+    return Cell(main=percent(cost.latent_gap) if cost.latent_gap else "not at all")
+
+
+def _figures_of(trial: Trial | None, missing: str, why: str = "") -> tuple[Cell, ...]:
+    """File against the preview, raw frames against the preview's recipe; one wide cell if nothing was drawn."""
+    if trial is None:
+        return (Cell(main=missing, detail=why, span=2, missing=True),)
+    raw = figures(trial.to_recipe)
+    if trial.to_recipe is None:
+        raw = Cell(main="no figure", detail="the preview's recipe was not drawn", missing=True)
+    return figures(trial.to_preview), raw
+
+
+def _changes(diagnosis: Diagnosis) -> list[FactorCost]:
+    """The factors to put right: those needed, or all that differ while that is not known."""
+    needed = diagnosis.smallest_set
+    return [cost for cost in diagnosis.factors if needed is None or cost.factor in needed]
+
+
+def _origin(origin: Origin) -> OriginView:
+    equal, unknown = "The latents are equal after every step.", "The latents cannot be compared step by step."
+    return OriginView(
+        sentence=origin.sentence,
+        stages=[_stage_row(stage) for stage in origin.stages],
+        gaps=charts.gap_chart(origin),
+        no_gaps=equal if origin.latent_gaps else unknown,
+        sigmas=charts.sigma_chart(origin),
+        steps=_step_rows(origin),
+    )
+
+
+def _stage_row(stage: StageGap) -> StageRow:
+    name = stage.stage.replace("_", " ")
+    if stage.equal is None:
+        return StageRow(stage=name, icon="⊘", result="not comparable", note=stage.note)
+    if stage.equal:
+        return StageRow(stage=name, icon="=", result="equal", note=stage.note)
+    size = f" by {percent(stage.gap)}" if stage.gap is not None else ""
+    return StageRow(stage=name, icon="≠", result=f"differs{size}", note=stage.note)
+
+
+def _step_rows(origin: Origin) -> list[StepRow]:
+    """Step by step: the sigmas it starts from, and how far the latents are apart after it; then where they end."""
+    sides = [origin.sigmas.get(side, ()) for side in ("preview", "inference")]
+    steps = max(len(origin.latent_gaps), *(len(values) - 1 for values in sides))
+    gaps = origin.latent_gaps
+    rows = []
+    for place in range(steps):
+        preview, inference = (f"{v[place]:.6g}" if place < len(v) - 1 else "no such step" for v in sides)
+        apart = "not comparable" if place >= len(gaps) else percent(gaps[place]) if gaps[place] else "equal"
+        rows.append(StepRow(step=str(place + 1), preview=preview, inference=inference, apart=apart))
+    if rows and any(sides):
+        preview, inference = (f"{values[-1]:.6g}" if values else "not known" for values in sides)
+        rows.append(StepRow(step="end", preview=preview, inference=inference, apart="as above"))
+    return rows
+
+
+def _cost(cost: Cost) -> CostView:
+    spent, planned = (f"{round(generations, 2):g}" for generations in (cost.spent, cost.planned))
+    facts = {
+        "generations planned, at most": planned,
+        "generations spent": spent,
+        "denoising steps": str(cost.denoising_steps),
+        "decodes": str(cost.decodes),
+        "encodings": str(cost.encodings),
+        "drawings reused": str(cost.reused),
+        "checkpoints loaded": str(cost.loads),
+        "seconds": f"{cost.seconds:.1f}",
+    }
+    return CostView(summary=f"{spent} of {planned} generations planned, {cost.seconds:.1f} s", facts=facts)
