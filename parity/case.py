@@ -17,7 +17,7 @@ from pipelines.document import Document, read
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
 from pipelines.inference import Graph, faithful_graph, inference_recipe, reference_graph, request_of_preview
 from pipelines.job import Job, read_job
-from pipelines.preview import parse_video_name, preview_recipe
+from pipelines.preview import assumed_recipe, parse_video_name, preview_recipe
 from pipelines.recipe import Precision, Recipe, Resize
 from pipelines.request import Request, check_request
 from pipelines.scheduler import checkpoint_scheduler, flow_schedule
@@ -43,6 +43,12 @@ class Case:
     """Gates by tolerance key; empty: only `expect` decides."""
     expect: tuple[str, ...] | None
     tags: tuple[str, ...]
+    job: Job | None
+    """None: the case names no config."""
+    sample: int
+    """Prompt index."""
+    trigger: str | None
+    """The trigger word, by the config or else by the request."""
     token: str | None = field(default=None, repr=False)
     """The request's Hub token. Never written anywhere."""
 
@@ -109,29 +115,17 @@ def load_case(path: Path) -> Case:
 
 def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Case:
     for name in ("config", "video"):
-        if not present(folder / getattr(keys.preview, name)):
-            raise document.error(("preview", name), f"{getattr(keys.preview, name)} does not exist")
+        path = getattr(keys.preview, name)
+        if path is not None and not present(folder / path):
+            raise document.error(("preview", name), f"{path} does not exist")
     checkpoint = None
     if keys.checkpoint is not None:
         local = folder / keys.checkpoint
         checkpoint = str(local.resolve()) if local.is_dir() else keys.checkpoint
         if not local.is_dir() and (keys.checkpoint.count("/") != 1 or keys.checkpoint.startswith(".")):
             raise document.error(("checkpoint",), f"{keys.checkpoint} is neither a folder nor a Hub id")
-    video = folder / keys.preview.video
-    job = read_job(folder / keys.preview.config)
-    try:
-        preview = preview_recipe(
-            job,
-            keys.preview.sample,
-            model=model,
-            checkpoint=checkpoint,
-            toolkit=keys.preview.toolkit,
-            video=parse_video_name(video.name),
-            lora=folder / keys.preview.lora if keys.preview.lora else None,
-            control_image=(folder / keys.preview.control_image).resolve() if keys.preview.control_image else None,
-        )
-    except CaseError as error:
-        raise document.error(("preview",), str(error)) from None
+    job = read_job(folder / keys.preview.config) if keys.preview.config is not None else None
+    preview = _preview(document, keys, model, job, folder, checkpoint) if job is not None else None
     request, index, request_folder = _request(document, keys, model, preview, folder)
     graph = _graph(document, keys, model, preview, job, checkpoint)
     inference = inference_recipe(request, index, graph, model=model, folder=request_folder)
@@ -141,21 +135,46 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
     return Case(
         id=keys.id or document.path.stem,
         path=document.path,
-        preview=preview,
+        preview=preview or assumed_recipe(inference),
         inference=inference,
-        video=video,
+        video=folder / keys.preview.video,
         tolerance=tolerance,
         expect=None if keys.expect is None else tuple(keys.expect),
         tags=tuple(keys.tags),
+        job=job,
+        sample=keys.preview.sample or 0,
+        trigger=(job and job.trigger_word) or request.prompts[index].trigger_word or request.trigger_word,
         token=request.hf_token,
     )
 
 
+def _preview(
+    document: Document, keys: CaseKeys, model: Model, job: Job, folder: Path, checkpoint: str | None
+) -> Recipe:
+    if keys.preview.sample is None:
+        raise document.error(("preview", "sample"), "is missing: which of the config's prompts is it?")
+    try:
+        return preview_recipe(
+            job,
+            keys.preview.sample,
+            model=model,
+            checkpoint=checkpoint,
+            toolkit=keys.preview.toolkit,
+            video=parse_video_name(Path(keys.preview.video).name),
+            lora=folder / keys.preview.lora if keys.preview.lora else None,
+            control_image=(folder / keys.preview.control_image).resolve() if keys.preview.control_image else None,
+        )
+    except CaseError as error:
+        raise document.error(("preview",), str(error)) from None
+
+
 def _request(
-    document: Document, keys: CaseKeys, model: Model, preview: Recipe, folder: Path
+    document: Document, keys: CaseKeys, model: Model, preview: Recipe | None, folder: Path
 ) -> tuple[Request, int, Path]:
     """The request, the index of its prompt, and the folder its paths are relative to."""
     if keys.request is None:
+        if preview is None:
+            raise document.error(("request",), "is missing: without preview.config nothing else says what to draw")
         try:
             return request_of_preview(preview), 0, folder
         except ValidationError as error:
@@ -179,7 +198,7 @@ def _request(
     for i, lora in enumerate(request.loras):
         if not present(folder / lora.path) or (folder / lora.path).is_dir():
             raise document.error((*prefix, "loras", i, "path"), f"LORA_NOT_FOUND: {lora.path} does not exist")
-    sample, prompts = keys.preview.sample, len(request.prompts)
+    sample, prompts = keys.preview.sample or 0, len(request.prompts)
     if 1 < prompts <= sample:
         raise document.error((*prefix, "prompts"), f"has {prompts} prompts, none for sample {sample}")
     # A request of one prompt pairs with any sample; one of several pairs prompt i with sample i.
@@ -187,10 +206,17 @@ def _request(
 
 
 def _graph(
-    document: Document, keys: CaseKeys, model: Model, preview: Recipe, job: Job, checkpoint: str | None
+    document: Document,
+    keys: CaseKeys,
+    model: Model,
+    preview: Recipe | None,
+    job: Job | None,
+    checkpoint: str | None,
 ) -> Graph:
     overrides = PipelineKeys(base=keys.pipeline) if isinstance(keys.pipeline, str) else keys.pipeline
-    if overrides.base == "faithful":
+    if overrides.base == "faithful" and (preview is None or job is None):
+        raise document.error(("pipeline",), "faithful repeats what preview.config says; name the config, or reference")
+    if overrides.base == "faithful" and preview is not None and job is not None:
         graph = faithful_graph(preview, job)
     else:
         source = checkpoint or model.base_checkpoint

@@ -46,8 +46,10 @@ class _Strict(BaseModel):
 class PreviewKeys(_Strict):
     """The video the trainer drew, and where it came from."""
 
-    config: str = Field(description="ai-toolkit job config")
-    sample: int = Field(ge=0, description="prompt index, from 0")
+    config: str | None = Field(
+        default=None, description="ai-toolkit job config; without it the request's settings are taken for the preview's"
+    )
+    sample: int | None = Field(default=None, ge=0, description="prompt index, from 0; required with config")
     video: str = Field(description="the preview: WebP, GIF, mp4, a still, or a folder of PNG frames")
     toolkit: str | None = Field(default=None, description="ai-toolkit version or commit that drew it")
     lora: str | None = Field(

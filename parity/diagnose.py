@@ -236,7 +236,7 @@ class _Counterfactuals:
 
     def _draw_waterfall(self) -> None:
         """As it is, then one factor more at a time. Drawn where that costs nothing, or the budget holds it."""
-        allowed = self.lab.budget if self.lab.budget is not None else _full_budget(self.plan)
+        allowed = self.lab.budget if self.lab.budget is not None else self.plan.cost
         ranked = [cost.factor for cost in self._ranked()]
         recipe = self.case.inference
         steps = [WaterfallStep(taken=None, trial=self._as_is_trial)]
@@ -341,10 +341,6 @@ def outside(case: Case) -> tuple[str, ...]:
     """What may be a residue's cause: it is in no recipe."""
     elsewhere = "another CPU or GPU, or other library versions, round differently (47.5 to 49.5 dB on raw frames)"
     return (*case.preview.notes, elsewhere)
-
-
-def _full_budget(plan: Plan) -> int:
-    return (2 if plan.mode == "full" else 1) * len(plan.factors) + 2
 
 
 def words(closeness: Closeness) -> str:

@@ -179,12 +179,16 @@ class Setting:
     evidence: str
 
 
+Verdict = Literal["proven", "likely", "not found"]
+"""proven: a hypothesis draws the preview to the bit. likely: it comes as near as rounding on another machine lets it.
+not found: neither."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """The settings that drew a video, looked for in its pixels."""
 
-    verdict: Literal["proven", "likely", "not found"]
-    """proven: a hypothesis draws the preview to the bit. likely: it comes nearer than the codec's own loss."""
+    verdict: Verdict
     sentence: str
     best: Closeness
     settings: tuple[Setting, ...]

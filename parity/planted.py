@@ -27,13 +27,13 @@ from pipelines.video import encode
 
 Kind = Literal["t2v", "i2v"]
 Shape = Literal["normal", "wide", "still"]
-"""wide: above 256 pixels, where the VAE tiles. still: one frame, which ai-toolkit can write as PNG."""
+"""wide: above 256 pixels, where the VAE tiles; one frame, as WebP. still: one frame, as PNG."""
 
 MODELS: dict[Kind, str] = {"t2v": "wan21_14b", "i2v": "wan21_i2v_14b"}
 _DEMO_JOBS: dict[Kind, str] = {"t2v": "t2v_basic", "i2v": "i2v_basic"}
 _NAME = "planted"
 _STEP = 500
-_SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (272, 64, 5), "still": (64, 64, 1)}
+_SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (272, 64, 1), "still": (64, 64, 1)}
 
 SAMPLE: dict[str, Any] = {"guidance_scale": 5, "sample_steps": 6, "seed": 42, "neg": "", "fps": 16}
 _PROMPT = "[trigger] playing the guitar, on stage"
@@ -117,7 +117,7 @@ def _possible(plants: Sequence[Plant]) -> bool:
     factors = {plant.factor for plant in plants}
     if {"vae_tiling", "codec"} <= factors:
         return False  # a wide still: nothing new
-    if "codec" in factors and "fps" in factors and "frame_count" not in factors:
+    if factors & {"codec", "vae_tiling"} and "fps" in factors and "frame_count" not in factors:
         return False  # a still is shown for ever
     unguided = any(plant.prompt.get("guidance_scale") == 1 for plant in plants)
     return not (unguided and "negative_prompt" in factors and len(plants) < 3)
@@ -202,7 +202,7 @@ class Workshop:
             "width": width,
             "height": height,
             "num_frames": num_frames,
-            "format": "png",
+            "format": "png" if shape == "still" else "webp",
             "prompts": [_PROMPT],
         }
         shutil.copyfile(next(iter(demo.glob("*.safetensors"))), job / f"{_NAME}.safetensors")

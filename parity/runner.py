@@ -16,12 +16,13 @@ from PIL import Image
 from parity.case import Case
 from parity.compare import Comparison, compare, read_preview
 from parity.diagnose import diagnose, make_plan
-from parity.diagnosis import Diagnosis
+from parity.diagnosis import Diagnosis, Search
 from parity.environment import describe
 from parity.findings import find_differences
 from parity.lab import Lab, TrialProgress
 from parity.quick import diagnose_quickly, make_quick_plan
 from parity.result import CaseResult, FindingResult, Run, Status, to_json, write_atomically
+from parity.search import plan_text, search
 from parity.verdict import findings_from_pixels, judge
 from pipelines.engine import Engine, Offload
 from pipelines.errors import ParityError, UnreproducibleError
@@ -96,7 +97,7 @@ class Session:
         """
         progress.case_started(case)
         try:
-            result = self._quick(case, progress) if self.options.diagnose == "quick" else self._compare(case, progress)
+            result = self._run(case, progress)
         except UnreproducibleError as error:
             result = _not_run(case, "unpairable", str(error))
         except ParityError as error:
@@ -114,6 +115,13 @@ class Session:
         self.run = dataclasses.replace(self.run, cases=tuple(cases), finished=_now())
         self._write()
         return self.run
+
+    def _run(self, case: Case, progress: Progress) -> CaseResult:
+        if self.options.search:
+            return self._search(case, progress)
+        if self.options.diagnose == "quick":
+            return self._quick(case, progress)
+        return self._compare(case, progress)
 
     def _keep(self, result: CaseResult) -> None:
         """Add a case to results.json, or put it in the place of what was known of it before."""
@@ -165,6 +173,23 @@ class Session:
         if trace is None:
             return result
         return self._diagnose(result, lab, raw, trace, progress)
+
+    def _search(self, case: Case, progress: Progress) -> CaseResult:
+        """The settings behind the preview; the request itself is not drawn."""
+        clock = time.perf_counter()
+        preview = read_preview(case.video, case.preview)
+        progress.planned(plan_text(case))
+        findings = find_differences(case.preview, case.inference)
+        result = _base(case, "passed", "", findings)
+
+        def concluded(search: Search) -> CaseResult:
+            timings = {"total": round(time.perf_counter() - clock, 3)}
+            verdict = f"{search.verdict}; the request was not drawn (--search)"
+            status: Status = "passed" if search.verdict == "proven" else "drifted"
+            return dataclasses.replace(result, status=status, verdict=verdict, search=search, timings=timings)
+
+        lab = Lab(self.engine, case, preview, progress, self.options.budget)
+        return concluded(search(lab, lambda found: self._keep(concluded(found))))
 
     def _diagnose(self, result: CaseResult, lab: Lab, raw: Frames, trace: Trace, progress: Progress) -> CaseResult:
         """Find out why; results.json holds what is known after every drawing."""

@@ -97,6 +97,7 @@ class Job:
     network_type: str | None
     use_ema: bool
     save_dtype: str
+    trigger_word: str | None
     samples: tuple[Sample, ...]
 
     @property
@@ -162,6 +163,7 @@ def read_job(path: Path) -> Job:
     dtype = train.get("dtype", str, "fp32")
     if dtype not in _DTYPES:
         raise document.error((*PROCESS, "train", "dtype"), f"{dtype!r} is not a dtype ai-toolkit trains Wan in")
+    trigger_word = process.get("trigger_word", str, None)
     quantize = bool(model.get("quantize", bool, False))
     arch = model.get("arch", str, None)
     name_or_path = model.get("name_or_path", str, None)
@@ -183,7 +185,8 @@ def read_job(path: Path) -> Job:
         network_type=process.section("network").get("type", str, "lora") if "network" in process.value else None,
         use_ema=train.section("ema_config").get("use_ema", bool, False),
         save_dtype=process.section("save").get("dtype", str, "float16"),
-        samples=_read_samples(sample, process.get("trigger_word", str, None)),
+        trigger_word=trigger_word,
+        samples=_read_samples(sample, trigger_word),
     )
 
 

@@ -5,6 +5,7 @@ Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -160,6 +161,21 @@ def preview_recipe(
         fps=sample.fps,
         obstacles=tuple(obstacles),
         notes=tuple(notes),
+    )
+
+
+def assumed_recipe(inference: Recipe) -> Recipe:
+    """The recipe of a preview whose config is lost: the request's settings in the trainer's graph."""
+    note = "no config: the request's settings, in the trainer's graph, are taken for the preview's"
+    return dataclasses.replace(
+        inference,
+        scheduler=flow_schedule("flow_match_euler", 3.0),
+        lora_application="merged",
+        precision=Precision("bfloat16", "cast"),
+        resize=inference.resize and Resize("lanczos", "stretch"),
+        vae_tiling=False,
+        codec=Codec("webp", 80),
+        notes=(note, *inference.notes),
     )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipelines.catalog import PipelineName
 from pipelines.scheduler import Scheduler
@@ -80,11 +80,16 @@ class ControlImage:
         return f"{self.source}, {self.width}x{self.height} (pixels {self.sha256[:12]})"
 
 
+Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+FILTERS: tuple[Filter, ...] = get_args(Filter)
+"""Pillow's resampling filters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resize:
     """How a control image is brought to the video's size."""
 
-    filter: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "lanczos"
+    filter: Filter = "lanczos"
     crop: Literal["stretch", "center"] = "stretch"
     """stretch: the aspect ratio is ignored. center: scaled to cover, then cropped."""
 

@@ -1,4 +1,4 @@
-"""Charts of a diagnosis as places on paper: percent of the width from the left, of the height from the top. No markup."""
+"""Charts of a diagnosis as places on paper: percent from the left, percent from the top. No markup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FROM_DB, _TO_DB = 10.0, 55.0
 """The bars' scale, as in the terminal. Unrelated videos are at 10 dB or so."""
 _LONGEST = 97.0
 """A bar of a finite figure stays short of the full one, which is no difference at all."""
-_BAND = 16.0
+_BAND = 22.0
 """Height of the strip below a logarithmic axis, for steps after which nothing differs."""
 _DECADES = 5
 """Most powers of ten with a grid line of their own."""
@@ -139,7 +139,7 @@ def gap_chart(origin: Origin) -> Chart | None:
     powers = range(low, high + 1, every)
     return Chart(
         label=_gap_label(gaps, origin.first_step),
-        lines=(Line(name="gap", points=points),),
+        lines=(Line(name="latents", points=points),),
         ticks=tuple(Tick(at=height(10.0**power), label=percent(10.0 ** (2 * power))) for power in powers),
         first="after step 1",
         last=f"step {len(gaps)}" if len(gaps) > 1 else "",

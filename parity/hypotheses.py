@@ -1,0 +1,225 @@
+"""What a search varies: for each setting the values that ai-toolkit, its users and its versions are known to draw with.
+
+Each axis is one factor. Its options depend on the hypothesis reached so far and on what lies around the case: the
+job's other prompts, its other LoRA files, the request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parity.case import Case
+from pipelines.control_image import load as load_control_image
+from pipelines.errors import ParityError
+from pipelines.job import Sample
+from pipelines.lora import lora_file
+from pipelines.recipe import FILTERS, Precision, Recipe, Resize
+from pipelines.scheduler import flow_schedule
+
+_STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)
+_GUIDANCE = (1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 7.5)
+_SHIFTS = (1.0, 2.0, 3.0, 5.0, 7.0, 8.0, 12.0)
+"""3: ai-toolkit. 5 and 8: as Wan checkpoints are published. 1: none."""
+_SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+_MOST_FILES = 12
+"""LoRA files and prompts tried; the nearest ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One value of a setting."""
+
+    label: str
+    changes: Mapping[str, Any]
+    """Recipe fields."""
+    number: float | None = None
+    """Where the setting is a number, so that values between options can be tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One setting and how to vary it."""
+
+    factor: str
+    options: Callable[[Recipe], Iterable[Option]]
+    between: Callable[[Recipe, float], Option] | None = None
+    """An option at a number between others."""
+    grain: tuple[float, ...] = ()
+    """Roundings of such a number, likeliest first: people write 0.8, not 0.7931."""
+    screened: bool = False
+    """Whether short drawings already tell options apart, so that only the promising are drawn whole."""
+
+
+def axes(case: Case) -> list[Axis]:
+    """Every setting a search varies for a case: largest and likeliest effect first, so that later ones see clearly."""
+    found = [
+        Axis(factor="seed", options=lambda recipe: _seeds(case, recipe), screened=True),
+        Axis(factor="lora_file", options=lambda recipe: _loras(case, recipe)),
+        Axis(factor="scheduler", options=_families),
+        Axis(factor="lora_scale", options=_scales, between=_scale, grain=(0.1, 0.05, 0.01)),
+        Axis(factor="steps", options=lambda recipe: _steps(case, recipe)),
+        Axis(factor="control_image", options=lambda recipe: _images(case, recipe)),
+        Axis(factor="resize", options=_resizes),
+        Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe)),
+        Axis(factor="guidance", options=lambda recipe: _guidances(case, recipe), between=_guidance, grain=(0.5, 0.1)),
+        Axis(factor="negative_prompt", options=lambda recipe: _negatives(case, recipe)),
+        Axis(factor="shift", options=_shifts, between=_shift, grain=(1.0, 0.5, 0.1)),
+        Axis(factor="lora_application", options=_applications),
+        Axis(factor="precision", options=_precisions),
+        Axis(factor="vae_tiling", options=_tilings),
+    ]
+    return [axis for axis in found if any(True for _ in axis.options(case.preview))]
+
+
+def rounding_variants(recipe: Recipe) -> Iterator[Option]:
+    """All ways of applying and casting together: each alone hides behind the other."""
+    for application in _applications(recipe) if recipe.lora_files else [Option(label="no LoRA", changes={})]:
+        for precision in _precisions(recipe):
+            label = f"{application.label}; {precision.label}"
+            yield Option(label=label, changes={**application.changes, **precision.changes})
+
+
+def _seeds(case: Case, recipe: Recipe) -> Iterator[Option]:
+    index, seed = case.sample, recipe.seed or 0
+    rules = [
+        ("the request's", case.inference.seed),
+        ("config's seed + prompt index (walk_seed)", seed + index),
+        ("config's seed - prompt index (no walk_seed)", seed - index),
+        ("42 + prompt index (the API's default)", 42 + index),
+        ("42", 42),
+        ("0 (ai-toolkit's default)", 0),
+        ("prompt index", index),
+        *((f"that of prompt {number}", other.seed) for number, other in enumerate(_samples(case))),
+    ]
+    for words, value in rules:
+        if value is not None and value >= 0:
+            yield Option(label=f"{value}: {words}", changes={"seed": value})
+
+
+def _loras(case: Case, recipe: Recipe) -> Iterator[Option]:
+    if recipe.lora_files:
+        yield Option(label="no LoRA", changes={"lora_files": (), "lora_scales": ()})
+    files = list(case.inference.lora_files)
+    if case.job is not None:
+        for path in sorted(case.job.folder.glob("*.safetensors"), reverse=True)[:_MOST_FILES]:
+            try:
+                files.append(lora_file(path))
+            except ParityError:
+                continue  # not a LoRA this engine runs
+    scale = (recipe.lora_scales or case.inference.lora_scales or (1.0,))[0]
+    for file in files:
+        yield Option(label=str(file), changes={"lora_files": (file,), "lora_scales": (scale,)})
+
+
+def _families(recipe: Recipe) -> Iterator[Option]:
+    for family in ("unipc", "flow_match_euler"):
+        schedule = flow_schedule(family, recipe.scheduler.shift)
+        yield Option(label=str(schedule), changes={"scheduler": schedule})
+
+
+def _shifts(recipe: Recipe) -> Iterator[Option]:
+    for family in (recipe.scheduler.family, *({"unipc", "flow_match_euler"} - {recipe.scheduler.family})):
+        for shift in _SHIFTS:
+            schedule = flow_schedule(family, shift)
+            number = shift if family == recipe.scheduler.family else None
+            yield Option(label=str(schedule), changes={"scheduler": schedule}, number=number)
+
+
+def _shift(recipe: Recipe, shift: float) -> Option:
+    schedule = flow_schedule(recipe.scheduler.family, shift)
+    return Option(label=str(schedule), changes={"scheduler": schedule}, number=shift)
+
+
+def _scales(recipe: Recipe) -> Iterator[Option]:
+    if recipe.lora_files:
+        yield from (_scale(recipe, scale) for scale in _SCALES)
+
+
+def _scale(recipe: Recipe, scale: float) -> Option:
+    return Option(label=f"{scale:g}", changes={"lora_scales": (scale,) * len(recipe.lora_files)}, number=scale)
+
+
+def _steps(case: Case, recipe: Recipe) -> Iterator[Option]:
+    for steps in sorted({case.inference.steps, *(s.sample_steps for s in _samples(case)), *_STEPS} - {recipe.steps}):
+        yield Option(label=str(steps), changes={"steps": steps})
+
+
+def _images(case: Case, recipe: Recipe) -> Iterator[Option]:
+    if recipe.control_image is None:
+        return
+    images = [case.inference.control_image]
+    for sample in _samples(case):
+        if sample.ctrl_img is not None and case.job is not None:
+            try:
+                images.append(load_control_image(sample.ctrl_img, case.job.folder))
+            except ParityError:
+                continue  # gone from the disk
+    for image in images:
+        if image is not None:
+            yield Option(label=str(image), changes={"control_image": image})
+
+
+def _resizes(recipe: Recipe) -> Iterator[Option]:
+    if recipe.resize is not None:
+        for crop in ("stretch", "center"):
+            for name in FILTERS:
+                resize = Resize(name, crop)
+                yield Option(label=str(resize), changes={"resize": resize})
+
+
+def _prompts(case: Case, recipe: Recipe) -> Iterator[Option]:
+    text, trigger = recipe.prompt, case.trigger
+    variants = [("the request's", case.inference.prompt)]
+    if trigger:
+        bare = " ".join(text.replace(trigger, " ").split())
+        variants += [
+            ("trigger left as [trigger]", text.replace(trigger, "[trigger]")),
+            ("[trigger] replaced", text.replace("[trigger]", trigger)),
+            ("without trigger", bare.lstrip(", ")),
+            ("trigger first", f"{trigger} {bare}"),
+            ("trigger and comma first", f"{trigger}, {bare}"),
+        ]
+    variants += [(f"that of prompt {n}", sample.prompt) for n, sample in enumerate(_samples(case)[:_MOST_FILES])]
+    for words, value in variants:
+        yield Option(label=f"{words}: {value!r}", changes={"prompt": value})
+
+
+def _negatives(case: Case, recipe: Recipe) -> Iterator[Option]:
+    if recipe.guidance > 1:
+        for value in (case.inference.negative_prompt, "", *(sample.neg for sample in _samples(case))):
+            if value is not None:
+                yield Option(label=repr(value), changes={"negative_prompt": value})
+
+
+def _guidances(case: Case, recipe: Recipe) -> Iterator[Option]:
+    values = {case.inference.guidance_scale, *(s.guidance_scale for s in _samples(case)), *_GUIDANCE}
+    yield from (_guidance(recipe, value) for value in sorted(values))
+
+
+def _guidance(_: Recipe, value: float) -> Option:
+    return Option(label=f"{value:g}", changes={"guidance_scale": value}, number=value)
+
+
+def _applications(recipe: Recipe) -> Iterator[Option]:
+    if recipe.lora_files:
+        for name in ("merged", "side_path", "adapter"):
+            yield Option(label=name, changes={"lora_application": name})
+
+
+def _precisions(recipe: Recipe) -> Iterator[Option]:
+    half = recipe.precision.dtype if recipe.precision.dtype != "float32" else "bfloat16"
+    for precision in (Precision(half, "cast"), Precision(half, "kept"), Precision("float32", "kept")):
+        yield Option(label=str(precision), changes={"precision": precision})
+
+
+def _tilings(recipe: Recipe) -> Iterator[Option]:
+    if dataclasses.replace(recipe, vae_tiling=True).tiles:
+        for on in (True, False):
+            yield Option(label="tiled" if on else "untiled", changes={"vae_tiling": on})
+
+
+def _samples(case: Case) -> tuple[Sample, ...]:
+    return case.job.samples if case.job is not None else ()

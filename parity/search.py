@@ -1,0 +1,341 @@
+"""The settings that drew a video, looked for in its pixels: for a config that is missing, wrong or of unknown age.
+
+What the file itself says (size, frames, time per frame) is read off it. The rest is a coordinate search: one setting
+at a time, starting from what the config or the request says, keeping what comes nearer. A hypothesis that draws the
+file to the bit is a proof and ends the search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from parity.case import Case
+from parity.compare import closeness, deliver, is_lossless
+from parity.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
+from parity.findings import show
+from parity.hypotheses import Axis, Option, axes, rounding_variants
+from parity.lab import BudgetSpentError, Lab
+from pipelines.errors import ParityError
+from pipelines.inference import FRAME_RULES
+from pipelines.recipe import Asked, Precision, Recipe, drawing_key, frame_duration, to_dict
+from pipelines.video import Video
+
+GAIN_DB = 0.3
+"""A setting is changed for at least this much: rounding alone moves a lossy file by 0.1 to 0.2 dB."""
+
+TWIN_DB = 1.5
+"""`likely`: no farther than this beyond a rounding twin."""
+
+_PASSES = 3
+_SCREEN = 4
+"""Screening draws a fourth of the steps, at least two."""
+
+
+class _ProvenError(Exception):
+    """A hypothesis draws the preview to the bit: nothing is left to look for. Never leaves this module."""
+
+
+def search(lab: Lab, on_change: Callable[[Search], None]) -> Search:
+    """Look for the settings behind the preview of the lab's case.
+
+    Whatever ends it early (budget, Ctrl-C, an error of the engine), the best hypothesis so far is returned.
+    """
+    work = _Searching(lab)
+    stopped: Stopped | None = None
+    try:
+        for _ in work.run():
+            on_change(work.result(None))
+    except _ProvenError:
+        pass
+    except BudgetSpentError:
+        stopped = "budget"
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    except ParityError as error:
+        stopped = "error"
+        work.notes.append(str(error))
+    return work.result(stopped)
+
+
+def plan_text(case: Case) -> str:
+    """What a search may cost, before it starts."""
+    counts = [(axis.factor, len(list(axis.options(case.preview)))) for axis in axes(case)]
+    most = 1 + sum(count for _, count in counts)
+    return (
+        f"search, {most} generations a pass ({', '.join(f'{name} {count}' for name, count in counts)}); "
+        "ends at the first that is bit-identical; --budget limits it"
+    )
+
+
+class _Searching:
+    """The state of a running search."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.case = lab, lab.case
+        self.notes: list[str] = []
+        self._axes = axes(lab.case)
+        self._read, self._base = read_off(lab.case, lab.preview)
+        self._best = self._base
+        self._nearest: Trial | None = None
+        self._tried: dict[str, list[Candidate]] = {}
+        self._twin: Closeness | None = None
+
+    def run(self) -> Iterator[None]:
+        """Hypothesis after hypothesis; yields after each setting. Raises _ProvenError on a bit-identical one."""
+        impossible = undrawable(self.case, self.lab.preview)
+        if impossible is not None:
+            self.notes.append(impossible)
+            return
+        self._nearest = self._draw(self._base, "as assumed")
+        yield
+        for _ in range(_PASSES):
+            before = self._best
+            for axis in self._axes:
+                self._vary(axis)
+                yield
+            if self._best == before:
+                break
+        for option in rounding_variants(self._best):
+            self._try(option, "application and precision")
+        yield
+        self._measure_twin()
+
+    def _draw(self, recipe: Recipe, label: str) -> Trial:
+        trial = self.lab.trial(recipe, label)
+        if trial.to_preview.identical:
+            self._best, self._nearest = recipe, trial
+            raise _ProvenError
+        return trial
+
+    def _vary(self, axis: Axis) -> None:
+        """Try a setting's values and keep the nearest, if it is nearer by more than chance."""
+        options = _distinct(axis.options(self._best), self._best)
+        if axis.screened:
+            options = self._screen(axis, options)
+        trials = [(option, self._try(option, axis.factor)) for option in options]
+        if axis.between is not None:
+            trials += self._refine(axis, trials)
+        if not trials or self._nearest is None:
+            return
+        option, trial = max(trials, key=lambda pair: _psnr(pair[1]))
+        if _psnr(trial) >= _psnr(self._nearest) + GAIN_DB:
+            self._best, self._nearest = dataclasses.replace(self._best, **option.changes), trial
+
+    def _try(self, option: Option, factor: str) -> Trial:
+        recipe = dataclasses.replace(self._best, **option.changes)
+        try:
+            trial = self._draw(recipe, f"{factor}: {option.label}")
+        except _ProvenError:
+            self._note(factor, option.label, Closeness(identical=True))
+            raise
+        self._note(factor, option.label, trial.to_preview)
+        return trial
+
+    def _note(self, factor: str, label: str, found: Closeness | None, note: str = "") -> None:
+        self._tried.setdefault(factor, []).append(Candidate(value=label, to_preview=found, note=note))
+
+    def _screen(self, axis: Axis, options: Sequence[Option]) -> list[Option]:
+        """Options that over a fourth of the steps come nearer than the present value."""
+        steps = max(2, self._best.steps // _SCREEN)
+        if steps >= self._best.steps or not options:
+            return list(options)
+        share = steps / self._best.steps
+
+        def short(recipe: Recipe, label: str) -> float:
+            recipe = dataclasses.replace(recipe, steps=steps)
+            self.lab.denoise(recipe, f"{label}, short", share=share)
+            return _psnr(self.lab.trial(recipe, label))
+
+        present = short(self._best, axis.factor)
+        kept = []
+        for option in options:
+            near = short(dataclasses.replace(self._best, **option.changes), f"{axis.factor}: {option.label}")
+            if near >= present + GAIN_DB:
+                kept.append((near, option))
+            else:
+                note = f"{near:.1f} dB over {steps} steps, {present:.1f} dB with the present value"
+                self._note(axis.factor, option.label, None, note)
+        return [option for _, option in sorted(kept, key=lambda pair: -pair[0])[:2]]
+
+    def _refine(self, axis: Axis, trials: Sequence[tuple[Option, Trial]]) -> list[tuple[Option, Trial]]:
+        """Numbers between the options: the bottom of the parabola through the three lowest errors, rounded."""
+        assert axis.between is not None
+        assert self._nearest is not None
+        points = {option.number: _error(trial) for option, trial in trials if option.number is not None}
+        present = _number_of(axis, self._best)
+        if present is not None:
+            points[present] = _error(self._nearest)
+        more: list[tuple[Option, Trial]] = []
+        for grain in axis.grain:
+            bottom = _bottom(points)
+            value = None if bottom is None else round(round(bottom / grain) * grain, 6)
+            if value is None or value in points:
+                continue
+            option = axis.between(self._best, value)
+            more.append((option, self._try(option, axis.factor)))
+            points[value] = _error(more[-1][1])
+        return more
+
+    def _measure_twin(self) -> None:
+        """How far rounding alone carries the best hypothesis: the same, applied or cast another way."""
+        twin: dict[str, Any] = (
+            {"lora_application": "side_path" if self._best.lora_application == "merged" else "merged"}
+            if self._best.lora_files
+            else {"precision": Precision("bfloat16", "kept" if self._best.precision.fp32_modules == "cast" else "cast")}
+        )
+        pair = (self._best, dataclasses.replace(self._best, **twin))
+        drawn = [self.lab.draw(recipe, "rounding twin") for recipe in pair]
+        if not is_lossless(self.case.video):
+            drawn = [deliver(frames, recipe)[1].frames for frames, recipe in zip(drawn, pair, strict=True)]
+        self._twin = closeness(*drawn)
+
+    def result(self, stopped: Stopped | None) -> Search:
+        """The best hypothesis by now, and how sure it is."""
+        best = self._nearest.to_preview if self._nearest is not None else Closeness(identical=False, unavailable="")
+        verdict: Verdict = "not found"
+        if best.identical:
+            verdict = "proven"
+        elif self._twin is not None and best.psnr is not None:
+            floor = 45.0 if self._twin.psnr is None else self._twin.psnr
+            verdict = "likely" if best.psnr >= floor - TWIN_DB else "not found"
+        settings = (*self._read, *(self._setting(axis) for axis in self._axes))
+        return Search(
+            verdict=verdict,
+            sentence=self._sentence(verdict, best, settings, stopped),
+            best=best,
+            settings=settings,
+            recipe=to_dict(self._best),
+            stopped=stopped,
+            cost=self.lab.cost(0),
+            notes=tuple(self.notes),
+        )
+
+    def _setting(self, axis: Axis) -> Setting:
+        factor = "scheduler" if axis.factor == "shift" else axis.factor
+        assumed, found = (show(recipe, factor) for recipe in (self._base, self._best))
+        tried = tuple(self._tried.get(axis.factor, ()))
+        return Setting(
+            name=axis.factor,
+            assumed=assumed,
+            found=found,
+            changed=assumed != found,
+            tried=tried,
+            evidence=_evidence(tried),
+        )
+
+    def _sentence(self, verdict: Verdict, best: Closeness, settings: Sequence[Setting], stopped: Stopped | None) -> str:
+        head = f"{stopped}; so far: " if stopped else ""
+        if self._nearest is None:
+            return f"{head}not found: {'; '.join(self.notes) or 'nothing was drawn'}"
+        changed = ", ".join(f"{s.name} is {s.found}, not {s.assumed}" for s in settings if s.changed)
+        if verdict == "proven":
+            return f"{head}proven, to the last bit: {changed or 'it is what was assumed'}"
+        near = f"{best.psnr:.1f} dB" if best.psnr is not None else "no figure"
+        twin = f"; rounding alone: {self._twin.psnr:.1f} dB" if self._twin is not None and self._twin.psnr else ""
+        if verdict == "likely":
+            return f"{head}likely ({near}{twin}): {changed or 'it is what was assumed'}; another machine drew it"
+        guess = f"best guess ({near}{twin}): {changed or 'what was assumed'}"
+        return f"{head}not found among what was tried; {guess}"
+
+
+def read_off(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
+    """What the file itself says, and the assumed recipe brought in line with it."""
+    recipe, frames = case.preview, len(video.frames)
+    asked = recipe.num_frames.asked
+    rules = [name for name, rule in FRAME_RULES.items() if rule(asked) == frames]
+    rule = f"{asked} frames by the {' or '.join(rules)} rule" if rules else f"{asked} asked: no rule makes it {frames}"
+    fps = recipe.fps if not video.frame_ms or frame_duration(recipe.fps) == video.frame_ms else round(video.fps)
+    found = dataclasses.replace(
+        recipe,
+        width=Asked(video.width, video.width),
+        height=Asked(video.height, video.height),
+        num_frames=Asked(frames, frames),
+        fps=fps,
+    )
+    size, assumed = f"{video.width}x{video.height}", f"{recipe.width.applied}x{recipe.height.applied}"
+    shown = (
+        ("size", assumed, size, "read off the file"),
+        ("frames", str(recipe.num_frames.applied), str(frames), f"read off the file; {rule}"),
+        ("fps", str(recipe.fps), str(fps), f"read off the file: {video.frame_ms:g} ms a frame"),
+    )
+    settings = tuple(
+        Setting(name=name, assumed=old, found=new, changed=old != new, tried=(), evidence=how)
+        for name, old, new, how in shown
+    )
+    return settings, found
+
+
+def undrawable(case: Case, video: Video) -> str | None:
+    """Why no Wan recipe makes a video of this shape; None if one does."""
+    if video.width % 16 or video.height % 16:
+        return f"the file is {video.width}x{video.height}; Wan draws multiples of 16: it was resized since"
+    if len(video.frames) % 4 != 1:
+        return f"the file has {len(video.frames)} frames; Wan draws 4n + 1: it was cut or encoded again"
+    if case.preview.obstacles and case.preview.seed is not None:
+        return "; ".join(case.preview.obstacles)
+    return None
+
+
+def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
+    """Options that draw something else than the present hypothesis and than each other."""
+    seen = {drawing_key(present)}
+    kept = []
+    for option in options:
+        key = drawing_key(dataclasses.replace(present, **option.changes))
+        if key not in seen:
+            seen.add(key)
+            kept.append(option)
+    return kept
+
+
+def _number_of(axis: Axis, recipe: Recipe) -> float | None:
+    values = {
+        "lora_scale": recipe.lora_scales[0] if recipe.lora_scales else None,
+        "guidance": recipe.guidance,
+        "shift": recipe.scheduler.shift,
+    }
+    return values.get(axis.factor)
+
+
+def _psnr(trial: Trial) -> float:
+    if trial.to_preview.unavailable is not None:
+        return -math.inf
+    return math.inf if trial.to_preview.psnr is None else trial.to_preview.psnr
+
+
+def _error(trial: Trial) -> float:
+    """Mean squared error over 255 squared."""
+    return 10 ** (-_psnr(trial) / 10)
+
+
+def _bottom(points: dict[float, float]) -> float | None:
+    """Where the parabola through the lowest point and its two neighbours bottoms out; None if there is none."""
+    numbers = sorted(points)
+    lowest = min(numbers, key=points.__getitem__)
+    at = min(max(numbers.index(lowest), 1), len(numbers) - 2)
+    if len(numbers) < 3:
+        return None
+    (x0, x1, x2), (y0, y1, y2) = numbers[at - 1 : at + 2], [points[x] for x in numbers[at - 1 : at + 2]]
+    over = (x1 - x0) ** 2 * (y1 - y2) - (x1 - x2) ** 2 * (y1 - y0)
+    under = (x1 - x0) * (y1 - y2) - (x1 - x2) * (y1 - y0)
+    if under == 0:
+        return None
+    return min(max(x1 - over / (2 * under), numbers[0]), numbers[-1])
+
+
+def _evidence(tried: Sequence[Candidate]) -> str:
+    drawn = [candidate for candidate in tried if candidate.to_preview is not None]
+    if not tried:
+        return "not varied: proven before"
+    hit = next((c for c in drawn if c.to_preview is not None and c.to_preview.identical), None)
+    if hit is not None:
+        return f"{hit.value} is bit-identical"
+    near = [(c.to_preview.psnr, c.value) for c in drawn if c.to_preview is not None and c.to_preview.psnr is not None]
+    screened = f"{len(tried) - len(drawn)} told apart by short drawings" if len(tried) > len(drawn) else ""
+    if not near:
+        return screened or "none came near"
+    psnr, value = max(near)
+    return f"{len(near)} tried, nearest {psnr:.1f} dB ({value})" + (f"; {screened}" if screened else "")
