@@ -1,16 +1,16 @@
-"""The `parity` command. Heavy modules are imported by the subcommand that needs them."""
+"""The `parity` command: its arguments and exit codes. What each subcommand does is in parity.commands."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import ParityError, UsageError
+from parity import commands
+from pipelines.errors import ParityError
 
 _EXIT_CODES = """\
 exit codes:
@@ -45,29 +45,30 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_run(commands)
-    _add_diagnose(commands)
-    _add_plan(commands)
-    report = commands.add_parser("report", help="render results.json as one HTML file")
+    parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(parsers)
+    _add_diagnose(parsers)
+    _add_plan(parsers)
+    report = parsers.add_parser("report", help="render results.json as one HTML file")
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the first results.json")
-    report.set_defaults(run=_report)
-    models = commands.add_parser("models", help="the API's Wan models and their defaults")
-    models.set_defaults(run=_models)
-    explain = commands.add_parser("explain", help="what a factor is, what it looks like, what to change")
+    report.set_defaults(run=commands.report)
+    models = parsers.add_parser("models", help="the API's Wan models and their defaults")
+    models.set_defaults(run=commands.models)
+    explain = parsers.add_parser("explain", help="what a factor is, what it looks like, what to change")
     explain.add_argument("factor", nargs="?", metavar="FACTOR", help="without one: a list of all")
-    explain.set_defaults(run=_explain)
-    schema = commands.add_parser("schema", help="JSON Schema of case files, requests or results.json")
+    explain.set_defaults(run=commands.explain)
+    _add_selftest(parsers)
+    schema = parsers.add_parser("schema", help="JSON Schema of case files, requests or results.json")
     schema.add_argument("name", choices=("case", "request", "result"))
-    schema.set_defaults(run=_schema)
-    fetch = commands.add_parser("fetch-lpips", help="download the AlexNet weights that LPIPS needs, once")
-    fetch.set_defaults(run=_fetch_lpips)
+    schema.set_defaults(run=commands.schema)
+    fetch = parsers.add_parser("fetch-lpips", help="download the AlexNet weights that LPIPS needs, once")
+    fetch.set_defaults(run=commands.fetch_lpips)
     return parser
 
 
-def _add_run(commands: Any) -> None:
-    run = commands.add_parser(
+def _add_run(parsers: Any) -> None:
+    run = parsers.add_parser(
         "run",
         help="draw every case's request and hold it against the preview",
         description="Draws every case's request with the real diffusers pipeline and holds it against the preview. "
@@ -79,11 +80,11 @@ def _add_run(commands: Any) -> None:
     _add_selection(run)
     run.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
     _add_running(run)
-    run.set_defaults(run=_run, run_only=True, search=False, budget=None)
+    run.set_defaults(run=commands.run, run_only=True, search=False, budget=None)
 
 
-def _add_diagnose(commands: Any) -> None:
-    diagnose = commands.add_parser(
+def _add_diagnose(parsers: Any) -> None:
+    diagnose = parsers.add_parser(
         "diagnose",
         help="find out why a case drifted: what each factor costs, and what restores the preview",
         description="Draws counterfactuals: the request with one factor put right (gain), the preview's recipe with "
@@ -116,7 +117,25 @@ def _add_diagnose(commands: Any) -> None:
         "--budget", type=_budget, metavar="N", help="generations to spend on a case (default: what the plan says)"
     )
     _add_running(diagnose)
-    diagnose.set_defaults(run=_run, run_only=False)
+    diagnose.set_defaults(run=commands.run, run_only=False)
+
+
+def _add_selftest(parsers: Any) -> None:
+    selftest = parsers.add_parser(
+        "selftest",
+        help="plant drift in every factor of the tiny checkpoints and see whether it is found",
+        description="Plants every factor that can drift alone and in random combinations of 2 to 5, draws the previews "
+        "and asks findings, diagnosis, --quick and --search what was planted. Prints a table; exit code 1 if anything "
+        "was missed, named without being planted, or cost more than promised.",
+    )
+    selftest.add_argument("--kind", choices=("t2v", "i2v"), action="append", help="default: both")
+    selftest.add_argument(
+        "--combinations", type=int, default=20, metavar="N", help="random combinations a kind (default: 20)"
+    )
+    selftest.add_argument("--no-search", action="store_true", help="leave --search out")
+    selftest.add_argument("--only-search", action="store_true", help="leave diagnosis out")
+    selftest.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
+    selftest.set_defaults(run=commands.selftest)
 
 
 def _budget(text: str) -> float:
@@ -140,15 +159,15 @@ def _add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-html", action="store_true", help="write no report.html")
 
 
-def _add_plan(commands: Any) -> None:
-    plan = commands.add_parser(
+def _add_plan(parsers: Any) -> None:
+    plan = parsers.add_parser(
         "plan",
         help="show both recipes of every case and where they differ; runs no model",
         description="Shows both recipes, asked and applied, and names the factors in which they differ. Runs no model.",
     )
     _add_selection(plan)
     plan.add_argument("--json", action="store_true", help="print recipes and findings as JSON")
-    plan.set_defaults(run=_plan)
+    plan.set_defaults(run=commands.plan)
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
@@ -157,166 +176,6 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tag", action="append", default=[], help="only cases with this tag (repeatable: any of them)"
     )
-
-
-def _selected(options: argparse.Namespace) -> list[Any]:
-    from parity.case import find_case_files, load_cases
-    from parity.select import select
-
-    return select(load_cases(find_case_files(options.cases)), options.k, options.tag)
-
-
-def _run(options: argparse.Namespace) -> int:
-    from parity.terminal import Bar, count_of, summary
-
-    cases = _selected(options)
-    from parity.runner import Options, Session, Thoroughness, default_out, in_loading_order
-
-    out = options.out or default_out()
-    _check_writable(out)
-    print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
-    thoroughly: Thoroughness | None = None if options.search or options.run_only else "full"
-    settings = Options(
-        out=out,
-        device=options.device,
-        offload=options.offload,
-        command=("parity", *sys.argv[1:]),
-        diagnose=options.diagnose or thoroughly,
-        search=options.search,
-        budget=options.budget,
-    )
-    interrupted = False
-    with Session(settings) as session:
-        bar = Bar(len(cases))
-        try:
-            for case in in_loading_order(cases):
-                session.run_case(case, bar)
-            run = session.finish([case.id for case in cases])
-        except KeyboardInterrupt:
-            interrupted, run = True, session.run
-    if options.json:
-        print(session.results_path.read_text(encoding="utf-8"))
-    print(summary(run), file=sys.stderr)
-    written = [session.results_path]
-    if not options.no_html:
-        from reports.render import write_report
-
-        written.append(out / "report.html")
-        write_report(run, out, written[-1])
-    print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
-    if interrupted:
-        raise KeyboardInterrupt
-    return run.exit_code
-
-
-def _explain(options: argparse.Namespace) -> int:
-    from parity.factors import CATALOGUE, PAGES, explain
-    from parity.terminal import table
-
-    if options.factor is not None:
-        print(explain(options.factor), end="")
-        return 0
-    rows = [(name, CATALOGUE[name].note if name in CATALOGUE else "equal recipes, other bits") for name in PAGES]
-    print(table(rows, indent=""))
-    return 0
-
-
-def _check_writable(folder: Path) -> None:
-    """Before minutes of work: can the results be written?"""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from None
-
-
-def _plan(options: argparse.Namespace) -> int:
-    from parity.findings import find_differences
-    from parity.terminal import plan_text
-    from pipelines.recipe import to_dict
-
-    cases = _selected(options)
-    if not options.json:
-        print("\n\n".join(plan_text(case) for case in cases))
-        return 0
-    from dataclasses import asdict
-
-    rows = [
-        {
-            "id": case.id,
-            "recipes": {"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
-            "findings": [asdict(finding) for finding in find_differences(case.preview, case.inference)],
-            "expect": case.expect,
-        }
-        for case in cases
-    ]
-    print(json.dumps(rows, indent=1, ensure_ascii=False))
-    return 0
-
-
-def _report(options: argparse.Namespace) -> int:
-    import dataclasses
-
-    from parity.result import from_json
-    from reports.render import write_report
-
-    paths = [path / "results.json" if path.is_dir() else path for path in options.results]
-    runs = []
-    for path in paths:
-        try:
-            runs.append(from_json(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    folder = Path(os.path.commonpath([path.parent.resolve() for path in paths]))
-    cases = [
-        dataclasses.replace(
-            case,
-            artifacts={
-                name: (path.parent.resolve() / value).relative_to(folder).as_posix()
-                for name, value in case.artifacts.items()
-            },
-        )
-        for path, run in zip(paths, runs, strict=True)
-        for case in run.cases
-    ]
-    out = options.out or paths[0].parent / "report.html"
-    write_report(dataclasses.replace(runs[0], cases=tuple(cases)), folder, out)
-    print(out)
-    return 0
-
-
-def _models(_: argparse.Namespace) -> int:
-    from pipelines.catalog import MODELS
-
-    for model in MODELS.values():
-        print(f"{model.id}  {model.title}")
-        for name, value in model.quick_facts().items():
-            print(f"  {name:22}{value}")
-    return 0
-
-
-def _schema(options: argparse.Namespace) -> int:
-    from pydantic import TypeAdapter
-
-    from parity.case_file import CaseKeys
-    from parity.result import Run
-    from pipelines.request import Request
-
-    schema = {"case": CaseKeys, "request": Request, "result": Run}[options.name]
-    print(json.dumps(TypeAdapter(schema).json_schema(), indent=2))
-    return 0
-
-
-def _fetch_lpips(_: argparse.Namespace) -> int:
-    from parity.metrics import fetch_lpips
-
-    try:
-        print(fetch_lpips())
-    except OSError as error:
-        raise UsageError(f"the AlexNet weights could not be downloaded: {error}") from None
-    return 0
 
 
 if __name__ == "__main__":

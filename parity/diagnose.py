@@ -6,16 +6,15 @@ with one factor put right) and k losses (the preview's recipe with one factor ma
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from parity.case import Case
+from parity.conclusion import conclude
 from parity.diagnosis import (
-    Closeness,
     Diagnosis,
     FactorCost,
     Level,
@@ -30,18 +29,12 @@ from parity.findings import show
 from parity.lab import BudgetSpentError, Lab
 from parity.metrics import psnr_frame
 from parity.origin import find_origin
+from parity.ranking import is_rounding, rank
 from pipelines.engine import Engine
 from pipelines.errors import ParityError
 from pipelines.recipe import Recipe, differing_factors, latents_key, take, take_all
 from pipelines.stages import Trace
 from pipelines.video import Frames
-
-ROUNDING_DB = 46.0
-"""Raw frames at least this near cannot be told from the same recipe on another CPU in bfloat16 or float16: 47.5 to
-49.5 dB measured between three kinds of CPU on the tiny checkpoints."""
-
-LEVELS: tuple[Level, ...] = get_args(Level)
-"""Costliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +275,7 @@ class _Counterfactuals:
             smallest = tuple(cost.factor for cost in factors if cost.factor in smallest)
         return Diagnosis(
             mode=self.plan.mode,
-            sentence=_sentence(self.plan, factors, smallest, self._as_is_trial, preview, stopped, error),
+            sentence=conclude(factors, smallest, self._as_is_trial, preview, stopped, error),
             explained=explained,
             stopped=stopped,
             error=error,
@@ -299,92 +292,7 @@ class _Counterfactuals:
         )
 
 
-def is_rounding(preview: Recipe, closeness: Closeness) -> bool:
-    """Whether a difference is no larger than what another CPU or GPU makes of the same recipe."""
-    return preview.precision.dtype != "float32" and closeness.psnr is not None and closeness.psnr >= ROUNDING_DB
-
-
-def rank(costs: list[FactorCost], as_is: Trial | None) -> list[FactorCost]:
-    """Costliest first: by the loss alone, or by the gain where no loss was drawn. Numbers what was measured.
-
-    Factors that figures cannot tell apart keep the catalogue's order, in which they come.
-    """
-
-    def gained(cost: FactorCost) -> float:
-        now = _decibels(cost.gain.to_recipe) if cost.gain is not None else None
-        before = _decibels(as_is.to_recipe) if as_is is not None else None
-        if now is None:
-            return 0.0
-        return now if before is None else (now - before if now - before >= 1 else 0.0)
-
-    def key(cost: FactorCost) -> tuple[int, float]:
-        if cost.level is not None:
-            loss = _decibels(cost.loss.to_recipe) if cost.loss is not None else None
-            return LEVELS.index(cost.level), loss if cost.level == "visible" and loss is not None else 0.0
-        if cost.gain is not None:
-            return 1, -gained(cost)
-        return len(LEVELS), 0.0
-
-    ordered = sorted(costs, key=key)
-    measured = [cost for cost in ordered if cost.level is not None or cost.gain is not None]
-    numbers = {cost.factor: number for number, cost in enumerate(measured, 1)}
-    return [dataclasses.replace(cost, rank=numbers.get(cost.factor)) for cost in ordered]
-
-
-def _decibels(closeness: Closeness | None) -> float | None:
-    if closeness is None or closeness.unavailable is not None:
-        return None
-    return float("inf") if closeness.psnr is None else closeness.psnr
-
-
 def outside(case: Case) -> tuple[str, ...]:
     """What may be a residue's cause: it is in no recipe."""
     elsewhere = "another CPU or GPU, or other library versions, round differently (47.5 to 49.5 dB on raw frames)"
     return (*case.preview.notes, elsewhere)
-
-
-def words(closeness: Closeness) -> str:
-    """`36.1 dB`, `bit-identical`, or why there is no figure."""
-    if closeness.unavailable is not None:
-        return "frames do not pair"
-    return "bit-identical" if closeness.identical else f"{closeness.psnr:.1f} dB"
-
-
-def _sentence(
-    plan: Plan,
-    factors: tuple[FactorCost, ...],
-    smallest: tuple[str, ...] | None,
-    as_is: Trial | None,
-    preview: Trial | None,
-    stopped: Stopped | None,
-    error: str | None,
-) -> str:
-    if stopped == "error":
-        return f"stopped: {error}"
-    head = "interrupted; so far: " if stopped == "interrupted" else ""
-    if preview is None or as_is is None:
-        return f"{head}the preview's recipe was not drawn, so nothing is known"
-    if not plan.factors:
-        return _without_factors(preview)
-    names = ", ".join(smallest) if smallest is not None else ""
-    if preview.to_preview.identical:
-        what = f"{names} restore the preview to the last bit" if names else "the preview's recipe repeats the preview"
-        sentence = f"fully explained: {what}"
-    elif preview.to_preview.unavailable is not None:
-        sentence = (
-            f"not explained: the preview's own recipe makes {preview.to_preview.unavailable}; another config drew "
-            "this preview (try --search)"
-        )
-    else:
-        sentence = f"explained up to {words(preview.to_preview)} (as it is: {words(as_is.to_preview)})"
-        sentence += f": {names}; the rest lies outside the recipes" if names else "; the rest lies outside the recipes"
-    first = factors[0]
-    if len(plan.factors) > 1 and first.level in ("visible", "frames do not pair"):
-        sentence += f"; {first.factor} costs most"
-    return head + sentence
-
-
-def _without_factors(preview: Trial) -> str:
-    if preview.to_preview.identical:
-        return "nothing to explain: the recipes are equal and so are the bits"
-    return f"the recipes are equal, the videos are not ({words(preview.to_preview)}): the cause lies outside them"

@@ -49,27 +49,33 @@ class Axis:
     """An option at a number between others."""
     grain: tuple[float, ...] = ()
     """Roundings of such a number, likeliest first: people write 0.8, not 0.7931."""
+    only_rounds: bool = False
+    """Whether options differ by rounding alone, in half precision."""
     screened: bool = False
     """Whether short drawings already tell options apart, so that only the promising are drawn whole."""
 
 
 def axes(case: Case) -> list[Axis]:
-    """Every setting a search varies for a case: largest and likeliest effect first, so that later ones see clearly."""
+    """Every setting a search varies for a case.
+
+    Cheap ones first (tiling costs a decode, seeds show in a few steps), then by likelihood and size of the effect, so
+    that later ones see clearly; those of many values last.
+    """
     found = [
+        Axis(factor="vae_tiling", options=_tilings),
         Axis(factor="seed", options=lambda recipe: _seeds(case, recipe), screened=True),
         Axis(factor="lora_file", options=lambda recipe: _loras(case, recipe)),
         Axis(factor="scheduler", options=_families),
-        Axis(factor="lora_scale", options=_scales, between=_scale, grain=(0.1, 0.05, 0.01)),
-        Axis(factor="steps", options=lambda recipe: _steps(case, recipe)),
+        Axis(factor="lora_application", options=_applications, only_rounds=True),
+        Axis(factor="precision", options=_precisions, only_rounds=True),
         Axis(factor="control_image", options=lambda recipe: _images(case, recipe)),
         Axis(factor="resize", options=_resizes),
         Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe)),
-        Axis(factor="guidance", options=lambda recipe: _guidances(case, recipe), between=_guidance, grain=(0.5, 0.1)),
         Axis(factor="negative_prompt", options=lambda recipe: _negatives(case, recipe)),
+        Axis(factor="lora_scale", options=_scales, between=_scale, grain=(0.1, 0.05, 0.01)),
+        Axis(factor="guidance", options=lambda recipe: _guidances(case, recipe), between=_guidance, grain=(0.5, 0.1)),
         Axis(factor="shift", options=_shifts, between=_shift, grain=(1.0, 0.5, 0.1)),
-        Axis(factor="lora_application", options=_applications),
-        Axis(factor="precision", options=_precisions),
-        Axis(factor="vae_tiling", options=_tilings),
+        Axis(factor="steps", options=lambda recipe: _steps(case, recipe)),
     ]
     return [axis for axis in found if any(True for _ in axis.options(case.preview))]
 

@@ -18,13 +18,16 @@ from parity.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Tri
 from parity.findings import show
 from parity.hypotheses import Axis, Option, axes, rounding_variants
 from parity.lab import BudgetSpentError, Lab
+from parity.read_off import read_off, undrawable
 from pipelines.errors import ParityError
-from pipelines.inference import FRAME_RULES
-from pipelines.recipe import Asked, Precision, Recipe, drawing_key, frame_duration, to_dict
-from pipelines.video import Video
+from pipelines.recipe import Precision, Recipe, drawing_key, to_dict
+from pipelines.scheduler import CLASSES
 
-GAIN_DB = 0.3
-"""A setting is changed for at least this much: rounding alone moves a lossy file by 0.1 to 0.2 dB."""
+GAIN_DB = 0.5
+"""A setting is changed for at least this much: rounding alone moves a lossy file by 0.1 to 0.3 dB."""
+
+ROUNDING_GAIN_DB = 1.0
+"""The same for settings that only round otherwise, which are told by bits, not by decibels."""
 
 TWIN_DB = 1.5
 """`likely`: no farther than this beyond a rounding twin."""
@@ -75,19 +78,19 @@ class _Searching:
 
     def __init__(self, lab: Lab) -> None:
         self.lab, self.case = lab, lab.case
-        self.notes: list[str] = []
+        self.notes = [f"the config says what nobody can repeat: {obstacle}" for obstacle in self.case.preview.obstacles]
         self._axes = axes(lab.case)
         self._read, self._base = read_off(lab.case, lab.preview)
         self._best = self._base
         self._nearest: Trial | None = None
+        self._why_not = ""
         self._tried: dict[str, list[Candidate]] = {}
         self._twin: Closeness | None = None
 
     def run(self) -> Iterator[None]:
         """Hypothesis after hypothesis; yields after each setting. Raises _ProvenError on a bit-identical one."""
-        impossible = undrawable(self.case, self.lab.preview)
-        if impossible is not None:
-            self.notes.append(impossible)
+        self._why_not = undrawable(self.lab.preview) or ""
+        if self._why_not:
             return
         self._nearest = self._draw(self._base, "as assumed")
         yield
@@ -121,7 +124,8 @@ class _Searching:
         if not trials or self._nearest is None:
             return
         option, trial = max(trials, key=lambda pair: _psnr(pair[1]))
-        if _psnr(trial) >= _psnr(self._nearest) + GAIN_DB:
+        gain = ROUNDING_GAIN_DB if axis.only_rounds else GAIN_DB
+        if _psnr(trial) >= _psnr(self._nearest) + gain:
             self._best, self._nearest = dataclasses.replace(self._best, **option.changes), trial
 
     def _try(self, option: Option, factor: str) -> Trial:
@@ -171,12 +175,14 @@ class _Searching:
         more: list[tuple[Option, Trial]] = []
         for grain in axis.grain:
             bottom = _bottom(points)
-            value = None if bottom is None else round(round(bottom / grain) * grain, 6)
-            if value is None or value in points:
-                continue
-            option = axis.between(self._best, value)
-            more.append((option, self._try(option, axis.factor)))
-            points[value] = _error(more[-1][1])
+            if bottom is None:
+                break
+            for whole in sorted({math.floor(bottom / grain), math.ceil(bottom / grain)}):
+                value = round(whole * grain, 6)
+                if value not in points:
+                    option = axis.between(self._best, value)
+                    more.append((option, self._try(option, axis.factor)))
+                    points[value] = _error(more[-1][1])
         return more
 
     def _measure_twin(self) -> None:
@@ -214,8 +220,7 @@ class _Searching:
         )
 
     def _setting(self, axis: Axis) -> Setting:
-        factor = "scheduler" if axis.factor == "shift" else axis.factor
-        assumed, found = (show(recipe, factor) for recipe in (self._base, self._best))
+        assumed, found = (_shown(axis.factor, recipe) for recipe in (self._base, self._best))
         tried = tuple(self._tried.get(axis.factor, ()))
         return Setting(
             name=axis.factor,
@@ -229,7 +234,7 @@ class _Searching:
     def _sentence(self, verdict: Verdict, best: Closeness, settings: Sequence[Setting], stopped: Stopped | None) -> str:
         head = f"{stopped}; so far: " if stopped else ""
         if self._nearest is None:
-            return f"{head}not found: {'; '.join(self.notes) or 'nothing was drawn'}"
+            return f"{head}not found: {self._why_not or 'nothing was drawn'}"
         changed = ", ".join(f"{s.name} is {s.found}, not {s.assumed}" for s in settings if s.changed)
         if verdict == "proven":
             return f"{head}proven, to the last bit: {changed or 'it is what was assumed'}"
@@ -239,44 +244,6 @@ class _Searching:
             return f"{head}likely ({near}{twin}): {changed or 'it is what was assumed'}; another machine drew it"
         guess = f"best guess ({near}{twin}): {changed or 'what was assumed'}"
         return f"{head}not found among what was tried; {guess}"
-
-
-def read_off(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
-    """What the file itself says, and the assumed recipe brought in line with it."""
-    recipe, frames = case.preview, len(video.frames)
-    asked = recipe.num_frames.asked
-    rules = [name for name, rule in FRAME_RULES.items() if rule(asked) == frames]
-    rule = f"{asked} frames by the {' or '.join(rules)} rule" if rules else f"{asked} asked: no rule makes it {frames}"
-    fps = recipe.fps if not video.frame_ms or frame_duration(recipe.fps) == video.frame_ms else round(video.fps)
-    found = dataclasses.replace(
-        recipe,
-        width=Asked(video.width, video.width),
-        height=Asked(video.height, video.height),
-        num_frames=Asked(frames, frames),
-        fps=fps,
-    )
-    size, assumed = f"{video.width}x{video.height}", f"{recipe.width.applied}x{recipe.height.applied}"
-    shown = (
-        ("size", assumed, size, "read off the file"),
-        ("frames", str(recipe.num_frames.applied), str(frames), f"read off the file; {rule}"),
-        ("fps", str(recipe.fps), str(fps), f"read off the file: {video.frame_ms:g} ms a frame"),
-    )
-    settings = tuple(
-        Setting(name=name, assumed=old, found=new, changed=old != new, tried=(), evidence=how)
-        for name, old, new, how in shown
-    )
-    return settings, found
-
-
-def undrawable(case: Case, video: Video) -> str | None:
-    """Why no Wan recipe makes a video of this shape; None if one does."""
-    if video.width % 16 or video.height % 16:
-        return f"the file is {video.width}x{video.height}; Wan draws multiples of 16: it was resized since"
-    if len(video.frames) % 4 != 1:
-        return f"the file has {len(video.frames)} frames; Wan draws 4n + 1: it was cut or encoded again"
-    if case.preview.obstacles and case.preview.seed is not None:
-        return "; ".join(case.preview.obstacles)
-    return None
 
 
 def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
@@ -289,6 +256,13 @@ def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
             seen.add(key)
             kept.append(option)
     return kept
+
+
+def _shown(name: str, recipe: Recipe) -> str:
+    """A setting's value; the two halves of a schedule apart."""
+    if name == "shift":
+        return f"{recipe.scheduler.shift:g}"
+    return CLASSES[recipe.scheduler.family] if name == "scheduler" else show(recipe, name)
 
 
 def _number_of(axis: Axis, recipe: Recipe) -> float | None:

@@ -10,10 +10,13 @@ from pathlib import Path
 from parity.case import load_case
 from parity.compare import read_preview
 from parity.diagnose import make_plan
+from parity.diagnosis import Search
 from parity.lab import Lab
-from parity.planted import Kind, Plant, Workshop, combinations, singles
+from parity.planted import HIDDEN, Hidden, Kind, Plant, combinations, singles
 from parity.quick import BUDGET, diagnose_quickly, make_quick_plan
 from parity.runner import Options, Progress, Session
+from parity.workshop import Workshop
+from pipelines.recipe import Recipe, to_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +130,62 @@ def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
     lines.append(f"--quick ranks the same factor first: {same} of {len(rows)}")
     lines.append(f"within 2k + 2, k + 2 and {BUDGET:g} generations: {cheap} of {len(rows)}")
     return exact == same == cheap == len(rows), lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRow:
+    """One hidden setting and what a search found."""
+
+    kind: Kind
+    hidden: str
+    verdict: str
+    found: str
+    """The settings found to be other than the config says."""
+    exact: bool
+    """Proven, and the hypothesis is the recipe that drew the preview; of another model's video: not found."""
+    spent: float
+    seconds: float
+
+
+def run_searches(
+    cases: Sequence[tuple[Kind, Hidden | None]], folder: Path, progress: Progress, device: str = "auto"
+) -> Iterator[SearchRow]:
+    """Search every preview of a hidden setting (None: of another model); a row for each as it is done."""
+    with Session(Options(out=folder / "search", device=device, search=True)) as session:
+        workshop = Workshop(folder / "hidden", session.engine)
+        for kind, hidden in cases:
+            clock = time.perf_counter()
+            if hidden is None:
+                path, drawn = workshop.foreign_case(kind), None
+            else:
+                path, drawn = workshop.hidden_case(hidden, kind)
+            found = session.run_case(load_case(path), progress).search
+            assert found is not None
+            assert found.cost is not None
+            changed = [f"{setting.name} {setting.found}" for setting in found.settings if setting.changed]
+            yield SearchRow(
+                kind=kind,
+                hidden="another model's video" if hidden is None else f"{hidden.setting} ({hidden.value})",
+                verdict=found.verdict,
+                found=", ".join(changed),
+                exact=found.verdict == ("not found" if drawn is None else "proven") and _same(found, drawn),
+                spent=found.cost.spent,
+                seconds=time.perf_counter() - clock,
+            )
+
+
+def _same(found: Search, drawn: Recipe | None) -> bool:
+    """Whether the hypothesis is the recipe that drew the preview, as far as a video can tell."""
+    if drawn is None:
+        return True
+    return all(_applied(found.recipe[name]) == _applied(value) for name, value in to_dict(drawn).items())
+
+
+def hidden_settings(kinds: Sequence[Kind]) -> list[tuple[Kind, Hidden | None]]:
+    """Every setting hidden alone, per kind, and another model's video (None), which must not be found."""
+    return [(kind, hidden) for kind in kinds for hidden in (*HIDDEN, None) if hidden is None or kind in hidden.kinds]
+
+
+def _applied(value: object) -> object:
+    """What a search can know of `{asked, applied}`."""
+    return value["applied"] if isinstance(value, dict) and "applied" in value else value

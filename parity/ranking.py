@@ -1,0 +1,54 @@
+"""Which factor costs most, and which cannot be told apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+from parity.diagnosis import Closeness, FactorCost, Level, Trial
+from pipelines.recipe import Recipe
+
+ROUNDING_DB = 46.0
+"""Raw frames at least this near cannot be told from the same recipe on another CPU in bfloat16 or float16: 47.5 to
+49.5 dB measured between three kinds of CPU on the tiny checkpoints."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""Costliest first."""
+
+
+def is_rounding(preview: Recipe, closeness: Closeness) -> bool:
+    """Whether a difference is no larger than what another CPU or GPU makes of the same recipe."""
+    return preview.precision.dtype != "float32" and closeness.psnr is not None and closeness.psnr >= ROUNDING_DB
+
+
+def rank(costs: list[FactorCost], as_is: Trial | None) -> list[FactorCost]:
+    """Costliest first: by the loss alone, or by the gain where no loss was drawn. Numbers what was measured.
+
+    Factors that figures cannot tell apart keep the catalogue's order, in which they come.
+    """
+
+    def gained(cost: FactorCost) -> float:
+        now = _decibels(cost.gain.to_recipe) if cost.gain is not None else None
+        before = _decibels(as_is.to_recipe) if as_is is not None else None
+        if now is None:
+            return 0.0
+        return now if before is None else (now - before if now - before >= 1 else 0.0)
+
+    def key(cost: FactorCost) -> tuple[int, float]:
+        if cost.level is not None:
+            loss = _decibels(cost.loss.to_recipe) if cost.loss is not None else None
+            return LEVELS.index(cost.level), loss if cost.level == "visible" and loss is not None else 0.0
+        if cost.gain is not None:
+            return 1, -gained(cost)
+        return len(LEVELS), 0.0
+
+    ordered = sorted(costs, key=key)
+    measured = [cost for cost in ordered if cost.level is not None or cost.gain is not None]
+    numbers = {cost.factor: number for number, cost in enumerate(measured, 1)}
+    return [dataclasses.replace(cost, rank=numbers.get(cost.factor)) for cost in ordered]
+
+
+def _decibels(closeness: Closeness | None) -> float | None:
+    if closeness is None or closeness.unavailable is not None:
+        return None
+    return float("inf") if closeness.psnr is None else closeness.psnr

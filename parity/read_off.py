@@ -1,0 +1,57 @@
+"""What a video file itself says of the settings it was drawn with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from parity.case import Case
+from parity.diagnosis import Setting
+from pipelines.inference import FRAME_RULES
+from pipelines.recipe import Asked, Quantization, Recipe, frame_duration
+from pipelines.video import Video
+
+
+def read_off(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
+    """What the file itself says, and the assumed recipe brought in line with it.
+
+    What the config says and nobody can repeat (a random seed, quantized weights) is replaced by what can be drawn.
+    """
+    recipe, frames = case.preview, len(video.frames)
+    asked = recipe.num_frames.asked
+    rules = [name for name, rule in FRAME_RULES.items() if rule(asked) == frames]
+    rule = f"{asked} frames by the {' or '.join(rules)} rule" if rules else f"{asked} asked: no rule makes it {frames}"
+    fps = recipe.fps if not video.frame_ms or frame_duration(recipe.fps) == video.frame_ms else round(video.fps)
+    found = dataclasses.replace(
+        recipe,
+        width=Asked(video.width, video.width),
+        height=Asked(video.height, video.height),
+        num_frames=Asked(frames, frames),
+        fps=fps,
+        seed=_first(recipe.seed, case.inference.seed, case.sample),
+        quantization=Quantization(),
+        obstacles=(),
+    )
+    size, assumed = f"{video.width}x{video.height}", f"{recipe.width.applied}x{recipe.height.applied}"
+    shown = (
+        ("size", assumed, size, "read off the file"),
+        ("frames", str(recipe.num_frames.applied), str(frames), f"read off the file; {rule}"),
+        ("fps", str(recipe.fps), str(fps), f"read off the file: {video.frame_ms:g} ms a frame"),
+    )
+    settings = tuple(
+        Setting(name=name, assumed=old, found=new, changed=old != new, tried=(), evidence=how)
+        for name, old, new, how in shown
+    )
+    return settings, found
+
+
+def undrawable(video: Video) -> str | None:
+    """Why no Wan recipe makes a video of this shape; None if one does."""
+    if video.width % 16 or video.height % 16:
+        return f"the file is {video.width}x{video.height}; Wan draws multiples of 16: it was resized since"
+    if len(video.frames) % 4 != 1:
+        return f"the file has {len(video.frames)} frames; Wan draws 4n + 1: it was cut or encoded again"
+    return None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
