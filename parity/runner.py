@@ -68,9 +68,11 @@ def default_out() -> Path:
 class Session:
     """Runs cases into one folder. Use as a context manager, so that weights are let go of at the end."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, engine: Engine | None = None) -> None:
+        """`engine`: one to share with other sessions, who keep its weights; None: one of our own."""
         self.options = options
-        self.engine = Engine(options.device, options.offload)
+        self._own_engine = engine is None
+        self.engine = engine or Engine(options.device, options.offload)
         self.run = Run(
             started=_now(),
             finished=None,
@@ -84,7 +86,8 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.engine.close()
+        if self._own_engine:
+            self.engine.close()
 
     @property
     def results_path(self) -> Path:

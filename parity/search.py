@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from parity.case import Case
@@ -32,13 +33,27 @@ ROUNDING_GAIN_DB = 1.0
 TWIN_DB = 1.5
 """`likely`: no farther than this beyond a rounding twin."""
 
-_PASSES = 3
+CLEAR_DB = 3.0
+"""Such a gain is taken at once. Smaller ones wait until every setting was varied, since a proof may lie ahead: a
+better solver, say, comes a little nearer to a preview that had more steps."""
+
+_ROUNDS = 4
 _SCREEN = 4
 """Screening draws a fourth of the steps, at least two."""
 
 
 class _ProvenError(Exception):
     """A hypothesis draws the preview to the bit: nothing is left to look for. Never leaves this module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A value that comes nearer."""
+
+    gain: float
+    """dB."""
+    recipe: Recipe
+    trial: Trial
 
 
 def search(lab: Lab, on_change: Callable[[Search], None]) -> Search:
@@ -68,7 +83,7 @@ def plan_text(case: Case) -> str:
     counts = [(axis.factor, len(list(axis.options(case.preview)))) for axis in axes(case)]
     most = 1 + sum(count for _, count in counts)
     return (
-        f"search, {most} generations a pass ({', '.join(f'{name} {count}' for name, count in counts)}); "
+        f"search, {most} generations a round ({', '.join(f'{name} {count}' for name, count in counts)}); "
         "ends at the first that is bit-identical; --budget limits it"
     )
 
@@ -94,11 +109,17 @@ class _Searching:
             return
         self._nearest = self._draw(self._base, "as assumed")
         yield
-        for _ in range(_PASSES):
-            before = self._best
+        for _ in range(_ROUNDS):
+            before, waiting = self._best, []
             for axis in self._axes:
-                self._vary(axis)
+                step = self._vary(axis)
+                if step is not None and step.gain >= CLEAR_DB:
+                    self._take(step)
+                elif step is not None:
+                    waiting.append(step)
                 yield
+            if self._best == before and waiting:
+                self._take(max(waiting, key=lambda step: step.gain))
             if self._best == before:
                 break
         for option in rounding_variants(self._best):
@@ -113,20 +134,25 @@ class _Searching:
             raise _ProvenError
         return trial
 
-    def _vary(self, axis: Axis) -> None:
-        """Try a setting's values and keep the nearest, if it is nearer by more than chance."""
+    def _take(self, step: _Step) -> None:
+        self._best, self._nearest = step.recipe, step.trial
+
+    def _vary(self, axis: Axis) -> _Step | None:
+        """Try a setting's values. Returns the nearest, if it is nearer by more than chance."""
+        assert self._nearest is not None
         options = _distinct(axis.options(self._best), self._best)
         if axis.screened:
             options = self._screen(axis, options)
         trials = [(option, self._try(option, axis.factor)) for option in options]
         if axis.between is not None:
             trials += self._refine(axis, trials)
-        if not trials or self._nearest is None:
-            return
+        if not trials:
+            return None
         option, trial = max(trials, key=lambda pair: _psnr(pair[1]))
-        gain = ROUNDING_GAIN_DB if axis.only_rounds else GAIN_DB
-        if _psnr(trial) >= _psnr(self._nearest) + gain:
-            self._best, self._nearest = dataclasses.replace(self._best, **option.changes), trial
+        gain = _psnr(trial) - _psnr(self._nearest)
+        if gain < (ROUNDING_GAIN_DB if axis.only_rounds else GAIN_DB):
+            return None
+        return _Step(gain=gain, recipe=dataclasses.replace(self._best, **option.changes), trial=trial)
 
     def _try(self, option: Option, factor: str) -> Trial:
         recipe = dataclasses.replace(self._best, **option.changes)

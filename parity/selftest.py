@@ -71,11 +71,8 @@ def run_matrix(
     cases: Sequence[tuple[Kind, tuple[Plant, ...]]], folder: Path, progress: Progress, device: str = "auto"
 ) -> Iterator[Row]:
     """Diagnose every planted case, fully, by gains alone and quickly; a row for each as it is done."""
-    with (
-        Session(Options(out=folder / "full", device=device, diagnose="full")) as full,
-        Session(Options(out=folder / "gains", device=device, diagnose="gains")) as gains,
-    ):
-        gains.engine = full.engine
+    with Session(Options(out=folder / "full", device=device, diagnose="full")) as full:
+        gains = Session(Options(out=folder / "gains", device=device, diagnose="gains"), full.engine)
         workshop = Workshop(folder / "jobs", full.engine)
         for number, (kind, plants) in enumerate(cases, 1):
             yield _row(workshop, full, gains, kind, plants, f"{number:03d}-{kind}", progress)
