@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Level = Literal["frames do not pair", "visible", "decode only", "rounding", "file only", "none"]
+Level = Literal["frames do not pair", "visible", "rounding", "decode only", "file only", "none"]
 """How much a factor costs when it alone is wrong.
 
 frames do not pair: another size or number of frames; no metric exists.
 visible: more than rounding.
-decode only: with --quick, which decodes nothing: the latents are equal, the frames may not be.
 rounding: no more than another CPU or GPU would cost anyway; factors of this level cannot be ranked by their figures.
+decode only: with --quick, which decodes nothing: the latents are equal, the frames may not be.
 file only: every frame is equal, the file is not (frame duration, codec).
 none: not a bit changes.
 """

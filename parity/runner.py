@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from PIL import Image
 from parity.case import Case
 from parity.compare import Comparison, compare, read_preview
 from parity.diagnose import diagnose, make_plan
-from parity.diagnosis import Diagnosis, Search
+from parity.diagnosis import Search
 from parity.environment import describe
 from parity.findings import find_differences
 from parity.lab import Lab, TrialProgress
@@ -140,6 +141,9 @@ class Session:
             raise UnreproducibleError("; ".join(case.preview.obstacles))
         clock = time.perf_counter()
         preview = read_preview(case.video, case.preview)
+        plan = make_plan(case, "gains" if self.options.diagnose == "gains" else "full")
+        if self.options.diagnose is not None:
+            progress.planned(str(plan))
         read_at = time.perf_counter()
         self.engine.load(case.inference, case.token)
         loaded_at = time.perf_counter()
@@ -175,7 +179,10 @@ class Session:
         )
         if trace is None:
             return result
-        return self._diagnose(result, lab, raw, trace, progress)
+        self._keep(result)
+        kept = functools.partial(dataclasses.replace, result)
+        diagnosis = diagnose(lab, plan, raw, trace, lambda known: self._keep(kept(diagnosis=known)))
+        return kept(diagnosis=diagnosis)
 
     def _search(self, case: Case, progress: Progress) -> CaseResult:
         """The settings behind the preview; the request itself is not drawn."""
@@ -193,17 +200,6 @@ class Session:
 
         lab = Lab(self.engine, case, preview, progress, self.options.budget)
         return concluded(search(lab, lambda found: self._keep(concluded(found))))
-
-    def _diagnose(self, result: CaseResult, lab: Lab, raw: Frames, trace: Trace, progress: Progress) -> CaseResult:
-        """Find out why; results.json holds what is known after every drawing."""
-        plan = make_plan(lab.case, "gains" if self.options.diagnose == "gains" else "full")
-        progress.planned(str(plan))
-
-        def changed(diagnosis: Diagnosis) -> None:
-            self._keep(dataclasses.replace(result, diagnosis=diagnosis))
-
-        self._keep(result)
-        return dataclasses.replace(result, diagnosis=diagnose(lab, plan, raw, trace, changed))
 
     def _quick(self, case: Case, progress: Progress) -> CaseResult:
         """A ranking of factors without a comparison: nothing is drawn whole."""

@@ -35,9 +35,12 @@ class Bar:
 
     def trial_started(self, label: str, steps: int) -> None:
         self._close()
+        name = self._head() if label == self._case else f"{self._head()} {label}"
+        if label != self._case and not sys.stderr.isatty():
+            print(name, file=sys.stderr, flush=True)  # a long diagnosis should not look hung in a log
         self._bar = tqdm(
             total=steps,
-            desc=f"{self._head()} {label}" if label != self._case else self._head(),
+            desc=name,
             unit="step",
             leave=False,
             disable=None,  # no bar where stderr is no terminal
