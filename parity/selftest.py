@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from parity.case import load_case
 from parity.compare import read_preview
 from parity.diagnose import make_plan
-from parity.diagnosis import Search
+from parity.diagnosis import Search, Verdict
 from parity.lab import Lab
 from parity.planted import HIDDEN, Hidden, Kind, Plant, combinations, singles
 from parity.quick import BUDGET, diagnose_quickly, make_quick_plan
 from parity.runner import Options, Progress, Session
 from parity.workshop import Workshop
+from pipelines.engine import Engine
 from pipelines.recipe import Recipe, to_dict
 
 
@@ -68,12 +70,14 @@ def matrix(kinds: Sequence[Kind], count: int) -> list[tuple[Kind, tuple[Plant, .
 
 
 def run_matrix(
-    cases: Sequence[tuple[Kind, tuple[Plant, ...]]], folder: Path, progress: Progress, device: str = "auto"
+    cases: Sequence[tuple[Kind, tuple[Plant, ...]]], folder: Path, progress: Progress, engine: Engine
 ) -> Iterator[Row]:
     """Diagnose every planted case, fully, by gains alone and quickly; a row for each as it is done."""
-    with Session(Options(out=folder / "full", device=device, diagnose="full")) as full:
-        gains = Session(Options(out=folder / "gains", device=device, diagnose="gains"), full.engine)
-        workshop = Workshop(folder / "jobs", full.engine)
+    workshop = Workshop(folder / "jobs", engine)
+    with (
+        Session(Options(out=folder / "full", diagnose="full"), engine) as full,
+        Session(Options(out=folder / "gains", diagnose="gains"), engine) as gains,
+    ):
         for number, (kind, plants) in enumerate(cases, 1):
             yield _row(workshop, full, gains, kind, plants, f"{number:03d}-{kind}", progress)
 
@@ -131,7 +135,7 @@ def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRow:
-    """One hidden setting and what a search found."""
+    """One preview and what a search found."""
 
     kind: Kind
     hidden: str
@@ -139,48 +143,58 @@ class SearchRow:
     found: str
     """The settings found to be other than the config says."""
     exact: bool
-    """Proven, and the hypothesis is the recipe that drew the preview; of another model's video: not found."""
+    """The verdict it should be, and where that is `proven`, the recipe that drew the preview."""
     spent: float
     seconds: float
 
 
+Unknown = Hidden | Literal["another model's video", "another machine's video"]
+"""What a search is given: a setting its config does not tell, or a video that no hypothesis draws."""
+
+
+def unknowns(kinds: Sequence[Kind]) -> list[tuple[Kind, Unknown]]:
+    """Every setting hidden alone, and the two videos without a proof, per kind."""
+    videos: tuple[Unknown, ...] = ("another model's video", "another machine's video")
+    return [(kind, item) for kind in kinds for item in (*(h for h in HIDDEN if kind in h.kinds), *videos)]
+
+
 def run_searches(
-    cases: Sequence[tuple[Kind, Hidden | None]], folder: Path, progress: Progress, device: str = "auto"
+    cases: Sequence[tuple[Kind, Unknown]], folder: Path, progress: Progress, engine: Engine
 ) -> Iterator[SearchRow]:
-    """Search every preview of a hidden setting (None: of another model); a row for each as it is done."""
-    with Session(Options(out=folder / "search", device=device, search=True)) as session:
-        workshop = Workshop(folder / "hidden", session.engine)
-        for kind, hidden in cases:
+    """Search every preview; a row for each as it is done."""
+    workshop = Workshop(folder / "hidden", engine)
+    with Session(Options(out=folder / "search", search=True), engine) as session:
+        for kind, unknown in cases:
             clock = time.perf_counter()
-            if hidden is None:
-                path, drawn = workshop.foreign_case(kind), None
-            else:
-                path, drawn = workshop.hidden_case(hidden, kind)
+            expected, path, drawn = _unknown_case(workshop, kind, unknown)
             found = session.run_case(load_case(path), progress).search
             assert found is not None
             assert found.cost is not None
             changed = [f"{setting.name} {setting.found}" for setting in found.settings if setting.changed]
             yield SearchRow(
                 kind=kind,
-                hidden="another model's video" if hidden is None else f"{hidden.setting} ({hidden.value})",
+                hidden=unknown if isinstance(unknown, str) else f"{unknown.setting} ({unknown.value})",
                 verdict=found.verdict,
                 found=", ".join(changed),
-                exact=found.verdict == ("not found" if drawn is None else "proven") and _same(found, drawn),
+                exact=found.verdict == expected and (drawn is None or _same(found, drawn)),
                 spent=found.cost.spent,
                 seconds=time.perf_counter() - clock,
             )
 
 
-def _same(found: Search, drawn: Recipe | None) -> bool:
+def _unknown_case(workshop: Workshop, kind: Kind, unknown: Unknown) -> tuple[Verdict, Path, Recipe | None]:
+    """The verdict it should get, the case, and the recipe to be found."""
+    if unknown == "another model's video":
+        return "not found", workshop.foreign_case(kind), None
+    if unknown == "another machine's video":
+        return "likely", workshop.elsewhere_case(kind), None
+    assert isinstance(unknown, Hidden)
+    return "proven", *workshop.hidden_case(unknown, kind)
+
+
+def _same(found: Search, drawn: Recipe) -> bool:
     """Whether the hypothesis is the recipe that drew the preview, as far as a video can tell."""
-    if drawn is None:
-        return True
     return all(_applied(found.recipe[name]) == _applied(value) for name, value in to_dict(drawn).items())
-
-
-def hidden_settings(kinds: Sequence[Kind]) -> list[tuple[Kind, Hidden | None]]:
-    """Every setting hidden alone, per kind, and another model's video (None), which must not be found."""
-    return [(kind, hidden) for kind in kinds for hidden in (*HIDDEN, None) if hidden is None or kind in hidden.kinds]
 
 
 def _applied(value: object) -> object:

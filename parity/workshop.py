@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from parity.case import DEMO
@@ -99,15 +100,7 @@ class Workshop:
         job = self.folder / name
         self._write_job(job, kind, hidden.shape, hidden.config)
         recipe = self._draw(job, kind, hidden.shape, hidden.changes)
-        keys = {
-            "id": name,
-            "model": MODELS[kind],
-            "preview": _preview_keys(hidden.shape),
-            "pipeline": "faithful",
-        }
-        path = job / "case.yaml"
-        path.write_text(yaml.safe_dump(keys), encoding="utf-8")
-        return path, recipe
+        return self._faithful_case(job, kind, hidden.shape), recipe
 
     def foreign_case(self, kind: Kind) -> Path:
         """A case whose video another model drew: T2V's for I2V and the other way round."""
@@ -116,7 +109,21 @@ class Workshop:
         self._write_job(job, kind, "normal", {})
         video = Path("samples") / _video("normal")
         write_atomically(job / video, (self._job(other, "normal") / video).read_bytes())
-        keys = {"id": job.name, "model": MODELS[kind], "preview": _preview_keys("normal"), "pipeline": "faithful"}
+        return self._faithful_case(job, kind, "normal")
+
+    def elsewhere_case(self, kind: Kind) -> Path:
+        """A case whose preview another machine drew: the same but for one level of 255 here and there."""
+        job = self.folder / f"{kind}-elsewhere"
+        self._write_job(job, kind, "normal", {})
+        recipe = self._draw(job, kind, "normal", {})
+        frames = self._engine.generate(recipe).astype(np.int16)
+        steps = np.random.default_rng(0).integers(-1, 2, frames.shape)
+        data = encode((frames + steps).clip(0, 255).astype(np.uint8), recipe.codec, recipe.fps)
+        write_atomically(job / "samples" / _video("normal"), data)
+        return self._faithful_case(job, kind, "normal")
+
+    def _faithful_case(self, job: Path, kind: Kind, shape: Shape) -> Path:
+        keys = {"id": job.name, "model": MODELS[kind], "preview": _preview_keys(shape), "pipeline": "faithful"}
         path = job / "case.yaml"
         path.write_text(yaml.safe_dump(keys), encoding="utf-8")
         return path
