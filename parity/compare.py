@@ -58,6 +58,15 @@ def is_lossless(preview: Path) -> bool:
     return preview.is_dir() or preview.suffix.lower() == ".png"
 
 
+def encoded_again(preview: Path) -> str | None:
+    """A preview's format where it is none that ai-toolkit writes, so that frames were lost on the way."""
+    return None if is_lossless(preview) or _kind(preview) in ("webp", "jpg", "jpeg") else _kind(preview)
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower().lstrip(".")
+
+
 def closeness(a: Frames, b: Frames) -> Closeness:
     """PSNR and SSIM of two videos, in short: without LPIPS, which takes a network."""
     if a.shape != b.shape:
@@ -76,11 +85,10 @@ def shape_words(frames: Frames) -> str:
 def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, recipe: Recipe) -> Comparison:
     """Hold our raw frames (T, H, W, 3), delivered as `recipe` says, against the preview at `path`."""
     encoded, delivered = deliver(raw, recipe)
-    kind = path.suffix.lower().lstrip(".")
     lossless = is_lossless(path)
     frames = raw if lossless else delivered.frames
     compared_as = (
-        "raw frames with lossless preview frames" if lossless else f"decoded {recipe.codec} with decoded {kind}"
+        "raw frames with lossless preview frames" if lossless else f"decoded {recipe.codec} with decoded {_kind(path)}"
     )
     same_shape = preview.frames.shape == frames.shape
     return Comparison(
@@ -90,7 +98,7 @@ def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, rec
         preview_frames=preview.frames,
         output_frames=frames,
         compared_as=compared_as,
-        encoded_again=None if lossless or kind in ("webp", "jpg", "jpeg") else kind,
+        encoded_again=encoded_again(path),
         bit_identical=same_shape and bool(np.array_equal(preview.frames, frames)),
         metrics=measure(preview.frames, frames) if same_shape else _not_comparable(preview.frames, frames),
         codec_floor=None if lossless else _codec_floor(raw, delivered.frames),

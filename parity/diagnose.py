@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from parity.case import Case
+from parity.compare import encoded_again
 from parity.conclusion import conclude
 from parity.diagnosis import (
     Diagnosis,
@@ -294,5 +295,9 @@ class _Counterfactuals:
 
 def outside(case: Case) -> tuple[str, ...]:
     """What may be a residue's cause: it is in no recipe."""
-    elsewhere = "another CPU or GPU, or other library versions, round differently (47.5 to 49.5 dB on raw frames)"
-    return (*case.preview.notes, elsewhere)
+    causes = [*case.preview.notes]
+    kind = encoded_again(case.video)
+    if kind is not None:
+        causes.append(f"ai-toolkit writes WebP; this preview was encoded again as {kind}, which no recipe can repeat")
+    causes.append("another CPU or GPU, or other library versions, round differently (47.5 to 49.5 dB on raw frames)")
+    return tuple(causes)
