@@ -20,7 +20,8 @@ def _selected(options: argparse.Namespace) -> list[Any]:
 
 
 def run(options: argparse.Namespace) -> int:
-    from parity.terminal import Bar, count_of, summary
+    from parity.terminal.progress import Bar
+    from parity.terminal.text import count_of, summary
 
     cases = _selected(options)
     from parity.runner import Options, Session, Thoroughness, default_out, in_loading_order
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    from parity.terminal_selftest import print_selftest
+    from parity.terminal.selftest import print_selftest
 
     kinds = options.kind or ["t2v", "i2v"]
     return print_selftest(
@@ -77,7 +78,7 @@ def selftest(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     from parity.factors import CATALOGUE, PAGES, explain
-    from parity.terminal import table
+    from parity.terminal.text import table
 
     if options.factor is not None:
         print(explain(options.factor), end="")
@@ -100,7 +101,7 @@ def _check_writable(folder: Path) -> None:
 
 def plan(options: argparse.Namespace) -> int:
     from parity.findings import find_differences
-    from parity.terminal import plan_text
+    from parity.terminal.text import plan_text
     from pipelines.recipe import to_dict
 
     cases = _selected(options)

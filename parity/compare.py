@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnosis import Closeness
+from parity.diagnosis.result import Closeness
 from parity.metrics import measure, psnr_frame, ssim_frame, unavailable
 from parity.result import MetricResult, VideoResult
 from pipelines.content import sha256_file

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from parity.diagnosis import Diagnosis, Search
+from parity.diagnosis.result import Diagnosis, Search
 
 SCHEMA_VERSION = 1
 

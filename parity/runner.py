@@ -16,14 +16,14 @@ from PIL import Image
 
 from parity.case import Case
 from parity.compare import Comparison, compare, read_preview
-from parity.diagnose import diagnose, make_plan
-from parity.diagnosis import Search
+from parity.diagnosis.counterfactuals import diagnose, make_plan
+from parity.diagnosis.lab import Lab, TrialProgress
+from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
+from parity.diagnosis.result import Search
+from parity.diagnosis.search import plan_text, search
 from parity.environment import describe
 from parity.findings import find_differences
-from parity.lab import Lab, TrialProgress
-from parity.quick import diagnose_quickly, make_quick_plan
 from parity.result import CaseResult, FindingResult, Run, Status, to_json, write_atomically
-from parity.search import plan_text, search
 from parity.verdict import findings_from_pixels, judge
 from pipelines.engine import Engine, Offload
 from pipelines.errors import ParityError, UnreproducibleError

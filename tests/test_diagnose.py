@@ -13,15 +13,15 @@ import yaml
 
 from parity.case import DEMO, Case, load_case
 from parity.conftest import Quiet
-from parity.diagnose import make_plan
-from parity.diagnosis import Closeness, Diagnosis, FactorCost, Trial
-from parity.planted import PLANTS, Plant
-from parity.quick import make_quick_plan
-from parity.ranking import rank
+from parity.diagnosis.counterfactuals import make_plan
+from parity.diagnosis.quick import make_quick_plan
+from parity.diagnosis.ranking import rank
+from parity.diagnosis.result import Closeness, Diagnosis, FactorCost, Trial
 from parity.result import CaseResult, from_json
 from parity.runner import Options, Session, Thoroughness
-from parity.terminal_diagnosis import diagnosis_text
-from parity.workshop import Workshop
+from parity.selftest.planted import PLANTS, Plant
+from parity.selftest.workshop import Workshop
+from parity.terminal.diagnosis import diagnosis_text
 from pipelines.engine import Engine
 from pipelines.recipe import differing_factors
 from tests.conftest import CaseFiles

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 import parity.factors
-from parity.diagnosis import Level
+from parity.diagnosis.result import Level
 from parity.factors import CATALOGUE, PAGES, explain
 from pipelines.errors import UsageError
 from pipelines.recipe import Asked, LoraApplication, Precision, Quantization, Recipe, Resize

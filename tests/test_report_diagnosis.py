@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.diagnosis import (
+from parity.diagnosis.result import (
     Candidate,
     Closeness,
     Cost,

@@ -10,13 +10,13 @@ import yaml
 
 from parity.case import load_case
 from parity.conftest import Quiet
-from parity.diagnosis import Search
-from parity.hypotheses import axes
-from parity.planted import HIDDEN, Kind
+from parity.diagnosis.hypotheses import axes
+from parity.diagnosis.result import Search
 from parity.runner import Options, Session
-from parity.selftest import run_searches
-from parity.terminal_diagnosis import search_text
-from parity.workshop import Workshop
+from parity.selftest.matrix import run_searches
+from parity.selftest.planted import HIDDEN, Kind
+from parity.selftest.workshop import Workshop
+from parity.terminal.diagnosis import search_text
 from pipelines.engine import Engine
 from pipelines.errors import CaseError
 from pipelines.scheduler import flow_schedule

@@ -11,9 +11,9 @@ import pytest
 from parity.case import load_case
 from parity.conftest import Quiet
 from parity.factors import CATALOGUE
-from parity.planted import PLANTS, Kind, combinations, singles
-from parity.selftest import Row, matrix, run_matrix, verdict
-from parity.workshop import Workshop
+from parity.selftest.matrix import Row, matrix, run_matrix, verdict
+from parity.selftest.planted import PLANTS, Kind, combinations, singles
+from parity.selftest.workshop import Workshop
 from pipelines.engine import Engine
 from pipelines.recipe import differing_factors
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import get_args
 
-from parity.diagnosis import Closeness, FactorCost, Level, Trial
+from parity.diagnosis.result import Closeness, FactorCost, Level, Trial
 from pipelines.recipe import Recipe
 
 ROUNDING_DB = 46.0

@@ -10,13 +10,13 @@ from typing import Literal
 
 from parity.case import load_case
 from parity.compare import read_preview
-from parity.diagnose import make_plan
-from parity.diagnosis import Search, Verdict
-from parity.lab import Lab
-from parity.planted import HIDDEN, Hidden, Kind, Plant, combinations, singles
-from parity.quick import BUDGET, diagnose_quickly, make_quick_plan
+from parity.diagnosis.counterfactuals import make_plan
+from parity.diagnosis.lab import Lab
+from parity.diagnosis.quick import BUDGET, diagnose_quickly, make_quick_plan
+from parity.diagnosis.result import Search, Verdict
 from parity.runner import Options, Progress, Session
-from parity.workshop import Workshop
+from parity.selftest.planted import HIDDEN, Hidden, Kind, Plant, combinations, singles
+from parity.selftest.workshop import Workshop
 from pipelines.engine import Engine
 from pipelines.recipe import Recipe, to_dict
 

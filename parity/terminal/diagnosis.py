@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from parity.diagnosis import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
-from parity.terminal import table
+from parity.diagnosis.result import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
+from parity.terminal.text import table
 
 _BAR = 30
 _FROM_DB, _TO_DB = 10.0, 55.0

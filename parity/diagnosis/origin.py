@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from parity.diagnosis import Origin, StageGap
+from parity.diagnosis.result import Origin, StageGap
 from pipelines.stages import Trace
 
 if TYPE_CHECKING:

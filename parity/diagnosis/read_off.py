@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from parity.case import Case
-from parity.diagnosis import Setting
+from parity.diagnosis.result import Setting
 from pipelines.inference import FRAME_RULES
 from pipelines.recipe import Asked, Quantization, Recipe, frame_duration
 from pipelines.video import Video

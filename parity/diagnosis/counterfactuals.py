@@ -14,8 +14,11 @@ import numpy as np
 
 from parity.case import Case
 from parity.compare import encoded_again
-from parity.conclusion import conclude
-from parity.diagnosis import (
+from parity.diagnosis.conclusion import conclude
+from parity.diagnosis.lab import BudgetSpentError, Lab
+from parity.diagnosis.origin import find_origin
+from parity.diagnosis.ranking import is_rounding, rank
+from parity.diagnosis.result import (
     Diagnosis,
     FactorCost,
     Level,
@@ -27,10 +30,7 @@ from parity.diagnosis import (
 )
 from parity.factors import CATALOGUE, likeliest_first
 from parity.findings import show
-from parity.lab import BudgetSpentError, Lab
 from parity.metrics import psnr_frame
-from parity.origin import find_origin
-from parity.ranking import is_rounding, rank
 from pipelines.engine import Engine
 from pipelines.errors import ParityError
 from pipelines.recipe import Recipe, differing_factors, latents_key, take, take_all

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from parity.case import Case
-from parity.diagnosis import Diagnosis, FactorCost, Level, Stopped
+from parity.diagnosis.lab import Lab
+from parity.diagnosis.origin import squared_gap
+from parity.diagnosis.ranking import LEVELS
+from parity.diagnosis.result import Diagnosis, FactorCost, Level, Stopped
 from parity.factors import CATALOGUE, likeliest_first
 from parity.findings import show
-from parity.lab import Lab
-from parity.origin import squared_gap
-from parity.ranking import LEVELS
 from pipelines.errors import ParityError
 from pipelines.recipe import Recipe, differing_factors, latents_key, take
 

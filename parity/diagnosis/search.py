@@ -15,11 +15,11 @@ from typing import Any
 
 from parity.case import Case
 from parity.compare import closeness, deliver, is_lossless
-from parity.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
+from parity.diagnosis.hypotheses import Axis, Option, axes, rounding_variants
+from parity.diagnosis.lab import BudgetSpentError, Lab
+from parity.diagnosis.read_off import read_off, undrawable
+from parity.diagnosis.result import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
 from parity.findings import show
-from parity.hypotheses import Axis, Option, axes, rounding_variants
-from parity.lab import BudgetSpentError, Lab
-from parity.read_off import read_off, undrawable
 from pipelines.errors import ParityError
 from pipelines.recipe import Precision, Recipe, drawing_key, to_dict
 from pipelines.scheduler import CLASSES

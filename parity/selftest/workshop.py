@@ -16,7 +16,8 @@ import numpy as np
 import yaml
 
 from parity.case import DEMO
-from parity.planted import (
+from parity.result import write_atomically
+from parity.selftest.planted import (
     LORA,
     MODELS,
     OTHER_LORA,
@@ -31,7 +32,6 @@ from parity.planted import (
     Plant,
     Shape,
 )
-from parity.result import write_atomically
 from pipelines.catalog import find_model
 from pipelines.engine import Engine
 from pipelines.job import read_job

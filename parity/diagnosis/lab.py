@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from parity.case import Case
 from parity.compare import closeness, deliver, frames_sha256, is_lossless
-from parity.diagnosis import Cost, Trial
+from parity.diagnosis.result import Cost, Trial
 from pipelines.engine import Engine
 from pipelines.recipe import Recipe, drawing_key, latents_key
 from pipelines.stages import Trace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.diagnosis import Closeness, FactorCost, Stopped, Trial
+from parity.diagnosis.result import Closeness, FactorCost, Stopped, Trial
 
 
 def words(closeness: Closeness) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parity.case import Case
-from parity.planted import Kind
 from parity.result import CaseResult
-from parity.selftest import Row, SearchRow, matrix, run_matrix, run_searches, unknowns, verdict
+from parity.selftest.matrix import Row, SearchRow, matrix, run_matrix, run_searches, unknowns, verdict
+from parity.selftest.planted import Kind
 from pipelines.engine import Engine
 
 

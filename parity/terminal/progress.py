@@ -1,0 +1,67 @@
+"""Progress on stderr: a bar over denoising steps, a line per finished case."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from parity.case import Case
+from parity.result import CaseResult
+from parity.terminal.diagnosis import diagnosis_text, search_text
+
+_MARKS = {"passed": "ok", "expected_drift": "ok", "drifted": "DRIFTED", "unpairable": "UNPAIRABLE", "error": "ERROR"}
+
+
+class Bar:
+    """Progress on stderr: a bar over denoising steps, a line per finished case."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._number = 0
+        self._case = ""
+        self._bar: Any = None
+
+    def case_started(self, case: Case) -> None:
+        self._number += 1
+        self._case = case.id
+
+    def planned(self, plan: str) -> None:
+        self._close()
+        print(f"{self._head()} at most {plan}", file=sys.stderr, flush=True)
+
+    def trial_started(self, label: str, steps: int) -> None:
+        self._close()
+        name = self._head() if label == self._case else f"{self._head()} {label}"
+        if label != self._case and not sys.stderr.isatty():
+            print(name, file=sys.stderr, flush=True)  # a long diagnosis should not look hung in a log
+        self._bar = tqdm(
+            total=steps,
+            desc=name,
+            unit="step",
+            leave=False,
+            disable=None,  # no bar where stderr is no terminal
+            file=sys.stderr,
+        )
+
+    def step_done(self, done: int, steps: int) -> None:
+        self._bar.total = steps
+        self._bar.update(done - self._bar.n)
+
+    def case_finished(self, result: CaseResult) -> None:
+        self._close()
+        seconds = result.timings.get("total")
+        took = f" ({seconds:.1f} s)" if seconds is not None else ""
+        print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        if result.diagnosis is not None:
+            print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)
+        if result.search is not None:
+            print(search_text(result.search), file=sys.stderr, flush=True)
+
+    def _head(self) -> str:
+        return f"[{self._number}/{self._total}] {self._case}"
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,52 @@
+"""Tables, plans and summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parity.case import Case
+from parity.findings import find_differences, show_field
+from parity.result import Run
+from pipelines.recipe import FACTORS, to_dict
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """Left-aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(indent + line.rstrip() for line in lines)
+
+
+def plan_text(case: Case) -> str:
+    """Both recipes, every field, differences marked, and the factors found."""
+    findings = find_differences(case.preview, case.inference)
+    differing = {name for finding in findings for name in FACTORS[finding.factor]}
+    rows = [("", "field", "preview", "inference")]
+    for name in to_dict(case.preview):
+        mark = "*" if name in differing else ""
+        rows.append((mark, name, _cut(show_field(case.preview, name)), _cut(show_field(case.inference, name))))
+    parts = [f"{case.id}  ({case.path})", table(rows)]
+    parts.append(f"  differs in: {', '.join(finding.factor for finding in findings) or 'nothing'}")
+    parts += [f"  {finding.factor}: {finding.note}" for finding in findings]
+    if case.expect is not None:
+        parts.append(f"  expected: {', '.join(case.expect) or 'nothing'}")
+    parts += [f"  cannot be repeated: {reason}" for reason in case.preview.obstacles]
+    parts += [f"  note: {note}" for note in case.preview.notes]
+    return "\n".join(parts)
+
+
+def _cut(text: str, limit: int = 70) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def count_of(number: int) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{number} case{'' if number == 1 else 's'}"
+
+
+def summary(run: Run) -> str:
+    """Counts, failures first in words."""
+    counts: dict[str, int] = {}
+    for case in run.cases:
+        counts[case.status] = counts.get(case.status, 0) + 1
+    return f"{count_of(len(run.cases))}: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
