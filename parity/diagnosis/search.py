@@ -80,12 +80,17 @@ def search(lab: Lab, on_change: Callable[[Search], None]) -> Search:
 
 def plan_text(case: Case) -> str:
     """What a search may cost, before it starts."""
-    counts = [(axis.factor, len(list(axis.options(case.preview)))) for axis in axes(case)]
-    most = 1 + sum(count for _, count in counts)
+    counts = _counts(case.preview, axes(case))
+    shown = ", ".join(f"{name} {count}" for name, count in counts.items())
     return (
-        f"search, {most} generations a round ({', '.join(f'{name} {count}' for name, count in counts)}); "
+        f"search, {1 + sum(counts.values())} generations a round ({shown}) and some for numbers between; "
         "ends at the first that is bit-identical; --budget limits it"
     )
+
+
+def _counts(recipe: Recipe, varied: Sequence[Axis]) -> dict[str, int]:
+    """Values to be drawn of every setting."""
+    return {axis.factor: len(_distinct(axis.options(recipe), recipe)) for axis in varied}
 
 
 class _Searching:
@@ -177,7 +182,7 @@ class _Searching:
         def short(recipe: Recipe, label: str) -> float:
             recipe = dataclasses.replace(recipe, steps=steps)
             self.lab.denoise(recipe, f"{label}, short", share=share)
-            return _psnr(self.lab.trial(recipe, label))
+            return _psnr(self._draw(recipe, label))
 
         present = short(self._best, axis.factor)
         kept = []
@@ -241,7 +246,7 @@ class _Searching:
             settings=settings,
             recipe=to_dict(self._best),
             stopped=stopped,
-            cost=self.lab.cost(0),
+            cost=self.lab.cost(1 + sum(_counts(self._base, self._axes).values())),
             notes=tuple(self.notes),
         )
 
