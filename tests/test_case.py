@@ -162,7 +162,7 @@ WRONG_TYPES: list[Mistake] = [
     ("sample: 0", 'sample: "0"', 6, "preview.sample", "must be a valid integer, is '0'"),
     ("sample: 0", "sample: 0.5", 6, "preview.sample", "must be a valid integer, is 0.5"),
     ("sample: 0", "sample: true", 6, "preview.sample", "must be a valid integer, is True"),
-    ("sample: 0", "sample:", 6, "preview.sample", "must be a valid integer, is None"),
+    ("sample: 0", "sample:", 6, "preview.sample", "is missing: which of the config's prompts"),
     ('toolkit: "0.12.26"', "toolkit: 0.12", 8, "preview.toolkit", "must be a valid string, is 0.12"),
     ("width: 96", "width: 96.0", 13, "request.prompts[0].width", "must be a valid integer, is 96.0"),
     ("width: 96", "width: wide", 13, "request.prompts[0].width", "must be a valid integer, is 'wide'"),
@@ -179,7 +179,6 @@ WRONG_TYPES: list[Mistake] = [
 
 MISSING_KEYS: list[Mistake] = [
     ("model: wan21_14b\nch", "ch", 1, "model", "is missing"),
-    (f'  config: "{DEMO}/jobs/t2v_basic/config.yaml"\n', "", 4, "preview.config", "is missing"),
     ("  sample: 0\n", "", 4, "preview.sample", "is missing"),
     (f'  video: "{DEMO}/jobs/t2v_basic/samples/{VIDEO}"\n', "", 4, "preview.video", "is missing"),
     ("  model: wan21_14b\n  prompts", "  prompts", 9, "request.model", "is missing"),

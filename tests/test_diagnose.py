@@ -317,3 +317,34 @@ def test_the_command_says_plan_table_and_what_to_change(
     assert "pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)" in said
     assert "fully explained: scheduler restore" in said
     assert said.index("at most") < said.index("fully explained")
+
+
+def test_run_with_diagnose(workshop: Workshop, tmp_path: Path) -> None:
+    from parity.cli import main
+
+    path = workshop.case("t2v", [plant("fps")], "run")
+    assert main(["run", str(path), "--diagnose", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    (result,) = from_json((tmp_path / "results.json").read_text(encoding="utf-8")).cases
+    assert result.diagnosis is not None
+    assert result.diagnosis.explained is True
+    assert [(cost.factor, cost.level) for cost in result.diagnosis.factors] == [("fps", "file only")]
+    assert "file only" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--budget", "0.5"], "at least 1 generation"),
+        (["--budget", "many"], "invalid"),
+        (["--quick", "--search"], "not allowed with"),
+    ],
+)
+def test_bad_arguments_are_one_message(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from parity.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["diagnose", str(tmp_path), *arguments])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err

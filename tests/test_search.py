@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from parity.case import load_case
 from parity.conftest import Quiet
 from parity.diagnosis.hypotheses import axes
 from parity.diagnosis.result import Search
+from parity.result import from_json
 from parity.runner import Options, Session
 from parity.selftest.matrix import run_searches
 from parity.selftest.planted import HIDDEN, Kind
@@ -22,6 +24,7 @@ from pipelines.errors import CaseError
 from pipelines.scheduler import flow_schedule
 from pipelines.video import encode, read_video
 from tests.conftest import CaseFiles
+from tests.test_diagnose import Stops
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +89,7 @@ def test_another_models_video_is_not_found(workshop: Workshop, engine: Engine, t
 def test_a_file_no_wan_recipe_makes(
     workshop: Workshop, engine: Engine, tmp_path: Path, frames: int, size: tuple[int, int], said: str
 ) -> None:
-    path = workshop.elsewhere_case("t2v") if not (workshop.folder / "t2v-elsewhere").exists() else None
-    path = path or workshop.folder / "t2v-elsewhere" / "case.yaml"
-    case = load_case(path)
-    import numpy as np
-
+    case = load_case(workshop.case("t2v", [], "shape"))
     noise = np.random.default_rng(1).integers(0, 256, (frames, size[1], size[0], 3), dtype=np.uint8)
     video = tmp_path / case.video.name
     video.write_bytes(encode(noise, case.preview.codec, case.preview.fps))
@@ -149,6 +148,18 @@ def test_a_case_without_config_says_what_is_missing(cases: CaseFiles) -> None:
     del with_config["sample"]
     with pytest.raises(CaseError, match=r"preview\.sample: is missing: which of the config's prompts"):
         load_case(cases.write("sampleless", preview=with_config))
+
+
+def test_an_interrupted_search_keeps_what_it_knows(workshop: Workshop, engine: Engine, tmp_path: Path) -> None:
+    with Session(Options(out=tmp_path, search=True), engine) as session:
+        with pytest.raises(KeyboardInterrupt):
+            session.run_case(load_case(workshop.foreign_case("t2v")), Stops(3))
+        (kept,) = from_json(session.results_path.read_text(encoding="utf-8")).cases
+    assert kept.search is not None
+    assert kept.search.stopped == "interrupted"
+    assert kept.search.verdict == "not found"
+    assert "interrupted; so far: not found" in kept.search.sentence
+    assert kept.search.best.psnr is not None
 
 
 def test_every_value_tried_draws_another_video(workshop: Workshop) -> None:

@@ -106,6 +106,8 @@ class Workshop:
         """A case whose video another model drew: T2V's for I2V and the other way round."""
         other: Kind = "t2v" if kind == "i2v" else "i2v"
         job = self.folder / f"{kind}-foreign"
+        if job.exists():
+            return job / "case.yaml"
         self._write_job(job, kind, "normal", {})
         video = Path("samples") / _video("normal")
         write_atomically(job / video, (self._job(other, "normal") / video).read_bytes())
