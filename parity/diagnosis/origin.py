@@ -49,7 +49,7 @@ def find_origin(preview: Trace, inference: Trace, decode: StageGap) -> Origin:
 def squared_gap(first: torch.Tensor, second: torch.Tensor) -> float:
     """Squared difference over the squared size of `first`; 0 is equal, about 2 is unrelated noise."""
     first, second = first.double(), second.double()
-    return float(((first - second) ** 2).sum() / (first**2).sum())
+    return float(((first - second) ** 2).sum() / max(float((first**2).sum()), 1e-30))
 
 
 def tensor_gap(stage: str, first: torch.Tensor, second: torch.Tensor) -> StageGap:

@@ -87,7 +87,7 @@ class StageGap:
     """One stage of both recipes on its own."""
 
     stage: str
-    """noise, prompt, negative_prompt, image, image_latents, sigmas, first_prediction, decode."""
+    """noise, prompt, negative_prompt, image, image_latents, sigmas, timesteps, first_prediction, decode."""
     equal: bool | None
     """To the last bit. null: not comparable, see note."""
     gap: float | None = None

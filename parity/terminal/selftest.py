@@ -37,7 +37,8 @@ def print_selftest(kinds: Sequence[Kind], combinations: int, *, diagnose: bool, 
         if diagnose:
             cases = matrix(kinds, combinations)
             print(f"diagnosis of {len(cases)} planted cases: exact = findings and smallest set are what was planted")
-            print("kind  exact  first (--quick)  generations: full of 2k+2, gains of k+2, quick of 2  planted")
+            print("generations: full of 2k + 2, --gains of k + 2, --quick of 2; denoising steps: of the full diagnosis")
+            print("kind  exact  first (--quick)           generations       steps      time     planted")
             rows = []
             for row in run_matrix(cases, folder, Silent(), engine):
                 rows.append(row)
@@ -59,19 +60,18 @@ def print_selftest(kinds: Sequence[Kind], combinations: int, *, diagnose: bool, 
 
 def _line(row: Row) -> str:
     k = len(row.factors)
-    same = "same" if row.same_first else f"{row.first_quick}, not"
+    first = f"{row.first} ({'same' if row.same_first else row.first_quick})"
     cost = f"{row.spent:g}/{2 * k + 2} {row.spent_gains:g}/{k + 2} {row.spent_quick:.2f}/2"
     wrong = ""
     if not row.exact:
         wrong = f"  FOUND {sorted(row.findings)}, DIAGNOSED {sorted(row.diagnosed)}, explained {row.explained}"
     dear = "" if row.within_cost else "  TOO DEAR"
-    return (
-        f"{row.kind}   {'yes' if row.exact else 'NO ':4}  {row.first} ({same})  {cost}  {row.steps} steps  "
-        f"{row.seconds:.1f} s  {', '.join(row.planted)}{wrong}{dear}"
-    )
+    exact = "yes" if row.exact else "NO"
+    head = f"{row.kind}   {exact:5}  {first:26}{cost:18}{row.steps:3} steps {row.seconds:5.1f} s"
+    return f"{head}  {', '.join(row.planted)}{wrong}{dear}"
 
 
 def _search_line(row: SearchRow) -> str:
-    exact = "yes" if row.exact else "NO "
-    cost = f"{row.spent:g} generations  {row.seconds:.1f} s"
-    return f"{row.kind}   {exact:4}  {row.verdict}  {cost}  {row.hidden}: {row.found or 'nothing changed'}"
+    exact = "yes" if row.exact else "NO"
+    cost = f"{row.spent:6.1f} generations {row.seconds:6.1f} s"
+    return f"{row.kind}   {exact:5}  {row.verdict:9}  {cost}  {row.hidden}: {row.found or 'nothing changed'}"
