@@ -88,6 +88,10 @@ class CaseResult:
     findings: tuple[FindingResult, ...] = ()
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`preview` and `inference`, every field; `{asked, applied}` where the two can differ."""
+    sigmas: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Noise levels of both schedules, `preview` and `inference`, one more than steps."""
+    case_yaml: str | None = None
+    """The case file's text; null if it could not be read again."""
     notes: tuple[str, ...] = ()
     """What was assumed or lies outside the recipes."""
     diagnosis: Diagnosis | None = None

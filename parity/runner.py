@@ -27,7 +27,7 @@ from parity.result import CaseResult, FindingResult, Run, Status, to_json, write
 from parity.verdict import findings_from_pixels, judge
 from pipelines.engine import Engine, Offload
 from pipelines.errors import ParityError, UnreproducibleError
-from pipelines.recipe import to_dict
+from pipelines.recipe import Recipe, to_dict
 from pipelines.stages import Trace
 from pipelines.video import Frames
 
@@ -172,6 +172,7 @@ class Session:
             compared_as=comparison.compared_as,
             metrics=comparison.metrics,
             codec_floor=comparison.codec_floor,
+            sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
             notes=(*case.preview.notes, *comparison.notes),
             timings={name: round(seconds, 3) for name, seconds in timings.items()},
             artifacts=artifacts,
@@ -243,6 +244,19 @@ def _write_stills(folder: Path, frames: Frames) -> None:
         Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
 
 
+def _sigmas(recipe: Recipe) -> tuple[float, ...]:
+    return recipe.scheduler.sigmas(recipe.steps)
+
+
+def _yaml(case: Case) -> str | None:
+    """The case file's text, without the request's Hub token."""
+    try:
+        text = case.path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text.replace(case.token, "…") if case.token else text
+
+
 def _base(case: Case, status: Status, verdict: str, findings: tuple[FindingResult, ...]) -> CaseResult:
     return CaseResult(
         id=case.id,
@@ -255,6 +269,7 @@ def _base(case: Case, status: Status, verdict: str, findings: tuple[FindingResul
         tolerance=case.tolerance,
         findings=findings,
         recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
+        case_yaml=_yaml(case),
         notes=case.preview.notes,
     )
 

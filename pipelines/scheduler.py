@@ -101,6 +101,12 @@ class Scheduler:
         scheduler: SchedulerMixin = getattr(diffusers, CLASSES[self.family])(**dict(self.settings))
         return scheduler
 
+    def sigmas(self, steps: int) -> tuple[float, ...]:
+        """Noise levels over `steps` steps, one more than steps; diffusers' own."""
+        scheduler: Any = self.build()
+        scheduler.set_timesteps(steps)
+        return tuple(float(sigma) for sigma in scheduler.sigmas)
+
 
 # What every Wan UniPC schedule has in common: flow matching, not epsilon prediction.
 _FLOW_UNIPC: dict[str, Setting] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
