@@ -25,7 +25,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         parts.append(_origin(diagnosis.origin))
     if diagnosis.residue is not None:
         causes = "".join(f"\n    - {cause}" for cause in diagnosis.outside)
-        parts.append(f"  left unexplained: {figures(diagnosis.residue)}. Known to lie outside the recipes:{causes}")
+        left = f"  left unexplained: {figures(diagnosis.residue)}. Assumed, or known to lie outside the recipes:"
+        parts.append(left + causes)
     needed = diagnosis.smallest_set if diagnosis.smallest_set is not None else [f.factor for f in diagnosis.factors]
     changes = [(cost.factor, cost.fix) for cost in diagnosis.factors if cost.factor in needed]
     if changes:
