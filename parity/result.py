@@ -127,9 +127,11 @@ class Run:
         return 1 if "drifted" in statuses else 0
 
 
-def to_json(run: Run) -> str:
-    """Strict JSON: no NaN, no Infinity."""
-    return json.dumps(dataclasses.asdict(run), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+def to_json(run: Run, indent: int | None = 1) -> str:
+    """Strict JSON: no NaN, no Infinity. `indent` None: as short as can be."""
+    separators = (",", ":") if indent is None else None
+    data = dataclasses.asdict(run)
+    return json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def from_json(text: str) -> Run:
