@@ -203,13 +203,13 @@ def parse(line: str) -> tuple[str, dict[str, str], str]:
 
 def test_annotations_of_what_failed_and_of_nothing_else(tmp_path: Path) -> None:
     odd = replace(
-        drifted_case(tmp_path), id="a, b: 100%", case_file="cases/a,b:100%.yaml", verdict="50% :: of\r\nit, all"
+        drifted_case(tmp_path), id="a, b: 100%2C", case_file="cases/a,b:100%3A.yaml", verdict="50%0A :: of\r\nit, all"
     )
     unpairable = replace(error_case(), status="unpairable", id="lost")
     fine = [replace(error_case(), status=status) for status in ("passed", "expected_drift")]
     lines = workflow_commands(run_of(*fine, unpairable, error_case(), odd))
     assert [parse(line) for line in lines] == [
-        ("error", {"file": "cases/a,b:100%.yaml", "title": "a, b: 100%: drifted"}, "50% :: of\r\nit, all"),
+        ("error", {"file": "cases/a,b:100%3A.yaml", "title": "a, b: 100%2C: drifted"}, "50%0A :: of\r\nit, all"),
         ("error", {"file": "cases/broken.yaml", "title": "broken: error"}, "The LoRA file cannot be read."),
         ("error", {"file": "cases/broken.yaml", "title": "lost: unpairable"}, "The LoRA file cannot be read."),
     ]
