@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,11 @@ from typing import Any
 from parity import commands
 from pipelines.errors import ParityError
 
+_IN_GITHUB = """\
+In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) the job summary and annotations are written
+too; with --json annotations go to stderr.
+
+"""
 _EXIT_CODES = """\
 exit codes:
   0  every case as expected
@@ -49,10 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(parsers)
     _add_diagnose(parsers)
     _add_plan(parsers)
-    report = parsers.add_parser("report", help="render results.json as one HTML file")
-    report.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in")
-    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the first results.json")
-    report.set_defaults(run=commands.report)
+    _add_report(parsers)
     models = parsers.add_parser("models", help="the API's Wan models and their defaults")
     models.set_defaults(run=commands.models)
     explain = parsers.add_parser("explain", help="what a factor is, what it looks like, what to change")
@@ -74,7 +77,7 @@ def _add_run(parsers: Any) -> None:
         description="Draws every case's request with the real diffusers pipeline and holds it against the preview. "
         "Without CASES the embedded demo runs.",
         epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
-        "  parity run my_case.yaml --device cuda:0 --offload model\n\n" + _EXIT_CODES,
+        "  parity run my_case.yaml --device cuda:0 --offload model\n\n" + _IN_GITHUB + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_selection(run)
@@ -93,7 +96,7 @@ def _add_diagnose(parsers: Any) -> None:
         "is printed before the first.",
         epilog="examples:\n  parity diagnose my_case.yaml\n  parity diagnose my_case.yaml --quick\n"
         "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n\n"
-        "Ctrl-C prints what is known by then and leaves it in results.json.\n\n" + _EXIT_CODES,
+        "Ctrl-C prints what is known by then and leaves it in results.json.\n\n" + _IN_GITHUB + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_selection(diagnose)
@@ -157,6 +160,47 @@ def _add_running(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--json", action="store_true", help="print results.json to stdout")
     command.add_argument("--no-html", action="store_true", help="write no report.html")
+    _add_max_size(command)
+
+
+def _add_report(parsers: Any) -> None:
+    report = parsers.add_parser(
+        "report",
+        help="render results.json as one HTML file",
+        description="Renders results.json as one self-contained HTML file. Several (matrix jobs, shards) become one "
+        "report.",
+    )
+    report.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in")
+    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the first results.json")
+    _add_max_size(report)
+    report.add_argument("--summary", type=Path, metavar="FILE", help="also write a summary in Markdown")
+    report.add_argument(
+        "--github",
+        action="store_true",
+        help="also append that summary to $GITHUB_STEP_SUMMARY and print annotations of the cases that failed",
+    )
+    report.set_defaults(run=commands.report)
+
+
+def _add_max_size(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-size",
+        type=_megabytes,
+        default=25 << 20,
+        metavar="MB",
+        help="size of the HTML file: frames of passing cases are left out first, and the page says so (default: 25)",
+    )
+
+
+def _megabytes(text: str) -> int:
+    """In bytes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of megabytes above 0, e.g. 25, is {text!r}")
+    return math.ceil(value * (1 << 20))
 
 
 def _add_plan(parsers: Any) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from parity.result import Run
 
 
 def _selected(options: argparse.Namespace) -> list[Any]:
@@ -56,11 +58,24 @@ def run(options: argparse.Namespace) -> int:
         from reports.render import write_report
 
         written.append(out / "report.html")
-        write_report(run, out, written[-1])
+        write_report(run, out, written[-1], max_bytes=options.max_size)
     print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
+    _tell_github(run, out, options)
     if interrupted:
         raise KeyboardInterrupt
     return run.exit_code
+
+
+def _tell_github(run: Run, out: Path, options: argparse.Namespace) -> None:
+    """In a step of GitHub Actions. A summary that cannot be written leaves results and exit code as they are."""
+    from parity.github import in_github, tell_github
+
+    if not in_github():
+        return
+    try:
+        tell_github(run, out, sys.stderr if options.json else sys.stdout)
+    except UsageError as error:
+        print(f"parity: {error}", file=sys.stderr)
 
 
 def selftest(options: argparse.Namespace) -> int:
@@ -124,33 +139,23 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    import dataclasses
-
-    from parity.result import from_json
+    from parity.github import summary_file, tell_github, write_summary
+    from parity.merge import merge
     from reports.render import write_report
 
-    paths = [path / "results.json" if path.is_dir() else path for path in options.results]
-    runs = []
-    for path in paths:
-        try:
-            runs.append(from_json(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    folder = Path(os.path.commonpath([path.parent.resolve() for path in paths]))
-    cases = [
-        dataclasses.replace(
-            case,
-            artifacts={
-                name: (path.parent.resolve() / value).relative_to(folder).as_posix()
-                for name, value in case.artifacts.items()
-            },
-        )
-        for path, run in zip(paths, runs, strict=True)
-        for case in run.cases
-    ]
-    out = options.out or paths[0].parent / "report.html"
-    write_report(dataclasses.replace(runs[0], cases=tuple(cases)), folder, out)
+    if options.github:
+        summary_file()
+    merged = merge(options.results)
+    out = options.out or merged.first.parent / "report.html"
+    try:
+        write_report(merged.run, merged.folder, out, max_bytes=options.max_size)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}") from None
     print(out)
+    if options.summary is not None:
+        write_summary(merged.run, merged.folder, options.summary)
+    if options.github:
+        tell_github(merged.run, merged.folder, sys.stdout)
     return 0
 
 

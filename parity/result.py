@@ -127,23 +127,53 @@ class Run:
         return 1 if "drifted" in statuses else 0
 
 
-def to_json(run: Run) -> str:
-    """Strict JSON: no NaN, no Infinity."""
-    return json.dumps(dataclasses.asdict(run), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+def to_json(run: Run, indent: int | None = 1) -> str:
+    """Strict JSON: no NaN, no Infinity. `indent` None: as short as can be."""
+    separators = (",", ":") if indent is None else None
+    data = dataclasses.asdict(run)
+    return json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def from_json(text: str) -> Run:
-    """Read a results.json back. Raises ValueError with the reason if it is none, or of another schema version."""
-    data = json.loads(text)
+    """Read a results.json back. Raises ValueError: why it cannot be read, and what to do."""
+    data = _parse(text)
     version = data.get("schema_version") if isinstance(data, dict) else None
+    if type(version) is not int or "cases" not in data:
+        raise ValueError("is JSON, but no results.json of wan-parity")
     if version != SCHEMA_VERSION:
-        raise ValueError(f"schema_version is {version!r}, this version reads {SCHEMA_VERSION}")
-    try:
-        from pydantic import TypeAdapter
+        raise ValueError(_other_version(version))
+    from pydantic import TypeAdapter, ValidationError
 
+    try:
         return TypeAdapter(Run).validate_python(data)
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"not a results.json: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"is no results.json that `parity run` wrote: {where}: {first['msg']}") from None
+
+
+def _parse(text: str) -> Any:
+    if not text.strip():
+        raise ValueError("is empty; copy it again, or run the cases again")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply for a results.json") from None
+    except json.JSONDecodeError as error:
+        if text.lstrip()[0] != "{":
+            raise ValueError("is no JSON; give the results.json that `parity run` wrote") from None
+        ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        what = "ends too early" if ended else "is broken"
+        raise ValueError(
+            f"{what} at line {error.lineno} ({error.msg}); copy it again, or run the cases again"
+        ) from None
+
+
+def _other_version(version: int) -> str:
+    known = f"schema_version is {version}, this wan-parity reads {SCHEMA_VERSION}"
+    if version > SCHEMA_VERSION:
+        return f"{known}: a newer wan-parity wrote it; update this one"
+    return f"{known}: an older wan-parity wrote it; run the cases again, or render it with the version that wrote it"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

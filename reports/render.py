@@ -71,15 +71,14 @@ def write_report(run: Run, folder: Path, path: Path, *, max_bytes: int = 25 << 2
 
 def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album]) -> list[CaseView]:
     views: list[CaseView] = []
-    seen: dict[str, int] = {}
-    for (index, case), book in zip(order, books, strict=True):
-        seen[case.id] = seen.get(case.id, 0) + 1
+    anchors = _anchors([case for _, case in order])
+    for (index, case), book, anchor in zip(order, books, anchors, strict=True):
         found = {finding.factor for finding in case.findings}
         views.append(
             CaseView(
                 case=case,
                 index=index,
-                anchor=f"case-{case.id}" if seen[case.id] == 1 else f"case-{case.id}-{seen[case.id]}",
+                anchor=anchor,
                 worst_frame=view.worst_frame(case),
                 seconds=view.seconds(case),
                 recipe_rows=view.recipe_rows(case.recipes),
@@ -90,6 +89,20 @@ def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album])
             )
         )
     return views
+
+
+def _anchors(cases: Sequence[CaseResult]) -> list[str]:
+    """One for each case and no two alike, whatever ids there are: `a`, `a` and `a-2` are `a`, `a-3` and `a-2`."""
+    ids = {case.id for case in cases}
+    seen: dict[str, int] = {}
+    names = []
+    for case in cases:
+        number = seen.get(case.id, 0) + 1
+        while number > 1 and f"{case.id}-{number}" in ids:
+            number += 1
+        seen[case.id] = number
+        names.append(f"case-{case.id}" if number == 1 else f"case-{case.id}-{number}")
+    return names
 
 
 def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
@@ -117,7 +130,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             style_hash=_hash(style),
             script=Markup(script),
             script_hash=_hash(script),
-            run_data=_data(to_json(run)),
+            run_data=_data(to_json(run, indent=None)),
             stills_data=lambda book: _data(json.dumps(book.data())),
         )
     )

@@ -5,27 +5,47 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from parity.result import CaseResult
+from parity.result import CaseResult, Status
 from reports.view import worst_frame
 
 SIDES = ("preview", "output")
 _PREFIX = "data:image/webp;base64,"
 _ENTRY = 32
 """JSON around one still: quotes, commas, its frame number, its place in `images`."""
+_FEW = 5
+"""Frames, spread over the video, that every case gets before any gets all of them."""
+_RANKS: dict[Status, int] = {"expected_drift": 1, "passed": 2}
+"""Who gets stills first: cases that failed (0), then drift as expected, then what passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A file and its size."""
+
+    path: Path
+    size: int
+
+    @property
+    def embedded_size(self) -> int:
+        """As a data: URI, which is known without reading the file."""
+        return len(_PREFIX) + 4 * -(-self.size // 3)
 
 
 @dataclass(slots=True, kw_only=True)
 class Album:
     """The stills of one case: those on disk, and those that went into the page."""
 
-    files: dict[str, dict[int, Path]]
+    files: dict[str, dict[int, Still]]
     """Side -> frame -> file."""
     problems: tuple[str, ...]
     """Why a side has no stills."""
     worst: int
+    rank: int
+    """See `_RANKS`."""
     images: dict[str, int] = field(default_factory=dict)
     """data: URI -> place; a still both sides share is embedded once."""
     embedded: dict[str, dict[int, int]] = field(default_factory=lambda: {side: {} for side in SIDES})
@@ -45,15 +65,18 @@ class Album:
         """For the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}}."""
         return {"images": list(self.images), **self.embedded}
 
-    def frames(self) -> Iterator[int]:
+    def frames(self) -> list[int]:
         """Frames that have stills, coarse to fine, so that those which fit are spread over the video."""
         frames = {frame for files in self.files.values() for frame in files}
-        return iter(sorted(frames, key=lambda frame: (-(frame & -frame) if frame else float("-inf"), frame)))
+        return sorted(frames, key=lambda frame: (-(frame & -frame) if frame else float("-inf"), frame))
 
     def add(self, frame: int, budget: int) -> int | None:
         """Embed a frame of both sides. Bytes the page grew by; None if they are more than `budget`."""
         sides = [side for side in SIDES if frame in self.files[side] and frame not in self.embedded[side]]
-        uris = {side: _data_uri(self.files[side][frame]) for side in sides}
+        sizes = {self.files[side][frame].embedded_size for side in sides}
+        if sum(sizes) > budget:  # files of one size may be equal, and then cost one
+            return None
+        uris = {side: _data_uri(self.files[side][frame].path) for side in sides}
         new = {uri for uri in uris.values() if uri not in self.images}
         cost = sum(len(uri) for uri in new) + _ENTRY * len(sides)
         if cost > budget:
@@ -69,18 +92,35 @@ def albums(cases: Sequence[CaseResult], folder: Path) -> list[Album]:
 
 
 def embed(books: Sequence[Album], budget: int) -> None:
-    """Fill the albums in their order with `budget` bytes: the worst frame of each first, then the rest."""
-    queue = [(book, book.worst) for book in books]
-    queue += [(book, frame) for book in books for frame in book.frames()]
-    for book, frame in queue:
+    """Fill the albums with `budget` bytes: cases that failed first, those that passed last.
+
+    Nothing is made smaller: shrinking costs more time than the page may take, and the page takes differences of what
+    it embeds.
+    """
+    for book, frame in _queue(books):
         cost = book.add(frame, budget)
         if cost is None:
             return
         budget -= cost
 
 
+def _queue(books: Sequence[Album]) -> Iterator[tuple[Album, int]]:
+    """Of each rank every case's worst frame, then a few of every case, then the rest case by case."""
+    for _, group in groupby(sorted(books, key=lambda book: book.rank), key=lambda book: book.rank):
+        alike = list(group)
+        yield from ((book, book.worst) for book in alike)
+        yield from ((book, frame) for book in alike for frame in book.frames()[:_FEW])
+        yield from ((book, frame) for book in alike for frame in book.frames()[_FEW:])
+
+
+def _read_folder(folder: Path) -> dict[int, Still]:
+    """Stills by frame. Links are none: they may lead out of the results."""
+    paths = [path for path in folder.glob("*.webp") if path.stem.isdecimal() and path.is_file()]
+    return {int(path.stem): Still(path, path.stat().st_size) for path in paths if not path.is_symlink()}
+
+
 def _album(case: CaseResult, folder: Path) -> Album:
-    files: dict[str, dict[int, Path]] = {side: {} for side in SIDES}
+    files: dict[str, dict[int, Still]] = {side: {} for side in SIDES}
     problems = []
     for side in SIDES:
         relative = case.artifacts.get(f"{side}_frames")
@@ -88,11 +128,12 @@ def _album(case: CaseResult, folder: Path) -> Album:
             continue
         inside = (folder / relative).resolve().is_relative_to(folder.resolve())
         if inside:  # a results.json from elsewhere must not pull other files into a page that is passed on
-            files[side] = {int(path.stem): path for path in (folder / relative).glob("*.webp") if path.stem.isdecimal()}
+            files[side] = _read_folder(folder / relative)
         if not files[side]:
             where = "found there" if inside else "read: it lies outside the folder of results.json"
             problems.append(f"The {side}'s stills should be in {relative}; none was {where}.")
-    return Album(files=files, problems=tuple(problems), worst=worst_frame(case) or 0)
+    rank = _RANKS.get(case.status, 0)
+    return Album(files=files, problems=tuple(problems), worst=worst_frame(case) or 0, rank=rank)
 
 
 def _data_uri(path: Path) -> str:

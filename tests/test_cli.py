@@ -94,16 +94,20 @@ def test_a_bad_case_file_exits_2_and_runs_nothing(cases: CaseFiles, tmp_path: Pa
 
 def test_run_writes_results_and_report(cases: CaseFiles, tmp_path: Path) -> None:
     path = cases.write(request=cases.request(**QUICK), tolerance={"psnr": 1})
-    done = parity("run", path, "--out", tmp_path / "out", "--device", "cpu")
+    done = parity("run", path, "--out", tmp_path / "out", "--device", "cpu", "--max-size", "0.01")
     assert done.returncode == 1, done.stderr  # one frame against nine
     results, report = done.stdout.split()
     assert from_json(Path(results).read_text()).cases[0].status == "drifted"
     assert "<html" in Path(report).read_text()
     assert "Traceback" not in done.stderr
     assert "case: DRIFTED" in done.stderr
-    again = parity("report", tmp_path / "out", "--out", tmp_path / "again.html")
+    assert "data:image/webp" not in Path(report).read_text()  # no room
+    again = parity("report", tmp_path / "out", "--out", tmp_path / "again.html", "--max-size", "0.01")
     assert again.returncode == 0
     assert (tmp_path / "again.html").read_text() == Path(report).read_text()
+    larger = parity("report", tmp_path / "out", "--out", tmp_path / "again.html")
+    assert larger.returncode == 0
+    assert "data:image/webp" in (tmp_path / "again.html").read_text()
 
 
 def test_run_json_on_stdout_alone(cases: CaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -296,7 +296,7 @@ def test_embeds_the_run_and_every_still_once(run: Run, tmp_path: Path) -> None:
 
 def test_says_which_stills_did_not_fit(run: Run, tmp_path: Path) -> None:
     whole = len(render(run, tmp_path).encode())
-    limit = whole - 15_000
+    limit = whole - 1_000
     html = render(run, tmp_path, max_bytes=limit)
     page = Page(html)
     assert len(html.encode()) <= limit

@@ -34,7 +34,8 @@ def test_the_demo_is_planned_from_the_wheel(installed: Path, tmp_path: Path) -> 
 
 def test_the_wheel_holds_the_reports_files_and_no_output(installed: Path) -> None:
     files = {path.name for path in (installed / "reports").iterdir()}
-    assert {"template.html", "diagnosis.html", "report.css", "report.js"} <= files
+    assert {"template.html", "diagnosis.html", "report.css", "report.js", "github.md"} <= files
     assert (installed / "parity" / "explain" / "scheduler.md").is_file()
     assert not (installed / "reports" / "out").exists()
     assert not (installed / "tests").exists()
+    assert not (installed / "benchmarks").exists()

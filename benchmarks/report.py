@@ -1,0 +1,194 @@
+"""How long `parity report` takes over many cases, how large the page gets, how soon a browser shows it.
+
+    python benchmarks/report.py
+
+Writes results.json and stills as the runner does, for 100 cases of 41 frames of 416x240: Wan's 832x480 at half size,
+smooth shapes with grain that move. Four videos are drawn and encoded, every case holds a copy of one of them. Renders
+with the command itself and prints its time, the page's size and the command's peak memory. With Chromium and playwright
+here it opens the page from disk three times and prints how long it takes until the `load` event has fired and the first
+row of the overview is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from parity.result import CaseResult, FindingResult, MetricResult, Run, Status, VideoResult, to_json
+
+WIDTH, HEIGHT = 416, 240
+VIDEOS = 4
+STATUSES: tuple[Status, ...] = ("drifted", "expected_drift", "expected_drift", "passed", "passed")
+"""Of every five cases."""
+FIRST_ROW = "main table tbody tr"
+TIMES = 3
+
+
+def main() -> None:
+    """Build, render, open; print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=41)
+    parser.add_argument("--max-size", default="25", metavar="MB")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="build into DIR and leave it there, or use what it holds"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        if not (folder / "results.json").exists():
+            build(folder, options.cases, options.frames)
+        render(folder, options.max_size)
+        open_in_browser(folder / "report.html")
+
+
+def build(folder: Path, cases: int, frames: int) -> None:
+    """results.json and its stills."""
+    generator = np.random.default_rng(7)
+    drawn = [draw(folder / "drawn" / str(number), frames, generator) for number in range(min(VIDEOS, cases))]
+    results = []
+    for number in range(cases):
+        result = make_case(number, frames, generator)
+        for side, source in zip(("preview", "output"), drawn[number % len(drawn)], strict=True):
+            target = folder / result.artifacts[f"{side}_frames"]
+            shutil.copytree(source, target)
+        results.append(result)
+    shutil.rmtree(folder / "drawn")
+    run = Run(
+        started="2026-11-20T10:00:00+00:00",
+        finished="2026-11-20T11:00:00+00:00",
+        command=("parity", "run", "cases"),
+        environment={"device": "cpu", "versions": {"torch": "2.13.0", "diffusers": "0.42.1"}},
+        cases=tuple(results),
+    )
+    (folder / "results.json").write_text(to_json(run), encoding="utf-8")
+
+
+def draw(folder: Path, frames: int, generator: np.random.Generator) -> tuple[Path, Path]:
+    """Preview and output: shapes that move, with grain, and the same a little off. WebP at 90, as the runner writes."""
+    ground = smooth(generator, 10)
+    figure = smooth(generator, 5)
+    for side, off in (("preview", 0), ("output", 3)):
+        (folder / side).mkdir(parents=True)
+        for frame in range(frames):
+            moved = np.roll(figure, (frame + off, 3 * frame + off), axis=(0, 1))
+            picture = 0.6 * ground + 0.4 * moved + generator.normal(0, 3, ground.shape)
+            pixels = np.clip(picture, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / side / f"{frame:04d}.webp", quality=90)
+    return folder / "preview", folder / "output"
+
+
+def smooth(generator: np.random.Generator, cells: int) -> NDArray[np.float64]:
+    """Colours that run into one another."""
+    small = generator.integers(0, 256, (cells, 2 * cells, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), dtype=np.float64)
+
+
+def make_case(number: int, frames: int, generator: np.random.Generator) -> CaseResult:
+    """A case with every part that a run leaves."""
+    status = STATUSES[number % len(STATUSES)]
+    name = f"case-{number:03d}"
+    psnr = generator.uniform(30, 38, frames)
+    video = VideoResult(frames=frames, width=WIDTH, height=HEIGHT, fps=16.129, sha256=f"{number:064x}")
+    findings = [
+        FindingResult(factor=factor, preview="as the trainer", inference="as the server", note="What it means.")
+        for factor in ("scheduler", "lora_application", "precision")
+    ]
+    return CaseResult(
+        id=name,
+        status=status,
+        model=("wan21_14b", "wan21_1b", "wan21_i2v_14b")[number % 3],
+        verdict=f"PSNR {psnr.mean():.2f} dB, worst {psnr.min():.2f}",
+        case_file=f"cases/{name}.yaml",
+        tags=("t2v", "nightly"),
+        expect=("scheduler", "lora_application", "precision") if status == "expected_drift" else None,
+        tolerance={"psnr": 35.0, "psnr_min": 30.0},
+        preview=video,
+        output=video,
+        bit_identical=False,
+        compared_as="decoded webp with decoded webp",
+        metrics={"psnr": metric(psnr, True), "ssim": metric(psnr / 40, True), "lpips": metric(1 - psnr / 40, False)},
+        codec_floor={"psnr": 38.4, "ssim": 0.97},
+        findings=() if status == "passed" else tuple(findings),
+        recipes={"preview": recipe("flow_match_euler"), "inference": recipe("unipc")},
+        sigmas={"preview": tuple(np.linspace(1, 0, 26)), "inference": tuple(np.linspace(1, 0, 26))},
+        case_yaml="model: wan21_14b\npreview: {config: job.yaml, sample: 0}\n" * 5,
+        timings={"load": 5.0, "generate": 20.0, "compare": 0.5, "total": 25.5},
+        artifacts={f"{side}_frames": f"artifacts/{name}/{side}_frames" for side in ("preview", "output")},
+    )
+
+
+def metric(values: NDArray[np.float64], higher_is_better: bool) -> MetricResult:
+    """One metric over all frames."""
+    return MetricResult(
+        variant="as measured",
+        higher_is_better=higher_is_better,
+        mean=float(values.mean()),
+        min=float(values.min()),
+        max=float(values.max()),
+        per_frame=tuple(values.tolist()),
+    )
+
+
+def recipe(scheduler: str) -> dict[str, Any]:
+    """As many fields as a real one has, or so."""
+    fields: dict[str, Any] = {f"setting_{number}": {"asked": number, "applied": number} for number in range(25)}
+    return fields | {
+        "prompt": "woman playing the guitar, on stage " * 5,
+        "scheduler": {"family": scheduler, "shift": 3.0},
+    }
+
+
+def render(folder: Path, max_size: str) -> None:
+    """The command, in a process of its own."""
+    page = folder / "report.html"
+    command = [sys.executable, "-m", "parity.cli", "report", str(folder), "--out", str(page), "--max-size", max_size]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    stills = [path.stat().st_size for path in folder.glob("artifacts/*/*/*.webp")]
+    cases = len(json.loads((folder / "results.json").read_text(encoding="utf-8"))["cases"])
+    print(f"{cases} cases, {len(stills)} stills of {WIDTH}x{HEIGHT}, {sum(stills) / 2**20:.0f} MiB")
+    print(f"render: {seconds:.1f} s, {page.stat().st_size / 2**20:.2f} MiB, peak {peak:.0f} MiB of memory")
+
+
+def open_in_browser(page: Path) -> None:
+    """Time until the overview is there, in a window of its own each time."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        executable = None
+    if executable is None:
+        print("open: not measured, it takes Chromium and playwright")
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        seconds = []
+        for _ in range(TIMES):
+            window = browser.new_page()
+            start = time.perf_counter()
+            window.goto(page.resolve().as_uri(), wait_until="load")
+            window.locator(FIRST_ROW).first.wait_for()
+            seconds.append(time.perf_counter() - start)
+            window.close()
+        browser.close()
+    print(f"open: {statistics.median(seconds):.2f} s until the first row is there ({TIMES} times, median)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""A run for GitHub Actions: a job summary in Markdown, and annotations as workflow commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from parity.diagnosis.result import FactorCost
+from parity.result import CaseResult, Run, Status
+from reports import view
+
+SUMMARY_LIMIT = 1 << 20
+"""Bytes of all summaries of one step; GitHub shows nothing of a larger file."""
+ANNOTATION_LIMIT = 10
+"""Annotations of one level that GitHub shows of one step."""
+_FAILING: tuple[Status, ...] = ("drifted", "error", "unpairable")
+_TEXT, _CODE, _BLOCK = 500, 1000, 2000
+"""Most characters of a sentence, of a path or command, of an error's text."""
+_FINDINGS = 20
+"""Most findings listed of one case."""
+
+# C0 and C1 but for white space, marks that turn the direction of the text around them, halves of characters.
+_UNSHOWABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HTML = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
+_MARKS = re.compile(r"[\\`*_\[\]~$|]")
+# What GitHub makes links of: people, issues, addresses.
+_LINKS = re.compile(r"@|#(?=\d)|\bGH-(?=\d)|:(?=//)|www(?=\.)|(?:mailto|xmpp)(?=:)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One case."""
+
+    case: CaseResult
+    file: str
+    """The case file, relative to the repository where it lies in there."""
+    command: str
+    """Runs this case again."""
+    seconds: float | None
+    frame: int | None
+    """The worst frame; None if no frame differs."""
+    stills: tuple[str, ...]
+    """Of that frame, preview and output, relative to results.json."""
+    cause: FactorCost | None
+    """The factor that costs most; None: no diagnosis, or it ranks none."""
+
+
+def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes: int = SUMMARY_LIMIT) -> str:
+    """The run in Markdown, failures first, in at most `max_bytes` of UTF-8. It says what it left out.
+
+    `folder` is that of results.json, `workspace` that of the repository. Empty if not even the verdict fits.
+    """
+    entries = [_entry(case, folder, workspace) for _, case in view.ordered(run)]
+    failing = sum(entry.case.status in _FAILING for entry in entries)
+    template = _environment().get_template("github.md")
+
+    def write(rows: int, details: int) -> str:
+        left = {"left_rows": len(entries) - rows, "left_details": failing - details}
+        limit = f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB"
+        text = template.render(
+            run=run,
+            verdict=view.verdict(run),
+            command=shlex.join(run.command),
+            rows=entries[:rows],
+            details=entries[:details],
+            metrics=view.METRICS[:2],
+            worst=view.worst_value,
+            max_findings=_FINDINGS,
+            limit=limit,
+            **left,
+        )
+        return text.strip() + "\n"
+
+    def fits(rows: int, details: int) -> bool:
+        return len(write(rows, details).encode()) <= max_bytes
+
+    details = _most(failing, lambda number: fits(len(entries), number))
+    rows = len(entries) if details is not None else _most(len(entries), lambda number: fits(number, 0))
+    return "" if rows is None else write(rows, details or 0)
+
+
+def workflow_commands(run: Run, *, workspace: Path | None = None) -> list[str]:
+    """A workflow command for every case that failed, as many as GitHub shows, and one that says how many more."""
+    failed = [case for _, case in view.ordered(run) if case.status in _FAILING]
+    lines = [_annotation(case, workspace) for case in failed[:ANNOTATION_LIMIT]]
+    more = len(failed) - len(lines)
+    if more:
+        what = "case that failed is" if more == 1 else "cases that failed are"
+        lines.append(f"::notice title=wan-parity::{more} more {what} in the job summary")
+    return lines
+
+
+def _annotation(case: CaseResult, workspace: Path | None) -> str:
+    parts = [case.verdict or case.status]
+    if case.diagnosis is not None:
+        parts.append(case.diagnosis.sentence)
+    file = _property(_in_repository(case.case_file, workspace))
+    title = _property(f"{case.id}: {case.status}")
+    return f"::error file={file},title={title}::{_command_data(chr(10).join(_clip(part, _CODE) for part in parts))}"
+
+
+def _command_data(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()  # a file name that is no UTF-8 cannot be printed
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _command_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _most(top: int, fits: Callable[[int], bool]) -> int | None:
+    """The largest number up to `top` that fits, if every smaller one does too; None if none does."""
+    if fits(top):
+        return top
+    low, high = -1, top  # low fits (or none is known to), high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low if low >= 0 else None
+
+
+def _entry(case: CaseResult, folder: Path, workspace: Path | None) -> Entry:
+    frame = view.worst_frame(case)
+    file = _in_repository(case.case_file, workspace)
+    ranked = [cost for cost in (case.diagnosis.factors if case.diagnosis else ()) if cost.rank == 1]
+    return Entry(
+        case=case,
+        file=file,
+        command=shlex.join(("parity", "run", file)),
+        seconds=view.seconds(case),
+        frame=frame,
+        stills=_stills(case, frame, folder) if case.status == "drifted" and frame is not None else (),
+        cause=ranked[0] if ranked else None,
+    )
+
+
+def _stills(case: CaseResult, frame: int, folder: Path) -> tuple[str, ...]:
+    names = [
+        f"{case.artifacts[key]}/{frame:04d}.webp"
+        for key in ("preview_frames", "output_frames")
+        if key in case.artifacts
+    ]
+    return tuple(name for name in names if (folder / name).is_file())
+
+
+def _in_repository(file: str, workspace: Path | None) -> str:
+    """A path as GitHub knows it: relative to the repository. What lies elsewhere stays as it is."""
+    if workspace is None:
+        return file
+    try:
+        return Path(file).resolve().relative_to(workspace.resolve()).as_posix()
+    except ValueError:
+        return file
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # Markdown: every value goes through one of the filters below
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"md": markdown, "code": code, "cell": code_cell, "pre": preformatted}
+    return environment
+
+
+def markdown(text: Any) -> str:
+    """Text of one line that stays text: no table cell, markup, HTML, formula, mention or link comes of it."""
+    escaped = _MARKS.sub(r"\\\g<0>", _line(text, _TEXT).translate(_HTML))
+    return _LINKS.sub(r"\g<0>&#8203;", escaped)
+
+
+def code(text: Any) -> str:
+    """A code span."""
+    line = _line(text, _CODE) or "(empty)"
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
+def code_cell(text: Any) -> str:
+    """A code span in a table, where a bar would end the cell."""
+    return code(text).replace("|", "\\|")
+
+
+def preformatted(text: Any) -> str:
+    """The inside of an HTML `pre`."""
+    return _clip(_UNSHOWABLE.sub("\ufffd", str(text)), _BLOCK).translate(_HTML)
+
+
+def _line(text: Any, limit: int) -> str:
+    return _clip(" ".join(_UNSHOWABLE.sub("\ufffd", str(text)).split()), limit)
+
+
+def _clip(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
