@@ -315,7 +315,7 @@ def test_the_command_says_plan_table_and_what_to_change(
     said = capfd.readouterr().err
     assert "at most both ends, 1 gains, 1 losses: 2 generations, 2 saved by reuse, 12 denoising steps" in said
     assert "pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)" in said
-    assert "fully explained: scheduler restore" in said
+    assert "fully explained: scheduler restores the preview" in said
     assert said.index("at most") < said.index("fully explained")
 
 

@@ -30,7 +30,8 @@ def conclude(
         return _without_factors(preview)
     names = ", ".join(smallest) if smallest is not None else ""
     if preview.to_preview.identical:
-        what = f"{names} restore the preview to the last bit" if names else "the preview's recipe repeats the preview"
+        verb = "restores" if smallest is not None and len(smallest) == 1 else "restore"
+        what = f"{names} {verb} the preview to the last bit" if names else "the preview's recipe repeats the preview"
         sentence = f"fully explained: {what}"
     elif preview.to_preview.unavailable is not None:
         sentence = (
