@@ -22,6 +22,11 @@ from reports.stills import Album, albums, embed
 _HERE = Path(__file__).parent
 _SLACK = 64
 """Bytes per case by which the sentence about left-out stills may grow once some are embedded."""
+_STRIP = 6
+"""Frames in the strip of the worst ones."""
+_STYLES = ("report.css", "viewer.css")
+_SCRIPTS = ("settings.js", "stills.js", "stage.js", "curves.js", "viewer.js", "copy.js", "report.js")
+"""One script in this order; the last one starts it."""
 # What could end a script element early, or end a line in old JavaScript.
 _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -36,6 +41,9 @@ class CaseView:
     anchor: str
     """`case-<id>`; numbered from the second case of that id on."""
     worst_frame: int | None
+    worst_frames: list[tuple[int, float]]
+    """With what the metric says of them, the worst first."""
+    worst_metric: view.MetricName | None
     seconds: float | None
     recipe_rows: list[view.Row]
     missing_factors: tuple[str, ...]
@@ -80,6 +88,8 @@ def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album])
                 index=index,
                 anchor=anchor,
                 worst_frame=view.worst_frame(case),
+                worst_frames=view.worst_frames(case, _STRIP),
+                worst_metric=next((name for name in view.METRICS if name.key == view.leading_metric(case)), None),
                 seconds=view.seconds(case),
                 recipe_rows=view.recipe_rows(case.recipes),
                 missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
@@ -106,7 +116,9 @@ def _anchors(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
-    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    style, script = (
+        "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
+    )
     return (
         _environment()
         .get_template("template.html")

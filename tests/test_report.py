@@ -483,7 +483,7 @@ def test_a_browser_runs_only_our_script(tmp_path: Path, browse: Callable[[Run, s
 def test_scrubbing_in_a_browser(run: Run, browse: Callable[[Run, str], Browser]) -> None:
     browser = browse(run, "#case-t2v-guitar")
     browser.until(f"{label('output')} === 'output, frame 6'")  # opens at the worst frame
-    browser.js("document.querySelector('.case input[type=range]').focus()")
+    browser.js("document.querySelector('.case .scrubber input').focus()")
     browser.key("ArrowRight", 39)
     browser.until(f"{label('preview')} === 'preview, frame 7' && {label('output')} === 'output, frame 7'")
     assert "PSNR 30.25 dB" in browser.js("document.querySelector('.case .values').textContent")

@@ -1,0 +1,166 @@
+// A curve for each metric: drawn over the frames, clicked or dragged to move the video.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function svg(parent, name, attributes, text) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  parent.append(element);
+  return element;
+}
+
+/** Horizontal lines a metric is held against; the caption above the curve says which is which. */
+function limitsOf(caseData, key) {
+  const { tolerance, codec_floor: floor } = caseData;
+  return [
+    ["mean", tolerance[key]],
+    ["worst", tolerance[`${key}_min`] ?? tolerance[`${key}_max`]],
+    ["floor", floor ? floor[key] : null],
+  ].flatMap(([kind, value]) => (typeof value === "number" ? [{ kind, value }] : []));
+}
+
+function openMetric(element, caseData) {
+  const { metric: key, label, unit } = element.dataset;
+  const digits = Number(element.dataset.digits);
+  const { per_frame: values } = caseData.metrics[key];
+  const number = (value) => value.toFixed(digits) + (unit ? ` ${unit}` : "");
+  const at = (frame) => {
+    if (frame >= values.length) return "";
+    return `${label} ${values[frame] === null ? "∞ (identical)" : number(values[frame])}`;
+  };
+  const flat = element.classList.contains("flat"); // every frame identical, whatever number says so
+  const identical = values.map((value) => flat || value === null);
+  const top = values.includes(null) ? "∞" : String(values[0]);
+  return { label, at, top, drawn: values.map((v, i) => (identical[i] ? null : v)), limits: flat ? [] : limitsOf(caseData, key) };
+}
+
+/** A round step that gives two to five grid lines over `span`. */
+function tickStep(span) {
+  const power = 10 ** Math.floor(Math.log10(span));
+  return [0.2, 0.5, 1, 2].map((step) => step * power).find((step) => span / step <= 4.5) ?? 2 * power;
+}
+
+function layout(element, metric, frames) {
+  const width = Math.max(element.clientWidth, 200);
+  const height = element.clientHeight;
+  const band = metric.drawn.includes(null) ? 20 : 0;
+  const box = { left: 56, right: width - 12, top: 6 + band, bottom: height - 20 };
+  const finite = [...metric.drawn.filter((value) => value !== null), ...metric.limits.map((limit) => limit.value)];
+  const low = finite.length ? Math.min(...finite) : 0;
+  const high = finite.length ? Math.max(...finite) : 1;
+  const pad = (high - low) * 0.08 || Math.abs(high) * 0.01 || 0.01;
+  const scale = (box.bottom - box.top) / (high - low + 2 * pad);
+  return {
+    width, height, band, box, empty: !finite.length, low: low - pad, high: high + pad,
+    x: (frame) => (frames === 1 ? (box.left + box.right) / 2 : box.left + ((box.right - box.left) * frame) / (frames - 1)),
+    y: (value) => (value === null ? box.top - band / 2 - 3 : box.bottom - (value - low + pad) * scale),
+    frameAt: (x) => Math.round(((x - box.left) / (box.right - box.left)) * (frames - 1)),
+  };
+}
+
+function drawGrid(root, plot, metric, frames) {
+  const { box } = plot;
+  if (!plot.empty) {
+    const step = tickStep(plot.high - plot.low);
+    const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9)));
+    for (let tick = Math.ceil(plot.low / step) * step; tick <= plot.high; tick += step) {
+      svg(root, "line", { class: "grid", x1: box.left, x2: box.right, y1: plot.y(tick), y2: plot.y(tick) });
+      svg(root, "text", { x: box.left - 8, y: plot.y(tick) + 4, "text-anchor": "end" }, tick.toFixed(digits));
+    }
+  }
+  const y = plot.height - 5;
+  svg(root, "text", { x: plot.x(0), y, "text-anchor": frames === 1 ? "middle" : "start" }, "frame 0");
+  if (frames > 1) svg(root, "text", { x: plot.x(frames - 1), y, "text-anchor": "end" }, `frame ${frames - 1}`);
+}
+
+function drawBand(root, plot, metric) {
+  if (!plot.band) return;
+  const { box } = plot;
+  const y = box.top - plot.band - 3;
+  svg(root, "rect", { class: "band", x: box.left, y, width: box.right - box.left, height: plot.band });
+  svg(root, "text", { x: box.left - 8, y: plot.y(null) + 4, "text-anchor": "end" }, metric.top);
+}
+
+function drawUnpaired(root, plot, metric, frames) {
+  if (metric.drawn.length >= frames) return;
+  const { box } = plot;
+  const x = (plot.x(metric.drawn.length - 1) + plot.x(metric.drawn.length)) / 2;
+  svg(root, "rect", { class: "unpaired", x, y: box.top, width: box.right - x, height: box.bottom - box.top });
+  svg(root, "text", { x: box.right - 4, y: box.bottom - 5, "text-anchor": "end" }, "no pair");
+}
+
+function drawLimits(root, plot, metric) {
+  const { box } = plot;
+  for (const { kind, value } of metric.limits) {
+    svg(root, "line", { class: kind, x1: box.left, x2: box.right, y1: plot.y(value), y2: plot.y(value) });
+  }
+}
+
+/** Runs of finite values as lines, identical frames as diamonds in the band at the top. */
+function drawSeries(root, plot, metric) {
+  const few = metric.drawn.length <= 60;
+  let path = "";
+  let pen = "M";
+  metric.drawn.forEach((value, frame) => {
+    if (value === null) {
+      pen = "M";
+      return;
+    }
+    path += `${pen}${plot.x(frame)} ${plot.y(value)}`;
+    pen = "L";
+  });
+  if (path) svg(root, "path", { class: "series", d: path });
+  metric.drawn.forEach((value, frame) => {
+    const [x, y] = [plot.x(frame), plot.y(value)];
+    if (value === null) svg(root, "path", { class: "identical", d: `M${x - 4} ${y}L${x} ${y - 4}L${x + 4} ${y}L${x} ${y + 4}Z` });
+    else if (few) svg(root, "circle", { class: "dot", cx: x, cy: y, r: 2.5 });
+  });
+}
+
+function drawCurve(element, metric, frames) {
+  const plot = layout(element, metric, frames);
+  const root = document.createElementNS(SVG, "svg");
+  root.setAttribute("role", "img");
+  root.setAttribute("aria-label", `Curve of the ${metric.label} of each frame`);
+  drawGrid(root, plot, metric, frames);
+  drawBand(root, plot, metric);
+  drawUnpaired(root, plot, metric, frames);
+  drawSeries(root, plot, metric);
+  drawLimits(root, plot, metric);
+  const line = svg(root, "line", { class: "cursor", y1: plot.box.top - plot.band - 3, y2: plot.box.bottom });
+  const dot = svg(root, "circle", { class: "cursor-dot", r: 4 });
+  element.replaceChildren(root);
+  const moveTo = (frame) => {
+    const x = plot.x(frame);
+    line.setAttribute("x1", x);
+    line.setAttribute("x2", x);
+    dot.toggleAttribute("hidden", frame >= metric.drawn.length);
+    if (frame >= metric.drawn.length) return;
+    dot.setAttribute("cx", x);
+    dot.setAttribute("cy", plot.y(metric.drawn[frame]));
+  };
+  return { moveTo, frameAt: plot.frameAt };
+}
+
+/** A curve that follows the scrubber, redraws when its width changes, and moves the scrubber when clicked. */
+function mountCurve(element, caseData, frames, viewer) {
+  const metric = openMetric(element, caseData);
+  let curve = drawCurve(element, metric, frames);
+  new ResizeObserver(() => {
+    curve = drawCurve(element, metric, frames);
+    curve.moveTo(viewer.frame);
+  }).observe(element);
+  const seek = (event) => {
+    const frame = curve.frameAt(event.clientX - element.getBoundingClientRect().left);
+    viewer.seek(Math.max(0, Math.min(frames - 1, frame)));
+  };
+  element.addEventListener("pointerdown", (event) => {
+    element.setPointerCapture(event.pointerId);
+    seek(event);
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (element.hasPointerCapture(event.pointerId)) seek(event);
+  });
+  return { moveTo: (frame) => curve.moveTo(frame), at: metric.at };
+}

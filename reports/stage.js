@@ -1,0 +1,168 @@
+// Stages: preview, output and their difference, painted still by still, zoomed and panned together.
+
+const SIDE_TEXT = { preview: "in the preview", output: "in the output" };
+const MOST_ZOOM = 16;
+/** Black, violet, red, orange, pale yellow: ever lighter, so that it reads without colours too. */
+const RAMP = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
+const HEAT = Array.from({ length: 256 }, (_, level) => {
+  const at = (level / 255) * (RAMP.length - 1);
+  const from = Math.min(RAMP.length - 2, Math.floor(at));
+  return RAMP[from].map((value, c) => Math.round(value + (RAMP[from + 1][c] - value) * (at - from)));
+});
+
+function openStage(element) {
+  const canvas = element.querySelector("canvas");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  return { element, canvas, context, note: element.querySelector(".gap") };
+}
+
+/** Size on screen, to the scale of the larger video. */
+function place(stage, video, bounds) {
+  stage.canvas.style.width = `${(100 * video.width) / bounds.width}%`;
+  stage.canvas.style.height = `${(100 * video.height) / bounds.height}%`;
+}
+
+/** Single pixels keep their edges once they are large enough to see. */
+function sharpen(stage, bounds, zoom) {
+  stage.canvas.classList.toggle("enlarged", zoom * stage.element.clientWidth >= 2 * bounds.width);
+}
+
+function say(stage, text) {
+  stage.note.replaceChildren();
+  if (!text) return;
+  const span = document.createElement("span");
+  span.textContent = text;
+  stage.note.append(span);
+}
+
+function paintStill(stage, image, message, label) {
+  stage.canvas.hidden = !image;
+  say(stage, image ? "" : message);
+  if (!image) return;
+  const { naturalWidth: width, naturalHeight: height } = image;
+  if (stage.canvas.width !== width || stage.canvas.height !== height) Object.assign(stage.canvas, { width, height });
+  stage.context.drawImage(image, 0, 0);
+  stage.canvas.setAttribute("aria-label", label);
+}
+
+/** |a - b| * gain per channel. Returns whether anything differs. */
+function difference(a, b, out, gain) {
+  let any = false;
+  for (let i = 0; i < a.length; i += 4) {
+    for (let c = 0; c < 3; c += 1) {
+      const delta = Math.abs(a[i + c] - b[i + c]);
+      any ||= delta > 0;
+      out[i + c] = delta * gain;
+    }
+    out[i + 3] = 255;
+  }
+  return any;
+}
+
+/** The largest |a - b| * gain of the three channels, as a colour of the ramp. Returns whether anything differs. */
+function heat(a, b, out, gain) {
+  let any = false;
+  for (let i = 0; i < a.length; i += 4) {
+    const delta = Math.max(Math.abs(a[i] - b[i]), Math.abs(a[i + 1] - b[i + 1]), Math.abs(a[i + 2] - b[i + 2]));
+    any ||= delta > 0;
+    [out[i], out[i + 1], out[i + 2]] = HEAT[Math.min(255, delta * gain)];
+    out[i + 3] = 255;
+  }
+  return any;
+}
+
+function paintDifference(stage, stages, gain, frame, subtract) {
+  const [a, b] = SIDES.map((side) => stages[side].canvas);
+  const { width, height } = a;
+  stage.canvas.hidden = true;
+  if (a.hidden || b.hidden) return say(stage, "nothing to compare");
+  if (width !== b.width || height !== b.height) {
+    return say(stage, `not computed: the sizes differ, ${width}×${height} and ${b.width}×${b.height}`);
+  }
+  const [left, right] = SIDES.map((side) => stages[side].context.getImageData(0, 0, width, height).data);
+  Object.assign(stage.canvas, { width, height });
+  const pixels = stage.context.createImageData(width, height);
+  const any = subtract(left, right, pixels.data, gain);
+  stage.context.putImageData(pixels, 0, 0);
+  stage.canvas.hidden = false;
+  stage.canvas.setAttribute("aria-label", any ? `Difference at frame ${frame}, ${gain} times` : `No difference at frame ${frame}`);
+  return say(stage, any ? "" : "no difference in the display copies");
+}
+
+/** Why a side shows nothing at a frame. */
+function gapText(side, video, frame, image) {
+  if (!video) return `no ${side}`;
+  if (frame >= video.frames) return `no frame ${frame} ${SIDE_TEXT[side]}`;
+  return image === null ? `frame ${frame} cannot be decoded` : `frame ${frame} is not embedded in this file`;
+}
+
+/** One zoom for all stages of a viewer. `x` and `y` are shares of a stage, from its left and its top. */
+function openZoom(root, onChange) {
+  const view = { zoom: 1, x: 0, y: 0 };
+  const apply = () => {
+    view.x = Math.min(0, Math.max(1 - view.zoom, view.x));
+    view.y = Math.min(0, Math.max(1 - view.zoom, view.y));
+    for (const [name, value] of Object.entries(view)) root.style.setProperty(`--${name}`, value);
+    root.classList.toggle("zoomed", view.zoom > 1);
+    onChange(view.zoom);
+  };
+  const pan = (dx, dy) => {
+    view.x += dx;
+    view.y += dy;
+    apply();
+  };
+  /** What lies at `x`, `y` stays there. */
+  const by = (factor, x = 0.5, y = 0.5) => {
+    const zoom = Math.min(MOST_ZOOM, Math.max(1, view.zoom * factor));
+    view.x = x - ((x - view.x) * zoom) / view.zoom;
+    view.y = y - ((y - view.y) * zoom) / view.zoom;
+    view.zoom = zoom;
+    apply();
+  };
+  const reset = () => {
+    Object.assign(view, { zoom: 1, x: 0, y: 0 });
+    apply();
+  };
+  return { view, pan, by, reset };
+}
+
+/** Wheel with Ctrl or ⌘ and two fingers zoom; one pointer pans, or moves the divider of the slider. */
+function mountPointers(root, zoom, split) {
+  const held = new Map();
+  const share = (event) => {
+    const box = event.target.closest(".stage").getBoundingClientRect();
+    return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
+  };
+  const apart = () => {
+    const [a, b] = [...held.values()];
+    return Math.hypot(a.x - b.x, a.y - b.y) || 0.01;
+  };
+  let divides = false;
+  for (const stage of root.querySelectorAll(".stage")) {
+    stage.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
+      event.preventDefault();
+      const { x, y } = share(event);
+      zoom.by(Math.exp(-event.deltaY / 300), x, y);
+    }, { passive: false });
+    stage.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      const at = share(event);
+      held.set(event.pointerId, at);
+      stage.setPointerCapture(event.pointerId);
+      divides = settings.mode === "slider" && (zoom.view.zoom === 1 || Math.abs(at.x - split.share()) < 0.04);
+      if (divides) split.move(at.x);
+    });
+    stage.addEventListener("pointermove", (event) => {
+      const before = held.get(event.pointerId);
+      if (!before) return;
+      const at = share(event);
+      const was = held.size === 2 ? apart() : 0;
+      held.set(event.pointerId, at);
+      if (held.size === 2) zoom.by(apart() / was, at.x, at.y);
+      else if (divides) split.move(at.x);
+      else if (zoom.view.zoom > 1) zoom.pan(at.x - before.x, at.y - before.y);
+    });
+    for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, (event) => held.delete(event.pointerId));
+  }
+}
