@@ -31,7 +31,11 @@ def find_differences(preview: Recipe, inference: Recipe) -> tuple[FindingResult,
     """One finding per differing factor, both values in words."""
     return tuple(
         FindingResult(
-            factor=factor, preview=show(preview, factor), inference=show(inference, factor), note=CATALOGUE[factor].note
+            factor=factor,
+            preview=show(preview, factor),
+            inference=show(inference, factor),
+            note=CATALOGUE[factor].note,
+            fix=CATALOGUE[factor].fix(preview),
         )
         for factor in differing_factors(preview, inference)
     )

@@ -61,6 +61,8 @@ class FindingResult:
     preview: str
     inference: str
     note: str
+    fix: str = ""
+    """What to change in the inference code or the request, with the preview's values; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

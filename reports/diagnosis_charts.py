@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -173,9 +173,9 @@ def _gap_label(gaps: Sequence[float], first: int | None) -> str:
     )
 
 
-def sigma_chart(origin: Origin) -> Chart | None:
-    """Both schedules over the steps; None if neither is known."""
-    schedules = {side: origin.sigmas[side] for side in ("preview", "inference") if origin.sigmas.get(side)}
+def sigma_chart(sigmas: Mapping[str, tuple[float, ...]]) -> Chart | None:
+    """The schedules of `preview` and `inference` over the steps; None if neither is known."""
+    schedules = {side: sigmas[side] for side in ("preview", "inference") if sigmas.get(side)}
     if not schedules:
         return None
     longest = max(len(values) for values in schedules.values())

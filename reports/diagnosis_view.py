@@ -253,7 +253,7 @@ def _origin(origin: Origin) -> OriginView:
         stages=[_stage_row(stage) for stage in origin.stages],
         gaps=charts.gap_chart(origin),
         no_gaps=equal if origin.latent_gaps else unknown,
-        sigmas=charts.sigma_chart(origin),
+        sigmas=charts.sigma_chart(origin.sigmas),
         steps=_step_rows(origin),
     )
 

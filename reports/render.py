@@ -6,16 +6,17 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from parity.result import CaseResult, Run, to_json, write_atomically
 from reports import view
-from reports.diagnosis_charts import DECIBELS
+from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
 from reports.stills import Album, albums, embed
 
@@ -24,8 +25,19 @@ _SLACK = 64
 """Bytes per case by which the sentence about left-out stills may grow once some are embedded."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
-_STYLES = ("report.css", "viewer.css")
-_SCRIPTS = ("settings.js", "stills.js", "stage.js", "curves.js", "viewer.js", "copy.js", "report.js")
+_STYLES = ("report.css", "overview.css", "viewer.css")
+_SCRIPTS = (
+    "settings.js",
+    "stills.js",
+    "stage.js",
+    "curves.js",
+    "viewer.js",
+    "copy.js",
+    "overview.js",
+    "approvals.js",
+    "navigate.js",
+    "report.js",
+)
 """One script in this order; the last one starts it."""
 # What could end a script element early, or end a line in old JavaScript.
 _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -51,11 +63,29 @@ class CaseView:
     stills: Album
     why: DiagnosisView | None
     search: SearchView | None
+    sigmas: Chart | None
+    """Both schedules, where the diagnosis does not show them."""
+    reproduce: str
+    """A command line."""
+
+    @property
+    def order(self) -> int:
+        """Of its status, failures first."""
+        return view.ORDER.index(self.case.status)
 
     @property
     def has_curves(self) -> bool:
         """Whether a metric has a number for every frame."""
         return any(metric.per_frame and metric.unavailable is None for metric in self.case.metrics.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """Rows of the overview that belong together."""
+
+    key: str
+    title: str
+    cases: list[CaseView]
 
 
 def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20) -> str:
@@ -65,7 +95,7 @@ def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20) -> str:
     """
     order = view.ordered(run)
     books = albums([case for _, case in order], folder)
-    cases = _case_views(order, books)
+    cases = _case_views(order, books, run.environment)
     empty = _page(run, cases, max_bytes)
     embed(books, max_bytes - len(empty.encode()) - _SLACK * len(cases))
     return _page(run, cases, max_bytes)
@@ -77,11 +107,15 @@ def write_report(run: Run, folder: Path, path: Path, *, max_bytes: int = 25 << 2
     write_atomically(path, render(run, folder, max_bytes=max_bytes).encode("utf-8", "replace"))
 
 
-def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album]) -> list[CaseView]:
+def _case_views(
+    order: Sequence[tuple[int, CaseResult]], books: Sequence[Album], environment: Mapping[str, Any]
+) -> list[CaseView]:
     views: list[CaseView] = []
     anchors = _anchors([case for _, case in order])
     for (index, case), book, anchor in zip(order, books, anchors, strict=True):
         found = {finding.factor for finding in case.findings}
+        why = diagnosis_view(case.diagnosis) if case.diagnosis is not None else None
+        shown = why is not None and why.origin is not None and why.origin.sigmas is not None
         views.append(
             CaseView(
                 case=case,
@@ -94,11 +128,20 @@ def _case_views(order: Sequence[tuple[int, CaseResult]], books: Sequence[Album])
                 recipe_rows=view.recipe_rows(case.recipes),
                 missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
                 stills=book,
-                why=diagnosis_view(case.diagnosis) if case.diagnosis is not None else None,
+                why=why,
                 search=search_view(case.search) if case.search is not None else None,
+                sigmas=None if shown else sigma_chart(case.sigmas),
+                reproduce=view.reproduce(case, environment),
             )
         )
     return views
+
+
+def _tiers(cases: Sequence[CaseView]) -> list[Tier]:
+    """Failures, then drift as expected, then what passed; without those that hold no case."""
+    titles = {"failed": "Failed", "expected_drift": "Drifted exactly as expected", "passed": "Passed"}
+    kept = {key: [case for case in cases if view.tier(case.case.status) == key] for key in titles}
+    return [Tier(key=key, title=title, cases=kept[key]) for key, title in titles.items() if kept[key]]
 
 
 def _anchors(cases: Sequence[CaseResult]) -> list[str]:
@@ -126,6 +169,8 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             run=run,
             cases=cases,
             counts=view.counts(run),
+            factor_counts=view.factor_counts(run),
+            tiers=_tiers(cases),
             verdict=view.verdict(run),
             metrics=view.METRICS,
             worst_value=view.worst_value,
@@ -137,6 +182,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             text=view.text,
             command=shlex.join(run.command),
             quote=shlex.quote,
+            moment=view.moment,
             limit=f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB",
             style=Markup(style),
             style_hash=_hash(style),

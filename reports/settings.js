@@ -32,8 +32,17 @@ function choose(name, value) {
   } catch {
     // it holds until the page is left
   }
-  applyMode();
-  listeners.forEach((listener) => listener(name));
+  keepPlace(currentSection(), () => {
+    applyMode();
+    listeners.forEach((listener) => listener(name));
+  });
+}
+
+/** What is looked at stays where it is, even if the viewers above it change their height. */
+function keepPlace(element, change) {
+  const before = element?.getBoundingClientRect().top;
+  change();
+  if (element) scrollBy({ top: element.getBoundingClientRect().top - before, behavior: "instant" });
 }
 
 /** The mode stands at the root, so that style alone lays out viewers that are not open yet. */

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,7 @@ class MetricName:
     label: str
     unit: str
     digits: int
+    higher_is_better: bool = True
 
     def text(self, value: float | None) -> str:
         """A number with its unit. None, which in a result is infinite, is ∞."""
@@ -40,7 +43,7 @@ class MetricName:
 METRICS = (
     MetricName(key="psnr", label="PSNR", unit="dB", digits=2),
     MetricName(key="ssim", label="SSIM", unit="", digits=4),
-    MetricName(key="lpips", label="LPIPS", unit="", digits=4),
+    MetricName(key="lpips", label="LPIPS", unit="", digits=4, higher_is_better=False),
 )
 
 
@@ -138,6 +141,28 @@ def counts(run: Run) -> dict[Status, int]:
     return {status: number for status, number in numbers.items() if number}
 
 
+def tier(status: Status) -> str:
+    """failed, expected_drift or passed: the quiet ones must not bury the others."""
+    return status if status in ("expected_drift", "passed") else "failed"
+
+
+def factor_counts(run: Run) -> dict[str, int]:
+    """Cases per factor found, the most common first."""
+    return dict(Counter(finding.factor for case in run.cases for finding in case.findings).most_common())
+
+
+def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
+    """The command that runs this case again, as thoroughly as it was run."""
+    words = ["parity", "run", case.case_file]
+    if case.search is not None:
+        words = ["parity", "diagnose", "--search", case.case_file]
+    elif case.diagnosis is not None:
+        mode = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}[case.diagnosis.mode]
+        words = ["parity", "diagnose", *mode, case.case_file]
+    offload = environment.get("offload", "none")
+    return shlex.join(words if offload == "none" else [*words, "--offload", str(offload)])
+
+
 def verdict(run: Run) -> str:
     """The run in one sentence: what failed, or else how it passed."""
     total, numbers = len(run.cases), counts(run)
@@ -148,6 +173,11 @@ def verdict(run: Run) -> str:
     (first, meaning), *rest = parts
     opening = f"{first} of {total} {'case' if total == 1 else 'cases'} {meaning}"
     return ", ".join([opening, *(f"{number} {meaning}" for number, meaning in rest)]) + "."
+
+
+def moment(time: str) -> str:
+    """ISO 8601 in UTC as people read it: "2026-11-22 01:00:45 UTC"; anything else as it is."""
+    return f"{time[:10]} {time[11:19]} UTC" if time.endswith("+00:00") and time[10:11] == "T" else time
 
 
 def seconds(case: CaseResult) -> float | None:
@@ -184,7 +214,7 @@ def text(value: Any) -> str:
 
 
 def recipe_rows(recipes: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Every field of both recipes, side by side. With one recipe alone nothing is marked as different."""
+    """Every field of both recipes, side by side, differences first. With one recipe alone nothing is marked so."""
     preview, inference = recipes.get("preview", {}), recipes.get("inference", {})
     both = bool(preview and inference)
     rows = []
@@ -202,7 +232,7 @@ def recipe_rows(recipes: Mapping[str, Mapping[str, Any]]) -> list[Row]:
                     differs=both and _differs(name, left, right),
                 )
             )
-    return rows
+    return sorted(rows, key=lambda row: not row.differs)
 
 
 def _only_says_none(name: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:

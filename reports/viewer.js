@@ -81,7 +81,7 @@ function mountSplit(stages, input) {
   return { share, move };
 }
 
-/** Mode, speed, loop and swap are those of every viewer. The page must not jump when viewers above change height. */
+/** Mode, speed, loop and swap are those of every viewer. */
 function mountChoices(root, onChange) {
   const fields = [...root.querySelectorAll("[data-choice]")];
   const show = () => {
@@ -97,19 +97,13 @@ function mountChoices(root, onChange) {
     return field.type === "radio" ? field.value : Number(field.value);
   };
   for (const field of fields) {
-    field.addEventListener("change", () => keepPlace(root, () => choose(field.dataset.choice, read(field))));
+    field.addEventListener("change", () => choose(field.dataset.choice, read(field)));
   }
   show();
   listeners.push((name) => {
     show();
     onChange(name);
   });
-}
-
-function keepPlace(element, change) {
-  const before = element.getBoundingClientRect().top;
-  change();
-  scrollBy({ top: element.getBoundingClientRect().top - before, behavior: "instant" });
 }
 
 /** Paints a frame on all stages; an answer that comes late is dropped. */
@@ -147,7 +141,7 @@ function mountViewer(root, section) {
   const slider = find(".scrubber input");
   const gain = find(".gain");
   const showsStills = !find(".screen").hidden;
-  const viewer = { section, frames, frame: Number(slider.value), worst: root.dataset.worst === undefined ? null : Number(root.dataset.worst), decoding: false, moved: () => {} };
+  const viewer = { section, frames, frame: Number(slider.value), worst: root.dataset.worst === undefined ? null : Number(root.dataset.worst), decoding: false };
   const paint = openPainter(stages, videos, stillAt, gain, viewer);
   const repaint = () => showsStills && paint(viewer.frame);
   const refresh = () => Object.values(stages).forEach((stage) => sharpen(stage, bounds, zoom.view.zoom));
@@ -166,7 +160,7 @@ function mountViewer(root, section) {
   viewer.seek = (frame) => {
     player.stop();
     viewer.show(Math.max(0, Math.min(frames - 1, frame)));
-    viewer.moved(viewer);
+    keepLink(viewer);
   };
   viewer.step = (by) => viewer.seek(viewer.frame + by);
   viewer.toWorst = () => viewer.worst !== null && viewer.seek(viewer.worst);
@@ -174,7 +168,7 @@ function mountViewer(root, section) {
   const playable = (frame) => !showsStills || SIDES.some((side) => stillAt(side, frame) !== undefined);
   const player = openPlayer(viewer, present[0].fps, playable, (playing) => {
     setPlaying(find(".play"), playing);
-    if (!playing) viewer.moved(viewer);
+    if (!playing) keepLink(viewer);
   });
   const zoom = openZoom(find(".stages"), (factor) => {
     find(".zoom").textContent = `${Math.round(100 * factor)}%`;
@@ -189,6 +183,10 @@ function mountViewer(root, section) {
 
   viewer.play = () => frames > 1 && player.toggle();
   viewer.zoom = zoom;
+  viewer.nextGain = () => {
+    gain.selectedIndex = (gain.selectedIndex + 1) % gain.options.length;
+    repaint();
+  };
   const actions = {
     play: viewer.play,
     back: () => viewer.step(-1),

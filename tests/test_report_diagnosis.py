@@ -362,7 +362,7 @@ def test_without_comparable_latents_a_sentence_says_so() -> None:
 
 def test_schedules_of_another_length_keep_their_own_steps() -> None:
     longer = replace(ORIGIN, sigmas={"preview": (1.0, 0.5, 0.0), "inference": (1.0, 0.8, 0.6, 0.2, 0.0)})
-    chart = charts.sigma_chart(longer)
+    chart = charts.sigma_chart(longer.sigmas)
     assert chart is not None
     assert [line.points[-1].x for line in chart.lines] == [50.0, 100.0]
     assert "2 steps against 4." in chart.label

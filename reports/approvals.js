@@ -1,0 +1,67 @@
+// Cases ticked as they are now wanted, saved as a file. The page changes nothing itself.
+
+const TICKS = `wan-parity approvals ${run.started}`;
+
+function storedTicks() {
+  try {
+    return JSON.parse(sessionStorage.getItem(TICKS)) ?? [];
+  } catch {
+    return []; // no store for this page
+  }
+}
+
+function storeTicks(ticked) {
+  try {
+    sessionStorage.setItem(TICKS, JSON.stringify([...ticked]));
+  } catch {
+    // they hold until the page is left
+  }
+}
+
+/** What `parity baseline accept --from` reads: the hashes tell the command whether it holds the video that was seen. */
+function approvalsOf(ticked) {
+  const cases = [...ticked].sort((a, b) => a - b).map((index) => {
+    const { id, output } = run.cases[index];
+    return { id, output_sha256: output.sha256, raw_sha256: output.raw_sha256 };
+  });
+  return { schema_version: 1, kind: "wan-parity approvals", results_started: run.started, cases };
+}
+
+function saveFile(name, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function mountApprovals() {
+  const bar = document.getElementById("approvals");
+  const fields = [...document.querySelectorAll("[data-approve]")];
+  const known = new Set(fields.map((field) => Number(field.dataset.approve)));
+  const ticked = new Set(storedTicks().filter((index) => known.has(index)));
+  const show = () => {
+    for (const field of fields) field.checked = ticked.has(Number(field.dataset.approve));
+    bar.hidden = ticked.size === 0;
+    bar.querySelector(".ticked").textContent = `${ticked.size} of ${known.size} ${known.size === 1 ? "case" : "cases"}`;
+  };
+  const change = (alter) => {
+    alter();
+    storeTicks(ticked);
+    show();
+    announce(`${ticked.size} ticked.`);
+  };
+  const set = (index, on) => (on ? ticked.add(index) : ticked.delete(index));
+  for (const field of fields) {
+    field.addEventListener("change", () => change(() => set(Number(field.dataset.approve), field.checked)));
+  }
+  const shown = () => [...known].filter((index) => !caseSections.get(String(index)).hidden);
+  bar.querySelector(".tick-all").addEventListener("click", () => change(() => shown().forEach((index) => ticked.add(index))));
+  bar.querySelector(".untick").addEventListener("click", () => change(() => ticked.clear()));
+  bar.querySelector(".export").addEventListener("click", () => {
+    saveFile("approvals.json", `${JSON.stringify(approvalsOf(ticked), null, 1)}\n`);
+    announce("approvals.json saved.");
+  });
+  show();
+  return { toggle: (index) => known.has(index) && change(() => set(index, !ticked.has(index))) };
+}

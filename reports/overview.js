@@ -1,0 +1,170 @@
+// The overview: filter, sort and fold its rows. The case sections below follow.
+
+const FAILED = ["drifted", "error", "unpairable"];
+/** What each key of the filter looks at. */
+const FIELDS = {
+  status: (found) => [found.status, ...(FAILED.includes(found.status) ? ["failed"] : [])],
+  factor: (found) => found.findings.map((finding) => finding.factor),
+  model: (found) => [found.model],
+  tag: (found) => found.tags,
+};
+const MOST_QUIET_ROWS = 10; // beside failures; more are folded
+
+const caseSections = new Map([...document.querySelectorAll("section.case")].map((section) => [section.dataset.case, section]));
+const overviewRows = [...document.querySelectorAll("tr[data-row]")];
+
+function wordsOf(found) {
+  const prompts = Object.values(found.recipes).map((recipe) => JSON.stringify(recipe.prompt ?? ""));
+  const words = [found.id, found.model, found.verdict, found.case_file, found.error, ...prompts, ...FIELDS.factor(found), ...found.tags];
+  return words.join("\n").toLowerCase();
+}
+
+/** `status:a,b -tag:"c d" word` -> terms. What has an unknown key is a word like any other. */
+function parseFilter(text) {
+  const terms = [];
+  for (const [, minus, key, quoted, bare] of text.matchAll(/(-?)(?:([a-z]+):)?(?:"([^"]*)"?|([^\s"]*))/gi)) {
+    const name = key?.toLowerCase();
+    const value = (quoted ?? bare ?? "").toLowerCase();
+    const known = name in FIELDS;
+    if (!value) continue; // still being typed
+    const any = known && quoted === undefined ? value.split(",").filter(Boolean) : [known || !key ? value : `${name}:${value}`];
+    terms.push({ not: minus === "-", field: known ? name : null, unknown: known ? null : key, any });
+  }
+  return terms;
+}
+
+function matches(found, words, terms) {
+  return terms.every(({ not, field, any }) => {
+    const hit = field
+      ? any.some((value) => FIELDS[field](found).some((has) => has.toLowerCase().includes(value)))
+      : words.includes(any[0]);
+    return hit !== not;
+  });
+}
+
+/** How many match; and why none may, if a key is unknown. */
+function describeMatches(shown, total, terms) {
+  const unknown = terms.find((term) => term.unknown);
+  const hint = unknown && !shown ? ` “${unknown.unknown}:” is no key; keys are ${Object.keys(FIELDS).join(", ")}.` : "";
+  return terms.length ? `${shown} of ${total} cases${hint}` : `${total} ${total === 1 ? "case" : "cases"}`;
+}
+
+function mountFilter(input, folds) {
+  const words = new Map(overviewRows.map((row) => [row, wordsOf(run.cases[row.dataset.row])]));
+  const chips = [...document.querySelectorAll(".chip")];
+  const has = (term) => input.value.split(/\s+/).includes(term);
+  const apply = () => {
+    const terms = parseFilter(input.value);
+    for (const row of overviewRows) {
+      const shown = matches(run.cases[row.dataset.row], words.get(row), terms);
+      row.classList.toggle("filtered", !shown);
+      caseSections.get(row.dataset.row).hidden = !shown;
+    }
+    const left = overviewRows.filter((row) => !row.classList.contains("filtered")).length;
+    document.getElementById("matches").textContent = describeMatches(left, overviewRows.length, terms);
+    for (const chip of chips) chip.setAttribute("aria-pressed", has(chip.dataset.term));
+    folds.forEach((fold) => fold.filtered(terms.length > 0));
+  };
+  const set = (text) => {
+    input.value = text;
+    apply();
+  };
+  input.addEventListener("input", apply);
+  input.form.addEventListener("submit", (event) => event.preventDefault());
+  for (const chip of chips) {
+    chip.disabled = false;
+    const { term } = chip.dataset;
+    chip.addEventListener("click", () => {
+      const others = input.value.split(/\s+/).filter((word) => word && word !== term);
+      set((has(term) ? others : [...others, term]).join(" "));
+    });
+  }
+  apply();
+  return { clear: () => input.value && set("") };
+}
+
+/** A tier that can be folded. While a filter is set, what matches is shown. */
+function mountFold(body, folded) {
+  const rows = overviewRows.filter((row) => body.contains(row));
+  const button = body.querySelector(".fold");
+  const state = { folded, filtering: false };
+  const apply = () => {
+    const left = rows.filter((row) => !row.classList.contains("filtered")).length;
+    const open = state.filtering || !state.folded;
+    for (const row of rows) row.hidden = !open || row.classList.contains("filtered");
+    body.hidden = left === 0;
+    if (button) button.setAttribute("aria-expanded", open);
+  };
+  if (button) {
+    button.disabled = false;
+    button.addEventListener("click", () => {
+      if (state.filtering) return;
+      state.folded = !state.folded;
+      apply();
+    });
+  }
+  return {
+    filtered: (filtering) => {
+      state.filtering = filtering;
+      apply();
+    },
+  };
+}
+
+function mountFolds() {
+  const bodies = [...document.querySelectorAll("tbody[data-tier]")];
+  const quiet = bodies.filter((body) => !body.classList.contains("failed"));
+  const many = overviewRows.filter((row) => quiet.some((body) => body.contains(row))).length > MOST_QUIET_ROWS;
+  return bodies.map((body) => mountFold(body, many && quiet.includes(body) && quiet.length < bodies.length));
+}
+
+/** What a cell is sorted by: its value, or its text; undefined where there is none. */
+function keyOf(row, column) {
+  const cell = row.cells[column];
+  if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
+  const text = cell.textContent.trim();
+  return text === "–" || text === "n/a" ? undefined : text;
+}
+
+function compareKeys(a, b, sign) {
+  if (a === undefined || b === undefined) return (a === undefined) - (b === undefined); // nothing to sort by: last
+  return sign * (typeof a === "number" ? a - b || 0 : a.localeCompare(b, "en", { numeric: true }));
+}
+
+/** Sorts inside each tier, so that failures stay first; a third click brings the first order back. */
+function mountSorting() {
+  const buttons = [...document.querySelectorAll("button.sort")];
+  const original = new Map(overviewRows.map((row, place) => [row, place]));
+  const environment = document.getElementById("environment");
+  const sort = (column, direction) => {
+    const compare = (a, b) =>
+      (direction ? compareKeys(keyOf(a, column), keyOf(b, column), direction === "ascending" ? 1 : -1) : 0) || original.get(a) - original.get(b);
+    for (const body of document.querySelectorAll("tbody[data-tier]")) {
+      body.append(...overviewRows.filter((row) => body.contains(row)).sort(compare));
+    }
+    for (const row of document.querySelectorAll("tr[data-row]")) {
+      environment.before(caseSections.get(row.dataset.row));
+    }
+  };
+  for (const button of buttons) {
+    button.disabled = false;
+    const header = button.closest("th");
+    button.addEventListener("click", () => {
+      const { first } = button.dataset;
+      const second = first === "ascending" ? "descending" : "ascending";
+      const next = { [first]: second, [second]: null }[header.getAttribute("aria-sort")];
+      const direction = next === undefined ? first : next;
+      for (const other of buttons) other.closest("th").removeAttribute("aria-sort");
+      if (direction) header.setAttribute("aria-sort", direction);
+      sort(header.cellIndex, direction);
+      announce(direction ? `Sorted by ${button.textContent}, ${direction}.` : "Failures first.");
+    });
+  }
+}
+
+function mountOverview() {
+  const input = document.getElementById("filter");
+  if (!input) return { clear: () => {} };
+  mountSorting();
+  return mountFilter(input, mountFolds());
+}
