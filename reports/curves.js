@@ -148,6 +148,7 @@ function mountCurve(element, caseData, frames, viewer) {
   const metric = openMetric(element, caseData);
   let curve = drawCurve(element, metric, frames);
   new ResizeObserver(() => {
+    if (!element.clientHeight) return; // hidden by the filter
     curve = drawCurve(element, metric, frames);
     curve.moveTo(viewer.frame);
   }).observe(element);

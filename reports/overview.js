@@ -61,7 +61,7 @@ function mountFilter(input, folds) {
       caseSections.get(row.dataset.row).hidden = !shown;
     }
     const left = overviewRows.filter((row) => !row.classList.contains("filtered")).length;
-    document.getElementById("matches").textContent = describeMatches(left, overviewRows.length, terms);
+    document.getElementById("found").textContent = describeMatches(left, overviewRows.length, terms);
     for (const chip of chips) chip.setAttribute("aria-pressed", has(chip.dataset.term));
     folds.forEach((fold) => fold.filtered(terms.length > 0));
   };

@@ -177,7 +177,7 @@ def verdict(run: Run) -> str:
 
 def moment(time: str) -> str:
     """ISO 8601 in UTC as people read it: "2026-11-22 01:00:45 UTC"; anything else as it is."""
-    return f"{time[:10]} {time[11:19]} UTC" if time.endswith("+00:00") and time[10:11] == "T" else time
+    return f"{time[:10]} {time[11:19]} UTC" if time.endswith(("+00:00", "Z")) and time[10:11] == "T" else time
 
 
 def seconds(case: CaseResult) -> float | None:

@@ -16,7 +16,10 @@ import yaml
 
 from parity.case import DEMO
 from pipelines.engine import Engine
+from tests.browser import browse, chromium
 from tests.oracle import fingerprint
+
+__all__ = ["browse", "chromium"]
 
 for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(_name, None)  # tests that run in GitHub Actions must not write into its summary

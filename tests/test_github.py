@@ -18,7 +18,7 @@ from parity.diagnosis.result import Diagnosis, FactorCost
 from parity.result import CaseResult, FindingResult, Run, to_json
 from reports.github import ANNOTATION_LIMIT, SUMMARY_LIMIT, code, markdown, summary, workflow_commands
 from tests.conftest import CaseFiles
-from tests.test_report import drifted_case, error_case, passed_case, run_of
+from tests.report_cases import drifted_case, error_case, passed_case, run_of
 
 HOSTILE = (
     "</td></pre><script>alert(1)</script> <img src=x onerror=alert(1)> | a \\| b `` ` *bold* [x](http://evil.example) "

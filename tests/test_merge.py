@@ -13,7 +13,7 @@ from parity.cli import main
 from parity.merge import merge
 from parity.result import Run, to_json
 from reports.render import render
-from tests.test_report import Page, drifted_case, error_case, passed_case, run_of
+from tests.report_cases import Page, drifted_case, error_case, passed_case, run_of
 
 
 def write(run: Run, folder: Path) -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from parity.diagnosis.result import (
     Candidate,
@@ -27,9 +27,8 @@ from parity.result import CaseResult, FindingResult, Run, from_json, to_json
 from reports import diagnosis_charts as charts
 from reports.diagnosis_view import diagnosis_view
 from reports.render import render
-from tests.test_report import HOSTILE, Browser, Page, browse, error_case, run_of
-
-__all__ = ["browse"]
+from tests.browser import Browse
+from tests.report_cases import HOSTILE, Page, error_case, run_of
 
 EQUAL = Closeness(identical=True)
 UNPAIRED = Closeness(identical=False, unavailable="17 frames, the preview has 33")
@@ -512,37 +511,32 @@ def test_the_view_holds_no_markup() -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_fits_the_window(browse: Callable[[Run, str], Browser], width: int) -> None:
-    run = run_of(case(diagnosis(), search()), case(quick()), *hostile().cases)
-    browser = browse(run, "")
-    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-    browser.until(f"innerWidth === {width}")
-    browser.js("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
-    assert browser.js("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-    assert browser.js("document.querySelectorAll('img, [onerror]').length") == 0
-    assert not [event for event in browser.events if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]
+def test_fits_the_window(browse: Browse, width: int) -> None:
+    page = browse(run_of(case(diagnosis(), search()), case(quick()), *hostile().cases), width=width)
+    page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    expect(page.locator("img, [onerror]")).to_have_count(0)
 
 
-def test_the_copy_button_copies_or_else_selects(browse: Callable[[Run, str], Browser]) -> None:
-    browser = browse(run_of(case(diagnosis())), "")
-    button = "document.querySelector('.copy')"
-    assert browser.js(f"{button}.hidden") is False
-    browser.js("Object.defineProperty(navigator, 'clipboard', {configurable: true, value: undefined})")
-    browser.js(f"{button}.click()")
-    browser.until(f"{button}.textContent === 'Selected'")
-    assert browser.js("getSelection().toString()") == SCHEDULER.fix
-    browser.js(
+def test_the_copy_button_copies_or_else_selects(browse: Browse) -> None:
+    page = browse(run_of(case(diagnosis())))
+    button = page.get_by_role("button", name="Copy the change of scheduler")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {configurable: true, value: undefined})")
+    button.click()
+    expect(button).to_have_text("Selected")
+    assert page.evaluate("getSelection().toString()") == SCHEDULER.fix
+    page.evaluate(
         "Object.defineProperty(navigator, 'clipboard', "
         "{configurable: true, value: {writeText: async (text) => { window.copied = text; }}})"
     )
-    browser.js(f"{button}.click()")
-    browser.until(f"{button}.textContent === 'Copied'")
-    assert browser.js("window.copied") == SCHEDULER.fix
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert page.evaluate("window.copied") == SCHEDULER.fix
 
 
-def test_every_line_and_point_of_the_charts_is_visible(browse: Callable[[Run, str], Browser]) -> None:
-    browser = browse(run_of(case(diagnosis())), "")
+def test_every_line_and_point_of_the_charts_is_visible(browse: Browse) -> None:
+    page = browse(run_of(case(diagnosis())), "#case-t2v-guitar")
     shown = "getComputedStyle(mark).display !== 'none' && mark.getBoundingClientRect().width > 0"
     marks = "[...document.querySelectorAll('.chart path, .chart circle.dot, .waterfall rect')]"
-    assert browser.js(f"{marks}.length") == 3 + 1 + 2 + 8 + 2  # lines, equal step, latents, sigmas, bars
-    assert browser.js(f"{marks}.every((mark) => {shown})")
+    assert page.evaluate(f"{marks}.length") == 3 + 1 + 2 + 8 + 2  # lines, equal step, latents, sigmas, bars
+    assert page.evaluate(f"{marks}.every((mark) => {shown})")

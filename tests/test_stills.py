@@ -10,7 +10,7 @@ import pytest
 from parity.result import CaseResult, Status
 from reports import stills
 from reports.stills import Album, albums, embed
-from tests.test_report import drifted_case, passed_case
+from tests.report_cases import drifted_case, passed_case
 
 STATUSES: tuple[Status, ...] = ("passed", "expected_drift", "drifted", "drifted")
 EVERYTHING = 1 << 30
