@@ -187,5 +187,4 @@ function mountNavigation(filter, approvals) {
     });
   }
   addEventListener("hashchange", () => followLink(filter));
-  followLink(filter);
 }

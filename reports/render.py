@@ -162,6 +162,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
     style, script = (
         "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
     )
+    script = f"(() => {{\n'use strict';\n{script}}})();"  # nothing of ours becomes global
     return (
         _environment()
         .get_template("template.html")

@@ -50,6 +50,8 @@ function applyMode() {
   document.documentElement.dataset.mode = settings.mode;
 }
 
+applyMode();
+
 /** Says something to those who do not see it. */
 function announce(text) {
   document.getElementById("status").textContent = text;

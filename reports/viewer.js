@@ -208,8 +208,9 @@ function mountViewer(root, section) {
   return viewer;
 }
 
-/** The viewer of a section, opened if it was not; none if the case has no frames. */
+/** The viewer of a section, opened if it was not; none if the case has no frames, or while stills are being read. */
 function viewerOf(section) {
+  if (document.readyState === "loading") return undefined;
   const root = section.querySelector(".viewer");
   if (root && !opened.has(section)) opened.set(section, mountViewer(root, section));
   return opened.get(section);
@@ -237,7 +238,6 @@ function mountBlink() {
 
 /** Room for the stages before their viewers open: nothing jumps when they do. */
 function mountViewers() {
-  applyMode();
   mountBlink();
   for (const stages of document.querySelectorAll(".stages")) {
     const { width, height } = stages.querySelector(".sizer").viewBox.baseVal;
