@@ -17,7 +17,7 @@ from parity.result import CaseResult, VideoResult
 Outcome = Literal["holds", "improved", "changed", "worse", "no_baseline", "not_run", "unpairable"]
 """holds: equal bits, or within the noise of another environment. improved: nearer to the preview beyond that noise.
 changed: other bits, recipe, size or preview. worse: further from the preview beyond the noise of another environment.
-no_baseline: nobody accepted it yet. not_run: a baseline, but no output. unpairable: neither, and nobody can have one."""
+no_baseline: nobody accepted it yet. not_run: no output. unpairable: neither, and nobody can have one."""
 
 FAILED: frozenset[Outcome] = frozenset(("changed", "worse", "no_baseline", "not_run"))
 

@@ -84,7 +84,7 @@ class Baseline:
     """Inference's, folders left out of paths: another machine has others."""
     environment: Mapping[str, Any]
     """What of the environment may reach the bits."""
-    kind: Literal["wan-parity baseline"] = KIND
+    kind: Literal["wan-parity baseline"] = "wan-parity baseline"
     schema_version: int = SCHEMA_VERSION
 
     def says_the_same(self, other: Baseline) -> bool:
@@ -188,7 +188,6 @@ def read(path: Path) -> Baseline:
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     if path.name != file_name(baseline.case):
-        raise UsageError(
-            f"{path}: is the baseline of {baseline.case}, which belongs in {file_name(baseline.case)}; rename or delete it"
-        )
+        belongs = file_name(baseline.case)
+        raise UsageError(f"{path}: is the baseline of {baseline.case}, which belongs in {belongs}; rename or delete it")
     return baseline

@@ -16,6 +16,7 @@ from pipelines.errors import UsageError
 
 DEFAULT = Path("baselines")
 _STAGING = ".staging"
+_KEPT = "kept"
 _UNDO = ".undo"
 _MANIFEST = "undo.json"
 _KIND = "wan-parity undo"
@@ -45,31 +46,58 @@ class Store:
 
     def read_all(self) -> dict[str, Baseline]:
         """Case id -> baseline. Raises UsageError for a file that is none, or a folder that cannot be read."""
-        try:
-            files = sorted(path for path in self.folder.glob("*.json") if not path.name.startswith("."))
-        except OSError as error:
-            raise UsageError(f"{self.folder}: cannot be read: {error.strerror}") from None
-        return {baseline.case: baseline for baseline in map(read, files)}
+        baselines, broken = self.read_what_can_be()
+        if broken:
+            raise UsageError("\n".join(broken.values()))
+        return baselines
+
+    def read_what_can_be(self) -> tuple[dict[str, Baseline], dict[str, str]]:
+        """Case id -> baseline, and file name -> why it is none."""
+        baselines: dict[str, Baseline] = {}
+        broken: dict[str, str] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name.startswith("."):
+                continue
+            try:
+                baseline = read(path)
+                baselines[baseline.case] = baseline
+            except UsageError as error:
+                broken[path.name] = str(error)
+        return baselines, broken
 
     def exists(self) -> bool:
         return self.folder.is_dir()
 
-    def clean(self) -> str | None:
-        """Remove what a killed command left behind. Returns what to tell about it, None if there was nothing."""
+    def leftover(self) -> str | None:
+        """What to tell of a command that was killed here; None if there was none."""
         staging = self.folder / _STAGING
         if not staging.exists():
             return None
+        staged = {path.name: _hash_of(path) for path in staging.glob("*.json")}
+        placed = 0
+        if (staging / ".gitignore").exists() and not (staging / _KEPT).exists():
+            try:
+                written = self._undo_of(self.folder / _UNDO).written
+            except UsageError:
+                written = {}
+            if all(written.get(name) == sha256 for name, sha256 in staged.items()):
+                placed = len(written) - len(staged)
+        what = "nothing was replaced"
+        if placed:
+            what = f"{placed} of {placed + len(staged)} baselines were replaced; `parity baseline undo` takes that back"
+        return f"{staging}: left by an accept that was killed; {what}"
+
+    def clean(self) -> None:
+        """Remove what a killed command left behind."""
+        staging = self.folder / _STAGING
+        if not staging.exists():
+            return
         try:
             if (staging / _UNDO).is_dir() and not (self.folder / _UNDO).exists():
                 (staging / _UNDO).replace(self.folder / _UNDO)
-            left = sum(1 for path in staging.glob("*.json"))
             shutil.rmtree(staging)
         except OSError as error:
             raise _cannot_write(staging, error) from None
-        return (
-            f"{staging}: left by a command that was killed, with {left} baselines it had not put in place; removed. "
-            "`parity baseline undo` takes back those it had"
-        )
 
     def replace(self, texts: Mapping[str, str]) -> None:
         """Write baselines, case id -> text, and keep what they replace for `undo`.
@@ -94,12 +122,12 @@ class Store:
         staging = self.folder / _STAGING
         try:
             staging.mkdir(parents=True)
-            (staging / ".gitignore").write_text("*\n")
+            kept = staging / _KEPT  # moved away as the last thing before baselines are replaced
+            kept.mkdir()
+            for folder in (kept, staging):
+                (folder / ".gitignore").write_text("*\n")
             for name, text in names.items():
                 (staging / name).write_text(text, encoding="utf-8", newline="\n")
-            kept = staging / "kept"
-            kept.mkdir()
-            (kept / ".gitignore").write_text("*\n")
             replaced = [name for name in names if (self.folder / name).exists()]
             for name in replaced:
                 shutil.copyfile(self.folder / name, kept / name)
@@ -126,14 +154,9 @@ class Store:
     def last_change(self) -> Undo:
         """What `undo` would take back. Raises UsageError if there is nothing, or baselines changed since."""
         folder = self.folder / _UNDO
-        path = folder / _MANIFEST
         if not folder.exists():
             raise UsageError(f"nothing to undo in {self.folder}")
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            undo = _manifest(data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); take the baselines from version control") from None
+        undo = self._undo_of(folder)
         for name in (*undo.replaced, *undo.new):
             found = _hash_of(self.folder / name)
             before = _hash_of(folder / name)
@@ -142,6 +165,13 @@ class Store:
             if found not in (undo.written[name], before):
                 raise UsageError(f"{self.folder / name}: was changed since it was accepted; nothing was undone")
         return undo
+
+    def _undo_of(self, folder: Path) -> Undo:
+        path = folder / _MANIFEST
+        try:
+            return _manifest(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); take the baselines from version control") from None
 
     def undo(self) -> Undo:
         """Put back what the last replacement replaced, remove what it added. Raises as `last_change`."""
@@ -168,7 +198,7 @@ def _manifest(data: Any) -> Undo:
 
 
 def _refuse_same_in_other_case(cases: Iterable[str], folder: Path) -> None:
-    """macOS and Windows take `A.json` for `a.json`."""
+    """As macOS and Windows do, which take `A.json` for `a.json`."""
     known = {path.name.casefold(): path.name for path in folder.glob("*.json")}
     for name in map(file_name, cases):
         other = known.setdefault(name.casefold(), name)
