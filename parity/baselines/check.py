@@ -33,6 +33,8 @@ class CaseCheck:
     notes: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     """In what the environment differs from the baseline's; none: bits must be equal."""
+    compared: Literal["bits", "tolerance"] | None = None
+    """Equal bits need no tolerance, whatever the environment. None: there was nothing to compare."""
     acceptable: bool = False
     """Whether accepting the result would change anything."""
 
@@ -57,9 +59,9 @@ def check_case(
         (noise or Noise()) if changes else None,
         lossless=result.codec_floor is None,
     )
-    if changes:
+    if changes and not (_frames_equal(result.output, baseline) and result.output.sha256 == baseline.output.sha256):
         return _by_tolerance(result, result.output, baseline, changes, recipe, near)
-    return _by_bits(result, result.output, baseline, recipe, near)
+    return _by_bits(result, result.output, baseline, changes, recipe, near)
 
 
 def _without_baseline(result: CaseResult) -> CaseCheck:
@@ -72,9 +74,14 @@ def _without_baseline(result: CaseResult) -> CaseCheck:
 
 
 def _by_bits(
-    result: CaseResult, output: VideoResult, baseline: Baseline, recipe: RecipeChanges, near: Nearness
+    result: CaseResult,
+    output: VideoResult,
+    baseline: Baseline,
+    environment: tuple[str, ...],
+    recipe: RecipeChanges,
+    near: Nearness,
 ) -> CaseCheck:
-    """In an equal environment: the bits decide, and metrics only say where they went."""
+    """In an equal environment, or with equal bits in another: metrics only say where the video went."""
     notes = _recipe_notes(recipe)
     problems: list[str] = []
     frames_equal = _frames_equal(output, baseline)
@@ -101,6 +108,8 @@ def _by_bits(
         outcome="changed" if problems else "holds",
         problems=tuple(problems),
         notes=(*better, *near.notes, *notes) if problems else (*near.notes, *notes),
+        environment=environment,
+        compared="bits",
         acceptable=bool(problems or recipe.drawing or recipe.words),
     )
 
@@ -127,8 +136,8 @@ def _by_tolerance(
     if not near.missing and not baseline.metrics:
         notes.append("the preview has another shape, so there is no metric to compare; recipe and shape are")
     changed = bool(problems)
-    if output.raw_sha256 is not None and output.raw_sha256 == old.raw_sha256:
-        notes.append("bit-equal all the same")
+    if _frames_equal(output, baseline):
+        notes.append("the raw frames are equal all the same")
     problems += [f"worse beyond the noise of another environment: {words}" for words in near.worse]
     better = [f"better beyond the noise of another environment: {words}" for words in near.better]
     improved = bool(better) and not problems
@@ -140,6 +149,7 @@ def _by_tolerance(
         problems=tuple(problems),
         notes=(*better, *near.notes, *notes),
         environment=environment,
+        compared="tolerance",
         acceptable=bool(problems) or improved,
     )
 

@@ -72,9 +72,8 @@ def _moves(
     worse: list[str] = []
     better: list[str] = []
     before, after = _whole(name, old.mean, old.per_frame), _whole(name, new.mean, new.per_frame)
-    words = f"{name.upper()} {_show(name, before)} -> {_show(name, after)}"
-    if old.mean is not None and new.mean is not None and None not in (*old.per_frame, *new.per_frame):
-        words = f"{name.upper()} {_show(name, old.mean)} -> {_show(name, new.mean)}"  # the report's own number
+    shown = (_reported(old.mean, old.per_frame, before), _reported(new.mean, new.per_frame, after))
+    words = f"{name.upper()} {_show(name, shown[0])} -> {_show(name, shown[1])}"
     if fell(before, after, frame=False):
         worse.append(words)
     elif fell(after, before, frame=False):
@@ -96,6 +95,11 @@ def _whole(name: str, mean: float | None, per_frame: Sequence[float | None]) -> 
         return _number(mean)
     error = sum(10 ** (-_number(value) / 10) for value in per_frame) / len(per_frame)
     return -10 * math.log10(error) if error else math.inf
+
+
+def _reported(mean: float | None, per_frame: Sequence[float | None], whole: float) -> float:
+    """The number the report shows, unless it leaves some frames out."""
+    return whole if mean is None or None in per_frame else mean
 
 
 def _number(value: float | None) -> float:

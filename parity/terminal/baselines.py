@@ -55,7 +55,7 @@ def gate_text(gate: Gate, baselines: Path | None) -> str:
 
 def check_lines(check: CaseCheck, *, with_environment: bool = False) -> list[str]:
     """A line with the outcome, and one for each reason."""
-    how = " by tolerance" if check.environment else ""
+    how = " by tolerance" if check.compared == "tolerance" else ""
     if check.failed:
         outcome = _WORDS.get(check.outcome, check.outcome.upper())
     else:
@@ -64,17 +64,22 @@ def check_lines(check: CaseCheck, *, with_environment: bool = False) -> list[str
     lines = [f"  {check.case}: {outcome}{how}"]
     lines += [f"      {reason}" for reason in (*check.problems, *check.notes)]
     if with_environment and check.environment:
-        lines.append(f"      compared by tolerance: {', '.join(check.environment)}")
+        lines.append(f"      another environment: {', '.join(check.environment)}")
     return lines
 
 
 def _environments(cases: Sequence[Checked]) -> list[str]:
     """Each way in which an environment differs, once."""
-    counts: dict[tuple[str, ...], int] = {}
+    counts: dict[tuple[tuple[str, ...], str | None], int] = {}
     for item in cases:
         if item.check.environment:
-            counts[item.check.environment] = counts.get(item.check.environment, 0) + 1
-    return [f"{count_of(count)} compared by tolerance: {', '.join(changes)}" for changes, count in counts.items()]
+            key = (item.check.environment, item.check.compared)
+            counts[key] = counts.get(key, 0) + 1
+    how = {"tolerance": "compared by tolerance", "bits": "bits are equal all the same"}
+    return [
+        f"another environment for {count_of(count)} ({how[compared or 'bits']}): {', '.join(changes)}"
+        for (changes, compared), count in counts.items()
+    ]
 
 
 def _accepting(cases: Sequence[Checked], baselines: Path | None) -> list[str]:
