@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,14 @@ def video(frames: str = "abcdefghi", **changes: Any) -> VideoResult:
     return VideoResult(**values | changes)
 
 
+@functools.cache
+def demo_recipe() -> str:
+    return json.dumps(to_dict(load_cases([DEMO / "t2v-guitar-reference.yaml"])[0].inference))
+
+
 def recipe(**changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = to_dict(load_cases([DEMO / "t2v-guitar-reference.yaml"])[0].inference)
-    return json.loads(json.dumps(values)) | changes  # type: ignore[no-any-return]
+    values: dict[str, Any] = json.loads(demo_recipe())
+    return values | changes
 
 
 def result(
@@ -251,8 +258,8 @@ def test_ids_that_are_one_file_on_some_systems(capsys: pytest.CaptureFixture[str
         ("abcdefgh", "8 frames instead of 9: frame 8 is missing"),
         ("cdefghi", "7 frames instead of 9: frames 0-1 are missing"),
         ("abcdefghij", "10 frames instead of 9: frame 9 is new"),
-        ("abcddefghi", "10 frames instead of 9: frame 4 is new, a repeat of frame 3"),
-        ("aabcdefgh", "frame 1 is new, a repeat of frame 0; off by one: frames 2-8 are the baseline's 1-7"),
+        ("abcddefghi", "10 frames instead of 9: frame 3 is new, equal to frame 4"),
+        ("aabcdefgh", "frame 0 is new, equal to frame 1; off by one: frames 1-8 are the baseline's 0-7"),
         ("bcdefghij", "off by one: frames 0-7 are the baseline's 1-8"),
         ("ABCDE", "5 frames instead of 9: no frame is as it was"),
     ],
@@ -324,7 +331,7 @@ def test_what_draws_alike_is_no_change(before: dict[str, Any], after: dict[str, 
 def test_a_late_difference_in_a_long_text_is_shown() -> None:
     long = "a cat that walks over the roof of a house in the rain and looks at the moon, "
     drawing, _ = change(recipe(prompt=long + "at night"), recipe(prompt=long + "by day"))
-    assert drawing == ("prompt … at the moon, at night -> … at the moon, by day",)
+    assert drawing == ("prompt …s at the moon, at night -> …s at the moon, by day",)
 
 
 def test_every_demo_recipe_is_read_back_as_a_recipe() -> None:
@@ -768,14 +775,14 @@ class KilledError(BaseException):
     """As a kill: no handler runs but `finally`, and there is none."""
 
 
-def count_moves(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[int]:
-    """Let `limit` changes of the disk happen, then die at the next."""
+def die_after(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `limit` changes below baselines/ happen, then die at the next."""
     moves = [0]
     originals = {name: getattr(Path, name) for name in ("replace", "write_text", "mkdir")}
 
     def patched(name: str) -> Any:
         def call(path: Path, *args: Any, **options: Any) -> Any:
-            if path.is_absolute() or "baselines" in path.parts:
+            if "baselines" in Path(path).parts:
                 if moves[0] == limit:
                     raise KilledError
                 moves[0] += 1
@@ -785,10 +792,12 @@ def count_moves(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[int]:
 
     for name in originals:
         monkeypatch.setattr(Path, name, patched(name))
-    return moves
+    for name in ("copyfile", "rmtree"):
+        originals[name] = getattr(shutil, name)
+        monkeypatch.setattr(shutil, name, patched(name))
 
 
-def test_a_kill_at_any_moment_leaves_every_baseline_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kill_at_any_moment_leaves_every_baseline_whole() -> None:
     """Old or new, each of them; undo or another accept then works, and what was left is said."""
     old = {"a": to_text(baseline_of(result("a"))), "b": to_text(baseline_of(result("b")))}
     new = {name: to_text(baseline_of(result(name, frames="QRSTUVWXY"))) for name in ("a", "b", "c")}
@@ -799,7 +808,7 @@ def test_a_kill_at_any_moment_leaves_every_baseline_whole(capsys: pytest.Capture
         store.replace({"z": to_text(baseline_of(result("z")))})
         store.replace(old)
         with pytest.MonkeyPatch.context() as patch:
-            count_moves(patch, limit)
+            die_after(limit, patch)
             try:
                 store.replace(new)
                 break
@@ -812,7 +821,9 @@ def test_a_kill_at_any_moment_leaves_every_baseline_whole(capsys: pytest.Capture
             (folder / f"{name}.json").exists() and (folder / f"{name}.json").read_text() == new[name] for name in new
         )
         leftover = store.leftover()
-        assert leftover is not None
+        if leftover is None:
+            assert limit == 0
+            continue
         assert (f"{placed} of 3 baselines were replaced" in leftover) is (placed > 0)
         assert ("nothing was replaced" in leftover) is (placed == 0)
         told.add(placed > 0)
@@ -832,7 +843,6 @@ def test_a_kill_at_any_moment_leaves_every_baseline_whole(capsys: pytest.Capture
     else:
         pytest.fail("never came to its end")
     assert told == {True, False}
-    capsys.readouterr()
 
 
 def test_a_leftover_is_said_and_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
@@ -869,7 +879,7 @@ def test_check_says_what_failed_what_is_unused_and_how_to_accept(capsys: pytest.
     assert "  c: NO BASELINE" in lines
     assert "  a: ok: holds to the bit" in lines
     assert "baseline not used: gone is not in this run" in lines
-    assert "3 cases: 1 hold, 1 changed, 1 without baseline" in lines or "3 cases: 1 changed, 1 hold" in "\n".join(lines)
+    assert "3 cases: 1 changed, 1 hold, 1 without baseline" in lines
     assert lines[-1] == "if it is right so: parity baseline accept b c --results 'reports/out/new run/results.json'"
     assert main(["baseline", "check", "a"]) == 0
     assert main(["baseline", "check", "gone"]) == 1

@@ -44,8 +44,9 @@ def _moved(i: int, j: int, j_end: int) -> str:
 
 
 def _new(after: Sequence[str], start: int, end: int) -> str:
-    repeated = start and all(after[k] == after[start - 1] for k in range(start, end))
-    return f"{_are(start, end)} new" + (f", a repeat of frame {start - 1}" if repeated else "")
+    neighbours = [k for k in (start - 1, end) if 0 <= k < len(after)]
+    equal = [k for k in neighbours if all(after[new] == after[k] for new in range(start, end))]
+    return f"{_are(start, end)} new" + (f", equal to frame {equal[0]}" if equal else "")
 
 
 def _frames(start: int, end: int) -> str:
