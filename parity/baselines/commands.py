@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def _store(options: argparse.Namespace) -> Store:
-    """The folder of baselines; a folder that was named must be there."""
     from parity.baselines.store import DEFAULT, Store
 
     return Store(options.baselines or DEFAULT)
 
 
 def _existing(options: argparse.Namespace) -> Store:
+    """Must be there: a gate on a folder whose name is misspelt would say that every baseline is lost."""
     store = _store(options)
     if not store.exists():
         raise UsageError(f"{store.folder}: no such folder of baselines; `parity baseline accept` makes one")
@@ -120,8 +120,12 @@ def show(options: argparse.Namespace) -> int:
 def undo(options: argparse.Namespace) -> int:
     store = _existing(options)
     _tell_leftover(store)
+    leftover = store.leftover()
     if not options.dry_run:
         store.clean()
+    if leftover is not None and not leftover.placed:
+        print("nothing to take back; `parity baseline undo` once more takes back the accept before it")
+        return 0
     change = store.last_change() if options.dry_run else store.undo()
     would = "would be " if options.dry_run else ""
     for name in change.replaced:

@@ -34,6 +34,22 @@ class Undo:
     """File -> sha256 of what was written."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """What an accept that was killed left behind."""
+
+    path: Path
+    placed: int
+    """Baselines it had replaced."""
+    of: int
+
+    def __str__(self) -> str:
+        what = "nothing was replaced"
+        if self.placed:
+            what = f"{self.placed} of {self.of} baselines were replaced; `parity baseline undo` takes that back"
+        return f"{self.path}: left by an accept that was killed; {what}"
+
+
 class Store:
     """A folder of baselines, one file a case.
 
@@ -68,24 +84,20 @@ class Store:
     def exists(self) -> bool:
         return self.folder.is_dir()
 
-    def leftover(self) -> str | None:
-        """What to tell of a command that was killed here; None if there was none."""
+    def leftover(self) -> Leftover | None:
+        """What an accept that was killed left here; None if there was none."""
         staging = self.folder / _STAGING
         if not staging.exists():
             return None
         staged = {path.name: _hash_of(path) for path in staging.glob("*.json")}
-        placed = 0
         if (staging / ".gitignore").exists() and not (staging / _KEPT).exists():
             try:
                 written = self._undo_of(self.folder / _UNDO).written
             except UsageError:
                 written = {}
             if all(written.get(name) == sha256 for name, sha256 in staged.items()):
-                placed = len(written) - len(staged)
-        what = "nothing was replaced"
-        if placed:
-            what = f"{placed} of {placed + len(staged)} baselines were replaced; `parity baseline undo` takes that back"
-        return f"{staging}: left by an accept that was killed; {what}"
+                return Leftover(path=staging, placed=len(written) - len(staged), of=len(written))
+        return Leftover(path=staging, placed=0, of=len(staged))
 
     def clean(self) -> None:
         """Remove what a killed command left behind."""
