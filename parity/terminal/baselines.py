@@ -18,7 +18,11 @@ _COUNTED = {"holds": "hold", "no_baseline": "without baseline", "not_run": "not 
 
 def sources_text(sources: Sequence[Source]) -> str:
     """Which results are meant: the default is the last run, and that may be another than one thinks."""
-    return "\n".join(f"{item.path}: run of {item.run.started}, {count_of(len(item.run.cases))}" for item in sources)
+    return "\n".join(
+        f"{item.path}: run of {item.run.started}, {count_of(len(item.run.cases))}"
+        + ("" if item.run.finished else ", not finished")
+        for item in sources
+    )
 
 
 def proposals_text(proposals: Sequence[Proposal], left_out: Sequence[LeftOut]) -> str:
