@@ -165,6 +165,7 @@ def test_the_file_names_no_folder_of_the_machine() -> None:
     assert "somebody" not in text
     assert '"path": "tiny_t2v.safetensors"' in text
     assert '"checkpoint": "tiny-wan-t2v"' in text
+    assert without_paths({"source": "https://x.org/a/ctrl.png?sig=secret"}) == {"source": "ctrl.png"}
     kept = {"checkpoint": "Wan-AI/Wan2.1-T2V-14B-Diffusers", "prompt": "/imagine a/b", "text_encoder": r"C:\te\umt5"}
     assert without_paths(kept) == kept | {"text_encoder": "umt5"}
 
@@ -305,6 +306,20 @@ def test_a_changed_schedule_is_named_once() -> None:
     settings = {"flow_shift": 3.1, "prediction_type": "flow_prediction", "use_flow_sigmas": True}
     other = recipe(scheduler={"family": "unipc", "shift": 3.1, "settings": settings})
     assert change(recipe(), other) == (("scheduler.shift 3.0 -> 3.1",), ())
+
+
+def test_two_scheduler_families_and_two_settings() -> None:
+    euler = recipe(scheduler={"family": "flow_match_euler", "shift": 3.0, "settings": {"shift": 3.0}})
+    assert change(recipe(), euler) == (("scheduler.family unipc -> flow_match_euler",), ())
+    settings = {"flow_shift": 3.1, "prediction_type": "flow_prediction", "solver_order": 3, "use_flow_sigmas": True}
+    both = recipe(scheduler={"family": "unipc", "shift": 3.1, "settings": settings})
+    assert change(recipe(), both)[0] == ("scheduler.shift 3.0 -> 3.1", "scheduler.settings.solver_order none -> 3")
+
+
+def test_the_expert_a_file_is_for() -> None:
+    other = recipe()
+    other["lora_files"][0]["expert"] = "transformer_2"
+    assert change(recipe(), other)[0] == ("lora_file sha256 9ab63b3f8fba -> sha256 9ab63b3f8fba on transformer_2",)
 
 
 def test_files_count_by_content_alone() -> None:

@@ -53,8 +53,9 @@ def accept(options: argparse.Namespace) -> int:
     texts = {item.baseline.case: to_text(item.baseline) for item in proposals if item.kind != "unchanged"}
     if options.dry_run:
         print(f"{len(texts)} to write to {store.folder}; nothing was written (--dry-run)")
-    elif texts:
-        store.clean()
+        return 1 if left_out else 0
+    store.clean()
+    if texts:
         store.replace(texts)
         print(f"{len(texts)} written to {store.folder}; look at them in version control, or: parity baseline undo")
     else:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,6 +43,8 @@ def _without_paths(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_paths(name, item) for item in value]
     if name in _PATHS and isinstance(value, str):
+        if "://" in value:  # an image's URL: its query may be a signature that nobody wants to publish
+            return PurePosixPath(urlsplit(value).path).name
         for kind in (PurePosixPath, PureWindowsPath):
             if kind(value).is_absolute():
                 return kind(value).name or value
@@ -60,10 +63,14 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
         **{name: (name,) for name in dict.fromkeys((*before, *after)) if name not in grouped and name != "pipeline"},
     }
     for factor, names in groups.items():
+        found: list[str] = []
         for name in names:
             root = factor if len(names) == 1 else name
-            found = list(_changes(root, before.get(name), after.get(name)))
-            (drawing if factor in factors else words).extend(found)
+            found += _changes(root, before.get(name), after.get(name))
+        if factor in factors and any(before.get(name) != after.get(name) for name in names):
+            drawing += found or [f"{factor} changed"]
+        else:
+            words += found
     return RecipeChanges(drawing=tuple(drawing), words=tuple(words))
 
 
@@ -75,7 +82,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
         found.add("pipeline")
     try:
         old, new = (_recipe({name: (side.get(name)) for name in known}) for side in (before, after))
-    except (ValidationError, TypeError, ValueError, AttributeError):
+    except (ValidationError, TypeError, ValueError, KeyError, AttributeError):
         return found | set(FACTORS)  # of another version, or edited: every difference counts
     return found | set(differing_factors(old, new))
 
@@ -98,8 +105,10 @@ def _changes(name: str, before: Any, after: Any) -> Iterator[str]:
         yield f"{name} {_asked(before)} -> {_asked(after)}"
     elif isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in dict.fromkeys((*before, *after)):
-            if key in _NOT_CONTENT or (key == "settings" and before.get("shift") != after.get("shift")):
-                continue  # the shift is also among the settings, under each scheduler's own name
+            if key in _NOT_CONTENT or (key == "settings" and before.get("family") != after.get("family")):
+                continue  # settings of two families have nothing in common
+            if key in ("shift", "flow_shift") and name.endswith(".settings"):
+                continue  # said already, as scheduler.shift
             yield from _changes(f"{name}.{key}", before.get(key), after.get(key))
     else:
         old, new = _word(before), _word(after)
@@ -119,7 +128,8 @@ def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_word, value)) or "none"
     if isinstance(value, Mapping) and "sha256" in value:
-        return f"sha256 {str(value['sha256'])[:12]}"
+        expert = value.get("expert", "transformer")
+        return f"sha256 {str(value['sha256'])[:12]}" + ("" if expert == "transformer" else f" on {expert}")
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_word(item)}" for key, item in value.items()) or "none"
     return "none" if value is None else str(value) if not isinstance(value, str) or value else '""'

@@ -134,6 +134,11 @@ class Store:
         staging = self.folder / _STAGING
         try:
             staging.mkdir(parents=True)
+        except FileExistsError:
+            raise UsageError(f"{staging}: is there; is another accept at work in {self.folder}?") from None
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        try:
             kept = staging / _KEPT  # moved away as the last thing before baselines are replaced
             kept.mkdir()
             for folder in (kept, staging):
