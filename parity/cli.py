@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parity import commands
+from parity.baselines.arguments import add_baseline
 from pipelines.errors import ParityError
 
 _IN_GITHUB = """\
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_diagnose(parsers)
     _add_plan(parsers)
     _add_report(parsers)
+    add_baseline(parsers)
     models = parsers.add_parser("models", help="the API's Wan models and their defaults")
     models.set_defaults(run=commands.models)
     explain = parsers.add_parser("explain", help="what a factor is, what it looks like, what to change")

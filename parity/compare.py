@@ -42,6 +42,11 @@ def frames_sha256(frames: Frames) -> str:
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
+def each_frame_sha256(frames: Frames) -> tuple[str, ...]:
+    """The first 16 hex digits of every frame's own: enough to tell which of them changed."""
+    return tuple(hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()[:16] for frame in frames)
+
+
 def read_preview(path: Path, recipe: Recipe) -> Video:
     """The preview's frames. Raises MediaError if it is not whole."""
     return read_video(path, frame_duration(recipe.fps), recipe.num_frames.applied)
@@ -93,7 +98,7 @@ def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, rec
     same_shape = preview.frames.shape == frames.shape
     return Comparison(
         preview=_video_result(preview, frames_sha256(preview.frames) if path.is_dir() else sha256_file(path)),
-        output=_video_result(delivered, hashlib.sha256(encoded).hexdigest(), frames_sha256(raw)),
+        output=_video_result(delivered, hashlib.sha256(encoded).hexdigest(), raw),
         encoded=encoded,
         preview_frames=preview.frames,
         output_frames=frames,
@@ -106,14 +111,15 @@ def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, rec
     )
 
 
-def _video_result(video: Video, sha256: str, raw_sha256: str | None = None) -> VideoResult:
+def _video_result(video: Video, sha256: str, raw: Frames | None = None) -> VideoResult:
     return VideoResult(
         frames=len(video.frames),
         width=video.width,
         height=video.height,
         fps=round(video.fps, 3),
         sha256=sha256,
-        raw_sha256=raw_sha256,
+        raw_sha256=None if raw is None else frames_sha256(raw),
+        frame_sha256=() if raw is None else each_frame_sha256(raw),
     )
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from parity.baselines.arguments import add_noise
+from parity.baselines.check import check_case
+from parity.baselines.file import Baseline
+from parity.baselines.gate import accept_command
+from parity.baselines.noise import Noise
+from parity.baselines.store import Store
 from parity.case import Case, find_case_files, load_cases
 from parity.result import CaseResult
 from parity.runner import Options, Session, default_out, in_loading_order
-from pipelines.errors import ParityError
+from parity.terminal.baselines import check_lines
+from pipelines.errors import ParityError, UsageError
 
 
 class Quiet:
@@ -28,6 +36,25 @@ class Quiet:
     def case_finished(self, result: CaseResult) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineGate:
+    """Baselines as a second gate beside tolerance and `expect`."""
+
+    folder: Path
+    baselines: Mapping[str, Baseline]
+    noise: Noise
+
+    def failure(self, result: CaseResult, session: Session) -> list[str]:
+        """Why a result fails, and how to accept it; nothing if it does not."""
+        check = check_case(result, session.run.environment, self.baselines.get(result.id), self.noise)
+        if not check.failed:
+            return []
+        lines = ["against its baseline:", *check_lines(check, with_environment=True)]
+        if check.acceptable:
+            lines.append(f"  if it is right so: {accept_command([result.id], session.results_path, self.folder)}")
+        return lines
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "wan-parity")
     group.addoption(
@@ -36,6 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--parity-out", type=Path, metavar="DIR", help="default: reports/out/<start time>")
     group.addoption("--parity-device", default="auto", help="auto, cpu, cuda or cuda:n")
     group.addoption("--parity-offload", default="none", choices=("none", "model", "sequential"))
+    group.addoption("--parity-baselines", type=Path, metavar="DIR", help="also fail what `parity baseline check` fails")
+    add_noise(group.addoption, "--parity-noise")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -46,6 +75,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except ParityError as error:
         raise pytest.UsageError(str(error)) from None
     metafunc.parametrize("case", cases, ids=[case.id for case in cases])
+
+
+@pytest.fixture(scope="session")
+def parity_baselines(pytestconfig: pytest.Config) -> BaselineGate | None:
+    """The gate on baselines; None where --parity-baselines is not given."""
+    folder = pytestconfig.getoption("--parity-baselines")
+    if folder is None:
+        return None
+    noise = Noise(
+        psnr=pytestconfig.getoption("--parity-noise-psnr"), ssim=pytestconfig.getoption("--parity-noise-ssim")
+    )
+    try:
+        if not Store(folder).exists():
+            raise UsageError(f"--parity-baselines {folder}: no such folder; `parity baseline accept` makes one")
+        return BaselineGate(folder=folder, baselines=Store(folder).read_all(), noise=noise)
+    except ParityError as error:
+        pytest.exit(str(error), returncode=error.exit_code)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def merge(given: Sequence[Path]) -> Merged:
 
     Of several, `environment` is `{"runs": [...]}`, one entry a file, in the order of the cases.
     """
-    paths = list({_file(path).resolve(): _file(path) for path in given}.values())
+    paths = list({results_file(path).resolve(): results_file(path) for path in given}.values())
     runs = [read_results(path) for path in paths]
     folder = Path(os.path.commonpath([path.parent.resolve() for path in paths]))
     cases = [
@@ -53,7 +53,8 @@ def read_results(path: Path) -> Run:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _file(path: Path) -> Path:
+def results_file(path: Path) -> Path:
+    """A results.json, or the one in a folder."""
     return path / "results.json" if path.is_dir() else path
 
 

@@ -32,6 +32,8 @@ class VideoResult:
     """Of the file; of the decoded frames where the video is a folder."""
     raw_sha256: str | None = None
     """Of the frames before encoding (shape and bytes); only known of our own output."""
+    frame_sha256: tuple[str, ...] = ()
+    """The first 16 hex digits of every raw frame's own; they name the frame that changed. Only of our own output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,131 @@
+"""Which results become baselines, and what each would change."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from parity.baselines.approvals import approved
+from parity.baselines.environment import differences
+from parity.baselines.file import Accepted, Baseline, file_name, from_result
+from parity.baselines.recipes import compare_recipes
+from parity.baselines.sources import Drawn
+from pipelines.catalog import did_you_mean
+from pipelines.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A baseline as it would be written."""
+
+    baseline: Baseline
+    kind: Literal["new", "changed", "unchanged"]
+    changes: tuple[str, ...]
+    """What changes: `bits`, `metrics`, a recipe's field, a part of the environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A result that is not accepted, and why."""
+
+    case: str
+    reason: str
+
+
+def choose(drawn: Sequence[Drawn], names: Sequence[str], approvals: Path | None) -> tuple[list[Drawn], list[LeftOut]]:
+    """The results to accept: those approved, else those named, else all that came out as expected.
+
+    Raises UsageError for a name or approval that cannot be followed; naming is all or nothing.
+    """
+    if approvals is not None:
+        return approved(approvals, drawn), []
+    if names:
+        return [_named(name, drawn) for name in dict.fromkeys(names)], []
+    _refuse_twice([item.result.id for item in drawn], drawn)
+    left_out = [LeftOut(case=item.result.id, reason=reason) for item in drawn if (reason := _why_not(item))]
+    return [item for item in drawn if not _why_not(item)], left_out
+
+
+def _why_not(item: Drawn) -> str | None:
+    """Why a result is not accepted unless it is named."""
+    result = item.result
+    if result.output is None:
+        return f"{result.status}: has no output to accept"
+    if result.status not in ("passed", "expected_drift"):
+        return f"{result.status}: accepted only when named, or approved in the report"
+    return None
+
+
+def _named(name: str, drawn: Sequence[Drawn]) -> Drawn:
+    known = list(dict.fromkeys(item.result.id for item in drawn))
+    if name not in known:
+        raise UsageError(f"{name}: no such case in the results{did_you_mean(name, known)}")
+    _refuse_twice([name], drawn)
+    item = next(item for item in drawn if item.result.id == name)
+    if item.result.output is None:
+        raise UsageError(f"{name}: has no output to accept ({item.result.verdict}); nothing was accepted")
+    return item
+
+
+def _refuse_twice(names: Sequence[str], drawn: Sequence[Drawn]) -> None:
+    """A case that several results hold: which of them is right is not for us to say."""
+    for name in names:
+        paths = [str(item.source.path) for item in drawn if item.result.id == name]
+        if len(paths) > 1:
+            raise UsageError(f"{name}: is in {' and '.join(paths)}; give one of them with --results")
+
+
+def propose(chosen: Sequence[Drawn], baselines: Mapping[str, Baseline], broken: Container[str] = ()) -> list[Proposal]:
+    """What accepting would write, in the order of ids. `broken`: names of baselines' files that cannot be read."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    proposals = []
+    for item in sorted(chosen, key=lambda item: item.result.id):
+        accepted = Accepted(at=now, run_started=item.source.run.started, status=item.result.status)
+        new = from_result(item.result, item.source.run.environment, accepted)
+        if file_name(new.case) in broken:
+            changes = ("replaces a file that cannot be read",)
+            proposals.append(Proposal(baseline=new, kind="changed", changes=changes))
+        else:
+            proposals.append(_proposal(new, baselines.get(new.case)))
+    return proposals
+
+
+def _proposal(new: Baseline, old: Baseline | None) -> Proposal:
+    if old is None:
+        return Proposal(baseline=new, kind="new", changes=())
+    if new.says_the_same(old):
+        return Proposal(baseline=old, kind="unchanged", changes=())
+    changes: list[str] = []
+    if (new.output.raw_sha256, new.output.sha256) != (old.output.raw_sha256, old.output.sha256):
+        changes.append("bits")
+    elif new.output != old.output:
+        changes.append("frame hashes")
+    if new.metrics != old.metrics:
+        changes.append(f"metrics ({_moved(old, new)})")
+    if new.preview_sha256 != old.preview_sha256:
+        changes.append("preview")
+    recipe = compare_recipes(old.recipe, new.recipe)
+    changes += recipe.drawing + recipe.words
+    if new.recipe != old.recipe and not (recipe.drawing or recipe.words):
+        changes.append("file names in the recipe")
+    changes += differences(old.environment, new.environment)
+    return Proposal(baseline=new, kind="changed", changes=tuple(changes))
+
+
+def _moved(old: Baseline, new: Baseline) -> str:
+    """Means before and after."""
+    names = [
+        name for name in dict.fromkeys((*old.metrics, *new.metrics)) if old.metrics.get(name) != new.metrics.get(name)
+    ]
+    return ", ".join(f"{name} {mean_text(old, name)} -> {mean_text(new, name)}" for name in names)
+
+
+def mean_text(baseline: Baseline, name: str) -> str:
+    """A metric's mean in short."""
+    metric = baseline.metrics.get(name)
+    if metric is None:
+        return "-"
+    return "identical" if metric.mean is None else f"{metric.mean:.2f}" if name == "psnr" else f"{metric.mean:.4f}"

@@ -1,0 +1,120 @@
+"""A result's metrics against those of its baseline: nearer to the preview, further from it, or neither."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parity.baselines.file import DECIMALS, Measured
+from parity.baselines.noise import Noise
+from parity.result import MetricResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearness:
+    """What became of the metrics, in words."""
+
+    worse: tuple[str, ...]
+    better: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Metrics that the baseline has and that decide, but that cannot be compared now."""
+    notes: tuple[str, ...]
+
+
+def compare_metrics(
+    before: Mapping[str, Measured], after: Mapping[str, MetricResult], noise: Noise | None, *, lossless: bool
+) -> Nearness:
+    """Means and frames of every metric. `noise` None: an equal environment, where rounding to the file is all."""
+    worse: list[str] = []
+    better: list[str] = []
+    missing: list[str] = []
+    notes: list[str] = []
+    for name, old in before.items():
+        new = after.get(name)
+        reason = _cannot(old, new)
+        if new is None or reason is not None:
+            (notes if name == "lpips" else missing).append(f"{name} cannot be compared: {reason}")
+            continue
+        if noise is not None and noise.allowed(name, 0.0, lossless=lossless, frame=False) is None:
+            notes.append(f"{name} is compared only in an equal environment: {_mean(old.mean)} -> {_mean(new.mean)}")
+            continue
+        lower, higher = _moves(name, old, new, noise, lossless)
+        worse += lower
+        better += higher
+    return Nearness(worse=tuple(worse), better=tuple(better), missing=tuple(missing), notes=tuple(notes))
+
+
+def _cannot(old: Measured, new: MetricResult | None) -> str | None:
+    if new is None:
+        return "was not measured"
+    if new.unavailable is not None:
+        return new.unavailable
+    if new.variant != old.variant:
+        return f"another formula ({old.variant} -> {new.variant})"
+    if len(new.per_frame) != len(old.per_frame):
+        return f"{len(new.per_frame)} frames instead of {len(old.per_frame)}"
+    return None
+
+
+def _moves(
+    name: str, old: Measured, new: MetricResult, noise: Noise | None, lossless: bool
+) -> tuple[list[str], list[str]]:
+    """What got worse and what got better, the mean first, then the frame that moved most."""
+    sign = 1 if old.higher_is_better else -1
+    unit = 10.0 ** -DECIMALS.get(name, 5)  # of the last digit a baseline keeps
+
+    def fell(a: float, b: float, *, frame: bool) -> bool:
+        """Whether `b` is worse than `a` by more than noise."""
+        allowed = noise.allowed(name, a, lossless=lossless, frame=frame) if noise is not None else None
+        return sign * (b - (a if allowed is None else allowed)) < -unit and a != b
+
+    worse: list[str] = []
+    better: list[str] = []
+    before, after = _whole(name, old.mean, old.per_frame), _whole(name, new.mean, new.per_frame)
+    shown = (_reported(old.mean, old.per_frame, before), _reported(new.mean, new.per_frame, after))
+    words = f"{name.upper()} {_show(name, shown[0])} -> {_show(name, shown[1])}"
+    if fell(before, after, frame=False):
+        worse.append(words)
+    elif fell(after, before, frame=False):
+        better.append(words)
+    pairs = [(_number(a), _number(b)) for a, b in zip(old.per_frame, new.per_frame, strict=True)]
+    down = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(a, b, frame=True)]
+    up = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(b, a, frame=True)]
+    for found, told in ((down, worse), (up, better)):
+        if found:
+            k, a, b = max(found, key=lambda item: abs(_finite(item[1]) - _finite(item[2])))
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            told.append(f"{name.upper()} of frame {k} {_show(name, a)} -> {_show(name, b)}{more}")
+    return worse, better
+
+
+def _whole(name: str, mean: float | None, per_frame: Sequence[float | None]) -> float:
+    """Over the whole video: of PSNR by squared error, since the mean of results.json leaves identical frames out."""
+    if name != "psnr" or not per_frame:
+        return _number(mean)
+    error = sum(10 ** (-_number(value) / 10) for value in per_frame) / len(per_frame)
+    return -10 * math.log10(error) if error else math.inf
+
+
+def _reported(mean: float | None, per_frame: Sequence[float | None], whole: float) -> float:
+    """The number the report shows, unless it leaves some frames out."""
+    return whole if mean is None or None in per_frame else mean
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 1000.0
+
+
+def _show(name: str, value: float) -> str:
+    if math.isinf(value):
+        return "identical"
+    return f"{value:.2f} dB" if name == "psnr" else f"{value:.4f}"
+
+
+def _mean(value: float | None) -> str:
+    return "identical" if value is None else f"{value:.4g}"

@@ -1,0 +1,147 @@
+"""A stored recipe against another: which of its factors changed, and from what to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.recipe import FACTORS, Recipe, differing_factors
+
+_NOT_CONTENT = ("path", "source")
+"""Where a file lay. Its sha256 is what counts."""
+
+_PATHS = ("checkpoint", "text_encoder", *_NOT_CONTENT)
+"""Fields that can hold a path of the machine. A Hub id stays as it is."""
+
+_SHOWN = 40
+"""Characters of a long text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeChanges:
+    """How a recipe differs from the one of the baseline."""
+
+    drawing: tuple[str, ...]
+    """What can reach the file: `lora_scale 1.0 -> 0.98`."""
+    words: tuple[str, ...]
+    """Said differently, drawn alike: a size that is floored alike."""
+
+
+def without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe of results.json with the names of local files and folders in place of their paths."""
+    return {name: _without_paths(name, value) for name, value in recipe.items()}
+
+
+def _without_paths(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_paths(value)
+    if isinstance(value, list | tuple):
+        return [_without_paths(name, item) for item in value]
+    if name in _PATHS and isinstance(value, str):
+        if "://" in value:  # an image's URL: its query may be a signature that nobody wants to publish
+            return PurePosixPath(urlsplit(value).path).name
+        for kind in (PurePosixPath, PureWindowsPath):
+            if kind(value).is_absolute():
+                return kind(value).name or value
+    return value
+
+
+def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> RecipeChanges:
+    """Two recipes as dictionaries, paths left out. A field that one of them lacks counts as null there."""
+    factors = _differing(before, after)
+    drawing: list[str] = []
+    words: list[str] = []
+    grouped = {name for names in FACTORS.values() for name in names}
+    groups = {
+        **{"pipeline": ("pipeline",)},
+        **FACTORS,
+        **{name: (name,) for name in dict.fromkeys((*before, *after)) if name not in grouped and name != "pipeline"},
+    }
+    for factor, names in groups.items():
+        found: list[str] = []
+        for name in names:
+            root = factor if len(names) == 1 else name
+            found += _changes(root, before.get(name), after.get(name))
+        if factor in factors and any(before.get(name) != after.get(name) for name in names):
+            drawing += found or [f"{factor} changed"]
+        else:
+            words += found
+    return RecipeChanges(drawing=tuple(drawing), words=tuple(words))
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    """Factors that reach the pixels by `differing_factors`, where both recipes can be read as one of this version."""
+    known = [item.name for item in fields(Recipe)]
+    found = {name for name in dict.fromkeys((*before, *after)) if name not in (*known, "model")}
+    if before.get("pipeline") != after.get("pipeline"):
+        found.add("pipeline")
+    try:
+        old, new = (_recipe({name: (side.get(name)) for name in known}) for side in (before, after))
+    except (ValidationError, TypeError, ValueError, KeyError, AttributeError):
+        return found | set(FACTORS)  # of another version, or edited: every difference counts
+    return found | set(differing_factors(old, new))
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
+    values |= {"obstacles": (), "notes": ()}
+    scheduler = values["scheduler"]
+    settings = tuple(sorted(scheduler["settings"].items()))
+    values["scheduler"] = {"family": scheduler["family"], "settings": settings}
+    if values["control_image"] is not None:
+        values["control_image"] = {**values["control_image"], "data": b""}
+    return TypeAdapter(Recipe).validate_python(values)
+
+
+def _changes(name: str, before: Any, after: Any) -> Iterator[str]:
+    """One line for every leaf that differs."""
+    if before == after:
+        return
+    if _is_asked(before) and _is_asked(after):
+        yield f"{name} {_asked(before)} -> {_asked(after)}"
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys((*before, *after)):
+            if key in _NOT_CONTENT or (key == "settings" and before.get("family") != after.get("family")):
+                continue  # settings of two families have nothing in common
+            if key in ("shift", "flow_shift") and name.endswith(".settings"):
+                continue  # said already, as scheduler.shift
+            yield from _changes(f"{name}.{key}", before.get(key), after.get(key))
+    else:
+        old, new = _word(before), _word(after)
+        if old != new:
+            yield "{} {} -> {}".format(name, *_cut(old, new))
+
+
+def _is_asked(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"asked", "applied"}
+
+
+def _asked(value: Mapping[str, Any]) -> str:
+    return f"{value['applied']}" + (f" (asked {value['asked']})" if value["asked"] != value["applied"] else "")
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_word, value)) or "none"
+    if isinstance(value, Mapping) and "sha256" in value:
+        expert = value.get("expert", "transformer")
+        return f"sha256 {str(value['sha256'])[:12]}" + ("" if expert == "transformer" else f" on {expert}")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_word(item)}" for key, item in value.items()) or "none"
+    return "none" if value is None else str(value) if not isinstance(value, str) or value else '""'
+
+
+def _cut(old: str, new: str) -> tuple[str, str]:
+    """Long texts from shortly before the place where they part."""
+    common = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    start = max(0, common - 15) if max(len(old), len(new)) > _SHOWN else 0
+
+    def part(text: str) -> str:
+        end = start + _SHOWN
+        return ("…" if start else "") + text[start:end] + ("…" if len(text) > end else "")
+
+    return part(old), part(new)

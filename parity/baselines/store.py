@@ -1,0 +1,240 @@
+"""Baselines on disk: read all, replace some of them at once, take the last replacement back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.baselines.file import Baseline, file_name, read
+from parity.result import write_atomically
+from pipelines.errors import UsageError
+
+DEFAULT = Path("baselines")
+_STAGING = ".staging"
+_KEPT = "kept"
+_UNDO = ".undo"
+_MANIFEST = "undo.json"
+_KIND = "wan-parity undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """What the last replacement did."""
+
+    replaced: tuple[str, ...]
+    """Files whose former text is kept."""
+    new: tuple[str, ...]
+    """Files that were not there before."""
+    written: Mapping[str, str]
+    """File -> sha256 of what was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """What an accept that was killed left behind."""
+
+    path: Path
+    placed: int
+    """Baselines it had replaced."""
+    of: int
+
+    def __str__(self) -> str:
+        what = "nothing was replaced"
+        if self.placed:
+            what = f"{self.placed} of {self.of} baselines were replaced; `parity baseline undo` takes that back"
+        return f"{self.path}: left by an accept that was killed; {what}"
+
+
+class Store:
+    """A folder of baselines, one file a case.
+
+    Replacing stages every file first, then moves one after the other: whoever reads, or kills it, at any moment finds
+    each baseline whole, old or new; what was replaced is kept before the first is touched.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read_all(self) -> dict[str, Baseline]:
+        """Case id -> baseline. Raises UsageError for a file that is none, or a folder that cannot be read."""
+        baselines, broken = self.read_what_can_be()
+        if broken:
+            raise UsageError("\n".join(broken.values()))
+        return baselines
+
+    def read_what_can_be(self) -> tuple[dict[str, Baseline], dict[str, str]]:
+        """Case id -> baseline, and file name -> why it is none."""
+        baselines: dict[str, Baseline] = {}
+        broken: dict[str, str] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name.startswith("."):
+                continue
+            try:
+                baseline = read(path)
+                baselines[baseline.case] = baseline
+            except UsageError as error:
+                broken[path.name] = str(error)
+        return baselines, broken
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def leftover(self) -> Leftover | None:
+        """What an accept that was killed left here; None if there was none."""
+        staging = self.folder / _STAGING
+        if not staging.exists():
+            return None
+        staged = {path.name: _hash_of(path) for path in staging.glob("*.json")}
+        if (staging / ".gitignore").exists() and not (staging / _KEPT).exists():
+            try:
+                written = self._undo_of(self.folder / _UNDO).written
+            except UsageError:
+                written = {}
+            if all(written.get(name) == sha256 for name, sha256 in staged.items()):
+                return Leftover(path=staging, placed=len(written) - len(staged), of=len(written))
+        return Leftover(path=staging, placed=0, of=len(staged))
+
+    def clean(self) -> None:
+        """Remove what a killed command left behind."""
+        staging = self.folder / _STAGING
+        if not staging.exists():
+            return
+        try:
+            if (staging / _UNDO).is_dir() and not (self.folder / _UNDO).exists():
+                (staging / _UNDO).replace(self.folder / _UNDO)
+            shutil.rmtree(staging)
+        except OSError as error:
+            raise _cannot_write(staging, error) from None
+
+    def replace(self, texts: Mapping[str, str]) -> None:
+        """Write baselines, case id -> text, and keep what they replace for `undo`.
+
+        Raises UsageError if the folder cannot be written; then nothing was replaced, or the message says what was.
+        """
+        _refuse_same_in_other_case(texts, self.folder)
+        names = {file_name(case): text for case, text in texts.items()}
+        staging = self._stage(names)
+        done: list[str] = []
+        try:
+            for name in names:
+                (staging / name).replace(self.folder / name)
+                done.append(name)
+            shutil.rmtree(staging)
+        except OSError as error:
+            message = f"{_cannot_write(self.folder, error)}; replaced so far: {', '.join(done) or 'none'}"
+            raise UsageError(f"{message}; `parity baseline undo` takes it back") from None
+
+    def _stage(self, names: Mapping[str, str]) -> Path:
+        """New texts, and the state before them, whole on disk. Nothing is replaced yet."""
+        staging = self.folder / _STAGING
+        try:
+            staging.mkdir(parents=True)
+        except FileExistsError:
+            raise UsageError(f"{staging}: is there; is another accept at work in {self.folder}?") from None
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        try:
+            kept = staging / _KEPT  # moved away as the last thing before baselines are replaced
+            kept.mkdir()
+            for folder in (kept, staging):
+                (folder / ".gitignore").write_text("*\n")
+            for name, text in names.items():
+                (staging / name).write_text(text, encoding="utf-8", newline="\n")
+            replaced = [name for name in names if (self.folder / name).exists()]
+            for name in replaced:
+                shutil.copyfile(self.folder / name, kept / name)
+            manifest = {
+                "schema_version": 1,
+                "kind": _KIND,
+                "replaced": replaced,
+                "new": [name for name in names if name not in replaced],
+                "written": {name: _sha256(text.encode()) for name, text in names.items()},
+            }
+            (kept / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            self._set_aside_undo(staging)
+            kept.replace(self.folder / _UNDO)
+        except OSError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise _cannot_write(self.folder, error) from None
+        return staging
+
+    def _set_aside_undo(self, staging: Path) -> None:
+        """A folder is not replaced by another; `clean` brings it back if the new one never came."""
+        if (self.folder / _UNDO).exists():
+            (self.folder / _UNDO).replace(staging / _UNDO)
+
+    def last_change(self) -> Undo:
+        """What `undo` would take back. Raises UsageError if there is nothing, or baselines changed since."""
+        folder = self.folder / _UNDO
+        if not folder.exists():
+            raise UsageError(f"nothing to undo in {self.folder}")
+        undo = self._undo_of(folder)
+        for name in (*undo.replaced, *undo.new):
+            found = _hash_of(self.folder / name)
+            before = _hash_of(folder / name)
+            if name in undo.replaced and before is None:
+                raise UsageError(f"{folder / name}: is gone; take the baselines from version control")
+            if found not in (undo.written[name], before):
+                raise UsageError(f"{self.folder / name}: was changed since it was accepted; nothing was undone")
+        return undo
+
+    def _undo_of(self, folder: Path) -> Undo:
+        path = folder / _MANIFEST
+        try:
+            return _manifest(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); take the baselines from version control") from None
+
+    def undo(self) -> Undo:
+        """Put back what the last replacement replaced, remove what it added. Raises as `last_change`."""
+        undo = self.last_change()
+        try:
+            for name in undo.replaced:
+                write_atomically(self.folder / name, (self.folder / _UNDO / name).read_bytes())
+            for name in undo.new:
+                (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / _UNDO)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        return undo
+
+
+def _manifest(data: Any) -> Undo:
+    if data["kind"] != _KIND or data["schema_version"] != 1:
+        raise ValueError("written by another version of wan-parity")
+    undo = Undo(replaced=tuple(data["replaced"]), new=tuple(data["new"]), written=dict(data["written"]))
+    for name in (*undo.replaced, *undo.new):
+        if Path(name).name != name or not name.endswith(".json") or name not in undo.written:
+            raise ValueError(f"{name} is no baseline's file")
+    return undo
+
+
+def _refuse_same_in_other_case(cases: Iterable[str], folder: Path) -> None:
+    """As macOS and Windows do, which take `A.json` for `a.json`."""
+    known = {path.name.casefold(): path.name for path in folder.glob("*.json")}
+    for name in map(file_name, cases):
+        other = known.setdefault(name.casefold(), name)
+        if other != name:
+            raise UsageError(f"{name} and {other} are one file on some systems; give one of the cases another id")
+
+
+def _hash_of(path: Path) -> str | None:
+    try:
+        return _sha256(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be written: {error.strerror or error}")
