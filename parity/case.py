@@ -15,7 +15,14 @@ from pipelines.checkpoint import folder_of
 from pipelines.content import present
 from pipelines.document import Document, read
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
-from pipelines.inference import Graph, faithful_graph, inference_recipe, reference_graph, request_of_preview
+from pipelines.inference import (
+    Graph,
+    cannot_be_asked,
+    faithful_graph,
+    inference_recipe,
+    reference_graph,
+    request_of_preview,
+)
 from pipelines.job import Job, read_job
 from pipelines.job_folder import parse_video_name
 from pipelines.preview import assumed_recipe, preview_recipe
@@ -152,7 +159,7 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
         job=job,
         sample=keys.preview.sample or 0,
         trigger=(job and job.trigger_word) or _trigger(request, index),
-        token=request and request.hf_token,
+        token=request.hf_token if request is not None else None,
     )
 
 
@@ -191,10 +198,7 @@ def _request(
         try:
             return request_of_preview(preview), 0, folder
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field_name = first["loc"][-1] if first["loc"] else "request"
-            message = f"the sample's {field_name} {first['input']} cannot be asked of the API: {first['msg']}"
-            raise document.error(("preview",), f"{message}; write a `request:`") from None
+            raise document.error(("preview",), f"{cannot_be_asked(error)}; write a `request:`") from None
     prefix: tuple[str, ...] = ("request",)
     if isinstance(keys.request, str):
         if not keys.request or not present(folder / keys.request):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +88,23 @@ def find_previews(job_folder: Path) -> tuple[list[PreviewFile], list[str]]:
     return sorted(previews, key=lambda preview: (preview.name.drawn, preview.name.index)), strangers
 
 
+def overtaken_by(preview: PreviewFile, previews: Sequence[PreviewFile]) -> PreviewFile | None:
+    """A later preview that shows that training went back before this one, by a restart or an older checkpoint.
+
+    Files of its step may have been written over since. Before training (step 0) there is nothing to write over.
+    """
+    step = preview.name.step
+    if step == 0:
+        return None
+    for later in previews:
+        if later.name.drawn <= preview.name.drawn:
+            continue
+        again = later.name.step == step and later.name.index == preview.name.index
+        if again or (step is not None and later.name.step is not None and later.name.step < step):
+            return later
+    return None
+
+
 def find_lora(job: Job, step: int | None) -> LoraFiles:
     """The weights a preview of `step` was drawn with. `step` None: the final ones.
 
@@ -112,9 +130,9 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
         return _noting_experts(final)
     if saved_at is not None:
         return LoraFiles(missing=f"the LoRA of step {step} was pruned: {file} is of step {saved_at}")
-    if last is not None and last > step:
+    if last not in (None, step):
         return LoraFiles(
-            missing=f"{_why_missing(job, step)}; {file} does not say its step, and previews go on to step {last}"
+            missing=f"{_why_missing(job, step)}; {file} does not say its step, the last preview is of step {last}"
         )
     return _noting_experts(final, f"{file} does not say its step; taken for step {step}, the preview's")
 
@@ -190,8 +208,8 @@ def _why_missing(job: Job, step: int | None) -> str:
 
 
 def _last_step(job_folder: Path) -> int | None:
-    """The highest step in the samples' names."""
+    """The step of the newest sample."""
     if not samples_folder(job_folder).is_dir():
         return None
-    steps = [preview.name.step for preview in find_previews(job_folder)[0]]
-    return max((step for step in steps if step is not None), default=None)
+    previews, _ = find_previews(job_folder)
+    return previews[-1].name.step if previews else None
