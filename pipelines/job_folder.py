@@ -5,6 +5,7 @@ Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ class LoraFiles:
     """Which expert each file is for; none where one file is all there is."""
     missing: str | None = None
     """Why the weights behind a preview are not to be had."""
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     """What had to be assumed."""
 
 
@@ -88,21 +89,28 @@ def find_previews(job_folder: Path) -> tuple[list[PreviewFile], list[str]]:
     return sorted(previews, key=lambda preview: (preview.name.drawn, preview.name.index)), strangers
 
 
-def overtaken_by(preview: PreviewFile, previews: Sequence[PreviewFile]) -> PreviewFile | None:
-    """A later preview that shows that training went back before this one, by a restart or an older checkpoint.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A later preview of the same step and prompt."""
 
-    Files of its step may have been written over since. Before training (step 0) there is nothing to write over.
+    by: PreviewFile
+    restarted: bool
+    """Training went back in between, so the LoRA of the step may have been written over."""
+
+
+def drawn_again(preview: PreviewFile, previews: Sequence[PreviewFile]) -> Again | None:
+    """Whether the trainer came to a preview's step and prompt a second time.
+
+    It does so with the same weights when a finished job is started again, or under `force_first_sample`. A lower step
+    drawn in between gives a restart away.
     """
-    step = preview.name.step
-    if step == 0:
+    name = preview.name
+    later = [it for it in previews if it.name.drawn > name.drawn]
+    by = next((it for it in later if (it.name.step, it.name.index) == (name.step, name.index)), None)
+    if by is None:
         return None
-    for later in previews:
-        if later.name.drawn <= preview.name.drawn:
-            continue
-        again = later.name.step == step and later.name.index == preview.name.index
-        if again or (step is not None and later.name.step is not None and later.name.step < step):
-            return later
-    return None
+    between = [it.name.step for it in later if it.name.drawn < by.name.drawn]
+    return Again(by=by, restarted=any(step is not None and step < (name.step or 0) for step in between))
 
 
 def find_lora(job: Job, step: int | None) -> LoraFiles:
@@ -117,7 +125,7 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
                 missing=f"drawn before training, with network.pretrained_lora_path {job.pretrained_lora}; "
                 "name that file as preview.lora"
             )
-        return LoraFiles(note="drawn before training (step 0): the untrained LoRA changes nothing")
+        return LoraFiles(notes=("drawn before training (step 0): the untrained LoRA changes nothing",))
     found = _checkpoints(job)
     if step in found:
         return _noting_experts(found[step])
@@ -189,11 +197,10 @@ def _of_one_step(files: dict[Expert | None, Path]) -> LoraFiles:
     return LoraFiles(paths=tuple(files[expert] for expert in there), experts=there)
 
 
-def _noting_experts(files: LoraFiles, note: str | None = None) -> LoraFiles:
-    notes = [note] if note else []
+def _noting_experts(files: LoraFiles, *notes: str) -> LoraFiles:
     if len(files.experts) == 1:
-        notes.append(f"{files.paths[0].name} is alone: the other expert was not trained, or its file is gone")
-    return LoraFiles(paths=files.paths, experts=files.experts, note="; ".join(notes) or None)
+        notes += (f"{files.paths[0].name} is alone: the other expert was not trained, or its file is gone",)
+    return dataclasses.replace(files, notes=notes)
 
 
 def _why_missing(job: Job, step: int | None) -> str:

@@ -203,7 +203,7 @@ def _lora_files(
     if given is None:
         found = find_lora(job, video.step if video else None)
         obstacles += [found.missing] if found.missing else []
-        notes += [found.note] if found.note else []
+        notes += found.notes
         if not found.paths:
             return ()
         path = found.paths[0]
