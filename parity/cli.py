@@ -227,7 +227,8 @@ def _add_import(parsers: Any) -> None:
         "  parity import output/my_job --step last --prompt 0 --out cases/guitar\n"
         "  parity import output/my_job --toolkit 0.12.26 --dry-run\n"
         "  parity run cases/my_job --tag step-2000\n\n"
-        + "exit codes:\n  0  every preview has its case\n  2  bad usage, no job, or a model that is not run; nothing written\n",
+        "exit codes:\n  0  every preview has its case\n"
+        "  2  bad usage, no job, or a model that is not run; nothing was written\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     imports.add_argument("job", type=Path, metavar="JOB_DIR", help="the folder with config.yaml and samples/")
