@@ -155,6 +155,8 @@ def import_job(options: argparse.Namespace) -> int:
     except UnsupportedModelError as error:
         print(unsupported_text(error.table))
         raise
+    except OSError as error:
+        raise UsageError(f"{error.filename or options.job}: cannot be read: {error.strerror or error}") from None
     out = options.out or default_out(read_in.job.name)
     files = plan_case_files(read_in, out)
     if not options.dry_run:

@@ -174,9 +174,7 @@ def _comments(read_in: JobImport, pairing: Pairing) -> list[str]:
     if pairing.unpairable is not None:
         lines.append("Reported, never drawn. Once the reason is gone, delete `unpairable`, or this file and import.")
     elif pairing.request is None:
-        lines.append(
-            "Drawn before training, without a LoRA. The API takes no request without one: the sample's settings count."
-        )
+        lines.append("Drawn before training, without a LoRA; the API takes no request without one.")
     else:
         lines += [f"LoRA: {note}." for note in pairing.lora.notes]
     return lines

@@ -131,16 +131,16 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
         return _noting_experts(found[step])
     final = found.get(None)
     if final is None:
-        return LoraFiles(missing=_why_missing(job, step))
+        return LoraFiles(missing=_why_missing(job, step, False))
     saved_at, last = training_step(final.paths[0]), _last_step(job.folder)
     file = final.paths[0].name
     if step is None or saved_at == step:
         return _noting_experts(final)
     if saved_at is not None:
-        return LoraFiles(missing=f"the LoRA of step {step} was pruned: {file} is of step {saved_at}")
+        return LoraFiles(missing=f"{_why_missing(job, step, True)}; {file} is of step {saved_at}")
     if last not in (None, step):
         return LoraFiles(
-            missing=f"{_why_missing(job, step)}; {file} does not say its step, the last preview is of step {last}"
+            missing=f"{_why_missing(job, step, True)}; {file} does not say its step, the last preview is of step {last}"
         )
     return _noting_experts(final, f"{file} does not say its step; taken for step {step}, the preview's")
 
@@ -203,11 +203,13 @@ def _noting_experts(files: LoraFiles, *notes: str) -> LoraFiles:
     return dataclasses.replace(files, notes=notes)
 
 
-def _why_missing(job: Job, step: int | None) -> str:
+def _why_missing(job: Job, step: int | None, there_is_a_final_one: bool) -> str:
     """Never saved, or saved and removed again (BaseSDTrainProcess.clean_up_saves keeps the newest few)."""
     if step is None:
         return f"no LoRA for this preview: there is no {job.name}.safetensors"
     name = f"{job.name}_{step:09d}.safetensors"
+    if not there_is_a_final_one:
+        return f"no LoRA for this preview: neither {name} nor {job.name}.safetensors (old ones are removed)"
     if job.save_every and step % job.save_every:
         return f"no LoRA of step {step}: {name} was never saved (save.save_every {job.save_every})"
     kept = f"ai-toolkit keeps the newest {job.saves_kept}" if job.saves_kept else "old ones are removed"

@@ -21,6 +21,7 @@ def import_text(read_in: JobImport, files: Sequence[CaseFile], out: Path, dry_ru
     parts = [head, table([_heading(read_in), *(_row(read_in, file) for file in files)])]
     parts.append(_counts(files, dry_run))
     parts += _notes(read_in, files, out)
+    parts += [] if dry_run else [f"next: parity plan {shlex.quote(str(out))}"]
     return "\n".join(parts)
 
 
@@ -109,8 +110,7 @@ def _notes(read_in: JobImport, files: Sequence[CaseFile], out: Path) -> list[str
         shown = ", ".join(read_in.strangers[:5]) + (", …" if len(read_in.strangers) > 5 else "")
         notes.append(f"passed over in samples/, not named by ai-toolkit: {shown}")
     notes += dict.fromkeys(f"LoRA: {note}" for file in files for note in file.pairing.notes)
-    folder = shlex.quote(str(out))
     if any(file.pairing.unpairable is not None for file in files):
+        folder = shlex.quote(str(out))
         notes.append(f"unpairable cases are reported, not drawn; without them: parity run {folder} -k 'not unpairable'")
-    notes.append(f"next: parity plan {folder}")
     return notes
