@@ -17,8 +17,11 @@ _KEPT = "kept as it is"
 def import_text(read_in: JobImport, files: Sequence[CaseFile], out: Path, dry_run: bool) -> str:
     """Table, counts, and notes."""
     assumed = ", assumed" if read_in.model_assumed else ""
-    head = f"{read_in.job.name}: {read_in.model.id}{assumed}; {_previews(files)} -> {out}"
-    parts = [head, table([_heading(read_in), *(_row(read_in, file) for file in files)])]
+    common = _common_toolkit(files)
+    toolkit = "" if common is None else f", ai-toolkit {common}"
+    head = f"{read_in.job.name}: {read_in.model.id}{assumed}{toolkit}; {_previews(files)} -> {out}"
+    rows = [_heading(read_in, common), *(_row(read_in, file, common) for file in files)]
+    parts = [head, table(rows)]
     parts.append(_counts(files, dry_run))
     parts += _notes(read_in, files, out)
     parts += [] if dry_run else [f"next: parity plan {shlex.quote(str(out))}"]
@@ -40,12 +43,19 @@ def unsupported_text(paired: Sequence[tuple[PreviewFile, LoraFiles]]) -> str:
     return table(rows)
 
 
-def _heading(read_in: JobImport) -> tuple[str, ...]:
+def _common_toolkit(files: Sequence[CaseFile]) -> str | None:
+    """What stands above the table instead of in each row; None: they differ."""
+    versions = {file.pairing.toolkit or "unknown" for file in files}
+    return next(iter(versions)) if len(versions) == 1 else None
+
+
+def _heading(read_in: JobImport, common_toolkit: str | None) -> tuple[str, ...]:
+    toolkit = () if common_toolkit is not None else ("toolkit",)
     image = ("control image",) if read_in.model.needs_control_image else ()
-    return ("preview", "step", "prompt", "", "LoRA", *image, "toolkit", "case file", "state")
+    return ("preview", "step", "prompt", "", "LoRA", *image, *toolkit, "case file", "state")
 
 
-def _row(read_in: JobImport, file: CaseFile) -> tuple[str, ...]:
+def _row(read_in: JobImport, file: CaseFile, common_toolkit: str | None) -> tuple[str, ...]:
     pairing = file.pairing
     image: tuple[str, ...] = ()
     if read_in.model.needs_control_image:
@@ -58,7 +68,7 @@ def _row(read_in: JobImport, file: CaseFile) -> tuple[str, ...]:
         _shorten(pairing.prompt) if pairing.prompt is not None else "not in the config",
         _lora(pairing.lora),
         *image,
-        pairing.toolkit or "unknown",
+        *(() if common_toolkit is not None else (pairing.toolkit or "unknown",)),
         file.path.name,
         f"{state}; unpairable: {pairing.unpairable}" if pairing.unpairable is not None else state,
     )
@@ -74,7 +84,7 @@ def _lora(files: LoraFiles) -> str:
     return " + ".join(path.name for path in files.paths) or "none (before training)"
 
 
-def _shorten(text: str, limit: int = 36) -> str:
+def _shorten(text: str, limit: int = 28) -> str:
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
