@@ -15,9 +15,17 @@ from pipelines.checkpoint import folder_of
 from pipelines.content import present
 from pipelines.document import Document, read
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
-from pipelines.inference import Graph, faithful_graph, inference_recipe, reference_graph, request_of_preview
+from pipelines.inference import (
+    Graph,
+    cannot_be_asked,
+    faithful_graph,
+    inference_recipe,
+    reference_graph,
+    request_of_preview,
+)
 from pipelines.job import Job, read_job
-from pipelines.preview import assumed_recipe, parse_video_name, preview_recipe
+from pipelines.job_folder import parse_video_name
+from pipelines.preview import assumed_recipe, preview_recipe
 from pipelines.recipe import Precision, Recipe, Resize
 from pipelines.request import Request, check_request
 from pipelines.scheduler import checkpoint_scheduler, flow_schedule
@@ -126,16 +134,23 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
             raise document.error(("checkpoint",), f"{keys.checkpoint} is neither a folder nor a Hub id")
     job = read_job(folder / keys.preview.config) if keys.preview.config is not None else None
     preview = _preview(document, keys, model, job, folder, checkpoint) if job is not None else None
-    request, index, request_folder = _request(document, keys, model, preview, folder)
-    graph = _graph(document, keys, model, preview, job, checkpoint)
-    inference = inference_recipe(request, index, graph, model=model, folder=request_folder)
+    request, index = keys.request if isinstance(keys.request, Request) else None, 0
+    if keys.preview.unpairable is not None and preview is not None:
+        inference = preview  # never drawn: a request for a LoRA or an image that is gone need not be complete
+    else:
+        request, index, request_folder = _request(document, keys, model, preview, folder)
+        graph = _graph(document, keys, model, preview, job, checkpoint)
+        inference = inference_recipe(request, index, graph, model=model, folder=request_folder)
+    if preview is None:
+        obstacles = (keys.preview.unpairable,) if keys.preview.unpairable is not None else ()
+        preview = dataclasses.replace(assumed_recipe(inference), obstacles=obstacles)
     tolerance = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
     if not tolerance and not keys.expect:
         tolerance = dict(DEFAULT_TOLERANCE)
     return Case(
         id=keys.id or document.path.stem,
         path=document.path,
-        preview=preview or assumed_recipe(inference),
+        preview=preview,
         inference=inference,
         video=folder / keys.preview.video,
         tolerance=tolerance,
@@ -143,9 +158,13 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
         tags=tuple(keys.tags),
         job=job,
         sample=keys.preview.sample or 0,
-        trigger=(job and job.trigger_word) or request.prompts[index].trigger_word or request.trigger_word,
-        token=request.hf_token,
+        trigger=(job and job.trigger_word) or _trigger(request, index),
+        token=request.hf_token if request is not None else None,
     )
+
+
+def _trigger(request: Request | None, index: int) -> str | None:
+    return (request.prompts[index].trigger_word or request.trigger_word) if request is not None else None
 
 
 def _preview(
@@ -163,6 +182,7 @@ def _preview(
             video=parse_video_name(Path(keys.preview.video).name),
             lora=folder / keys.preview.lora if keys.preview.lora else None,
             control_image=(folder / keys.preview.control_image).resolve() if keys.preview.control_image else None,
+            unpairable=keys.preview.unpairable,
         )
     except CaseError as error:
         raise document.error(("preview",), str(error)) from None
@@ -178,10 +198,7 @@ def _request(
         try:
             return request_of_preview(preview), 0, folder
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field_name = first["loc"][-1] if first["loc"] else "request"
-            message = f"the sample's {field_name} {first['input']} cannot be asked of the API: {first['msg']}"
-            raise document.error(("preview",), f"{message}; write a `request:`") from None
+            raise document.error(("preview",), f"{cannot_be_asked(error)}; write a `request:`") from None
     prefix: tuple[str, ...] = ("request",)
     if isinstance(keys.request, str):
         if not keys.request or not present(folder / keys.request):

@@ -56,6 +56,12 @@ class PreviewKeys(_Strict):
         default=None, description="the LoRA the preview was drawn with, if the job folder lacks it"
     )
     control_image: str | None = Field(default=None, description="where the config's ctrl_img lies now, if it moved")
+    unpairable: str | None = Field(
+        default=None,
+        min_length=1,
+        description="why nobody can repeat it: the case is reported, never drawn, and may lack its LoRA, control image "
+        "and prompt",
+    )
 
 
 class SchedulerKeys(BaseModel):

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(parsers)
     _add_diagnose(parsers)
     _add_plan(parsers)
+    _add_import(parsers)
     _add_report(parsers)
     add_baseline(parsers)
     models = parsers.add_parser("models", help="the API's Wan models and their defaults")
@@ -214,6 +215,53 @@ def _add_plan(parsers: Any) -> None:
     _add_selection(plan)
     plan.add_argument("--json", action="store_true", help="print recipes and findings as JSON")
     plan.set_defaults(run=commands.plan)
+
+
+def _add_import(parsers: Any) -> None:
+    imports = parsers.add_parser(
+        "import",
+        help="write a case for every preview of an ai-toolkit job",
+        description="Reads a job folder as ai-toolkit leaves it (config.yaml, samples/, *.safetensors), pairs every "
+        "preview with its prompt, step, LoRA file and control image, and writes a case file for each. Files that are "
+        "there are never written over: importing again adds what is new. A preview that nobody can repeat, because "
+        "its LoRA was pruned, say, becomes a case that is reported as unpairable, with the reason.",
+        epilog="examples:\n  parity import ~/ai-toolkit/output/my_job\n"
+        "  parity import output/my_job --step last --prompt 0 --out cases/guitar\n"
+        "  parity import output/my_job --toolkit 0.12.26 --dry-run\n"
+        "  parity run cases/my_job --tag step-2000\n\n"
+        "exit codes:\n  0  every preview has its case\n"
+        "  2  bad usage, no job, or a model that is not run; nothing was written\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    imports.add_argument("job", type=Path, metavar="JOB_DIR", help="the folder with config.yaml and samples/")
+    imports.add_argument("--out", type=Path, metavar="DIR", help="default: cases/<job name>")
+    imports.add_argument(
+        "--step", type=_step, default="all", metavar="last|all|N", help="previews of this training step (default: all)"
+    )
+    imports.add_argument(
+        "--prompt", type=_index, action="append", default=[], metavar="N", help="prompt index, from 0 (repeatable)"
+    )
+    imports.add_argument(
+        "--toolkit", metavar="VERSION", help="ai-toolkit version or commit, for previews whose LoRA does not say it"
+    )
+    imports.add_argument("--model", metavar="ID", help="API model id (`parity models`), where the job leaves it open")
+    imports.add_argument(
+        "--checkpoint", metavar="DIR|ID", help="folder or Hub id of the weights, where the config's are elsewhere"
+    )
+    imports.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
+    imports.set_defaults(run=commands.import_job)
+
+
+def _step(text: str) -> str:
+    if text not in ("last", "all") and not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be last, all or a step number, is {text!r}")
+    return text
+
+
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be a prompt index from 0, is {text!r}")
+    return int(text)
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:

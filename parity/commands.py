@@ -138,6 +138,33 @@ def plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def import_job(options: argparse.Namespace) -> int:
+    from parity.job_cases import default_out, plan_case_files, write_case_files
+    from parity.jobs import UnsupportedModelError, Wanted, read_job_folder
+    from parity.terminal.jobs import import_text, unsupported_text
+
+    wanted = Wanted(
+        step=options.step,
+        prompts=tuple(options.prompt),
+        model=options.model,
+        checkpoint=options.checkpoint,
+        toolkit=options.toolkit,
+    )
+    try:
+        read_in = read_job_folder(options.job, wanted)
+    except UnsupportedModelError as error:
+        print(unsupported_text(error.table))
+        raise
+    except OSError as error:
+        raise UsageError(f"{error.filename or options.job}: cannot be read: {error.strerror or error}") from None
+    out = options.out or default_out(read_in.job.name)
+    files = plan_case_files(read_in, out)
+    if not options.dry_run:
+        write_case_files(files)
+    print(import_text(read_in, files, out, options.dry_run))
+    return 0
+
+
 def report(options: argparse.Namespace) -> int:
     from parity.github import summary_file, tell_github, write_summary
     from parity.merge import merge

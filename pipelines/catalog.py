@@ -121,3 +121,16 @@ def find_model(model_id: str) -> Model:
     if model_id not in MODELS:
         raise CaseError(f"model {model_id!r} is not supported{did_you_mean(model_id, list(MODELS))}")
     return MODELS[model_id]
+
+
+def models_of_job(arch: str | None, variant: str | None, checkpoint: str) -> list[Model]:
+    """The models that an ai-toolkit job can have trained; one where that is known, none where its arch is not run.
+
+    `variant`: what the UI adds to the arch (ui/src/app/jobs/new/options.tsx at 27a03a91): `wan21:1b`,
+    `wan21_i2v:14b480p`. `checkpoint`: `model.name_or_path`, whose last part may be a base checkpoint's name.
+    """
+    models = [model for model in MODELS.values() if arch in (None, model.arch)]
+    named = [model for model in models if model.id == f"{arch}_{variant}"]
+    name = checkpoint.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
+    named = named or [model for model in models if model.base_checkpoint.rpartition("/")[2].lower() == name]
+    return named or models

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pipelines.catalog import Model
 from pipelines.control_image import load as load_control_image
 from pipelines.job import Job
@@ -146,3 +148,10 @@ def request_of_preview(preview: Recipe) -> Request:
         for file, scale in zip(preview.lora_files, preview.lora_scales, strict=True)
     ]
     return Request(model=preview.model, loras=loras, prompts=[item])
+
+
+def cannot_be_asked(error: ValidationError) -> str:
+    """Why `request_of_preview` failed, in one sentence."""
+    first = error.errors(include_url=False)[0]
+    field_name = first["loc"][-1] if first["loc"] else "request"
+    return f"the sample's {field_name} {first['input']} cannot be asked of the API: {first['msg']}"

@@ -88,6 +88,8 @@ class Job:
     document: Document
     name: str
     arch: str | None
+    variant: str | None
+    """What the UI adds to the arch: 14b of wan21:14b."""
     checkpoint: str
     dtype: Dtype
     low_vram: bool
@@ -95,10 +97,19 @@ class Job:
     quantization: Quantization
     layer_offloading: bool
     network_type: str | None
+    pretrained_lora: str | None
+    """The LoRA that training started from."""
     use_ema: bool
     save_dtype: str
+    save_every: int
+    """Steps; 0: only after training."""
+    saves_kept: int
+    has_first_sample: bool
+    """Step 0 was drawn from a section of its own, `first_sample`, before it was drawn from `sample`."""
     trigger_word: str | None
     samples: tuple[Sample, ...]
+    unlisted: Sample
+    """What the config asks for a prompt it does not list: everything but the prompt."""
 
     @property
     def folder(self) -> Path:
@@ -164,6 +175,7 @@ def read_job(path: Path) -> Job:
     if dtype not in _DTYPES:
         raise document.error((*PROCESS, "train", "dtype"), f"{dtype!r} is not a dtype ai-toolkit trains Wan in")
     trigger_word = process.get("trigger_word", str, None)
+    network, save = process.section("network"), process.section("save")
     quantize = bool(model.get("quantize", bool, False))
     arch = model.get("arch", str, None)
     name_or_path = model.get("name_or_path", str, None)
@@ -173,6 +185,7 @@ def read_job(path: Path) -> Job:
         document=document,
         name=document.data["config"]["name"],
         arch=arch.split(":")[0] if arch else None,  # the UI writes wan21:14b; the tag is dropped
+        variant=arch.partition(":")[2] or None if arch else None,
         checkpoint=name_or_path,
         dtype=_DTYPES[dtype],
         low_vram=model.get("low_vram", bool, False),
@@ -182,11 +195,18 @@ def read_job(path: Path) -> Job:
             text_encoder=model.get("qtype_te", str, "qfloat8") if model.get("quantize_te", bool, quantize) else None,
         ),
         layer_offloading=model.get("layer_offloading", bool, False),
-        network_type=process.section("network").get("type", str, "lora") if "network" in process.value else None,
+        network_type=network.get("type", str, "lora") if "network" in process.value else None,
+        pretrained_lora=str(network.value.get("pretrained_lora_path") or "") or None,
         use_ema=train.section("ema_config").get("use_ema", bool, False),
-        save_dtype=process.section("save").get("dtype", str, "float16"),
+        save_dtype=save.get("dtype", str, "float16"),
+        save_every=_count(save.value.get("save_every", 1000)),
+        saves_kept=_count(save.value.get("max_step_saves_to_keep", 5)),
+        has_first_sample=process.value.get("first_sample") is not None,
         trigger_word=trigger_word,
         samples=_read_samples(sample, trigger_word),
+        unlisted=_read_sample(
+            _Reader(dataclasses.replace(document, data={})), sample, None, sample.get("seed", int, 0)
+        ),
     )
 
 
@@ -264,6 +284,11 @@ def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) 
         ctrl_img=flags.get("ctrl_img", own.get("ctrl_img", str, None)),
         format=sample.get("format", str, "jpg"),
     )
+
+
+def _count(value: Any) -> int:
+    """A number that decides no pixel: 0 for what is none, no error."""
+    return value if isinstance(value, int) else 0
 
 
 def _multiplier(value: float | str) -> float:

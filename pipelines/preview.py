@@ -6,9 +6,7 @@ Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from pipelines.catalog import Model
 from pipelines.control_image import load as load_control_image
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.job import PROCESS, Job, Sample
-from pipelines.lora import lora_file, read_header
+from pipelines.job_folder import VideoName, find_lora
+from pipelines.lora import lora_file
 from pipelines.recipe import (
     Asked,
     Codec,
@@ -29,31 +28,10 @@ from pipelines.recipe import (
 )
 from pipelines.scheduler import Scheduler, flow_schedule
 
-_VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.\w+")
-
 # Commit ab1ee4df moved Wan previews from UniPC to Euler. It changed 0.9.3 in place; the next version is 0.9.4.
 _EULER_SINCE = datetime(2026, 4, 16, 20, 53, 50, tzinfo=UTC)
 _EULER_COMMITS = ("ab1ee4df", "27a03a91")
 _LAST_UNIPC_VERSION = (0, 9, 3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoName:
-    """What ai-toolkit writes into a sample's file name: `<ms>__<step:09d>_<index>.webp`."""
-
-    drawn: datetime
-    step: int | None
-    """None: drawn without a step number; the LoRA is the final one."""
-    index: int
-
-
-def parse_video_name(name: str) -> VideoName | None:
-    """None if the file was renamed."""
-    match = _VIDEO_NAME.fullmatch(name)
-    if match is None:
-        return None
-    drawn = datetime.fromtimestamp(int(match["ms"]) / 1000, tz=UTC)
-    return VideoName(drawn=drawn, step=int(match["step"]) if match["step"] else None, index=int(match["index"]))
 
 
 def frame_rule(num_frames: int) -> int:
@@ -109,30 +87,34 @@ def preview_recipe(
     video: VideoName | None = None,
     lora: Path | None = None,
     control_image: Path | None = None,
+    unpairable: str | None = None,
 ) -> Recipe:
     """The recipe of prompt `index` (0-based) of a job.
 
     `checkpoint`: stands in where the config's own folder does not exist on this machine.
     `lora`, `control_image`: where these files lie now, if not where the job left them.
+    `unpairable`: why nobody can repeat it; then its LoRA and control image are not looked for, nor its prompt missed.
     Raises CaseError for a missing index or control image, and for a job of another kind of model.
     """
-    if not 0 <= index < len(job.samples):
+    if unpairable is None and not 0 <= index < len(job.samples):
         raise CaseError(
             f"{job.document.path}: has {len(job.samples)} samples (0 to {len(job.samples) - 1}), not {index}"
         )
     if job.arch is not None and job.arch != model.arch:
         raise CaseError(f"{job.document.path}: trains {job.arch}, but {model.id} takes LoRAs of {model.arch}")
-    sample = job.samples[index]
+    sample = job.samples[index] if index < len(job.samples) else job.unlisted
     is_i2v = model.needs_control_image
     obstacles: list[str] = []
     notes: list[str] = []
     weights, text_encoder = _checkpoint(job, checkpoint, notes)
-    files = _lora_files(job, video, lora, obstacles, notes)
+    files = () if unpairable else _lora_files(job, video, lora, obstacles, notes)
     scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None)
     notes += [assumed] if assumed else []
     application = _lora_application(job)
     notes += _known_floors(job, scheduler, application if files else None)
     _find_obstacles(job, sample, is_i2v, video, index, obstacles, notes)
+    if unpairable is not None:
+        obstacles = [unpairable, *(obstacle for obstacle in obstacles if obstacle not in unpairable)]
     divisor = 16 if is_i2v else 8
     frames = low_vram_frame_rule if job.low_vram and not is_i2v else frame_rule
     return Recipe(
@@ -153,7 +135,7 @@ def preview_recipe(
         lora_scales=tuple(sample.network_multiplier for _ in files),
         lora_application=application,
         precision=Precision(job.dtype, "cast"),
-        control_image=_control_image(job, index, control_image) if is_i2v else None,
+        control_image=_control_image(job, index, control_image) if is_i2v and not unpairable else None,
         resize=Resize("lanczos", "stretch") if is_i2v else None,
         vae_tiling=(job.low_vram or job.vae_tiling) and not is_i2v,
         quantization=job.quantization,
@@ -217,38 +199,22 @@ def _lora_files(
     job: Job, video: VideoName | None, given: Path | None, obstacles: list[str], notes: list[str]
 ) -> tuple[LoraFile, ...]:
     """The file that holds the weights the preview was drawn with."""
-    if video is not None and video.step == 0 and given is None:
-        notes.append("drawn before training (step 0): the untrained LoRA changes nothing")
-        return ()
-    step = video.step if video else None
-    final = job.folder / f"{job.name}.safetensors"
-    stepped = job.folder / f"{job.name}_{step:09d}.safetensors" if step is not None else final
-    path = given or (stepped if stepped.is_file() else final)
-    if not path.is_file():
-        if given is not None:
-            raise CaseError(f"{path}: the preview's LoRA does not exist")
-        obstacles.append(f"no LoRA for this preview: neither {stepped.name} nor {final.name} (old ones are pruned)")
-        return ()
-    if path == final and step is not None:
-        saved_at = _training_step(path)
-        if saved_at is not None and saved_at != step:
-            obstacles.append(f"the LoRA of step {step} was pruned: {final.name} is of step {saved_at}")
+    path = given
+    if given is None:
+        found = find_lora(job, video.step if video else None)
+        obstacles += [found.missing] if found.missing else []
+        notes += found.notes
+        if not found.paths:
             return ()
-        if saved_at is None:
-            notes.append(f"{final.name} does not say its step; taken for step {step}, the preview's")
+        path = found.paths[0]
+    elif not given.is_file():
+        raise CaseError(f"{given}: the preview's LoRA does not exist")
+    assert path is not None
     try:
         return (lora_file(path),)
     except UnreproducibleError as error:
         obstacles.append(str(error))
         return ()
-
-
-def _training_step(path: Path) -> int | None:
-    """The step ai-toolkit notes in a LoRA's metadata (`training_info`)."""
-    try:
-        return int(json.loads(read_header(path).metadata["training_info"])["step"])
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _lora_application(job: Job) -> LoraApplication:
@@ -286,6 +252,8 @@ def _find_obstacles(
     notes: list[str],
 ) -> None:
     """What no recipe can repeat, and what should make the reader look twice."""
+    if job.has_first_sample and video is not None and video.step == 0:
+        obstacles.append("step 0 may be drawn from the config's `first_sample` section, which is not read")
     if sample.seed is None:
         obstacles.append("seed -1: ai-toolkit drew a random seed and did not keep it")
     if job.network_type is None:

@@ -773,3 +773,38 @@ def test_request_file_is_read_like_an_inline_one(demo: Path) -> None:
     write(demo / "r.json", json.dumps(request))
     inline, file = load(demo, CASE), load(demo, f"{without(CASE, 'request')}request: r.json\n")
     assert inline.inference == file.inference
+
+
+# --- previews nobody can repeat
+
+
+def test_an_unpairable_case_needs_neither_lora_nor_image_nor_prompt(demo: Path) -> None:
+    job = demo / "jobs/i2v_basic"
+    for name in ("tiny_i2v.safetensors", "ctrl.png"):
+        (job / name).unlink()
+    text = in_copy(I2V_DERIVED, demo).replace('  toolkit: "0.12.26"', '  unpairable: "lost in a move"')
+    assert load(demo, text).preview.obstacles == ("lost in a move",)
+    other = load(demo, re.sub(r"sample: \d", "sample: 9", text))
+    assert (other.preview.prompt, other.preview.width.asked, other.preview.obstacles) == ("", 100, ("lost in a move",))
+    with pytest.raises(CaseError, match=r"ctrl\.png"):
+        load(demo, text.replace('  unpairable: "lost in a move"\n', ""))
+
+
+def test_an_unpairable_case_says_the_configs_obstacles_too(demo: Path) -> None:
+    edit_job(demo, "t2v_basic", {"sample.seed": -1, "sample.walk_seed": False})
+    case = load(demo, in_copy(CASE, demo).replace('  toolkit: "0.12.26"', '  unpairable: "lost in a move"'))
+    assert case.preview.obstacles[0] == "lost in a move"
+    assert case.preview.obstacles[1].startswith("seed -1")
+    assert case.inference == case.preview
+
+
+def test_an_unpairable_case_without_a_config(tmp_path: Path) -> None:
+    text = re.sub(r"  (config|sample): .*\n", "", CASE).replace('  toolkit: "0.12.26"', "  unpairable: config lost")
+    case = load(tmp_path, text)
+    assert case.preview.obstacles == ("config lost",)
+    assert case.inference.obstacles == ()
+
+
+def test_unpairable_wants_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match=r"preview\.unpairable: "):
+        load(tmp_path, CASE.replace('  toolkit: "0.12.26"', '  unpairable: ""'))

@@ -15,12 +15,11 @@ from parity.case import DEMO
 from pipelines.catalog import find_model
 from pipelines.errors import CaseError, WeightsError
 from pipelines.job import read_job
+from pipelines.job_folder import VideoName, parse_video_name
 from pipelines.preview import (
-    VideoName,
     floor_size,
     frame_rule,
     low_vram_frame_rule,
-    parse_video_name,
     preview_recipe,
     scheduler_of,
 )

@@ -45,7 +45,11 @@ def test_only_the_pytest_entry_imports_pytest() -> None:
                 assert not {module for module in modules if module.split(".")[0] in ("pytest", "_pytest")}, name
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan"], ["models"], ["schema", "case"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["plan"], ["models"], ["schema", "case"], ["import", "cases/jobs/t2v_basic", "--dry-run"]],
+    ids=" ".join,
+)
 def test_light_commands_import_no_torch(arguments: list[str]) -> None:
     code = (
         "import sys\n"

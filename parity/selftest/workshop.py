@@ -35,7 +35,8 @@ from parity.selftest.planted import (
 from pipelines.catalog import find_model
 from pipelines.engine import Engine
 from pipelines.job import read_job
-from pipelines.preview import parse_video_name, preview_recipe
+from pipelines.job_folder import parse_video_name
+from pipelines.preview import preview_recipe
 from pipelines.recipe import Recipe
 from pipelines.video import encode
 

@@ -1,0 +1,135 @@
+"""One preview of an ai-toolkit job, and the prompt, LoRA, control image and request that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipelines.catalog import Model
+from pipelines.content import present
+from pipelines.control_image import load as load_control_image
+from pipelines.errors import MediaError, WeightsError
+from pipelines.inference import cannot_be_asked, request_of_preview
+from pipelines.job import Job
+from pipelines.job_folder import LoraFiles, PreviewFile, drawn_again
+from pipelines.lora import read_header
+from pipelines.preview import preview_recipe
+from pipelines.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """One preview and what it was drawn with."""
+
+    preview: PreviewFile
+    prompt: str | None
+    """As the trainer read it; None: the config does not list it."""
+    lora: LoraFiles
+    toolkit: str | None
+    control_image: Path | None
+    """Where it lies; None: the model takes none, or it is missing."""
+    control_image_moved: bool
+    """It lies elsewhere than the config says."""
+    request: Request | None
+    """What a user of the API would send; None: unpairable, or drawn without a LoRA, which the API does not take."""
+    unpairable: str | None
+    """Why nobody can repeat the preview."""
+    notes: tuple[str, ...]
+    """What had to be assumed of the LoRA."""
+
+
+def pair(
+    job: Job,
+    preview: PreviewFile,
+    previews: Sequence[PreviewFile],
+    lora: LoraFiles,
+    *,
+    model: Model,
+    checkpoint: str | None,
+    toolkit: str | None,
+) -> Pairing:
+    """Everything that was needed for one preview, or every reason why it cannot be had.
+
+    `previews`: all of the job.
+    """
+    index, reasons, notes = preview.name.index, list[str](), list(lora.notes)
+    listed = index < len(job.samples)
+    if not listed:
+        reasons.append(f"the config has no prompt {index}, only {len(job.samples)} (from 0): it was changed since")
+    reasons += _lora_problems(lora)
+    again = drawn_again(preview, previews)
+    if again is not None and lora.paths:
+        names = " and ".join(path.name for path in lora.paths)
+        if again.restarted:
+            reasons.append(f"drawn again as {again.by.path.name} after a restart: {names} may be of that run")
+        else:
+            notes.append(f"{preview.path.name} was drawn again as {again.by.path.name}, both taken to be by {names}")
+    image, moved = None, False
+    if model.needs_control_image and listed:
+        image, moved, problem = _control_image(job, index)
+        reasons += [problem] if problem else []
+    recipe = preview_recipe(
+        job,
+        index,
+        model=model,
+        checkpoint=checkpoint,
+        toolkit=toolkit,
+        video=preview.name,
+        control_image=image and image.resolve(),
+        unpairable="; ".join(reasons) or None,
+    )
+    request = None
+    try:
+        request = request_of_preview(recipe)
+    except ValidationError as error:
+        reasons.append(cannot_be_asked(error))
+    reasons += [obstacle for obstacle in recipe.obstacles if obstacle not in "; ".join(reasons)]
+    return Pairing(
+        preview=preview,
+        prompt=job.samples[index].prompt if listed else None,
+        lora=lora,
+        toolkit=toolkit,
+        control_image=image,
+        control_image_moved=moved,
+        request=request if lora.paths and not reasons else None,
+        unpairable="; ".join(reasons) or None,
+        notes=tuple(notes) if not reasons else (),
+    )
+
+
+def _lora_problems(lora: LoraFiles) -> list[str]:
+    problems = [lora.missing] if lora.missing else []
+    for path in lora.paths:
+        try:
+            read_header(path)
+        except WeightsError as error:
+            problems.append(str(error).replace(str(path), path.name))
+    return problems
+
+
+def _control_image(job: Job, index: int) -> tuple[Path | None, bool, str | None]:
+    """Where a sample's control image lies, whether it was moved there, and what is wrong with it.
+
+    The config names a path on the training machine. A job that was copied has it beside its config, if at all.
+    """
+    named = job.samples[index].ctrl_img
+    if named is None:
+        return None, False, f"prompt {index} names no ctrl_img, and ai-toolkit draws no I2V preview without one"
+    beside = job.folder / named.replace("\\", "/").rpartition("/")[2]
+    path = job.folder / named
+    if not present(path):
+        path = beside
+    if not present(path) or path.is_dir():
+        return (
+            None,
+            False,
+            f"control image {named} is missing, there and in the job's folder; name it as preview.control_image",
+        )
+    try:
+        load_control_image(str(path.resolve()), job.folder)
+    except MediaError as error:
+        return None, False, str(error).replace(str(path.resolve()), named)
+    return path, path != job.folder / named, None
