@@ -1,0 +1,86 @@
+"""Inputs made, run and judged: a folder for each, taken away again once it is judged."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.malformed.execute import Command, Run, run_all
+from tests.malformed.inputs import Input
+from tests.malformed.judge import Snapshot, message, problems, snapshot
+
+LIMIT_S = {False: 30.0, True: 90.0}
+"""Seconds after which a command is taken for hung: without torch, with it."""
+
+_BATCH = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How one input ended."""
+
+    item: Input
+    run: Run
+    said: str
+    """The first line of the message."""
+    problems: tuple[str, ...]
+
+
+def judged(
+    inputs: Sequence[Input], whole: Path, scratch: Path, command: Command | None = None, *, at_once: int = 2
+) -> Iterator[Verdict]:
+    """Try all inputs. `whole`: a workplace to copy, `scratch`: a folder for the copies. `command`: default `parity`."""
+    for torch in (False, True):
+        mine = [item for item in inputs if item.torch is torch]
+        if not mine:
+            continue
+        run = command or _parity(torch)
+        gc.collect()
+        gc.freeze()  # so that a child's collector copies no pages of what it shares
+        for start in range(0, len(mine), _BATCH):
+            yield from _batch(mine[start : start + _BATCH], whole, scratch, run, LIMIT_S[torch], at_once)
+
+
+def _parity(torch: bool) -> Command:
+    """The command, with what it would import imported, so that each child need not."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        os.environ.pop(name, None)
+    from parity import case, cli, jobs  # noqa: F401
+
+    if torch:
+        import peft  # noqa: F401
+
+        from parity import runner  # noqa: F401
+        from pipelines.torch_setup import declare_missing_torchvision_operators
+
+        declare_missing_torchvision_operators()
+        import diffusers
+        import transformers
+
+        assert all((diffusers.WanPipeline, diffusers.AutoencoderKLWan, transformers.UMT5EncoderModel))
+    return cli.main
+
+
+def _batch(
+    items: Sequence[Input], whole: Path, scratch: Path, command: Command, limit_s: float, at_once: int
+) -> Iterator[Verdict]:
+    folders, before = [], list[Snapshot]()
+    for number, item in enumerate(items):
+        folder = scratch / f"{number:02}"
+        shutil.copytree(whole, folder)
+        item.damage(folder / item.target)
+        folders.append(folder)
+        before.append(snapshot(folder))
+    work = [(folder, item.command) for folder, item in zip(folders, items, strict=True)]
+    for number, run in run_all(work, command, limit_s=limit_s, at_once=at_once):
+        item, folder = items[number], folders[number]
+        found = problems(item, run, folder, before[number])
+        said = (message(run, folder) or [""])[0].splitlines()[:1]
+        yield Verdict(item=item, run=run, said=said[0] if said else "", problems=tuple(found))
+    shutil.rmtree(scratch)
+    scratch.mkdir()
