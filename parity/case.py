@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from parity.case_file import CaseKeys, PipelineKeys, validate
 from pipelines.catalog import Model, find_model
 from pipelines.checkpoint import folder_of
-from pipelines.content import present
+from pipelines.content import present, real_path
 from pipelines.document import Document, read
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
 from pipelines.inference import (
@@ -181,7 +181,7 @@ def _preview(
             toolkit=keys.preview.toolkit,
             video=parse_video_name(Path(keys.preview.video).name),
             lora=folder / keys.preview.lora if keys.preview.lora else None,
-            control_image=(folder / keys.preview.control_image).resolve() if keys.preview.control_image else None,
+            control_image=real_path(folder / keys.preview.control_image) if keys.preview.control_image else None,
             unpairable=keys.preview.unpairable,
         )
     except CaseError as error:

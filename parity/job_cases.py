@@ -14,6 +14,7 @@ import yaml
 from parity.jobs import JobImport
 from parity.pairing import Pairing
 from parity.result import write_atomically
+from pipelines.content import real_path
 from pipelines.document import read
 from pipelines.errors import CaseError, UsageError
 
@@ -109,14 +110,14 @@ def _known(out: Path) -> dict[Path, list[Path]]:
         try:
             video = read(path).data["preview"]["video"]
             found.setdefault(_real(path.parent / video), []).append(path)
-        except (CaseError, KeyError, TypeError):
+        except (CaseError, KeyError, TypeError, ValueError):  # no case, or a name no file can have
             continue
     return found
 
 
 def _real(path: Path) -> Path:
     """Without `..` and links on the way; the file's own name is kept, because it says the step."""
-    return path.parent.resolve() / path.name
+    return real_path(path.parent) / path.name
 
 
 def _free_name(read_in: JobImport, pairing: Pairing, out: Path, taken: set[Path]) -> Path:
@@ -196,4 +197,4 @@ def _request(pairing: Pairing, out: Path) -> Mapping[str, Any]:
 
 def _relative(path: Path, out: Path) -> str:
     """From the case file's folder, so that both can be moved together."""
-    return Path(os.path.relpath(_real(path), out.resolve())).as_posix()
+    return Path(os.path.relpath(_real(path), real_path(out))).as_posix()

@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.result import CaseResult, Run, from_json
+from pipelines.content import read_text, real_path
 from pipelines.errors import UsageError
+
+
+MAX_BYTES = 64 << 20
+"""Of a results.json: thousands of cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +33,9 @@ def merge(given: Sequence[Path]) -> Merged:
 
     Of several, `environment` is `{"runs": [...]}`, one entry a file, in the order of the cases.
     """
-    paths = list({results_file(path).resolve(): results_file(path) for path in given}.values())
+    paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
     runs = [read_results(path) for path in paths]
-    folder = Path(os.path.commonpath([path.parent.resolve() for path in paths]))
+    folder = Path(os.path.commonpath([real_path(path.parent) for path in paths]))
     cases = [
         _moved(case, path, folder, several=len(paths) > 1)
         for path, run in zip(paths, runs, strict=True)
@@ -43,7 +48,7 @@ def merge(given: Sequence[Path]) -> Merged:
 def read_results(path: Path) -> Run:
     """Read one results.json. Raises UsageError: the path, what is wrong with it and what to do."""
     try:
-        return from_json(path.read_text(encoding="utf-8-sig"))
+        return from_json(read_text(path, MAX_BYTES))
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is no text; give the results.json that `parity run` wrote") from None
     except OSError as error:
@@ -87,11 +92,11 @@ def _moved(case: CaseResult, path: Path, folder: Path, *, several: bool) -> Case
     What lies outside the folder of its results.json is let go of: a results.json from elsewhere must not pull other
     files into a report that is passed on.
     """
-    home = path.parent.resolve()
+    home = real_path(path.parent)
     notes = [f"From {path}."] if several else []
     artifacts = {}
     for name, value in case.artifacts.items():
-        if (home / value).resolve().is_relative_to(home):
+        if "\0" not in value and real_path(home / value).is_relative_to(home):
             artifacts[name] = Path(os.path.relpath(home / value, folder)).as_posix()
         else:
             notes.append(f"The artifact {name}, {value}, lies outside the folder of {path} and was not read.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.catalog import Model
-from pipelines.content import present
+from pipelines.content import present, real_path
 from pipelines.control_image import load as load_control_image
 from pipelines.errors import MediaError, WeightsError
 from pipelines.inference import cannot_be_asked, request_of_preview
@@ -78,7 +78,7 @@ def pair(
         checkpoint=checkpoint,
         toolkit=toolkit,
         video=preview.name,
-        control_image=image and image.resolve(),
+        control_image=image and real_path(image),
         unpairable="; ".join(reasons) or None,
     )
     request = None
@@ -129,7 +129,7 @@ def _control_image(job: Job, index: int) -> tuple[Path | None, bool, str | None]
             f"control image {named} is missing, there and in the job's folder; name it as preview.control_image",
         )
     try:
-        load_control_image(str(path.resolve()), job.folder)
+        load_control_image(str(real_path(path)), job.folder)
     except MediaError as error:
-        return None, False, str(error).replace(str(path.resolve()), named)
+        return None, False, str(error).replace(str(real_path(path)), named)
     return path, path != job.folder / named, None

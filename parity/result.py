@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from parity.diagnosis.result import Diagnosis, Search
+from pipelines import strict_json
 
 SCHEMA_VERSION = 1
 
@@ -160,9 +161,7 @@ def _parse(text: str) -> Any:
     if not text.strip():
         raise ValueError("is empty; copy it again, or run the cases again")
     try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("is nested too deeply for a results.json") from None
+        return strict_json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[0] != "{":
             raise ValueError("is no JSON; give the results.json that `parity run` wrote") from None

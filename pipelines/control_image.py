@@ -6,18 +6,23 @@ import base64
 import binascii
 import hashlib
 import http.client
-import io
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pipelines.content import present
+from pipelines.content import present, read_bytes
 from pipelines.errors import MediaError
+from pipelines.picture import opened
 from pipelines.recipe import ControlImage, Resize
 
 MAX_BYTES = 64 << 20
+"""Of a file, here or there."""
+
+MAX_PIXELS = 64 << 20
+"""8192x8192. Pillow takes up to eight bytes a pixel on the way to RGB."""
+
 TIMEOUT_S = 30
 
 
@@ -51,12 +56,8 @@ def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Ima
 
 def _decode(data: bytes, source: str) -> Image.Image:
     """RGB pixels. Neither the trainer nor the server turns an image by its EXIF orientation, nor do we."""
-    try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except UnidentifiedImageError:
-        raise MediaError(f"{source}: is not a readable image (of no format known)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MediaError(f"{source}: is not a readable image ({error})") from None
+    with opened(data, source, "a readable image", MAX_PIXELS) as image:
+        return image.convert("RGB")
 
 
 def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
@@ -70,7 +71,7 @@ def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
     path = folder / source
     if present(path) and not path.is_dir():
         try:
-            return source, path.read_bytes()
+            return source, read_bytes(path, MAX_BYTES)
         except OSError as error:
             raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
     if path.suffix:  # base64 has no dot

@@ -18,11 +18,37 @@ MAX_BYTES = 16 << 20
 MAX_NODES = 100_000
 """Values in one document, aliases expanded: a bomb of nested aliases stops here."""
 
+_MAX_DIGITS = 100
+"""Characters of a number. YAML's sixties and hexadecimals take a time that grows with the square of their length."""
+
+_MAX_SHOWN = 600
+"""Characters of a message: what stands in the file may be of any length."""
+
 KeyPath = tuple[str | int, ...]
 
 
+class _TooManyError(Exception):
+    """More nodes than a document may have. `line`: where they were too many."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-4 as a number, as ai-toolkit's loader does (toolkit/config.py at 27a03a91)."""
+    """SafeLoader that reads 1e-4 as a number, as ai-toolkit's loader does (toolkit/config.py at 27a03a91).
+
+    It stops at MAX_NODES while it composes: a node takes a hundred times the memory of its text.
+    """
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _TooManyError(self.line + 1)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 # A copy, so that registering the exponent form does not reach into yaml.SafeLoader.
@@ -58,8 +84,12 @@ class Document:
         while probe and probe not in self.lines:
             probe = probe[:-1]
         line = self.lines.get(probe, 1)
-        key = f"{show_path(where)}: " if where else ""
-        return CaseError(f"{self.path}:{line}: {key}{message}")
+        key = f"{_cut(show_path(where))}: " if where else ""
+        return CaseError(f"{self.path}:{line}: {key}{_cut(message)}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
 def read(path: Path, *, duplicate_keys: bool = False) -> Document:
@@ -91,9 +121,13 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise CaseError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise CaseError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise CaseError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {_cut(str(error.problem))}") from None
+    except yaml.YAMLError as error:
+        raise CaseError(f"{path}: not valid YAML: {_cut(' '.join(str(error).split()))}") from None
+    except RecursionError:
+        raise CaseError(f"{path}:{loader.line + 1}: is nested too deeply for a case or config") from None
+    except _TooManyError as error:
+        raise CaseError(f"{path}:{error.line}: more than {MAX_NODES} values; this is no case or config") from None
     builder = _Builder(path, loader, duplicate_keys)
     data = None if node is None else builder.build(node, ())
     return Document(path=path, data=data, lines=builder.lines)
@@ -108,6 +142,7 @@ class _Builder:
         self.duplicate_keys = duplicate_keys
         self.lines: dict[KeyPath, int] = {}
         self.count = 0
+        self.merging: set[int] = set()
 
     def build(self, node: yaml.Node, where: KeyPath) -> Any:
         line = node.start_mark.line + 1
@@ -125,10 +160,13 @@ class _Builder:
             return [self.build(child, (*where, i)) for i, child in enumerate(node.value)]
         if node.tag in _SCALARS:
             try:
+                if len(node.value) > _MAX_DIGITS:
+                    raise ValueError
                 return self.loader.construct_object(node)
             except (ValueError, KeyError, yaml.YAMLError):
                 kind = node.tag.removeprefix(_TAG)
-                raise CaseError(f"{self.path}:{line}: {show_path(where)}: {node.value!r} is no {kind}") from None
+                shown = node.value if len(node.value) <= _MAX_DIGITS else f"{node.value[:20]}…"
+                raise CaseError(f"{self.path}:{line}: {_cut(show_path(where))}: {shown!r} is no {kind}") from None
         # Strings, and dates left as they are written. JSON escapes an emoji as two surrogates: join them.
         text: str = node.value
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -143,7 +181,11 @@ class _Builder:
                 for source in sources:
                     if not isinstance(source, yaml.MappingNode):
                         raise CaseError(f"{self.path}:{line}: {show_path((*where, '<<'))}: must name a mapping")
+                    if id(source) in self.merging:
+                        raise CaseError(f"{self.path}:{line}: {show_path((*where, '<<'))}: is merged into itself")
+                    self.merging.add(id(source))
                     defaults = self.build(source, where) | defaults  # the first source wins
+                    self.merging.discard(id(source))
                 continue
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _PLAIN:
                 raise CaseError(f"{self.path}:{line}: keys must be plain words")

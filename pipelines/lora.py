@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from pipelines.content import sha256_file
+from pipelines.content import check_file, sha256_file
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.recipe import LoraFile, Recipe
 
@@ -46,6 +46,7 @@ class Header:
 def read_header(path: Path) -> Header:
     """Names and shapes of a safetensors file. Raises WeightsError with the likely reason."""
     try:
+        check_file(path)
         with path.open("rb") as file:
             start = file.read(9)  # safetensors: 8 bytes of length, then JSON
         if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):  # zip or pickle protocol 2 and up

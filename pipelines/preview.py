@@ -6,6 +6,7 @@ Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,7 @@ def preview_recipe(
     if job.arch is not None and job.arch != model.arch:
         raise CaseError(f"{job.document.path}: trains {job.arch}, but {model.id} takes LoRAs of {model.arch}")
     sample = job.samples[index] if index < len(job.samples) else job.unlisted
+    _check_numbers(job, sample)
     is_i2v = model.needs_control_image
     obstacles: list[str] = []
     notes: list[str] = []
@@ -144,6 +146,14 @@ def preview_recipe(
         obstacles=tuple(obstacles),
         notes=tuple(notes),
     )
+
+
+def _check_numbers(job: Job, sample: Sample) -> None:
+    """Numbers that a config may hold, but no preview was drawn by."""
+    for name in ("guidance_scale", "network_multiplier"):
+        value = getattr(sample, name)
+        if not math.isfinite(value):
+            raise job.document.error((*PROCESS, "sample", name), f"must be a finite number, is {value}")
 
 
 def assumed_recipe(inference: Recipe) -> Recipe:

@@ -172,8 +172,11 @@ class Recipe:
 
 
 def frame_duration(fps: int) -> int:
-    """Milliseconds a frame in the file: 1000 // fps (ai-toolkit at 27a03a91), int(1000 / fps) (server at af4aec1)."""
-    return 1000 // fps
+    """Milliseconds a frame in the file: 1000 // fps (ai-toolkit at 27a03a91), int(1000 / fps) (server at af4aec1).
+
+    0 for a config's 0 fps, with which nothing can be saved.
+    """
+    return 1000 // fps if fps > 0 else 0
 
 
 FACTORS: dict[str, tuple[str, ...]] = {

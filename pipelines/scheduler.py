@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines import strict_json
+from pipelines.content import read_text
 from pipelines.errors import CaseError, WeightsError
 
 if TYPE_CHECKING:
@@ -73,7 +75,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
-Setting = bool | int | float | str | None
+Setting = bool | int | float | str | tuple[float, ...] | None
+
+_MAX_BYTES = 1 << 20
+"""Of a scheduler_config.json, which has thirty lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +125,29 @@ def scheduler(family: str, settings: Mapping[str, Any]) -> Scheduler:
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
         raise CaseError(f"{CLASSES[family]} (diffusers 0.42.1) has no setting {', '.join(unknown)}")
-    kept = {key: value for key, value in settings.items() if value != defaults[key]}
+    for key, value in settings.items():
+        if not _fits(value, defaults[key]):
+            example = f", e.g. {defaults[key]}" if defaults[key] not in (None, []) else ""
+            raise CaseError(f"{CLASSES[family]}: {key} cannot be {str(value)[:60]!r}{example}")
+    kept = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in settings.items()
+        if value != defaults[key]
+    }
     return Scheduler(family, tuple(sorted(kept.items())))
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the kind a setting takes, as its default shows; null stands for the default anywhere."""
+    if value is None or isinstance(value, bool):
+        return value is None or default is None or isinstance(default, bool)
+    if isinstance(value, int | float):
+        return (default is None or isinstance(default, int | float) and not isinstance(default, bool)) and (
+            math.isfinite(value)
+        )
+    if isinstance(value, list):
+        return default in (None, []) and all(type(item) in (int, float) and math.isfinite(item) for item in value)
+    return isinstance(value, str) and (default is None or isinstance(default, str))
 
 
 def flow_schedule(family: str, shift: float, **settings: Setting) -> Scheduler:
@@ -134,12 +160,15 @@ def checkpoint_scheduler(folder: Path) -> Scheduler:
     """The schedule a checkpoint in diffusers layout asks for (`scheduler/scheduler_config.json`)."""
     path = folder / "scheduler" / "scheduler_config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        class_name = config["_class_name"]
+        config = strict_json.loads(read_text(path, _MAX_BYTES))
+        class_name = str(config["_class_name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: no readable scheduler config ({error}); is this a diffusers checkpoint?") from None
     family = {name: family for family, name in CLASSES.items()}.get(class_name)
     if family is None:
         raise WeightsError(f"{path}: scheduler {class_name} is not run yet; known: {', '.join(CLASSES.values())}")
     known = {key: value for key, value in config.items() if not key.startswith("_")}
-    return scheduler(family, known)
+    try:
+        return scheduler(family, known)
+    except CaseError as error:
+        raise WeightsError(f"{path}: {error}") from None

@@ -6,19 +6,31 @@ import io
 import math
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pipelines.content import check_file, read_bytes
 from pipelines.errors import MediaError
+from pipelines.picture import opened
 from pipelines.recipe import Codec, frame_duration
 
 Frames = npt.NDArray[np.uint8]
 """Shape (T, H, W, 3), RGB, 0 to 255."""
+
+MAX_FRAME = 4096 * 4096
+"""Pixels of one frame: the largest video the API can be asked for."""
+
+MAX_PIXELS = 256 << 20
+"""Of all frames together: 291 of 1280x720, 768 MiB as RGB. A file of a few kilobytes can claim far more."""
+
+_MAX_BYTES = 1 << 30
+"""Of a file: 256 Mi pixels at four bytes, unpacked."""
 
 _PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
 # ffmpeg's description of a file: `Stream #0:0[0x1](und): Video: h264 (High) (…), yuv420p(…), 96x64 [SAR …], …, 16 fps`
@@ -81,33 +93,46 @@ def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | Non
     frames are all equal as a still without a duration, and nothing in the file tells how many they were.
     Raises MediaError for anything that does not decode whole.
     """
-    frames: list[Frames] = []
     durations: list[int] = []
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            slack = 10 if image.format == "GIF" else 0
-            for number in range(getattr(image, "n_frames", 1)):
-                image.seek(number)
-                frames.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
-                durations.append(int(image.info.get("duration", 0)))
-        if image.format == "WEBP" and len(frames) == 1 and not durations[0] and count:
-            return Video(np.repeat(frames[0][None], count, axis=0), frame_ms or 0)
-        return _expand(frames, durations, frame_ms, slack)
-    except UnidentifiedImageError:
-        raise MediaError(f"{name}: is not a whole video or image file (of no kind Pillow knows)") from None
-    except (OSError, EOFError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
-        raise MediaError(f"{name}: is not a whole video or image file ({error})") from None
+    with opened(data, name, "a whole video or image file", MAX_FRAME) as image:
+        slack = 10 if image.format == "GIF" else 0
+        total = getattr(image, "n_frames", 1)
+        _check_amount(name, total, image.width, image.height)
+        frames = np.empty((total, image.height, image.width, 3), dtype=np.uint8)
+        for number in range(total):
+            image.seek(number)
+            frame = np.asarray(image.convert("RGB"), dtype=np.uint8)
+            if frame.shape != frames.shape[1:]:
+                raise ValueError(f"frame {number} has another size")
+            frames[number] = frame
+            durations.append(int(image.info.get("duration", 0)))
+    if image.format == "WEBP" and total == 1 and not durations[0] and count:
+        return Video(_repeat(name, frames, [count]), frame_ms or 0)
+    return _expand(name, frames, durations, frame_ms, slack)
 
 
-def _expand(frames: Sequence[Frames], durations: Sequence[int], frame_ms: int | None, slack: int) -> Video:
+def _check_amount(name: str, frames: int, width: int, height: int) -> None:
+    if frames * width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{name}: says it has {frames} frames of {width}x{height}, more than the {MAX_PIXELS:,} pixels read; "
+            "is it damaged?"
+        )
+
+
+def _repeat(name: str, frames: Frames, counts: Sequence[int]) -> Frames:
+    _check_amount(name, sum(counts), frames.shape[2], frames.shape[1])
+    return frames if sum(counts) == len(frames) else np.repeat(frames, counts, axis=0)
+
+
+def _expand(name: str, frames: Frames, durations: Sequence[int], frame_ms: int | None, slack: int) -> Video:
     """`slack`: how much shorter than a multiple of `frame_ms` a frame may be shown; GIF cuts to 10 ms."""
     if not any(durations):
-        return Video(np.stack(frames), 0)
+        return Video(frames, 0)
     unit = math.gcd(*durations)
     if frame_ms and all(duration and -duration % frame_ms <= min(slack, frame_ms - 1) for duration in durations):
         unit = frame_ms
     counts = [max(1, -(-duration // unit)) for duration in durations]
-    return Video(np.repeat(np.stack(frames), counts, axis=0), unit)
+    return Video(_repeat(name, frames, counts), unit)
 
 
 def read_video(path: Path, frame_ms: int | None = None, count: int | None = None) -> Video:
@@ -121,7 +146,8 @@ def read_video(path: Path, frame_ms: int | None = None, count: int | None = None
     suffix = path.suffix.lower()
     try:
         if suffix in _PILLOW:
-            return decode(path.read_bytes(), str(path), frame_ms, count)
+            return decode(read_bytes(path, _MAX_BYTES), str(path), frame_ms, count)
+        check_file(path)
         if suffix in _FFMPEG and path.stat().st_size:
             return _read_ffmpeg(path)
     except OSError as error:
@@ -134,12 +160,23 @@ def _read_folder(path: Path, frame_ms: int | None) -> Video:
     files = sorted(path.glob("*.png"), key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name))
     if not files:
         raise MediaError(f"{path}: holds no PNG frames")
-    frames = [decode(file.read_bytes(), str(file)).frames[0] for file in files]
-    for file, frame in zip(files, frames, strict=True):
-        if frame.shape != frames[0].shape:
+    first = _read_frame(files[0])
+    _check_amount(str(path), len(files), first.shape[1], first.shape[0])
+    frames = np.empty((len(files), *first.shape), dtype=np.uint8)
+    for number, file in enumerate(files):
+        frame = _read_frame(file)
+        if frame.shape != first.shape:
             h, w = frame.shape[:2]
-            raise MediaError(f"{file}: is {w}x{h}, the first frame {frames[0].shape[1]}x{frames[0].shape[0]}")
-    return Video(np.stack(frames), frame_ms or 0)
+            raise MediaError(f"{file}: is {w}x{h}, the first frame {first.shape[1]}x{first.shape[0]}")
+        frames[number] = frame
+    return Video(frames, frame_ms or 0)
+
+
+def _read_frame(file: Path) -> Frames:
+    try:
+        return decode(read_bytes(file, _MAX_BYTES), str(file)).frames[0]
+    except OSError as error:
+        raise MediaError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
 def _read_ffmpeg(path: Path) -> Video:
@@ -153,14 +190,22 @@ def _read_ffmpeg(path: Path) -> Video:
         reason = probe.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no video stream"]
         raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
     width, height, fps = int(stream["width"]), int(stream["height"]), float(stream["fps"] or 0)
+    if not 0 < width * height <= MAX_FRAME:
+        raise MediaError(f"{path}: is {width}x{height}, more than the {MAX_FRAME:,} pixels read; is it damaged?")
     # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
     command = [ffmpeg, "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
     command += ["-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    size = width * height * 3
+    with tempfile.TemporaryFile() as complaints:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as decoder:
+            assert decoder.stdout is not None
+            pixels = decoder.stdout.read(MAX_PIXELS * 3 + 1)
+            if len(pixels) > MAX_PIXELS * 3:
+                decoder.kill()
+                raise MediaError(f"{path}: has more than the {MAX_PIXELS:,} pixels read; is it damaged?")
+        complaints.seek(0)
+        complaint = complaints.read(10_000).decode(errors="replace").strip()
     # A cut Matroska file ends in a complaint, not in an error code.
-    if done.returncode or done.stderr or not done.stdout or len(done.stdout) % size:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[:1] or ["no frames"]
-        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
-    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    if decoder.returncode or complaint or not pixels or len(pixels) % (width * height * 3):
+        raise MediaError(f"{path}: is not a whole video ({(complaint.splitlines() or ['no frames'])[0].strip()})")
+    frames = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
     return Video(frames, 1000 / fps if fps else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parity.baselines.sources import Drawn
+from pipelines import strict_json
+from pipelines.content import read_text
 from pipelines.errors import UsageError
+
+_MAX_BYTES = 16 << 20
 
 
 class Approval(BaseModel):
@@ -36,13 +39,13 @@ class Approvals(BaseModel):
 def read_approvals(path: Path) -> Approvals:
     """Read the file. Raises UsageError: what is wrong with it and what to do."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text)
+        text = read_text(path, _MAX_BYTES)
+        data = strict_json.loads(text)
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is no text; export the approvals from the report again") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: is no whole JSON ({error}); export the approvals from the report again") from None
     if not isinstance(data, dict) or data.get("kind") != "wan-parity approvals":
         raise UsageError(f"{path}: holds no approvals; export them from the report")

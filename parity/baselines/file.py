@@ -15,10 +15,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from parity.baselines.environment import reaching_the_bits
 from parity.baselines.recipes import without_paths
 from parity.result import CaseResult, MetricResult, Status
+from pipelines import strict_json
+from pipelines.content import read_text
 from pipelines.errors import UsageError
 
 SCHEMA_VERSION = 1
 KIND = "wan-parity baseline"
+
+MAX_BYTES = 16 << 20
+"""Of a file: of a thousand frames it would have a thousandth."""
 
 DECIMALS = {"psnr": 3, "ssim": 5, "lpips": 5}
 """Digits kept of a metric. A unit of the last is no difference."""
@@ -150,9 +155,7 @@ def _plain(value: Any) -> str:
 def from_text(text: str) -> Baseline:
     """Read a baseline back. Raises ValueError: what is wrong with it, and what to do."""
     try:
-        data = json.loads(text)
-    except RecursionError:
-        raise ValueError("is nested too deeply for a baseline") from None
+        data = strict_json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"is no whole JSON: line {error.lineno}: {error.msg}; take it from version control, or accept the case anew"
@@ -180,7 +183,7 @@ def other_version(version: int) -> str:
 def read(path: Path) -> Baseline:
     """Read a baseline's file. Raises UsageError: the path, what is wrong with it and what to do."""
     try:
-        baseline = from_text(path.read_text(encoding="utf-8-sig"))
+        baseline = from_text(read_text(path, MAX_BYTES))
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is no text; take it from version control, or accept the case anew") from None
     except OSError as error:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from parity.merge import read_results, results_file
+from parity.merge import MAX_BYTES, read_results, results_file
 from parity.result import CaseResult, Run
+from pipelines import strict_json
+from pipelines.content import read_text, real_path
 from pipelines.errors import UsageError
 
 OUT = Path("reports/out")
@@ -37,7 +38,7 @@ def read_sources(given: Sequence[Path]) -> list[Source]:
 
     Raises UsageError if there are none, or one holds no case: a gate on nothing would always pass.
     """
-    paths = list({results_file(path).resolve(): results_file(path) for path in given or [last_results()]}.values())
+    paths = list({real_path(results_file(path)): results_file(path) for path in given or [last_results()]}.values())
     sources = [Source(path=path, run=read_results(path)) for path in paths]
     for source in sources:
         if not source.run.cases:
@@ -60,9 +61,9 @@ def last_results() -> Path:
     for path in OUT.glob("*/results.json"):
         changed = path.stat().st_mtime
         try:
-            started = datetime.fromisoformat(json.loads(path.read_text(encoding="utf-8-sig"))["started"])
+            started = datetime.fromisoformat(strict_json.loads(read_text(path, MAX_BYTES))["started"])
             found.append((started.astimezone(), changed, path))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             broken.append((changed, path))
     if not found and not broken:
         raise UsageError(f"no run below {OUT}; run `parity run` first, or name its results: --results FILE")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.baselines.file import Baseline, file_name, read
+from parity.baselines.file import MAX_BYTES, Baseline, file_name, read
 from parity.result import write_atomically
+from pipelines import strict_json
+from pipelines.content import read_bytes, read_text
 from pipelines.errors import UsageError
 
 DEFAULT = Path("baselines")
@@ -186,7 +188,7 @@ class Store:
     def _undo_of(self, folder: Path) -> Undo:
         path = folder / _MANIFEST
         try:
-            return _manifest(json.loads(path.read_text(encoding="utf-8")))
+            return _manifest(strict_json.loads(read_text(path, MAX_BYTES)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path}: cannot be read ({error}); take the baselines from version control") from None
 
@@ -225,7 +227,7 @@ def _refuse_same_in_other_case(cases: Iterable[str], folder: Path) -> None:
 
 def _hash_of(path: Path) -> str | None:
     try:
-        return _sha256(path.read_bytes())
+        return _sha256(read_bytes(path, MAX_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:

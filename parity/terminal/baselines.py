@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parity.baselines.accept import LeftOut, Proposal, mean_text
@@ -130,5 +130,7 @@ def _with_worst(baseline: Baseline, name: str) -> str:
 def _environment(baseline: Baseline) -> str:
     environment = baseline.environment
     device = environment.get("gpu") or f"{environment.get('cpu')} {environment.get('cpu_capability')}"
-    versions = environment.get("versions", {})
+    versions = environment.get("versions")
+    if not isinstance(versions, Mapping):  # of another version, or edited: a baseline's environment is kept as it comes
+        versions = {}
     return f"{device}, torch {versions.get('torch')}, diffusers {versions.get('diffusers')}"

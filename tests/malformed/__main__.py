@@ -1,8 +1,8 @@
 """Tries every malformed input and prints what became of them; exit code 1 if one did not end as it should.
 
-    python -m tests.malformed                     # all
-    python -m tests.malformed -k 'webp'           # those whose name holds a word
-    python -m tests.malformed --few --json        # those CI tries, as data
+python -m tests.malformed                     # all
+python -m tests.malformed -k 'webp'           # those whose name holds a word
+python -m tests.malformed --few --json        # those CI tries, as data
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _data(verdict: Verdict) -> dict[str, object]:
 
 
 def _table(verdicts: Sequence[Verdict], seconds: float) -> str:
-    rows = [("input", "tried", "must be refused", "refused", "of these code 3", "a result", "failed", "slowest", "memory")]
+    rows = [
+        ("input", "tried", "must be refused", "refused", "of these code 3", "a result", "failed", "slowest", "memory")
+    ]
     kinds = list(dict.fromkeys(verdict.item.kind for verdict in verdicts))
     for kind in kinds:
         rows.append(_row(kind, [verdict for verdict in verdicts if verdict.item.kind == kind]))

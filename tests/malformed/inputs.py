@@ -152,7 +152,9 @@ def no_text(target: Target) -> Iterator[Input]:
     """Damage that any text file can take. A byte order mark is none: editors write it."""
     yield target.input("as UTF-16", bytes_of(lambda data: data.decode().encode("utf-16")))
     yield target.input("a letter in Latin-1", bytes_of(_latin))
-    yield target.input("a NUL byte in it", bytes_of(lambda data: data[: len(data) // 2] + b"\0" + data[len(data) // 2 :]))
+    yield target.input(
+        "a NUL byte in it", bytes_of(lambda data: data[: len(data) // 2] + b"\0" + data[len(data) // 2 :])
+    )
     yield target.input("NUL bytes alone", instead(bytes(4096)))
     yield target.input("random bytes", instead(random.Random(target.path).randbytes(4096)))
     yield target.input("with a byte order mark", bytes_of(lambda data: b"\xef\xbb\xbf" + data), "clean")

@@ -109,7 +109,7 @@ def _not_whole(item: Input, run: Run, path: Path) -> str | None:
             return None if results.finished is not None and results.cases else "of a run that did not finish"
         if path.name == "report.html":
             return None if path.read_text(encoding="utf-8").rstrip().endswith("</html>") else "cut off"
-        if path.parent.name == "baselines":
+        if path.parent.name in ("baselines", "fresh"):
             from_text(path.read_text(encoding="utf-8"))
             return None
         if path.suffix == ".yaml":

@@ -7,7 +7,19 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.malformed.inputs import Damage, Input, Target, bytes_of, cut_at, cuts, flip_bit, instead, no_file, put, scattered_bits
+from tests.malformed.inputs import (
+    Damage,
+    Input,
+    Target,
+    bytes_of,
+    cut_at,
+    cuts,
+    flip_bit,
+    instead,
+    no_file,
+    put,
+    scattered_bits,
+)
 from tests.malformed.workplace import STEP
 
 _RUN = ("--out", "out", "--no-html")

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.malformed.inputs import Damage, Input, Outcome, Target, bytes_of, cuts, instead, no_file, no_text, scattered_bits
+from tests.malformed.inputs import (
+    Damage,
+    Input,
+    Outcome,
+    Target,
+    bytes_of,
+    cuts,
+    instead,
+    no_file,
+    no_text,
+    scattered_bits,
+)
 from tests.malformed.values import Place, Raw, edit, load, remove, set_to, wrong_values
 
 CASE = Target(kind="case YAML", path="case.yaml", command=("plan", "case.yaml"))

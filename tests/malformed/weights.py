@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.malformed.inputs import Damage, Input, Target, bytes_of, cuts, flip_bit, instead, no_file, no_text, put, scattered_bits
+from tests.malformed.inputs import (
+    Damage,
+    Input,
+    Target,
+    bytes_of,
+    cuts,
+    flip_bit,
+    instead,
+    no_file,
+    no_text,
+    put,
+    scattered_bits,
+)
 from tests.malformed.values import Raw, remove, set_to
 
 _LORA = "job/tiny_t2v.safetensors"
@@ -48,7 +60,9 @@ def lora_inputs(folder: Path) -> Iterator[Input]:
         yield target.input("NaN in all weights", bytes_of(_all_nan), "clean")
     for what, damage in (("a version of 10 MB", _software("9" * 10_000_000)), ("a step that is text", _step('"x"'))):
         yield IMPORTED.input(what, damage, "clean")
-    yield IMPORTED.input("metadata that is no JSON", header(lambda data: data | {"__metadata__": {"software": "{"}}), "clean")
+    yield IMPORTED.input(
+        "metadata that is no JSON", header(lambda data: data | {"__metadata__": {"software": "{"}}), "clean"
+    )
     yield IMPORTED.input("a version with line breaks", _software("1\\n  evil: true"), "clean")
     yield IMPORTED.input("cut at 50%", bytes_of(lambda data: data[: len(data) // 2]), "clean")
     yield IMPORTED.input("a pipe nobody writes to", list(no_file(IMPORTED))[4].damage, "clean")
@@ -59,7 +73,9 @@ def headers(target: Target) -> Iterator[Input]:
     for power in (63, 64, 40, 27):
         yield target.input(f"a header of 2^{power} - 1 bytes", put(0, struct.pack("<Q", 2**power - 1)))
     yield target.input("a header of 0 bytes", put(0, bytes(8)))
-    yield target.input("a header one byte short", bytes_of(lambda data: struct.pack("<Q", _length(data) - 1) + data[8:]))
+    yield target.input(
+        "a header one byte short", bytes_of(lambda data: struct.pack("<Q", _length(data) - 1) + data[8:])
+    )
     yield target.input("a header that is no JSON", put(9, b"\xff\xfe"))
     yield target.input("a header of 50,000 lists in one another", instead(_raw(b"[" * 50_000)))
     yield target.input("a header of a number", instead(_raw(b"5" + b" " * 7)))
