@@ -12,7 +12,6 @@ from parity.result import CaseResult, Run, from_json
 from pipelines.content import read_text, real_path
 from pipelines.errors import UsageError
 
-
 MAX_BYTES = 64 << 20
 """Of a results.json: thousands of cases."""
 

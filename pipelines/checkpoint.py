@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
+from pipelines.checkpoint_files import check_checkpoint, check_encoder
 from pipelines.errors import WeightsError
 from pipelines.recipe import Recipe
 
@@ -39,6 +42,20 @@ def folder_of(source: str, *, token: str | None = None, only: list[str] | None =
         ) from None
 
 
+_RAISED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+)
+"""By diffusers and transformers on a checkpoint that does not fit together."""
+
+
 def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
     """The recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` leaves it.
 
@@ -55,21 +72,33 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
     folder = folder_of(recipe.checkpoint, token=token)
     dtype: torch.dtype = getattr(torch, recipe.precision.dtype)
     parts: dict[str, Any] = {}
+    check_checkpoint(folder, own_encoder=recipe.text_encoder is None)
     try:
         if recipe.text_encoder is not None:
             from transformers import UMT5EncoderModel
 
             encoder = folder_of(recipe.text_encoder, token=token)
+            check_encoder(encoder)
             parts["text_encoder"] = UMT5EncoderModel.from_pretrained(encoder, subfolder="text_encoder", dtype=dtype)
         pipe = getattr(diffusers, recipe.pipeline).from_pretrained(folder, dtype=dtype, local_files_only=True, **parts)
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, ImportError) as error:
+    except _RAISED as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         reason = " ".join(str(error).split())[:400]
         raise WeightsError(f"{folder}: does not load as {recipe.pipeline}: {reason}") from None
     _check_kind(pipe, recipe, folder)
+    _check_whole(pipe, folder)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _check_whole(pipe: Any, folder: Path) -> None:
+    """What no file had weights for is left without any, and would be found out only when it is used."""
+    for part in ("transformer", "vae", "text_encoder", "image_encoder"):
+        model = getattr(pipe, part, None)
+        missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
+        if missing:
+            raise WeightsError(f"{folder / part}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
 
 
 def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:

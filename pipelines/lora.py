@@ -35,6 +35,10 @@ _PARTS = {
 _KEY = re.compile(r"(?:diffusion_model|transformer)\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
+_FLOATS = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+"""By safetensors' names, as far as torch can widen them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a safetensors file says of itself, read without its weights."""
@@ -52,8 +56,11 @@ def read_header(path: Path) -> Header:
         if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):  # zip or pickle protocol 2 and up
             raise WeightsError(f"{path}: is a pickle (torch.save), which can run code; only safetensors files are read")
         with safe_open(path, framework="np") as weights:
-            shapes = {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
-            return Header(shapes, weights.metadata() or {})
+            slices = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118
+            for key, tensor in slices.items():
+                if _KEY.fullmatch(key) and tensor.get_dtype() not in _FLOATS:
+                    raise WeightsError(f"{path}: {key} is of {tensor.get_dtype()}; LoRA weights are one of {_FLOATS}")
+            return Header({key: tuple(it.get_shape()) for key, it in slices.items()}, weights.metadata() or {})
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:

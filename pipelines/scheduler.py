@@ -142,7 +142,7 @@ def _fits(value: Any, default: Any) -> bool:
     if value is None or isinstance(value, bool):
         return value is None or default is None or isinstance(default, bool)
     if isinstance(value, int | float):
-        return (default is None or isinstance(default, int | float) and not isinstance(default, bool)) and (
+        return (default is None or (isinstance(default, int | float) and not isinstance(default, bool))) and (
             math.isfinite(value)
         )
     if isinstance(value, list):

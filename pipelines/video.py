@@ -36,6 +36,9 @@ _PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
 # ffmpeg's description of a file: `Stream #0:0[0x1](und): Video: h264 (High) (…), yuv420p(…), 96x64 [SAR …], …, 16 fps`
 _VIDEO_STREAM = re.compile(r"Stream #.*Video:.*?, (?P<width>\d+)x(?P<height>\d+)\b(?:.*?, (?P<fps>[\d.]+) fps)?")
 
+# Containers by ffmpeg's names: a list of other files (concat, HLS) must not pull these in under a video's name.
+_CONTAINERS = ["-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"]
+
 _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
 
@@ -174,7 +177,8 @@ def _read_folder(path: Path, frame_ms: int | None) -> Video:
 
 def _read_frame(file: Path) -> Frames:
     try:
-        return decode(read_bytes(file, _MAX_BYTES), str(file)).frames[0]
+        frame: Frames = decode(read_bytes(file, _MAX_BYTES), str(file)).frames[0]
+        return frame
     except OSError as error:
         raise MediaError(f"{file}: cannot be read: {error.strerror or error}") from None
 
@@ -184,7 +188,7 @@ def _read_ffmpeg(path: Path) -> Video:
 
     path = path.absolute()  # ffmpeg takes what stands before a colon for a protocol
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    probe = subprocess.run([ffmpeg, "-hide_banner", "-i", str(path)], capture_output=True, check=False)
+    probe = subprocess.run([ffmpeg, "-hide_banner", *_CONTAINERS, "-i", str(path)], capture_output=True, check=False)
     stream = _VIDEO_STREAM.search(probe.stderr.decode(errors="replace"))
     if stream is None:
         reason = probe.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no video stream"]
@@ -194,7 +198,7 @@ def _read_ffmpeg(path: Path) -> Video:
         raise MediaError(f"{path}: is {width}x{height}, more than the {MAX_FRAME:,} pixels read; is it damaged?")
     # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
     command = [ffmpeg, "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
-    command += ["-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command += [*_CONTAINERS, "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     with tempfile.TemporaryFile() as complaints:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as decoder:
             assert decoder.stdout is not None

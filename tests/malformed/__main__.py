@@ -59,7 +59,7 @@ def _data(verdict: Verdict) -> dict[str, object]:
 
 
 def _table(verdicts: Sequence[Verdict], seconds: float) -> str:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("input", "tried", "must be refused", "refused", "of these code 3", "a result", "failed", "slowest", "memory")
     ]
     kinds = list(dict.fromkeys(verdict.item.kind for verdict in verdicts))

@@ -23,6 +23,9 @@ _MAKERS = (
     weights.checkpoint_inputs,
 )
 
+_FEW = 6
+"""Of each kind, for CI."""
+
 
 def all_inputs(folder: Path) -> list[Input]:
     """Every one, in a fixed order, those that need torch last. `folder`: a whole workplace."""
@@ -33,5 +36,10 @@ def all_inputs(folder: Path) -> list[Input]:
 
 
 def few(folder: Path) -> list[Input]:
-    """A spread over all kinds, for CI."""
-    return all_inputs(folder)[::10]
+    """A few of each kind, for CI."""
+    inputs = all_inputs(folder)
+    chosen: list[Input] = []
+    for kind in dict.fromkeys(item.kind for item in inputs):
+        alike = [item for item in inputs if item.kind == kind]
+        chosen += alike[:: -(-len(alike) // _FEW)]
+    return chosen

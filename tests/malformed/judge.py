@@ -55,7 +55,7 @@ def problems(item: Input, run: Run, folder: Path, before: Snapshot) -> list[str]
         found.append(f"took {used >> 20} MiB")
     if run.code in (2, 3) and not found:
         found += _message_problems(item, run, folder)
-    return found + _left_behind(item, run, folder, before)
+    return found + _left_behind(run, folder, before)
 
 
 def message(run: Run, folder: Path) -> list[str]:
@@ -85,19 +85,19 @@ def _message_problems(item: Input, run: Run, folder: Path) -> list[str]:
     return found
 
 
-def _left_behind(item: Input, run: Run, folder: Path, before: Snapshot) -> list[str]:
+def _left_behind(run: Run, folder: Path, before: Snapshot) -> list[str]:
     """Inputs must be as they were; what is new must be whole."""
     after = snapshot(folder)
     found = [f"{name} was changed" for name in before if name in after and after[name] != before[name]]
     found += [f"{name} is gone" for name in before if name not in after]
     for name in sorted(set(after) - set(before)):
-        reason = _not_whole(item, run, folder / name)
+        reason = _not_whole(run, folder / name)
         if reason is not None:
             found.append(f"left {name}: {reason}")
     return found
 
 
-def _not_whole(item: Input, run: Run, path: Path) -> str | None:
+def _not_whole(run: Run, path: Path) -> str | None:
     """Why a new entry must not stay."""
     if path.is_dir():
         return None
@@ -123,7 +123,10 @@ def _not_whole(item: Input, run: Run, path: Path) -> str | None:
 
 def _results(folder: Path) -> Results | None:
     path = folder / "out" / "results.json"
-    return from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _last_line(text: str) -> str:

@@ -58,10 +58,10 @@ def mp4_inputs(folder: Path) -> Iterator[Input]:
     yield from no_file(MP4)
     yield from cuts(MP4, 0.2, 5, 50, 90, 99)
     yield from scattered_bits(MP4, 12)
-    visual = data.index(b"avc1") + 28
-    yield MP4.input("claims 65535x65535", put(visual, b"\xff\xff\xff\xff"), "clean")
+    entry = data.index(b"avc1", data.index(b"stsd"))
+    yield MP4.input("claims 65535x65535", put(entry + 28, b"\xff\xff\xff\xff"), "clean")
     yield MP4.input("no index of frames", put(data.index(b"moov"), b"free"))
-    yield MP4.input("no codec by that name", put(data.index(b"avc1"), b"zzzz"))
+    yield MP4.input("no codec by that name", put(entry, b"zzzz"))
     yield MP4.input("a table of 2^32 samples", put(data.index(b"stsz") + 12, b"\xff\xff\xff\xff"))
     yield MP4.input("bytes of a frame zeroed", put(data.index(b"mdat") + 900, bytes(200)))
     yield MP4.input("a box larger than the file", put(data.index(b"mdat") - 4, b"\x7f\xff\xff\xff"))

@@ -62,13 +62,9 @@ def results_inputs(folder: Path) -> Iterator[Input]:
     data = load(folder / CHECKED.path)
     for target in (CHECKED, ACCEPTED):
         yield from cuts(target, 50)
-        kept = ("psnr", "ssim") if target is CHECKED else ("output", "environment", "started")
-        yield from wrong_values(
-            target, data, keys=lambda at, kept=kept: _record_key(at) if set(at) & set(kept) else None
-        )
-    for what, text in (("negative frames", "-9"), ("per_frame of another length", "[]")):
-        key: Place = ("cases", 0, "output", "frames") if text == "-9" else ("cases", 0, "metrics", "psnr", "per_frame")
-        yield CHECKED.input(what, set_to(key, -9 if text == "-9" else []), "clean")
+        yield from wrong_values(target, data, keys=_metric if target is CHECKED else _output)
+    yield CHECKED.input("negative frames", set_to(("cases", 0, "output", "frames"), -9), "clean")
+    yield CHECKED.input("no per_frame", set_to(("cases", 0, "metrics", "psnr", "per_frame"), []), "clean")
     yield REPORTED.input("artifacts outside of the folder", set_to(("cases", 0, "artifacts"), _escape()), "clean")
     yield REPORTED.input("per_frame is empty", set_to(("cases", 0, "metrics", "psnr", "per_frame"), []), "clean")
     yield REPORTED.input("asked without applied", set_to(("cases", 0, "recipes"), _odd_recipes()), "clean")
@@ -95,6 +91,14 @@ def _any_json(target: Target) -> Iterator[Input]:
 def _deep(at: Place) -> Outcome | None:
     """Inside of a diagnosis, a search, a recipe: there are a thousand keys, of which a few are tried."""
     return _record_key(at) if len(at) > 3 and at[2] not in ("metrics", "output") else None
+
+
+def _metric(at: Place) -> Outcome | None:
+    return _record_key(at) if {"psnr", "ssim"} & set(at) else None
+
+
+def _output(at: Place) -> Outcome | None:
+    return _record_key(at) if {"output", "environment", "started"} & set(at) else None
 
 
 def _shallow(at: Place) -> Outcome | None:

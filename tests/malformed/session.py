@@ -31,9 +31,18 @@ class Verdict:
 
 
 def judged(
-    inputs: Sequence[Input], whole: Path, scratch: Path, command: Command | None = None, *, at_once: int = 2
+    inputs: Sequence[Input],
+    whole: Path,
+    scratch: Path,
+    command: Command | None = None,
+    *,
+    at_once: int = 2,
+    limit_s: float | None = None,
 ) -> Iterator[Verdict]:
-    """Try all inputs. `whole`: a workplace to copy, `scratch`: a folder for the copies. `command`: default `parity`."""
+    """Try all inputs. `whole`: a workplace to copy, `scratch`: a folder for the copies.
+
+    `command`: default `parity`. `limit_s`: default LIMIT_S.
+    """
     for torch in (False, True):
         mine = [item for item in inputs if item.torch is torch]
         if not mine:
@@ -42,7 +51,7 @@ def judged(
         gc.collect()
         gc.freeze()  # so that a child's collector copies no pages of what it shares
         for start in range(0, len(mine), _BATCH):
-            yield from _batch(mine[start : start + _BATCH], whole, scratch, run, LIMIT_S[torch], at_once)
+            yield from _batch(mine[start : start + _BATCH], whole, scratch, run, limit_s or LIMIT_S[torch], at_once)
 
 
 def _parity(torch: bool) -> Command:
@@ -53,13 +62,12 @@ def _parity(torch: bool) -> Command:
     from parity import case, cli, jobs  # noqa: F401
 
     if torch:
-        import peft  # noqa: F401
-
         from parity import runner  # noqa: F401
         from pipelines.torch_setup import declare_missing_torchvision_operators
 
         declare_missing_torchvision_operators()
         import diffusers
+        import peft  # noqa: F401
         import transformers
 
         assert all((diffusers.WanPipeline, diffusers.AutoencoderKLWan, transformers.UMT5EncoderModel))

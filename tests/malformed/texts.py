@@ -50,11 +50,7 @@ def case_inputs(folder: Path) -> Iterator[Input]:
     yield CASE.input("checkpoint that is nowhere", set_to(("checkpoint",), "/nowhere/model"), says="checkpoint")
     yield CASE.input("a model key missing", remove(("model",)), says="model")
     yield CASE.input("preview missing", remove(("preview",)), says="preview")
-    yield from wrong_values(CASE, load(folder / "case.yaml"), keys=_case_key)
-
-
-def _case_key(at: Place) -> Outcome | None:
-    return "refused"
+    yield from wrong_values(CASE, load(folder / "case.yaml"), keys=lambda _: "refused")
 
 
 def request_inputs(folder: Path) -> Iterator[Input]:
@@ -69,7 +65,7 @@ def request_inputs(folder: Path) -> Iterator[Input]:
     yield REQUEST.input("no LoRA", set_to(("loras",), []), says="loras")
     yield REQUEST.input("a LoRA that is not there", set_to(("loras", 0, "path"), "no.safetensors"), says="path")
     yield REQUEST.input("a misspelt key", set_to(("prompts", 0, "widht"), 96), says="widht")
-    yield from wrong_values(REQUEST, load(folder / "request.json"), keys=_case_key)
+    yield from wrong_values(REQUEST, load(folder / "request.json"), keys=lambda _: "refused")
 
 
 def config_inputs(folder: Path) -> Iterator[Input]:

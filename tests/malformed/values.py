@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,11 @@ from tests.malformed.inputs import Damage, Input, Outcome, Target
 Place = tuple[str | int, ...]
 
 
-class Raw(float):
+@dataclass(frozen=True, slots=True)
+class Raw:
     """A number as it is written in the file."""
 
-    def __new__(cls, text: str) -> Raw:
-        return super().__new__(cls, 0.5)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
+    text: str
 
 
 def places(data: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
