@@ -166,8 +166,9 @@ def case_text(read_in: JobImport, pairing: Pairing, out: Path) -> str:
 def _comments(read_in: JobImport, pairing: Pairing) -> list[str]:
     name = pairing.preview.name
     when = "drawn without a step" if name.step is None else f"step {name.step}"
+    title = "".join(letter if letter.isprintable() else " " for letter in read_in.job.name)
     lines = [
-        f"{' '.join(read_in.job.name.split())}, {when}, prompt {name.index}. Written by `parity import`; yours to "
+        f"{' '.join(title.split())}, {when}, prompt {name.index}. Written by `parity import`; yours to "
         "edit: importing again leaves it as it is."
     ]
     if read_in.model_assumed:

@@ -47,6 +47,9 @@ def check_checkpoint(folder: Path, *, own_encoder: bool) -> None:
             raise WeightsError(
                 f"{path}: {part} is {_short(value)}; only parts of diffusers and transformers are loaded"
             )
+    from pipelines.torch_setup import declare_missing_torchvision_operators
+
+    declare_missing_torchvision_operators()
     import diffusers
 
     for part in ("transformer", "vae"):

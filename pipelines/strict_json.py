@@ -28,8 +28,8 @@ def loads(text: str) -> Any:
 
     def refuse(literal: str) -> float:
         shown = literal if len(literal) <= 20 else f"{literal[:8]}… of {len(literal)} digits"
-        found = re.search(rf"[:,\[\s]{re.escape(literal)}", text)
-        line = text.count("\n", 0, found.start() + 1 if found else 0) + 1
+        found = re.search(rf"[:,\[]\s*{re.escape(literal)}", text)
+        line = text.count("\n", 0, found.end() if found else 0) + 1
         raise ValueError(f"line {line}: {shown} is no number of use")
 
     try:

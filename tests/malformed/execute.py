@@ -33,7 +33,8 @@ class Run:
     peak: int
     """Resident bytes at most, of the process or of one it started, whichever is larger."""
     growth: int
-    """Of these, what was not there when the command began."""
+    """Of these, what was not there when the command began. Too much rather than too little: what of a library is
+    first used by the command, and shared with others, is counted as its own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +43,6 @@ class _Started:
     pid: int
     folder: Path
     began: float
-    resident: int
 
 
 def run_all(
@@ -70,11 +70,10 @@ def run_all(
 def _start(number: int, folder: Path, arguments: Sequence[str], command: Command) -> _Started:
     sys.stdout.flush()
     sys.stderr.flush()
-    resident = _resident()
     pid = os.fork()
     if pid == 0:
         _be_the_command(folder, arguments, command)
-    return _Started(number=number, pid=pid, folder=folder, began=time.monotonic(), resident=resident)
+    return _Started(number=number, pid=pid, folder=folder, began=time.monotonic())
 
 
 def _be_the_command(folder: Path, arguments: Sequence[str], command: Command) -> NoReturn:
@@ -82,6 +81,7 @@ def _be_the_command(folder: Path, arguments: Sequence[str], command: Command) ->
     code = 1
     try:
         os.setsid()
+        _output(folder, "resident").write_text(str(_resident()))
         for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
             names = {0: os.devnull, 1: str(_output(folder, "stdout")), 2: str(_output(folder, "stderr"))}
             os.dup2(os.open(names[number], mode | (os.O_CREAT if number else 0), 0o600), number)
@@ -111,6 +111,8 @@ def _ended(started: _Started, limit_s: float) -> Run | None:
     elif not pid:
         return None
     peak = usage.ru_maxrss * 1024
+    noted = _output(started.folder, "resident")
+    resident = int(noted.read_text()) if noted.exists() else 0
     texts = [_output(started.folder, name) for name in ("stdout", "stderr")]
     stdout, stderr = (path.read_text(encoding="utf-8", errors="replace") if path.exists() else "" for path in texts)
     code = os.waitstatus_to_exitcode(status)
@@ -121,7 +123,7 @@ def _ended(started: _Started, limit_s: float) -> Run | None:
         stderr=stderr,
         seconds=seconds,
         peak=peak,
-        growth=max(0, peak - started.resident),
+        growth=max(0, peak - resident),
     )
 
 

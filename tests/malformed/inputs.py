@@ -105,7 +105,7 @@ def scattered_bits(target: Target, count: int) -> Iterator[Input]:
     chosen = random.Random(target.path)
     for _ in range(count):
         bit = chosen.randrange(2_000_000)
-        yield target.input(f"bit {bit} (around the end) flipped", flip_bit(bit), "clean")
+        yield target.input(f"bit {bit}, counted round and round, flipped", flip_bit(bit), "clean")
 
 
 def cuts(target: Target, *percents: float) -> Iterator[Input]:
