@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from parity.baselines.environment import differences, reaching_the_bits
 from parity.case import Case
 from parity.compare import Comparison
 from parity.merge import read_results
@@ -120,12 +121,10 @@ class OutDir:
         if not self.results.exists():
             raise UsageError(f"--resume: no results.json in {self.path}; name the folder of the killed run with --out")
         previous = read_results(self.results)
-        here, there = (_comparable(each) for each in (environment, previous.environment))
-        changed = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+        changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
         if changed:
             raise UsageError(
-                f"--resume: {self.results} was made in another environment ({', '.join(changed)} differ); "
-                "run without --resume"
+                f"--resume: {self.results} was made in another environment ({', '.join(changed)}); run without --resume"
             )
         return previous
 
@@ -134,11 +133,6 @@ def _write_stills(folder: Path, frames: Frames) -> None:
     folder.mkdir()
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
-
-
-def _comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(json.dumps(environment, default=str))
-    return data
 
 
 def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
