@@ -77,12 +77,12 @@ class Cache:
     def find(self, key: str) -> tuple[Frames, Entry] | None:
         """A drawing; None if there is none. One that does not hold what it should is removed."""
         folder = self._folder(key)
+        if not folder.is_dir():
+            return None
         try:
             entry = _read(folder / _ENTRY)
-            with np.load(folder / _FRAMES, allow_pickle=False) as file:
-                frames: Frames = file["frames"]
-        except FileNotFoundError:
-            return None
+            with (folder / _FRAMES).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                frames: Frames = arrays["frames"]
         except Exception:  # numpy and zipfile raise a dozen kinds for a damaged file
             entry = None
         if entry is None or entry.key != key or frames_sha256(frames) != entry.sha256:
@@ -189,10 +189,8 @@ def open_cache(root: Path | None) -> Cache | None:
 
 
 def _read(path: Path) -> Entry | None:
-    """An entry; None if it is of another version or no entry at all."""
+    """An entry; None if it is none of this version."""
     try:
         return Entry(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise
     except (OSError, ValueError, TypeError):
         return None

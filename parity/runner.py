@@ -162,7 +162,7 @@ class Session:
         except OutOfMemoryError as error:
             tried = self.engine.offload
             left = OFFLOADS[OFFLOADS.index(tried) + 1 :]
-            if not self._own_engine or not left or self.engine.device.type == "cpu":
+            if not self._own_engine or not left or not can_offload(self.engine):
                 raise
             reason = str(error)
         self.engine.close()
@@ -283,6 +283,11 @@ def _video_sha256(case: Case) -> str | None:
         return video_sha256(case.video, lambda: read_preview(case.video, case.preview).frames)
     except (OSError, ParityError):
         return None
+
+
+def can_offload(engine: Engine) -> bool:
+    """Whether weights could wait elsewhere than where they are used."""
+    return engine.device.type != "cpu"
 
 
 def _sigmas(recipe: Recipe) -> tuple[float, ...]:

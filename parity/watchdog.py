@@ -26,10 +26,9 @@ class Watchdog:
     back within `GRACE` seconds, a hung kernel, cannot be ended from inside the process: `on_hang` has the last word.
     """
 
-    def __init__(self, seconds: float | None, on_hang: Callable[[str], None], grace: float = GRACE) -> None:
+    def __init__(self, seconds: float | None, on_hang: Callable[[str], None]) -> None:
         self._seconds = seconds
         self._on_hang = on_hang
-        self._grace = grace
         self._doing = ""
         self._since = 0.0
         self._lock = threading.Lock()
@@ -74,7 +73,7 @@ class Watchdog:
             if self._left(self._seconds) > 0:
                 continue
             signal.pthread_kill(main, signal.SIGALRM)
-            if not self._stopped.wait(self._grace):
+            if not self._stopped.wait(GRACE):
                 self._on_hang(self._reason())
             return
 

@@ -38,10 +38,8 @@ FRAMES = (1, 5, 9, 5, 1)
 class Outcome:
     """One kill."""
 
-    moment: float
-    """Seconds after results.json was there."""
     finished: int
-    """Cases in results.json by then; -1: there was none yet."""
+    """Cases in results.json by then."""
     wrong: tuple[str, ...]
 
 
@@ -59,34 +57,34 @@ class Kills:
         self.said = ""
         """What the run that was finished last said."""
         process = self._start("undisturbed", "--no-cache")
-        start = self._wait_for_results(process, "undisturbed")
         self.undisturbed = self._finish(process, "undisturbed")
-        self.seconds = time.perf_counter() - start
-        """From the first results.json to the end of the process."""
+        self.seconds = max(case.timings["total"] for case in self.undisturbed.cases)
+        """What the slowest case takes."""
 
-    def kill(self, name: str, moment: float, *, cached: bool) -> Outcome:
-        """Start a run, kill it, look at what it left, continue it, look again."""
+    def kill(self, name: str, *, after: int, delay: float, cached: bool) -> Outcome:
+        """Start a run, kill it `delay` seconds after it said that `after` cases are done, look, continue it, look."""
         options = () if cached else ("--no-cache",)
         process = self._start(name, *options)
-        start = self._wait_for_results(process, name)
-        try:
-            process.wait(max(0.0, start + moment - time.perf_counter()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
+        assert process.stderr is not None
         out = self.folder / name
+        while process.poll() is None and not (out / "results.json").exists():
+            time.sleep(0.01)
+        for line in process.stderr if after else ():
+            if line.startswith(f"[{after}/"):
+                break
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
         wrong = [f"after the kill: {fault}" for fault in torn(out)]
         wrong += [f"cache: {path.name} is torn" for path in torn_cache(self.folder / f"cache-{name}")]
         left = read(out)
+        assert left is not None
         before = stamps(out, left)
-        if left is None:
-            shutil.rmtree(out, ignore_errors=True)
-        resumed = self._start(name, *options, *(("--resume",) if left is not None else ()))
-        run = self._finish(resumed, name)
+        run = self._finish(self._start(name, *options, "--resume"), name)
         said = self.said
         wrong += [f"at the end: {fault}" for fault in torn(out)]
         kept = set(re.findall(r"^\[\d+/\d+\] (\S+): .*\(kept from the run", said, re.MULTILINE))
-        finished = {case.id for case in left.cases} if left is not None else set()
+        finished = {case.id for case in left.cases}
         if kept != finished:
             wrong.append(f"finished {sorted(finished)}, kept {sorted(kept)}")
         if stamps(out, left) != before:
@@ -94,7 +92,7 @@ class Kills:
         if hashes(run) != hashes(self.undisturbed):
             wrong.append(f"other videos than undisturbed: {hashes(run)}")
         shutil.rmtree(out)
-        return Outcome(moment=moment, finished=len(finished) if left is not None else -1, wrong=tuple(wrong))
+        return Outcome(finished=len(finished), wrong=tuple(wrong))
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[str]:
         command = [
@@ -111,12 +109,6 @@ class Kills:
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-
-    def _wait_for_results(self, process: subprocess.Popen[str], name: str) -> float:
-        """When results.json is there, or the process has ended."""
-        while process.poll() is None and not (self.folder / name / "results.json").exists():
-            time.sleep(0.01)
-        return time.perf_counter()
 
     def _finish(self, process: subprocess.Popen[str], name: str) -> Run:
         _, self.said = process.communicate()
@@ -194,18 +186,16 @@ def main() -> int:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as temporary:
         kills = Kills(Path(temporary))
-        print(f"undisturbed: {len(FRAMES)} cases in {kills.seconds:.1f} s", flush=True)
+        print(f"undisturbed: {len(FRAMES)} cases, the slowest takes {kills.seconds:.1f} s", flush=True)
         outcomes = []
         for number in range(options.times):
-            outcome = kills.kill(f"run-{number}", chance.uniform(0, kills.seconds), cached=number % 2 == 0)
+            after, delay = chance.randrange(len(FRAMES) + 1), chance.uniform(0, kills.seconds)
+            outcome = kills.kill(f"run-{number}", after=after, delay=delay, cached=number % 2 == 0)
             outcomes.append(outcome)
-            state = "no results yet" if outcome.finished < 0 else f"{outcome.finished} finished"
-            print(
-                f"{number + 1:3} killed at {outcome.moment:6.2f} s, {state}: {'; '.join(outcome.wrong) or 'ok'}",
-                flush=True,
-            )
+            when = f"killed {delay:.2f} s after case {after}, {outcome.finished} finished"
+            print(f"{number + 1:3} {when}: {'; '.join(outcome.wrong) or 'ok'}", flush=True)
     spread = Counter(outcome.finished for outcome in outcomes)
-    print("finished when killed (-1: no results.json yet):", dict(sorted(spread.items())))
+    print("cases finished when killed, and how often:", dict(sorted(spread.items())))
     failed = sum(bool(outcome.wrong) for outcome in outcomes)
     print(f"{len(outcomes)} kills, {failed} with losses")
     return 1 if failed else 0
