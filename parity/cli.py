@@ -312,8 +312,31 @@ def _add_import(parsers: Any) -> None:
     imports.add_argument(
         "--checkpoint", metavar="DIR|ID", help="folder or Hub id of the weights, where the config's are elsewhere"
     )
+    imports.add_argument(
+        "--pipeline",
+        choices=("reference", "faithful"),
+        default="reference",
+        help="the graph under test: the inference server's, or the trainer's (default: reference)",
+    )
+    imports.add_argument(
+        "--expect",
+        type=_factors,
+        metavar="FACTORS",
+        help="factors known to differ, with commas: cases pass while exactly these are found",
+    )
     imports.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     imports.set_defaults(run=commands.import_job)
+
+
+def _factors(text: str) -> tuple[str, ...]:
+    from parity.factors import PAGES
+    from pipelines.catalog import did_you_mean
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in PAGES:
+            raise argparse.ArgumentTypeError(f"{name} is no factor{did_you_mean(name, list(PAGES))}")
+    return names
 
 
 def _step(text: str) -> str:

@@ -186,6 +186,8 @@ def import_job(options: argparse.Namespace) -> int:
         model=options.model,
         checkpoint=options.checkpoint,
         toolkit=options.toolkit,
+        pipeline=options.pipeline,
+        expect=options.expect,
     )
     try:
         read_in = read_job_folder(options.job, wanted)

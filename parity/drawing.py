@@ -21,6 +21,8 @@ class Drawing:
     """Frames and how they came to be."""
 
     frames: Frames
+    weights_sha256: str
+    """Of the files of checkpoint and text encoder."""
     drawn_before: str | None
     """When, ISO 8601; null: now."""
     load_seconds: float
@@ -35,9 +37,8 @@ class Shelf:
     cache: Cache
     environment: Mapping[str, Any]
 
-    def key(self, recipe: Recipe, token: str | None) -> str:
-        """What a recipe's frames are kept by here. Raises WeightsError for a checkpoint that cannot be had."""
-        weights = fingerprint.weights(recipe, token)
+    def key(self, recipe: Recipe, weights: str) -> str:
+        """What a recipe's frames are kept by here."""
         return key_of(recipe, weights, reaching_the_bits(self.environment), fingerprint.code())
 
 
@@ -48,13 +49,20 @@ def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
     """
     case = lab.case
     clock = time.perf_counter()
-    key = shelf.key(case.inference, case.token) if shelf is not None and trace is None else None
+    weights = fingerprint.weights(case.inference, case.token)
+    key = shelf.key(case.inference, weights) if shelf is not None and trace is None else None
     if shelf is not None and key is not None:
         found = shelf.cache.find(key)
         if found is not None:
             frames, entry = found
             seconds = time.perf_counter() - clock
-            return Drawing(frames=frames, drawn_before=entry.drawn, load_seconds=0.0, draw_seconds=seconds)
+            return Drawing(
+                frames=frames,
+                weights_sha256=weights,
+                drawn_before=entry.drawn,
+                load_seconds=0.0,
+                draw_seconds=seconds,
+            )
     lab.engine.load(case.inference, case.token)
     loaded_at = time.perf_counter()
     frames = lab.draw(case.inference, case.id, trace)
@@ -62,6 +70,7 @@ def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
     notes = _store(shelf, key, frames, case.inference, case.id) if shelf is not None and key is not None else ()
     return Drawing(
         frames=frames,
+        weights_sha256=weights,
         drawn_before=None,
         load_seconds=loaded_at - clock,
         draw_seconds=drawn_at - loaded_at,

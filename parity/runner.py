@@ -230,6 +230,7 @@ class Session:
             codec_floor=comparison.codec_floor,
             sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
             notes=(*case.preview.notes, *comparison.notes, *drawing.notes),
+            weights_sha256=drawing.weights_sha256,
             drawn_before=drawing.drawn_before,
             timings={name: round(seconds, 3) for name, seconds in timings.items()},
             artifacts=artifacts,
