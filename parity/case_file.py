@@ -36,6 +36,7 @@ Factor = Literal[
     "quantization",
     "codec",
     "environment",
+    "broken_output",
 ]
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code; a user's mistake is one message on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code: int = options.run(options)
         return code
@@ -39,10 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("parity: stopped; what was known by then is in results.json", file=sys.stderr)
-        return 130
+        return 128 + _stopped_by
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+_stopped_by: int = signal.SIGINT
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """A runner that cancels a job sends SIGTERM: what is known is written, as on Ctrl-C."""
+    global _stopped_by
+    _stopped_by = number
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("factor", nargs="?", metavar="FACTOR", help="without one: a list of all")
     explain.set_defaults(run=commands.explain)
     _add_selftest(parsers)
+    _add_cache(parsers)
     schema = parsers.add_parser("schema", help="JSON Schema of case files, requests or results.json")
     schema.add_argument("name", choices=("case", "request", "result"))
     schema.set_defaults(run=commands.schema)
@@ -144,11 +160,45 @@ def _add_selftest(parsers: Any) -> None:
     selftest.set_defaults(run=commands.selftest)
 
 
+def _add_cache(parsers: Any) -> None:
+    cache = parsers.add_parser(
+        "cache",
+        help="the drawn frames that are kept, so that unchanged cases are not drawn again",
+        description="Drawn frames are kept by the content of recipe, weights, code and libraries, and by the "
+        "environment that reaches their bits. They lie in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
+        "cache folder; set the variable to nothing to keep none.",
+    )
+    actions = cache.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("ls", help="what is kept, the one used last first")
+    listing.set_defaults(run=commands.cache_list)
+    prune = actions.add_parser("prune", help="remove what was not used for long, or does not fit")
+    prune.add_argument("--older-than", type=_days, metavar="DAYS", help="not used for so many days; 0: everything")
+    prune.add_argument("--max-size", type=_megabytes, metavar="MB", help="keep at most this much, used last first")
+    prune.set_defaults(run=commands.cache_prune)
+
+
+def _days(text: str) -> timedelta:
+    try:
+        return timedelta(days=float(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"must be a number of days, e.g. 30, is {text!r}") from None
+
+
 def _budget(text: str) -> float:
     """At least both ends, or there is nothing to say."""
     value = float(text)
     if not value >= 1:
         raise argparse.ArgumentTypeError(f"must be at least 1 generation, is {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, e.g. 600, is {text!r}")
     return value
 
 
@@ -160,6 +210,20 @@ def _add_running(command: argparse.ArgumentParser) -> None:
         choices=("none", "model", "sequential"),
         default="none",
         help="keep weights in CPU memory: a model or a layer at a time on the GPU (default: none)",
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the killed run in --out (default: the last run): keep what is finished",
+    )
+    command.add_argument(
+        "--no-cache", action="store_true", help="draw every case, also if equal frames are kept (`parity cache`)"
+    )
+    command.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end a case whose loading, one step or decoding takes longer (default: any time)",
     )
     command.add_argument("--json", action="store_true", help="print results.json to stdout")
     command.add_argument("--no-html", action="store_true", help="write no report.html")
@@ -248,8 +312,31 @@ def _add_import(parsers: Any) -> None:
     imports.add_argument(
         "--checkpoint", metavar="DIR|ID", help="folder or Hub id of the weights, where the config's are elsewhere"
     )
+    imports.add_argument(
+        "--pipeline",
+        choices=("reference", "faithful"),
+        default="reference",
+        help="the graph under test: the inference server's, or the trainer's (default: reference)",
+    )
+    imports.add_argument(
+        "--expect",
+        type=_factors,
+        metavar="FACTORS",
+        help="factors known to differ, with commas: cases pass while exactly these are found",
+    )
     imports.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     imports.set_defaults(run=commands.import_job)
+
+
+def _factors(text: str) -> tuple[str, ...]:
+    from parity.factors import PAGES
+    from pipelines.catalog import did_you_mean
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in PAGES:
+            raise argparse.ArgumentTypeError(f"{name} is no factor{did_you_mean(name, list(PAGES))}")
+    return names
 
 
 def _step(text: str) -> str:

@@ -8,10 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import UsageError
+from pipelines.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from parity.result import Run
+
+
+_BEYOND_RECIPES = {
+    "environment": "equal recipes, other bits",
+    "broken_output": "what was drawn is no video: NaN, black or frozen",
+}
 
 
 def _selected(options: argparse.Namespace) -> list[Any]:
@@ -26,9 +32,11 @@ def run(options: argparse.Namespace) -> int:
     from parity.terminal.text import count_of, summary
 
     cases = _selected(options)
-    from parity.runner import Options, Session, Thoroughness, default_out, in_loading_order
+    from parity.cache import default_root
+    from parity.outdir import default_out, last_results
+    from parity.runner import Options, Session, Thoroughness, in_loading_order
 
-    out = options.out or default_out()
+    out = options.out or (last_results().parent if options.resume else default_out())
     _check_writable(out)
     print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
     thoroughly: Thoroughness | None = None if options.search or options.run_only else "full"
@@ -40,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
         diagnose=options.diagnose or thoroughly,
         search=options.search,
         budget=options.budget,
+        cache=None if options.no_cache else default_root(),
+        resume=options.resume,
+        timeout=options.timeout,
     )
     interrupted = False
     with Session(settings) as session:
@@ -58,7 +69,10 @@ def run(options: argparse.Namespace) -> int:
         from reports.render import write_report
 
         written.append(out / "report.html")
-        write_report(run, out, written[-1], max_bytes=options.max_size)
+        try:
+            write_report(run, out, written[-1], max_bytes=options.max_size)
+        except OSError as error:
+            raise MediaError(f"{written[-1]}: cannot be written: {error.strerror or error}") from None
     print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
     _tell_github(run, out, options)
     if interrupted:
@@ -91,6 +105,29 @@ def selftest(options: argparse.Namespace) -> int:
     )
 
 
+def cache_list(_: argparse.Namespace) -> int:
+    from parity.cache import Cache, default_root
+    from parity.terminal.cache import cache_text
+
+    root = default_root()
+    print(cache_text(root, Cache(root).entries() if root is not None else []))
+    return 0
+
+
+def cache_prune(options: argparse.Namespace) -> int:
+    from parity.cache import Cache, default_root
+    from parity.terminal.cache import cache_text
+
+    if options.older_than is None and options.max_size is None:
+        raise UsageError("cache prune: say what may go, --older-than DAYS or --max-size MB")
+    root = default_root()
+    cache = Cache(root) if root is not None else None
+    removed = cache.prune(older_than=options.older_than, max_bytes=options.max_size) if cache is not None else []
+    print(f"{len(removed)} removed")
+    print(cache_text(root, cache.entries() if cache is not None else []))
+    return 0
+
+
 def explain(options: argparse.Namespace) -> int:
     from parity.factors import CATALOGUE, PAGES, explain
     from parity.terminal.text import table
@@ -98,7 +135,7 @@ def explain(options: argparse.Namespace) -> int:
     if options.factor is not None:
         print(explain(options.factor), end="")
         return 0
-    rows = [(name, CATALOGUE[name].note if name in CATALOGUE else "equal recipes, other bits") for name in PAGES]
+    rows = [(name, CATALOGUE[name].note if name in CATALOGUE else _BEYOND_RECIPES[name]) for name in PAGES]
     print(table(rows, indent=""))
     return 0
 
@@ -149,6 +186,8 @@ def import_job(options: argparse.Namespace) -> int:
         model=options.model,
         checkpoint=options.checkpoint,
         toolkit=options.toolkit,
+        pipeline=options.pipeline,
+        expect=options.expect,
     )
     try:
         read_in = read_job_folder(options.job, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ class Comparison:
 def frames_sha256(frames: Frames) -> str:
     """Of shape and pixels."""
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
+
+
+def video_sha256(path: Path, frames: Callable[[], Frames]) -> str:
+    """Of a preview: its file's bytes, or its frames where it is a folder."""
+    return frames_sha256(frames()) if path.is_dir() else sha256_file(path)
 
 
 def each_frame_sha256(frames: Frames) -> tuple[str, ...]:
@@ -97,7 +103,7 @@ def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, rec
     )
     same_shape = preview.frames.shape == frames.shape
     return Comparison(
-        preview=_video_result(preview, frames_sha256(preview.frames) if path.is_dir() else sha256_file(path)),
+        preview=_video_result(preview, video_sha256(path, lambda: preview.frames)),
         output=_video_result(delivered, hashlib.sha256(encoded).hexdigest(), raw),
         encoded=encoded,
         preview_frames=preview.frames,

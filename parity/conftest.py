@@ -16,8 +16,9 @@ from parity.baselines.gate import accept_command
 from parity.baselines.noise import Noise
 from parity.baselines.store import Store
 from parity.case import Case, find_case_files, load_cases
+from parity.outdir import default_out
 from parity.result import CaseResult
-from parity.runner import Options, Session, default_out, in_loading_order
+from parity.runner import Options, Session, in_loading_order
 from parity.terminal.baselines import check_lines
 from pipelines.errors import ParityError, UsageError
 
@@ -26,6 +27,8 @@ class Quiet:
     """Progress that leaves the terminal to pytest."""
 
     def case_started(self, case: Case) -> None: ...
+
+    def case_kept(self, result: CaseResult) -> None: ...
 
     def planned(self, plan: str) -> None: ...
 

@@ -167,8 +167,9 @@ CATALOGUE: dict[str, Factor] = {
 """By likelihood and usual size of the effect: the order in which experiments are run, and in which factors that
 cannot be told apart by their figures are listed."""
 
-PAGES = (*CATALOGUE, "environment")
-"""Everything `parity explain` has a page for. `environment` is found when recipes are equal and bits are not."""
+PAGES = (*CATALOGUE, "environment", "broken_output")
+"""Everything `parity explain` has a page for. `environment` is found when recipes are equal and bits are not,
+`broken_output` when what was drawn is no video."""
 
 assert set(CATALOGUE) == set(FACTORS)
 

@@ -156,6 +156,10 @@ def case_text(read_in: JobImport, pairing: Pairing, out: Path) -> str:
     keys["preview"] = preview
     if pairing.request is not None:
         keys["request"] = _request(pairing, out)
+    if read_in.pipeline != "reference":
+        keys["pipeline"] = read_in.pipeline
+    if read_in.expect is not None and pairing.unpairable is None:
+        keys["expect"] = _Row(read_in.expect)
     kind = "i2v" if read_in.model.needs_control_image else "t2v"
     tags = [kind, f"prompt-{name.index}", "final" if name.step is None else f"step-{name.step}"]
     keys["tags"] = _Row([*tags, *(["unpairable"] if pairing.unpairable is not None else [])])

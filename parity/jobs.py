@@ -34,6 +34,10 @@ class Wanted:
     """Folder or Hub id that stands in for the config's own."""
     toolkit: str | None = None
     """ai-toolkit version of previews whose LoRA does not say it."""
+    pipeline: str = "reference"
+    """The graph under test."""
+    expect: tuple[str, ...] | None = None
+    """Factors known to differ; None: none is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class JobImport:
     """Files among the samples whose names are not the trainer's."""
     other_toolkits: tuple[str, ...]
     """Versions by the LoRA files, where --toolkit says another."""
+    pipeline: str
+    expect: tuple[str, ...] | None
 
 
 class UnsupportedModelError(CaseError):
@@ -94,6 +100,8 @@ def read_job_folder(folder: Path, wanted: Wanted) -> JobImport:
         pairings=tuple(pairings),
         strangers=tuple(strangers),
         other_toolkits=tuple(sorted(versions - {wanted.toolkit})) if wanted.toolkit is not None else (),
+        pipeline=wanted.pipeline,
+        expect=wanted.expect,
     )
 
 

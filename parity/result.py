@@ -103,6 +103,10 @@ class CaseResult:
     """What each factor costs; null: not asked for."""
     search: Search | None = None
     """The settings that drew the preview, looked for in its pixels; null: not asked for."""
+    weights_sha256: str | None = None
+    """Over the content of every file that checkpoint and text encoder of the request are loaded from."""
+    drawn_before: str | None = None
+    """When the output was drawn (ISO 8601, UTC), if its frames were taken from the cache; null: in this run."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
     artifacts: Mapping[str, str] = field(default_factory=dict)

@@ -4,45 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from PIL import Image
-
+from parity.blank import blank_result, result_without_drawing
+from parity.cache import open_cache
 from parity.case import Case
-from parity.compare import Comparison, compare, read_preview
+from parity.compare import compare, read_preview, video_sha256
 from parity.diagnosis.counterfactuals import diagnose, make_plan
-from parity.diagnosis.lab import Lab, TrialProgress
+from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
 from parity.diagnosis.result import Search
 from parity.diagnosis.search import plan_text, search
+from parity.drawing import Shelf, draw
 from parity.environment import describe
 from parity.findings import find_differences
-from parity.result import CaseResult, FindingResult, Run, Status, to_json, write_atomically
-from parity.verdict import findings_from_pixels, judge
-from pipelines.engine import Engine, Offload
-from pipelines.errors import ParityError, UnreproducibleError
-from pipelines.recipe import Recipe, to_dict
+from parity.outdir import OutDir, is_unchanged
+from parity.progress import Progress, Watched
+from parity.result import CaseResult, Run, Status, to_json, write_atomically
+from parity.verdict import findings_from_pixels, judge, not_a_number
+from parity.watchdog import Watchdog
+from pipelines.engine import OFFLOADS, Engine, Offload
+from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, ParityError, UnreproducibleError
+from pipelines.recipe import Recipe
 from pipelines.stages import Trace
-from pipelines.video import Frames
 
 Thoroughness = Literal["full", "gains", "quick"]
 """full: gains and losses. gains: half the drawings. quick: a ranking by latents, for two generations."""
-
-
-class Progress(TrialProgress, Protocol):
-    """Hears of cases and denoising steps as they go."""
-
-    def case_started(self, case: Case) -> None: ...
-
-    def planned(self, plan: str) -> None: ...
-
-    def case_finished(self, result: CaseResult) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +53,12 @@ class Options:
     """Whether to look for the settings that drew the preview."""
     budget: float | None = None
     """Full-generation equivalents a diagnosis or search may spend on a case; None: what its plan says."""
-
-
-def default_out() -> Path:
-    """Where a run's results go when nobody says: `reports/out/<start time>`."""
-    return Path("reports/out") / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    cache: Path | None = None
+    """Where drawn frames are kept by what they were drawn from; None: nowhere."""
+    resume: bool = False
+    """Whether to keep the finished cases of the run in `out`."""
+    timeout: float | None = None
+    """Seconds that loading, a denoising step or decoding may take; None: any time."""
 
 
 class Session:
@@ -72,6 +67,7 @@ class Session:
     def __init__(self, options: Options, engine: Engine | None = None) -> None:
         """`engine`: one to share with other sessions, who keep its weights; None: one of our own."""
         self.options = options
+        self.out = OutDir(options.out)
         self._own_engine = engine is None
         self.engine = engine or Engine(options.device, options.offload)
         self.run = Run(
@@ -81,18 +77,26 @@ class Session:
             environment=describe(options.device) | {"offload": options.offload},
             cases=(),
         )
+        cache = open_cache(options.cache)
+        self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
 
     def __enter__(self) -> Session:
+        """Take the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
+        self.out.acquire()
+        if self.options.resume:
+            previous = self.out.read_previous(self.run.environment)
+            self.run = dataclasses.replace(self.run, started=previous.started, cases=previous.cases)
         self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._own_engine:
             self.engine.close()
+        self.out.release()
 
     @property
     def results_path(self) -> Path:
-        return self.options.out / "results.json"
+        return self.out.results
 
     def run_case(self, case: Case, progress: Progress) -> CaseResult:
         """Run one case and add it to results.json. What cannot be run is a result too, not an exception.
@@ -100,12 +104,20 @@ class Session:
         A KeyboardInterrupt during a diagnosis is raised again once what is known is written.
         """
         progress.case_started(case)
+        known = self._known(case)
+        if known is not None:
+            progress.case_kept(known)
+            return known
+        watchdog = Watchdog(self.options.timeout, lambda reason: self._end(case, reason))
         try:
-            result = self._run(case, progress)
+            with watchdog.watching("loading"):
+                result = self._run_once_more(case, Watched(progress, watchdog))
         except UnreproducibleError as error:
-            result = _not_run(case, "unpairable", str(error))
+            result = result_without_drawing(case, "unpairable", str(error))
         except ParityError as error:
-            result = _not_run(case, "error", str(error))
+            result = result_without_drawing(case, "error", str(error))
+            if isinstance(error, NotANumberError):
+                result = dataclasses.replace(result, findings=(*result.findings, not_a_number(str(error))))
         self._keep(result)
         progress.case_finished(result)
         if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
@@ -115,10 +127,49 @@ class Session:
     def finish(self, order: Sequence[str]) -> Run:
         """Put the cases in `order` (ids) and close the run."""
         rank = {case_id: number for number, case_id in enumerate(order)}
-        cases = sorted(self.run.cases, key=lambda result: rank[result.id])
+        cases = sorted(self.run.cases, key=lambda result: rank.get(result.id, len(rank)))
         self.run = dataclasses.replace(self.run, cases=tuple(cases), finished=_now())
         self._write()
         return self.run
+
+    def _known(self, case: Case) -> CaseResult | None:
+        """The case's result in the run that is resumed, if it is finished and nothing it was made from has changed."""
+        if not self.options.resume:
+            return None
+        known = next((result for result in self.run.cases if result.id == case.id), None)
+        if known is None or known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
+            return None
+        if known.preview is not None and known.preview.sha256 != _video_sha256(case):
+            return None
+        if self.options.search:
+            return known if known.search is not None and known.search.stopped is None else None
+        if self.options.diagnose is None or known.status == "unpairable":
+            return known if known.search is None else None
+        done = known.diagnosis is not None and known.diagnosis.mode == self.options.diagnose
+        return known if done and known.diagnosis is not None and known.diagnosis.stopped != "interrupted" else None
+
+    def _end(self, case: Case, reason: str) -> None:
+        """Write what is known and end the process: something hangs in it that cannot be stopped."""
+        self._keep(result_without_drawing(case, "error", f"{reason} and could not be stopped: the process was ended"))
+        sys.stderr.write(f"parity: {case.id}: {reason}; the process is ended, --resume runs what is left\n")
+        sys.stderr.flush()
+        os._exit(3)
+
+    def _run_once_more(self, case: Case, progress: Progress) -> CaseResult:
+        """Out of memory: once more with the next offload mode, which all later cases keep."""
+        try:
+            return self._run(case, progress)
+        except OutOfMemoryError as error:
+            tried = self.engine.offload
+            left = OFFLOADS[OFFLOADS.index(tried) + 1 :]
+            if not self._own_engine or not left or not can_offload(self.engine):
+                raise
+            reason = str(error)
+        self.engine.close()
+        self.engine = Engine(self.options.device, left[0])
+        result = self._run(case, progress)
+        note = f"--offload {tried} was not enough ({reason}); drawn with --offload {left[0]}, as are later cases"
+        return dataclasses.replace(result, notes=(*result.notes, note))
 
     def _run(self, case: Case, progress: Progress) -> CaseResult:
         if self.options.search:
@@ -134,7 +185,13 @@ class Session:
         self._write()
 
     def _write(self) -> None:
-        write_atomically(self.results_path, to_json(self.run).encode())
+        try:
+            write_atomically(self.results_path, to_json(self.run).encode())
+        except OSError as error:
+            raise MediaError(
+                f"{self.results_path}: cannot be written: {error.strerror or error}; what it held before is still "
+                "there: make room and go on with --resume"
+            ) from None
 
     def _compare(self, case: Case, progress: Progress) -> CaseResult:
         if case.preview.obstacles:
@@ -145,27 +202,26 @@ class Session:
         if self.options.diagnose is not None:
             progress.planned(str(plan))
         read_at = time.perf_counter()
-        self.engine.load(case.inference, case.token)
-        loaded_at = time.perf_counter()
         lab = Lab(self.engine, case, preview, progress, self.options.budget)
         trace = Trace() if self.options.diagnose else None
-        raw = lab.draw(case.inference, case.id, trace)
+        drawing = draw(lab, self._shelf, trace)
+        raw = drawing.frames
         drawn_at = time.perf_counter()
         comparison = compare(case.video, preview, raw, case.preview, case.inference)
         known = find_differences(case.preview, case.inference)
         findings = (*known, *findings_from_pixels(comparison, known))
         status, verdict = judge(case, comparison, findings)
-        artifacts = self._keep_videos(case, comparison)
+        artifacts = self.out.write_videos(case, comparison)
         done_at = time.perf_counter()
         timings = {
             "read_preview": read_at - clock,
-            "load": loaded_at - read_at,
-            "generate": drawn_at - loaded_at,
+            "load": drawing.load_seconds,
+            "generate": drawing.draw_seconds,
             "compare": done_at - drawn_at,
             "total": done_at - clock,
         }
         result = dataclasses.replace(
-            _base(case, status, verdict, findings),
+            blank_result(case, status, verdict, findings),
             preview=comparison.preview,
             output=comparison.output,
             bit_identical=comparison.bit_identical,
@@ -173,7 +229,9 @@ class Session:
             metrics=comparison.metrics,
             codec_floor=comparison.codec_floor,
             sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
-            notes=(*case.preview.notes, *comparison.notes),
+            notes=(*case.preview.notes, *comparison.notes, *drawing.notes),
+            weights_sha256=drawing.weights_sha256,
+            drawn_before=drawing.drawn_before,
             timings={name: round(seconds, 3) for name, seconds in timings.items()},
             artifacts=artifacts,
             error=verdict if status == "error" else None,
@@ -191,7 +249,7 @@ class Session:
         preview = read_preview(case.video, case.preview)
         progress.planned(plan_text(case))
         findings = find_differences(case.preview, case.inference)
-        result = _base(case, "passed", "", findings)
+        result = blank_result(case, "passed", "", findings)
 
         def concluded(search: Search) -> CaseResult:
             timings = {"total": round(time.perf_counter() - clock, 3)}
@@ -217,67 +275,24 @@ class Session:
             status = "expected_drift" if set(found) == set(case.expect) else "drifted"
         verdict = f"by the recipes alone, not drawn (--quick); differs in {', '.join(found) or 'nothing'}"
         timings = {"total": round(time.perf_counter() - clock, 3)}
-        return dataclasses.replace(_base(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
-
-    def _keep_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
-        """Both videos as they are, and stills of every frame for the report."""
-        folder = self.options.out / "artifacts" / case.id
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        output = folder / f"output.{case.inference.codec.format}"
-        write_atomically(output, comparison.encoded)
-        preview = folder / f"preview{case.video.suffix}"
-        if case.video.is_dir():
-            shutil.copytree(case.video, preview)
-        else:
-            shutil.copyfile(case.video, preview)
-        kept = {"output": output, "preview": preview}
-        for name, frames in (("preview", comparison.preview_frames), ("output", comparison.output_frames)):
-            kept[f"{name}_frames"] = folder / f"{name}_frames"
-            _write_stills(kept[f"{name}_frames"], frames)
-        return {name: path.relative_to(self.options.out).as_posix() for name, path in kept.items()}
+        return dataclasses.replace(blank_result(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
 
 
-def _write_stills(folder: Path, frames: Frames) -> None:
-    folder.mkdir()
-    for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
+def _video_sha256(case: Case) -> str | None:
+    """Of the preview as it is now; None if it cannot be read."""
+    try:
+        return video_sha256(case.video, lambda: read_preview(case.video, case.preview).frames)
+    except (OSError, ParityError):
+        return None
+
+
+def can_offload(engine: Engine) -> bool:
+    """Whether weights could wait elsewhere than where they are used."""
+    return engine.device.type != "cpu"
 
 
 def _sigmas(recipe: Recipe) -> tuple[float, ...]:
     return recipe.scheduler.sigmas(recipe.steps)
-
-
-def _yaml(case: Case) -> str | None:
-    """The case file's text, without the request's Hub token."""
-    try:
-        text = case.path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text.replace(case.token, "…") if case.token else text
-
-
-def _base(case: Case, status: Status, verdict: str, findings: tuple[FindingResult, ...]) -> CaseResult:
-    return CaseResult(
-        id=case.id,
-        status=status,
-        verdict=verdict,
-        model=case.preview.model,
-        case_file=str(case.path),
-        tags=case.tags,
-        expect=case.expect,
-        tolerance=case.tolerance,
-        findings=findings,
-        recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
-        case_yaml=_yaml(case),
-        notes=case.preview.notes,
-    )
-
-
-def _not_run(case: Case, status: Status, reason: str) -> CaseResult:
-    findings = find_differences(case.preview, case.inference)
-    verb = "nobody can repeat this preview" if status == "unpairable" else "could not be run"
-    return dataclasses.replace(_base(case, status, f"{verb}: {reason}", findings), error=reason)
 
 
 def in_loading_order(cases: Sequence[Case]) -> list[Case]:

@@ -8,6 +8,12 @@ from collections.abc import Mapping
 from parity.case import Case
 from parity.compare import Comparison
 from parity.result import FindingResult, MetricResult, Status
+from pipelines.video import Frames
+
+BROKEN_OUTPUT = "broken_output"
+"""NaN, black, frozen: no factor of a recipe, but a finding of its own."""
+_BLACK = 8
+"""Levels of 255 up to which every pixel is black; a codec may lift black by a few."""
 
 
 def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...]) -> list[FindingResult]:
@@ -24,6 +30,10 @@ def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...
     if comparison.encoded_again is not None and "codec" not in found:
         note = "ai-toolkit writes WebP: this file was encoded again, which no recipe can repeat; compare the WebP"
         more.append(_finding("codec", comparison.encoded_again, "webp", note))
+    broken = _broken(comparison.output_frames)
+    if broken is not None and broken != _broken(comparison.preview_frames):
+        note = "what was drawn is no video: look at the server's precision, weights and driver before anything else"
+        more.append(_finding(BROKEN_OUTPUT, "a video", broken, note))
     if not comparison.bit_identical and not found and not more:
         note = (
             "the recipes are equal, the bits are not: another CPU or GPU rounds differently, or the preview's cause "
@@ -31,6 +41,20 @@ def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...
         )
         more.append(_finding("environment", "the trainer's machine", "this machine", note))
     return more
+
+
+def _broken(frames: Frames) -> str | None:
+    """Why frames are no video, if they are none."""
+    if frames.max() <= _BLACK:
+        return "black in every frame"
+    if len(frames) > 1 and bool((frames == frames[0]).all()):
+        return f"frozen: {len(frames)} equal frames"
+    return None
+
+
+def not_a_number(reason: str) -> FindingResult:
+    """The finding of a drawing that ended in NaN."""
+    return _finding(BROKEN_OUTPUT, "a video", "not a number", reason)
 
 
 def _finding(factor: str, preview: str, inference: str, note: str) -> FindingResult:

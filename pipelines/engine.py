@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipelines import lora, precision, stages
 from pipelines.checkpoint import load_pipeline
-from pipelines.errors import DeviceError, UnreproducibleError, UsageError
+from pipelines.errors import OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.recipe import Recipe
 from pipelines.stages import Memory, OnStep, Trace, Work
 from pipelines.video import Frames
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Offload = Literal["none", "model", "sequential"]
 """Where weights wait: all on the device; a part at a time on the device; a layer at a time on the device."""
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)
+"""Each needs less memory than the one before."""
 
 
 class Engine:
@@ -69,7 +71,7 @@ class Engine:
         """The latents a recipe ends in: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
 
         `trace`: filled with what passed by. Raises UnreproducibleError for a recipe this engine does not run,
-        WeightsError for weights that do not fit, DeviceError when the device runs out of memory.
+        WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for latents that are none.
         """
         with self._ready(recipe, token) as pipe:
             return stages.denoise(
@@ -113,7 +115,7 @@ class Engine:
                 yield pipe
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
-                raise DeviceError(f"{self.device} ran out of memory ({reason}); try --offload model") from None
+                raise OutOfMemoryError(f"{self.device} ran out of memory ({reason}); try --offload model") from None
             finally:
                 if self.offload != "none":
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped

@@ -31,6 +31,14 @@ class DeviceError(ParityError):
     """The device cannot do what was asked of it."""
 
 
+class OutOfMemoryError(DeviceError):
+    """The device ran out of memory; another offload mode may need less."""
+
+
+class NotANumberError(ParityError):
+    """A drawing that is no picture: NaN or infinite latents or pixels."""
+
+
 class UnreproducibleError(ParityError):
     """A recipe that no engine can repeat (random seed) or that ours does not run yet."""
 

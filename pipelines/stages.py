@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.control_image import resized
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, NotANumberError
 from pipelines.recipe import Recipe
 from pipelines.video import Frames
 
@@ -161,7 +161,18 @@ def denoise(
             trace.conditioning["negative_prompt"] = conditioning["negative_prompt_embeds"].cpu()
         trace.sigmas = tuple(float(sigma) for sigma in pipe.scheduler.sigmas)
         trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
+    _check_finite(latents, f"the latents after {recipe.steps} steps")
     return latents.cpu()
+
+
+def _check_finite(values: torch.Tensor, what: str) -> None:
+    import torch
+
+    if not torch.isfinite(values).all():
+        raise NotANumberError(
+            f"{what} hold NaN or infinity: damaged weights, a LoRA scale or guidance out of range, or a precision or "
+            "driver that overflows; try `precision: {dtype: float32}` in the case's pipeline"
+        )
 
 
 def decode(pipe: Any, latents: torch.Tensor, device: torch.device, work: Work) -> Frames:
@@ -176,6 +187,7 @@ def decode(pipe: Any, latents: torch.Tensor, device: torch.device, work: Work) -
     std = 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(latents.device, latents.dtype)
     video = vae.decode(latents / std + mean, return_dict=False)[0]
     work.decodes += 1
+    _check_finite(video, "the decoded pixels")
     pictures = pipe.video_processor.postprocess_video(video, output_type="pil")[0]
     pipe.maybe_free_model_hooks()
     return np.stack([np.asarray(picture, dtype=np.uint8) for picture in pictures])

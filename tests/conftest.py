@@ -23,6 +23,7 @@ __all__ = ["browse", "chromium"]
 
 for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(_name, None)  # tests that run in GitHub Actions must not write into its summary
+os.environ["WAN_PARITY_CACHE"] = ""  # what a test draws must have been drawn by it
 
 
 @pytest.fixture(scope="session")

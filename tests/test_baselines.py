@@ -13,9 +13,9 @@ import pytest
 from parity.baselines.approvals import read_approvals
 from parity.baselines.file import file_name, from_result, from_text, to_text
 from parity.baselines.recipes import without_paths
-from parity.baselines.sources import last_results
 from parity.case import DEMO
 from parity.cli import main
+from parity.outdir import last_results
 from parity.result import CaseResult, VideoResult
 from pipelines.errors import UsageError
 from tests.baseline_samples import (
@@ -209,7 +209,7 @@ def test_the_default_is_the_run_started_last(capsys: pytest.CaptureFixture[str])
     future = new.stat().st_mtime + 60
     os.utime("reports/out/broken/results.json", (future, future))
     assert main(["baseline", "check"]) == 2
-    assert "broken/results.json: cannot be read; name the results" in capsys.readouterr().err
+    assert "broken/results.json: cannot be read; name another run" in capsys.readouterr().err
 
 
 def test_several_results_are_each_held_in_their_own_environment(capsys: pytest.CaptureFixture[str]) -> None:

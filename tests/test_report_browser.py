@@ -532,7 +532,7 @@ def test_every_key_of_the_help_does_something(run: Run, browse: Browse) -> None:
     assert not page.evaluate(handled, ["q", False])
 
 
-def approvals(page: Page, folder: Path) -> dict[str, Any]:
+def saved_approvals(page: Page, folder: Path) -> dict[str, Any]:
     with page.expect_download() as download:
         page.get_by_role("button", name="Save approvals.json").click()
     assert download.value.suggested_filename == "approvals.json"
@@ -552,7 +552,7 @@ def test_ticked_cases_are_saved_as_approvals(run: Run, browse: Browse, tmp_path:
     expect(case(page).get_by_label("Approve t2v-guitar")).to_be_checked()
     page.reload()
     expect(page.locator("#approvals .ticked")).to_have_text("2 of 4 cases")
-    assert approvals(page, tmp_path) == {
+    assert saved_approvals(page, tmp_path) == {
         "schema_version": 1,
         "kind": "wan-parity approvals",
         "results_started": run.started,
@@ -568,7 +568,7 @@ def test_tick_all_ticks_what_the_filter_shows(run: Run, browse: Browse, tmp_path
     page.get_by_label("Approve t2v-night").first.check()
     page.locator("#filter").fill("status:passed")
     page.get_by_role("button", name="Tick all shown").click()
-    assert [item["id"] for item in approvals(page, tmp_path)["cases"]] == ["i2v", "t2v-night", "i2v-near"]
+    assert [item["id"] for item in saved_approvals(page, tmp_path)["cases"]] == ["i2v", "t2v-night", "i2v-near"]
     page.get_by_role("button", name="Untick all").click()
     expect(page.locator("#approvals")).to_be_hidden()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ def choose(drawn: Sequence[Drawn], names: Sequence[str], approvals: Path | None)
     if approvals is not None:
         return approved(approvals, drawn), []
     if names:
-        return [_named(name, drawn) for name in dict.fromkeys(names)], []
+        return [_named(name, drawn) for name in _matched(names, drawn)], []
     _refuse_twice([item.result.id for item in drawn], drawn)
     left_out = [LeftOut(case=item.result.id, reason=reason) for item in drawn if (reason := _why_not(item))]
     return [item for item in drawn if not _why_not(item)], left_out
@@ -57,6 +58,19 @@ def _why_not(item: Drawn) -> str | None:
     if result.status not in ("passed", "expected_drift"):
         return f"{result.status}: accepted only when named, or approved in the report"
     return None
+
+
+def _matched(names: Sequence[str], drawn: Sequence[Drawn]) -> list[str]:
+    """Patterns of the shell (`tiny_*`) stand for the cases they match that have an output."""
+    ids = [item.result.id for item in drawn if item.result.output is not None]
+    found: dict[str, None] = {}
+    for name in names:
+        pattern = any(char in name for char in "*?[")
+        matching = fnmatch.filter(ids, name) if pattern else [name]
+        if not matching:
+            raise UsageError(f"{name}: matches no case in the results that has an output; nothing was accepted")
+        found |= dict.fromkeys(matching)
+    return list(found)
 
 
 def _named(name: str, drawn: Sequence[Drawn]) -> Drawn:

@@ -50,7 +50,7 @@ def _add_accept(actions: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = accept.add_mutually_exclusive_group()
-    which.add_argument("cases", nargs="*", default=[], metavar="CASE", help="case ids")
+    which.add_argument("cases", nargs="*", default=[], metavar="CASE", help="case ids, or patterns: 'tiny_*'")
     which.add_argument(
         "--all", action="store_true", help="every case that came out as expected; drifted ones must be named"
     )

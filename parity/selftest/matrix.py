@@ -14,7 +14,8 @@ from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import BUDGET, diagnose_quickly, make_quick_plan
 from parity.diagnosis.result import Search, Verdict
-from parity.runner import Options, Progress, Session
+from parity.progress import Progress
+from parity.runner import Options, Session
 from parity.selftest.planted import HIDDEN, Hidden, Kind, Plant, combinations, singles
 from parity.selftest.workshop import Workshop
 from pipelines.engine import Engine

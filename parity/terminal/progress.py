@@ -27,6 +27,11 @@ class Bar:
         self._number += 1
         self._case = case.id
 
+    def case_kept(self, result: CaseResult) -> None:
+        self._close()
+        kept = f"{_MARKS[result.status]}: {result.verdict} (kept from the run that is resumed)"
+        print(f"{self._head()}: {kept}", file=sys.stderr, flush=True)
+
     def planned(self, plan: str) -> None:
         self._close()
         print(f"{self._head()} at most {plan}", file=sys.stderr, flush=True)
@@ -52,7 +57,8 @@ class Bar:
     def case_finished(self, result: CaseResult) -> None:
         self._close()
         seconds = result.timings.get("total")
-        took = f" ({seconds:.1f} s)" if seconds is not None else ""
+        before = f", drawn {result.drawn_before}" if result.drawn_before is not None else ""
+        took = f" ({seconds:.1f} s{before})" if seconds is not None else ""
         print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
         if result.diagnosis is not None:
             print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)

@@ -1,0 +1,147 @@
+"""The folder of a run: one run at a time, nothing half written, a killed run can be continued."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from parity.baselines.environment import differences, reaching_the_bits
+from parity.case import Case
+from parity.compare import Comparison
+from parity.merge import MAX_BYTES, read_results
+from parity.result import CaseResult, Run
+from pipelines import strict_json
+from pipelines.content import read_text
+from pipelines.errors import MediaError, UsageError
+from pipelines.video import Frames
+
+_OUT = Path("reports/out")
+_NEW = ".new-"
+
+
+def default_out() -> Path:
+    """Where a run's results go when nobody says: `reports/out/<start time>`."""
+    return _OUT / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+
+
+def last_results() -> Path:
+    """The results.json below reports/out that was started last. Raises UsageError if there is none.
+
+    One that cannot be read is passed over, but not if it is newer: it could be the last run's.
+    """
+    found: list[tuple[datetime, float, Path]] = []
+    broken: list[tuple[float, Path]] = []
+    for path in _OUT.glob("*/results.json"):
+        changed = path.stat().st_mtime
+        try:
+            started = datetime.fromisoformat(strict_json.loads(read_text(path, MAX_BYTES))["started"])
+            found.append((started.astimezone(), changed, path))
+        except (OSError, ValueError, KeyError, TypeError):
+            broken.append((changed, path))
+    if not found and not broken:
+        raise UsageError(f"no run below {_OUT}; run `parity run` first, or name the folder it wrote to")
+    if not found or (broken and max(broken)[0] > max(found)[1]):
+        raise UsageError(f"{max(broken)[1]}: cannot be read; name another run")
+    return max(found)[2]
+
+
+class OutDir:
+    """Where a run writes: results.json, artifacts/<case>/. Held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    def acquire(self) -> None:
+        """Take the folder, and clear what a killed run left half written. Raises UsageError if another run has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however the process ends
+        except OSError:
+            os.close(lock)
+            raise UsageError(
+                f"--out {self.path}: another run is writing there; wait for it, or choose another folder"
+            ) from None
+        self._lock = lock
+        for left in (*self.path.glob(".results.json.*"), *self.path.glob(f"artifacts/{_NEW}*")):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextmanager
+    def _replacing(self, case: str) -> Iterator[Path]:
+        """An empty folder that becomes the case's artifacts once it is filled; on an error it is removed."""
+        final = self.path / "artifacts" / case
+        new = final.with_name(f"{_NEW}{case}")
+        new.mkdir(parents=True)
+        try:
+            yield new
+            shutil.rmtree(final, ignore_errors=True)
+            new.rename(final)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def write_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
+        """Both videos as they are, and stills of every frame for the report."""
+        names = {
+            "output": f"output.{case.inference.codec.format}",
+            "preview": f"preview{case.video.suffix}",
+            "preview_frames": "preview_frames",
+            "output_frames": "output_frames",
+        }
+        try:
+            with self._replacing(case.id) as folder:
+                (folder / names["output"]).write_bytes(comparison.encoded)
+                copy = shutil.copytree if case.video.is_dir() else shutil.copyfile
+                copy(case.video, folder / names["preview"])
+                _write_stills(folder / names["preview_frames"], comparison.preview_frames)
+                _write_stills(folder / names["output_frames"], comparison.output_frames)
+        except OSError as error:
+            raise MediaError(f"{self.path}: the videos cannot be written: {error.strerror or error}") from None
+        return {key: f"artifacts/{case.id}/{name}" for key, name in names.items()}
+
+    def read_previous(self, environment: Mapping[str, Any]) -> Run:
+        """The run to continue. Raises UsageError if there is none, or if it was made in another environment."""
+        if not self.results.exists():
+            raise UsageError(f"--resume: no results.json in {self.path}; name the folder of the killed run with --out")
+        previous = read_results(self.results)
+        changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
+        if changed:
+            raise UsageError(
+                f"--resume: {self.results} was made in another environment ({', '.join(changed)}); run without --resume"
+            )
+        return previous
+
+
+def _write_stills(folder: Path, frames: Frames) -> None:
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
+
+
+def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
+    """Whether a case that was run before says the same today: its file, its recipes and what it expects."""
+    return _asked(known) == _asked(now)
+
+
+def _asked(case: CaseResult) -> str:
+    asked = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes)
+    return json.dumps(asked, sort_keys=True, default=str)

@@ -1,0 +1,50 @@
+"""Who hears of a run as it goes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from parity.case import Case
+from parity.diagnosis.lab import TrialProgress
+from parity.result import CaseResult
+from parity.watchdog import Watchdog
+
+
+class Progress(TrialProgress, Protocol):
+    """Hears of cases and denoising steps as they go."""
+
+    def case_started(self, case: Case) -> None: ...
+
+    def case_kept(self, result: CaseResult) -> None: ...
+
+    def planned(self, plan: str) -> None: ...
+
+    def case_finished(self, result: CaseResult) -> None: ...
+
+
+class Watched:
+    """Progress that also tells a watchdog what has begun."""
+
+    def __init__(self, progress: Progress, watchdog: Watchdog) -> None:
+        self._progress = progress
+        self._watchdog = watchdog
+
+    def case_started(self, case: Case) -> None:
+        self._progress.case_started(case)
+
+    def case_kept(self, result: CaseResult) -> None:
+        self._progress.case_kept(result)
+
+    def planned(self, plan: str) -> None:
+        self._progress.planned(plan)
+
+    def trial_started(self, label: str, steps: int) -> None:
+        self._watchdog.beat(f"the first of {steps} steps")
+        self._progress.trial_started(label, steps)
+
+    def step_done(self, done: int, steps: int) -> None:
+        self._watchdog.beat("decoding" if done == steps else f"step {done + 1} of {steps}")
+        self._progress.step_done(done, steps)
+
+    def case_finished(self, result: CaseResult) -> None:
+        self._progress.case_finished(result)
