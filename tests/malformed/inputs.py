@@ -32,7 +32,9 @@ class Input:
     """Arguments of `parity`, run in the workplace."""
     must: Outcome = "refused"
     says: str = ""
-    """What the message must hold besides; the file's name it must hold in any case."""
+    """What the message must hold besides the file's name."""
+    names: bool = True
+    """Whether it must hold that: not where the damage is found out only by what is drawn."""
     torch: bool = False
     """Whether the command loads torch."""
 
@@ -52,7 +54,7 @@ class Target:
     command: tuple[str, ...]
     torch: bool = False
 
-    def input(self, what: str, damage: Damage, must: Outcome = "refused", says: str = "") -> Input:
+    def input(self, what: str, damage: Damage, must: Outcome = "refused", says: str = "", names: bool = True) -> Input:
         return Input(
             kind=self.kind,
             target=self.path,
@@ -61,6 +63,7 @@ class Target:
             command=self.command,
             must=must,
             says=says,
+            names=names,
             torch=self.torch,
         )
 

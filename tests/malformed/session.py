@@ -56,13 +56,14 @@ def judged(
 
 def _parity(torch: bool) -> Command:
     """The command, with what it would import imported, so that each child need not."""
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WAN_PARITY_CACHE": ""}
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)
     from parity import case, cli, jobs  # noqa: F401
 
     if torch:
         from parity import runner  # noqa: F401
+        from pipelines import fingerprint
         from pipelines.torch_setup import declare_missing_torchvision_operators
 
         declare_missing_torchvision_operators()
@@ -70,6 +71,7 @@ def _parity(torch: bool) -> Command:
         import peft  # noqa: F401
         import transformers
 
+        fingerprint.code()
         assert all((diffusers.WanPipeline, diffusers.AutoencoderKLWan, transformers.UMT5EncoderModel))
     return cli.main
 

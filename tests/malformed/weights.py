@@ -56,7 +56,7 @@ def lora_inputs(folder: Path) -> Iterator[Input]:
         yield target.input("two dimensions swapped", header(_swapped))
         yield target.input("integers for weights", header(_typed("I16")))
         yield target.input("a type of number torch lacks", header(_typed("F4", halve=True)))
-        yield target.input("NaN in all weights", bytes_of(_all_nan), "clean")
+        yield target.input("NaN in all weights", bytes_of(_all_nan), "clean", names=False)
     for what, damage in (("a version of 10 MB", _software("9" * 10_000_000)), ("a step that is text", _step('"x"'))):
         yield IMPORTED.input(what, damage, "clean")
     yield IMPORTED.input(
