@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
-from parity.baselines.environment import differences, reaching_the_bits
 from parity.case import Case
 from parity.compare import Comparison
+from parity.environment import differences, reaching_the_bits
 from parity.merge import read_results
 from parity.result import CaseResult, Run
 from pipelines.errors import MediaError, UsageError
