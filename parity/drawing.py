@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parity.baselines.environment import reaching_the_bits
 from parity.cache import Cache, key_of
 from parity.diagnosis.lab import Lab
+from parity.environment import reaching_the_bits
 from pipelines import fingerprint
 from pipelines.recipe import Recipe
 from pipelines.stages import Trace

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
-from parity.baselines.environment import differences, reaching_the_bits
 from parity.case import Case
 from parity.compare import Comparison
+from parity.environment import differences, reaching_the_bits
 from parity.merge import MAX_BYTES, read_results
 from parity.result import CaseResult, Run
 from pipelines import strict_json
@@ -68,15 +68,7 @@ class OutDir:
     def acquire(self) -> None:
         """Take the folder, and clear what a killed run left half written. Raises UsageError if another run has it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however the process ends
-        except OSError:
-            os.close(lock)
-            raise UsageError(
-                f"--out {self.path}: another run is writing there; wait for it, or choose another folder"
-            ) from None
-        self._lock = lock
+        self._lock = _lock(self.path)
         for left in (*self.path.glob(".results.json.*"), *self.path.glob(f"artifacts/{_NEW}*")):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
@@ -129,6 +121,23 @@ class OutDir:
                 f"--resume: {self.results} was made in another environment ({', '.join(changed)}); run without --resume"
             )
         return previous
+
+
+def _lock(folder: Path) -> int | None:
+    """A folder, locked; None where folders cannot be. The kernel lets go of it however the process ends."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(
+            f"--out {folder}: another run is writing there; wait for it, or choose another folder"
+        ) from None
+    return handle
 
 
 def _write_stills(folder: Path, frames: Frames) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pipelines.errors import DeviceError
+from pipelines.errors import DeviceError, UsageError
 
 GRACE = 30.0
 """Seconds that code which does not come back to Python is given before the process is ended."""
@@ -45,6 +46,8 @@ class Watchdog:
         if self._seconds is None:
             yield
             return
+        if sys.platform == "win32":
+            raise UsageError("--timeout: Windows has no alarm to interrupt a step with; leave it out")
         self._stopped.clear()
         self.beat(doing)
         previous = signal.signal(signal.SIGALRM, self._interrupt)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from parity.baselines.check import check_case
-from parity.baselines.environment import differences, reaching_the_bits
 from parity.baselines.frames import describe_frames
 from parity.baselines.noise import Noise
 from parity.baselines.recipes import compare_recipes, without_paths
 from parity.case import find_case_files, load_cases
+from parity.environment import differences, reaching_the_bits
 from parity.metrics import measure, summarize
 from parity.result import CaseResult
 from pipelines.recipe import FACTORS, to_dict

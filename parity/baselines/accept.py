@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from parity.baselines.approvals import approved
-from parity.baselines.environment import differences
 from parity.baselines.file import Accepted, Baseline, file_name, from_result
 from parity.baselines.recipes import compare_recipes
 from parity.baselines.sources import Drawn
+from parity.environment import differences
 from pipelines.catalog import did_you_mean
 from pipelines.errors import UsageError
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from parity.baselines.environment import differences, reaching_the_bits
 from parity.baselines.file import Baseline
 from parity.baselines.frames import describe_frames
 from parity.baselines.nearness import Nearness, compare_metrics
 from parity.baselines.noise import Noise
 from parity.baselines.recipes import RecipeChanges, compare_recipes, without_paths
+from parity.environment import differences, reaching_the_bits
 from parity.result import CaseResult, VideoResult
 
 Outcome = Literal["holds", "improved", "changed", "worse", "no_baseline", "not_run", "unpairable"]

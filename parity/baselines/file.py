@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from parity.baselines.environment import reaching_the_bits
 from parity.baselines.recipes import without_paths
+from parity.environment import reaching_the_bits
 from parity.result import CaseResult, MetricResult, Status
 from pipelines import strict_json
 from pipelines.content import read_text
