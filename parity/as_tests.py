@@ -21,12 +21,12 @@ from parity.terminal.diagnosis import diagnosis_text
 from parity.terminal.text import summary
 from pipelines.errors import MediaError, UsageError
 
-_MEANT_FOR_PYTEST = frozenset(
-    ("and", "or", "not", "None", "True", "False")
-    + ("parametrize", "skip", "skipif", "xfail", "usefixtures", "filterwarnings", "tryfirst", "trylast")
-    + ("xdist_group", "timeout", "flaky")
+_WORDS = frozenset({"and", "or", "not", "None", "True", "False"})
+"""Of `-m`."""
+_MARKERS = frozenset(
+    {"parametrize", "skip", "skipif", "xfail", "usefixtures", "filterwarnings", "xdist_group", "timeout", "flaky"}
 )
-"""Words of `-m` and markers that do something: a tag must not skip its case."""
+"""Markers that do something: a tag must not skip its case."""
 _OPTIONS = re.compile(r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|timeout|tag|max-size)\b)")
 
 
@@ -37,7 +37,7 @@ def marker_name(tag: str) -> str:
     meaning of its own, and before one that starts with `_`.
     """
     name = re.sub(r"[^\w.+/-]+", "_", tag)
-    return f"tag_{name}" if name in _MEANT_FOR_PYTEST or name[:1] in ("", "_") else name
+    return f"tag_{name}" if name in _WORDS | _MARKERS or name[:1] in ("", "_") else name
 
 
 def in_pytests_words(message: str) -> str:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from parity.arguments import add_max_size, add_running, add_tag
-from parity.as_tests import BaselineGate, conclude, failure, in_pytests_words, marker_name, properties
+from parity.as_tests import BaselineGate, conclude, failure, in_pytests_words, marker_name
 from parity.baselines.arguments import add_noise
 from parity.baselines.noise import Noise
 from parity.cache import default_root, open_cache
@@ -63,10 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
-    try:
-        cases = _selected(metafunc.config)
-    except ParityError as error:
-        raise pytest.UsageError(in_pytests_words(str(error))) from None
+    cases = _selected(metafunc.config)
     for tag in dict.fromkeys(tag for case in cases for tag in case.tags):
         metafunc.config.addinivalue_line("markers", f"{marker_name(tag)}: cases tagged {tag}")
     parameters = [
@@ -184,7 +181,7 @@ class Controller:
                 result = self._shards.died(case, name)
             page = self._shards.out.path / "report.html"
             report.longrepr = "\n".join([*(failure(result) or [f"worker {name} died"]), f"report: {page}"])
-            report.user_properties = list(properties(result, page).items())
+            report.when, report.location = "call", (*report.location[:2], f"test_case[{case.id}]")
 
     def pytest_testnodedown(self, node: Any) -> None:
         self._devices.give_back(node.gateway.id)
@@ -217,9 +214,12 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _selected(config: pytest.Config) -> list[Case]:
-    """Raises CaseError for bad case files, and if none has the tag asked for."""
-    cases = load_cases(find_case_files(config.getoption("--parity-cases") or []))
-    return in_loading_order(select(cases, None, config.getoption("--parity-tag")))
+    """Raises pytest.UsageError for bad case files, and if none has the tag asked for."""
+    try:
+        cases = load_cases(find_case_files(config.getoption("--parity-cases") or []))
+        return in_loading_order(select(cases, None, config.getoption("--parity-tag")))
+    except ParityError as error:
+        raise pytest.UsageError(in_pytests_words(str(error))) from None
 
 
 def _options(config: pytest.Config) -> Options:

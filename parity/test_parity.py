@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from parity.as_tests import BaselineGate, expected_drift, failure, in_pytests_words, properties
@@ -17,7 +15,7 @@ def test_case(
     case: Case,
     parity_baselines: BaselineGate | None,
     parity_session: Session,
-    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     try:
         result = parity_session.run_case(case, Quiet())
@@ -25,8 +23,8 @@ def test_case(
         pytest.fail(in_pytests_words(str(error)), pytrace=False)
     report = parity_session.options.out / "report.html"
     check = parity_baselines.check(result, parity_session) if parity_baselines is not None else None
-    for name, value in properties(result, report, check).items():
-        record_property(name, value)
+    # As record_property does, which warns with the default junit_family that the schema of Jenkins lacks properties.
+    request.node.user_properties += properties(result, report, check).items()
     lines = failure(result)
     if parity_baselines is not None and check is not None:
         lines += parity_baselines.failure(check, parity_session.out.whole)
