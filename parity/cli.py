@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parity import commands
+from parity.arguments import add_max_size, add_running, add_tag, megabytes
 from parity.baselines.arguments import add_baseline
 from pipelines.errors import ParityError
 
@@ -173,7 +173,7 @@ def _add_cache(parsers: Any) -> None:
     listing.set_defaults(run=commands.cache_list)
     prune = actions.add_parser("prune", help="remove what was not used for long, or does not fit")
     prune.add_argument("--older-than", type=_days, metavar="DAYS", help="not used for so many days; 0: everything")
-    prune.add_argument("--max-size", type=_megabytes, metavar="MB", help="keep at most this much, used last first")
+    prune.add_argument("--max-size", type=megabytes, metavar="MB", help="keep at most this much, used last first")
     prune.set_defaults(run=commands.cache_prune)
 
 
@@ -192,42 +192,11 @@ def _budget(text: str) -> float:
     return value
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, e.g. 600, is {text!r}")
-    return value
-
-
 def _add_running(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, metavar="DIR", help="default: reports/out/<start time>")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
-    command.add_argument(
-        "--offload",
-        choices=("none", "model", "sequential"),
-        default="none",
-        help="keep weights in CPU memory: a model or a layer at a time on the GPU (default: none)",
-    )
-    command.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the killed run in --out (default: the last run): keep what is finished",
-    )
-    command.add_argument(
-        "--no-cache", action="store_true", help="draw every case, also if equal frames are kept (`parity cache`)"
-    )
-    command.add_argument(
-        "--timeout",
-        type=_seconds,
-        metavar="SECONDS",
-        help="end a case whose loading, one step or decoding takes longer (default: any time)",
-    )
+    add_running(command.add_argument)
     command.add_argument("--json", action="store_true", help="print results.json to stdout")
     command.add_argument("--no-html", action="store_true", help="write no report.html")
-    _add_max_size(command)
+    add_max_size(command.add_argument)
 
 
 def _add_report(parsers: Any) -> None:
@@ -239,7 +208,7 @@ def _add_report(parsers: Any) -> None:
     )
     report.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the first results.json")
-    _add_max_size(report)
+    add_max_size(report.add_argument)
     report.add_argument("--summary", type=Path, metavar="FILE", help="also write a summary in Markdown")
     report.add_argument(
         "--github",
@@ -247,27 +216,6 @@ def _add_report(parsers: Any) -> None:
         help="also append that summary to $GITHUB_STEP_SUMMARY and print annotations of the cases that failed",
     )
     report.set_defaults(run=commands.report)
-
-
-def _add_max_size(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--max-size",
-        type=_megabytes,
-        default=25 << 20,
-        metavar="MB",
-        help="size of the HTML file: frames of passing cases are left out first, and the page says so (default: 25)",
-    )
-
-
-def _megabytes(text: str) -> int:
-    """In bytes."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of megabytes above 0, e.g. 25, is {text!r}")
-    return math.ceil(value * (1 << 20))
 
 
 def _add_plan(parsers: Any) -> None:
@@ -354,9 +302,7 @@ def _index(text: str) -> int:
 def _add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument("cases", nargs="*", type=Path, metavar="CASES", help="case files, or folders of *.yaml")
     command.add_argument("-k", metavar="EXPR", help="only cases whose id or tags match: words, and, or, not, ( )")
-    command.add_argument(
-        "--tag", action="append", default=[], help="only cases with this tag (repeatable: any of them)"
-    )
+    add_tag(command.add_argument)
 
 
 if __name__ == "__main__":

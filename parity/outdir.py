@@ -26,6 +26,8 @@ from pipelines.video import Frames
 
 _OUT = Path("reports/out")
 _NEW = ".new-"
+SHARDS = ".shards"
+"""Results of the workers of one session, until they are merged."""
 
 
 def default_out() -> Path:
@@ -57,19 +59,26 @@ def last_results() -> Path:
 class OutDir:
     """Where a run writes: results.json, artifacts/<case>/. Held by one process at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shard: Path | None = None) -> None:
+        """`shard`: where one of several workers writes its results; who started them holds the folder."""
         self.path = path
+        self.whole = path / "results.json"
+        self.results = shard or self.whole
+        self._shared = shard is not None
         self._lock: int | None = None
-
-    @property
-    def results(self) -> Path:
-        return self.path / "results.json"
 
     def acquire(self) -> None:
         """Take the folder, and clear what a killed run left half written. Raises UsageError if another run has it."""
+        if self._shared:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
-        for left in (*self.path.glob(".results.json.*"), *self.path.glob(f"artifacts/{_NEW}*")):
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what a killed run or worker left behind. Only for who holds the folder."""
+        left_behind = (".results.json.*", f"artifacts/{_NEW}*", SHARDS)
+        for left in (path for pattern in left_behind for path in self.path.glob(pattern)):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def release(self) -> None:
@@ -110,15 +119,20 @@ class OutDir:
             raise MediaError(f"{self.path}: the videos cannot be written: {error.strerror or error}") from None
         return {key: f"artifacts/{case.id}/{name}" for key, name in names.items()}
 
-    def read_previous(self, environment: Mapping[str, Any]) -> Run:
-        """The run to continue. Raises UsageError if there is none, or if it was made in another environment."""
-        if not self.results.exists():
+    def read_previous(self, environment: Mapping[str, Any] | None) -> Run:
+        """The run to continue. Raises UsageError if there is none, or if it was made in another environment.
+
+        `environment`: None if those who run the cases look at it.
+        """
+        if not self.whole.exists():
             raise UsageError(f"--resume: no results.json in {self.path}; name the folder of the killed run with --out")
-        previous = read_results(self.results)
+        previous = read_results(self.whole)
+        if environment is None or not previous.cases:
+            return previous
         changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
         if changed:
             raise UsageError(
-                f"--resume: {self.results} was made in another environment ({', '.join(changed)}); run without --resume"
+                f"--resume: {self.whole} was made in another environment ({', '.join(changed)}); run without --resume"
             )
         return previous
 

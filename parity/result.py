@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,6 +135,17 @@ class Run:
         if statuses & {"error", "unpairable"}:
             return 3
         return 1 if "drifted" in statuses else 0
+
+
+def now() -> str:
+    """As `started` and `finished` are written."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def in_order(cases: Sequence[CaseResult], order: Sequence[str]) -> tuple[CaseResult, ...]:
+    """Results in the order of these ids, others behind."""
+    rank = {case_id: number for number, case_id in enumerate(order)}
+    return tuple(sorted(cases, key=lambda result: rank.get(result.id, len(rank))))
 
 
 def to_json(run: Run, indent: int | None = 1) -> str:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +26,7 @@ from parity.environment import describe
 from parity.findings import find_differences
 from parity.outdir import OutDir, is_unchanged
 from parity.progress import Progress, Watched
-from parity.result import CaseResult, Run, Status, to_json, write_atomically
+from parity.result import CaseResult, Run, Status, in_order, now, to_json, write_atomically
 from parity.verdict import findings_from_pixels, judge, not_a_number
 from parity.watchdog import Watchdog
 from pipelines.engine import OFFLOADS, Engine, Offload
@@ -49,6 +48,8 @@ class Options:
     command: tuple[str, ...] = ()
     diagnose: Thoroughness | None = None
     """Whether to find out why, and how thoroughly."""
+    only_drifted: bool = False
+    """Whether to diagnose only what drifted, which is drawn twice then."""
     search: bool = False
     """Whether to look for the settings that drew the preview."""
     budget: float | None = None
@@ -59,6 +60,8 @@ class Options:
     """Whether to keep the finished cases of the run in `out`."""
     timeout: float | None = None
     """Seconds that loading, a denoising step or decoding may take; None: any time."""
+    shard: Path | None = None
+    """Where one of several workers that share `out` writes its results, to be merged (`parity.shards`)."""
 
 
 class Session:
@@ -67,17 +70,19 @@ class Session:
     def __init__(self, options: Options, engine: Engine | None = None) -> None:
         """`engine`: one to share with other sessions, who keep its weights; None: one of our own."""
         self.options = options
-        self.out = OutDir(options.out)
+        self.out = OutDir(options.out, options.shard)
         self._own_engine = engine is None
         self.engine = engine or Engine(options.device, options.offload)
         self.run = Run(
-            started=_now(),
+            started=now(),
             finished=None,
             command=options.command,
             environment=describe(options.device) | {"offload": options.offload},
             cases=(),
         )
         cache = open_cache(options.cache)
+        self._previous: dict[str, CaseResult] = {}
+        self._done: set[str] = set()
         self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
 
     def __enter__(self) -> Session:
@@ -85,7 +90,9 @@ class Session:
         self.out.acquire()
         if self.options.resume:
             previous = self.out.read_previous(self.run.environment)
-            self.run = dataclasses.replace(self.run, started=previous.started, cases=previous.cases)
+            self._previous = {result.id: result for result in previous.cases}
+            cases = previous.cases if self.options.shard is None else ()
+            self.run = dataclasses.replace(self.run, started=previous.started, cases=cases)
         self._write()
         return self
 
@@ -104,8 +111,11 @@ class Session:
         A KeyboardInterrupt during a diagnosis is raised again once what is known is written.
         """
         progress.case_started(case)
+        self._done.add(case.id)
         known = self._known(case)
         if known is not None:
+            if self.options.shard is not None:
+                self._keep(known)
             progress.case_kept(known)
             return known
         watchdog = Watchdog(self.options.timeout, lambda reason: self._end(case, reason))
@@ -125,10 +135,9 @@ class Session:
         return result
 
     def finish(self, order: Sequence[str]) -> Run:
-        """Put the cases in `order` (ids) and close the run."""
-        rank = {case_id: number for number, case_id in enumerate(order)}
-        cases = sorted(self.run.cases, key=lambda result: rank.get(result.id, len(rank)))
-        self.run = dataclasses.replace(self.run, cases=tuple(cases), finished=_now())
+        """Put the cases in `order` (ids) and close the run, if all of them were run."""
+        finished = now() if self._done.issuperset(order) else None
+        self.run = dataclasses.replace(self.run, cases=in_order(self.run.cases, order), finished=finished)
         self._write()
         return self.run
 
@@ -136,14 +145,15 @@ class Session:
         """The case's result in the run that is resumed, if it is finished and nothing it was made from has changed."""
         if not self.options.resume:
             return None
-        known = next((result for result in self.run.cases if result.id == case.id), None)
+        known = self._previous.get(case.id)
         if known is None or known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
             return None
         if known.preview is not None and known.preview.sha256 != _video_sha256(case):
             return None
         if self.options.search:
             return known if known.search is not None and known.search.stopped is None else None
-        if self.options.diagnose is None or known.status == "unpairable":
+        undiagnosed = self.options.only_drifted and known.status != "drifted"
+        if self.options.diagnose is None or known.status == "unpairable" or undiagnosed:
             return known if known.search is None else None
         done = known.diagnosis is not None and known.diagnosis.mode == self.options.diagnose
         return known if done and known.diagnosis is not None and known.diagnosis.stopped != "interrupted" else None
@@ -176,7 +186,12 @@ class Session:
             return self._search(case, progress)
         if self.options.diagnose == "quick":
             return self._quick(case, progress)
-        return self._compare(case, progress)
+        if self.options.only_drifted:
+            result = self._compare(case, progress, None)
+            if result.status != "drifted":
+                return result
+            self._keep(result)
+        return self._compare(case, progress, self.options.diagnose)
 
     def _keep(self, result: CaseResult) -> None:
         """Add a case to results.json, or put it in the place of what was known of it before."""
@@ -193,17 +208,17 @@ class Session:
                 "there: make room and go on with --resume"
             ) from None
 
-    def _compare(self, case: Case, progress: Progress) -> CaseResult:
+    def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
         if case.preview.obstacles:
             raise UnreproducibleError("; ".join(case.preview.obstacles))
         clock = time.perf_counter()
         preview = read_preview(case.video, case.preview)
-        plan = make_plan(case, "gains" if self.options.diagnose == "gains" else "full")
-        if self.options.diagnose is not None:
+        plan = make_plan(case, "gains" if thoroughness == "gains" else "full")
+        if thoroughness is not None:
             progress.planned(str(plan))
         read_at = time.perf_counter()
         lab = Lab(self.engine, case, preview, progress, self.options.budget)
-        trace = Trace() if self.options.diagnose else None
+        trace = Trace() if thoroughness else None
         drawing = draw(lab, self._shelf, trace)
         raw = drawing.frames
         drawn_at = time.perf_counter()
@@ -301,7 +316,3 @@ def in_loading_order(cases: Sequence[Case]) -> list[Case]:
     for case in cases:
         groups.setdefault(Engine.load_key(case.inference), []).append(case)
     return [case for group in groups.values() for case in group]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

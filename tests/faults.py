@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,13 @@ def late_by_one(frames: Frames) -> Frames:
     return np.concatenate([frames[:3], frames[2:-1]])
 
 
-FAULTS = {"flipped": flip_a_bit, "dropped": drop_a_frame, "late": late_by_one}
+def die(_: Frames) -> Frames:
+    """As the kernel ends a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+FAULTS = {"flipped": flip_a_bit, "dropped": drop_a_frame, "late": late_by_one, "killed": die}
 
 
 def install(patch: pytest.MonkeyPatch) -> None:

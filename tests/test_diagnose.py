@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from parity.case import DEMO, Case, load_case
-from parity.conftest import Quiet
 from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.quick import make_quick_plan
 from parity.diagnosis.ranking import rank
 from parity.diagnosis.result import Closeness, Diagnosis, FactorCost, Trial
+from parity.progress import Quiet
 from parity.result import CaseResult, from_json
 from parity.runner import Options, Session, Thoroughness
 from parity.selftest.planted import PLANTS, Plant

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parity.case import DEMO, Case, load_case, load_cases
-from parity.conftest import Quiet
+from parity.progress import Quiet
 from parity.result import CaseResult, Run, from_json, to_json
 from parity.runner import Options, Session, in_loading_order
 from pipelines.recipe import Recipe

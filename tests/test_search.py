@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from parity.case import load_case
-from parity.conftest import Quiet
 from parity.diagnosis.hypotheses import axes
 from parity.diagnosis.result import Search
+from parity.progress import Quiet
 from parity.result import from_json
 from parity.runner import Options, Session
 from parity.selftest.matrix import run_searches

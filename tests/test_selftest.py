@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from parity.case import load_case
-from parity.conftest import Quiet
 from parity.factors import CATALOGUE
+from parity.progress import Quiet
 from parity.selftest.matrix import Row, matrix, run_matrix, verdict
 from parity.selftest.planted import PLANTS, Kind, combinations, singles
 from parity.selftest.workshop import Workshop

@@ -32,6 +32,28 @@ def test_the_demo_is_planned_from_the_wheel(installed: Path, tmp_path: Path) -> 
     assert str(installed / "cases") in done.stdout
 
 
+def test_its_tests_are_collected_in_a_repository_of_ones_own(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; site = sys.argv.pop(1); sys.path.insert(0, site); import pytest; code = pytest.main(); "
+        "import parity; assert parity.__file__.startswith(site), parity; sys.exit(code)"
+    )
+    asked = [
+        f"{installed}/parity",
+        "--collect-only",
+        "-q",
+        "--strict-markers",
+        "--parity-tag",
+        "smoke",
+        "-m",
+        "not i2v",
+    ]
+    command = [sys.executable, "-P", "-c", code, str(installed), *asked]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_case[t2v-guitar-reference]" in done.stdout
+    assert "i2v-waving" not in done.stdout
+
+
 def test_the_wheel_holds_the_reports_files_and_no_output(installed: Path) -> None:
     files = {path.name for path in (installed / "reports").iterdir()}
     assert {"template.html", "diagnosis.html", "report.css", "report.js", "github.md"} <= files
