@@ -15,7 +15,7 @@ import pytest
 from parity.cache import Cache, Entry, default_root, key_of, open_cache
 from parity.case import load_case
 from parity.cli import main
-from parity.conftest import Quiet
+from parity.progress import Quiet
 from parity.result import CaseResult
 from parity.runner import Options, Session
 from pipelines import fingerprint

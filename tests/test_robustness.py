@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 import parity.runner
 from parity.case import Case, load_cases
 from parity.cli import main
-from parity.conftest import Quiet
 from parity.diagnosis.lab import Lab
 from parity.outdir import OutDir
+from parity.progress import Quiet
 from parity.result import Run, from_json
 from parity.runner import Options, Session
 from parity.watchdog import StepTimeoutError, Watchdog
@@ -348,7 +348,7 @@ import signal, sys, threading
 from pathlib import Path
 import parity.watchdog
 from parity.case import load_cases
-from parity.conftest import Quiet
+from parity.progress import Quiet
 from parity.diagnosis.lab import Lab
 from parity.runner import Options, Session
 from pipelines.engine import Engine
