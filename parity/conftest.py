@@ -25,6 +25,7 @@ from parity.shards import Devices, Shards
 from pipelines.engine import Engine
 from pipelines.errors import ParityError, UsageError
 
+_CASES = pytest.StashKey[list[Case]]()
 _RUN = pytest.StashKey[tuple[Run, Path]]()
 """What was run, and where it was written: set when the last case is done."""
 _SAID = pytest.StashKey[list[str]]()
@@ -58,6 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
     distributed = getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
     if distributed and not _is_worker(config):
         config.pluginmanager.register(Controller(config), _CONTROLLER)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before collection: an error there is shown with pytest's internals."""
+    _selected(session.config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -215,9 +222,12 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def _selected(config: pytest.Config) -> list[Case]:
     """Raises pytest.UsageError for bad case files, and if none has the tag asked for."""
+    if _CASES in config.stash:
+        return config.stash[_CASES]
     try:
         cases = load_cases(find_case_files(config.getoption("--parity-cases") or []))
-        return in_loading_order(select(cases, None, config.getoption("--parity-tag")))
+        config.stash[_CASES] = in_loading_order(select(cases, None, config.getoption("--parity-tag")))
+        return config.stash[_CASES]
     except ParityError as error:
         raise pytest.UsageError(in_pytests_words(str(error))) from None
 
