@@ -24,6 +24,9 @@ _VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.
 # BaseSDTrainProcess.save; Wan 2.2 14B splits its network into one file an expert (wan22_14b_model.py: save_lora).
 _CHECKPOINT_NAME = r"{name}(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise)?\.safetensors"
 
+_LONGEST_VERSION = 100
+"""Characters. It is written into every case; what is longer is no version."""
+
 Expert = Literal["high", "low"]
 
 
@@ -157,7 +160,8 @@ def toolkit_version(path: Path) -> str | None:
     """The ai-toolkit version noted in a LoRA's metadata (`software`): 0.1.0 in all files older than 2025-06-24."""
     try:
         software = _metadata(path, "software")
-        return str(software["version"]) if software["name"] == "ai-toolkit" else None
+        version = str(software["version"])
+        return version if software["name"] == "ai-toolkit" and len(version) <= _LONGEST_VERSION else None
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -193,17 +193,23 @@ def broken_checkpoint(folder: Path, file: str, data: bytes | None) -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "data"),
+    ("file", "data", "said"),
     [
-        ("transformer/diffusion_pytorch_model.safetensors", b"truncated"),
-        ("transformer/diffusion_pytorch_model.safetensors", None),
-        ("model_index.json", None),
-        ("vae/config.json", b"{"),
+        (
+            "transformer/diffusion_pytorch_model.safetensors",
+            b"truncated",
+            "diffusion_pytorch_model.safetensors: is not a whole safetensors",
+        ),
+        ("transformer/diffusion_pytorch_model.safetensors", None, "model: does not load as WanPipeline"),
+        ("model_index.json", None, "model_index.json: cannot be read"),
+        ("vae/config.json", b"{", "config.json: is no whole JSON"),
     ],
 )
-def test_broken_checkpoint_is_one_message(own_engine: Engine, tmp_path: Path, file: str, data: bytes | None) -> None:
+def test_broken_checkpoint_is_one_message(
+    own_engine: Engine, tmp_path: Path, file: str, data: bytes | None, said: str
+) -> None:
     checkpoint = broken_checkpoint(tmp_path / "model", file, data)
-    with pytest.raises(WeightsError, match="model: does not load as WanPipeline"):
+    with pytest.raises(WeightsError, match=said):
         own_engine.generate(short(sample_recipe("t2v_basic", 0), checkpoint=checkpoint))
 
 
