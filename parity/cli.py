@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from parity import commands
+from parity import commands, interrupt
 from parity.arguments import add_max_size, add_running, add_tag, megabytes
 from parity.baselines.arguments import add_baseline
 from pipelines.errors import ParityError
@@ -34,8 +32,7 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code; a user's mistake is one message on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    interrupt.listen()
     try:
         code: int = options.run(options)
         return code
@@ -44,20 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("parity: stopped; what was known by then is in results.json", file=sys.stderr)
-        return 128 + _stopped_by
+        return interrupt.exit_code()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-_stopped_by: int = signal.SIGINT
-
-
-def _terminate(number: int, _frame: object) -> None:
-    """A runner that cancels a job sends SIGTERM: what is known is written, as on Ctrl-C."""
-    global _stopped_by
-    _stopped_by = number
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from parity import interrupt
 from parity.case import Case
 from parity.diagnosis.lab import TrialProgress
 from parity.result import CaseResult
@@ -39,7 +40,7 @@ class Quiet:
 
 
 class Watched:
-    """Progress that also tells a watchdog what has begun."""
+    """Progress that also tells a watchdog what has begun, and stops where somebody asked to."""
 
     def __init__(self, progress: Progress, watchdog: Watchdog) -> None:
         self._progress = progress
@@ -55,10 +56,12 @@ class Watched:
         self._progress.planned(plan)
 
     def trial_started(self, label: str, steps: int) -> None:
+        interrupt.check()
         self._watchdog.beat(f"the first of {steps} steps")
         self._progress.trial_started(label, steps)
 
     def step_done(self, done: int, steps: int) -> None:
+        interrupt.check()
         self._watchdog.beat("decoding" if done == steps else f"step {done + 1} of {steps}")
         self._progress.step_done(done, steps)
 

@@ -32,7 +32,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail("no Chromium here, and CI must have one (Debian: apt-get install chromium)")
         pytest.skip("no Chromium here; the tests that parse the page have run")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 

@@ -382,6 +382,41 @@ def test_what_hangs_outside_python_ends_the_process_with_a_result(cases: CaseFil
     assert [(result.id, result.status) for result in left.cases] == [("one", "error")]
 
 
+SWALLOWED = """
+import os, signal, sys, time
+from parity.cli import main
+from parity.diagnosis.lab import Lab
+from parity.progress import Watched
+
+class Deaf:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)  # the signal is heard here, and what it raises is ignored
+
+draw = Lab.draw
+def swallowing(*arguments, **options):
+    Deaf()
+    return draw(*arguments, **options)
+
+Lab.draw = swallowing
+sys.exit(main(["run", sys.argv[1], "--out", sys.argv[2], "--no-html"]))
+"""
+
+
+def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(cases: CaseFiles, tmp_path: Path) -> None:
+    [case] = tiny(cases, "one")
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, str(case.path), str(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Exception ignored in" in done.stderr  # so it was swallowed
+    assert done.returncode == 130, done.stderr
+
+
 def test_sigterm_writes_what_is_known_and_ends_with_143(cases: CaseFiles, tmp_path: Path) -> None:
     for name in ("one", "two", "three", "four", "five", "six"):
         cases.write(name, request=cases.request(sample_steps=20, num_frames=9, seed=len(name)))
