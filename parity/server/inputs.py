@@ -52,9 +52,7 @@ class Inputs:
             except ApiError as error:  # it was there when the request was accepted
                 raise WeightsError(f"{item.path}: {error}") from None
         limits = self.settings.limits
-        rules = Rules(
-            max_bytes=limits.lora, seconds=limits.lora_seconds, allowed_hosts=self.settings.allowed_hosts
-        )
+        rules = Rules(max_bytes=limits.lora, seconds=limits.lora_seconds, allowed_hosts=self.settings.allowed_hosts)
         with target.open("wb") as file:
             fetch(item.path, file, rules, stopped=stopped, resolve=self.resolve)
         with target.open("rb") as file:

@@ -11,7 +11,22 @@ from datetime import UTC, datetime
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """Of the API request that is being answered or drawn."""
 
+_secrets: set[str] = set()
+
 LOGGER = logging.getLogger("parity.server")
+
+
+def hide(secret: str | None) -> None:
+    """Never let a token through, should it stand in some library's error message."""
+    if secret:
+        _secrets.add(secret)
+
+
+def redacted(text: str) -> str:
+    """Text without the tokens that were hidden."""
+    for secret in _secrets:
+        text = text.replace(secret, "<token>")
+    return text
 
 
 class _Json(logging.Formatter):
@@ -25,7 +40,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=False)
+        return redacted(json.dumps({key: value for key, value in line.items() if value is not None}))
 
 
 def set_up() -> None:

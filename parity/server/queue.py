@@ -104,8 +104,11 @@ class Queue:
         with self._writing() as db:
             failed = db.execute(
                 "UPDATE requests SET state='failed', finished_at=?, error=? WHERE state='in_progress' AND attempts>=?",
-                (now(), f"the server ended {MAX_ATTEMPTS} times while this request ran; it is not tried again",
-                 MAX_ATTEMPTS),
+                (
+                    now(),
+                    f"the server ended {MAX_ATTEMPTS} times while this request ran; it is not tried again",
+                    MAX_ATTEMPTS,
+                ),
             ).rowcount
             back = db.execute(
                 "UPDATE requests SET state='in_queue', started_at=NULL WHERE state='in_progress'"
@@ -185,7 +188,7 @@ class Queue:
         with self._writing() as db:
             marks = ", ".join("?" for _ in states)
             changed = db.execute(
-                "UPDATE requests SET state=?, finished_at=?, outputs=?, metadata=?, error=? "  # noqa: S608
+                "UPDATE requests SET state=?, finished_at=?, outputs=?, metadata=?, error=? "
                 f"WHERE id=? AND state IN ({marks})",
                 (state, now(), outputs, metadata, error, request_id, *states),
             ).rowcount

@@ -16,7 +16,7 @@ from pipelines.errors import CaseError, UsageError
 Profile = Literal["reference", "faithful"]
 """reference: the inference server's graph. faithful: the trainer's."""
 
-TOKEN_VARIABLE = "WAN_PARITY_TOKEN"  # noqa: S105
+TOKEN_VARIABLE = "WAN_PARITY_TOKEN"
 MIN_TOKEN = 16
 """Characters a bearer token must have: it is all that stands between a network and the GPU."""
 
