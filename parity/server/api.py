@@ -1,6 +1,6 @@
 """The API's routes.
 
-Paths, fields and codes are the reference server's (src/api/v1/inference.py at af4aec1); files, cancel, metrics are ours.
+Paths, fields and codes are the reference server's (src/api/v1/inference.py at af4aec1); files, cancel and metrics ours.
 """
 
 from __future__ import annotations
