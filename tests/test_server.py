@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -113,11 +114,9 @@ def test_the_seed_documents_minimal_request_works_with_curl(model: str, client: 
         "prompts": [item],
         "loras": [{"path": f"{kind}_basic/tiny_{kind}.safetensors", "network_multiplier": 1.0}],
     }
-    import json
-
+    url, kind_of_body = f"{client.base_url}/v1/inference", "content-type: application/json"
     done = subprocess.run(
-        ["curl", "-sf", "-X", "POST", f"{client.base_url}/v1/inference", "-H", "content-type: application/json"]
-        + ["-d", "@-"],
+        ["curl", "-sf", "-X", "POST", url, "-H", kind_of_body, "-d", "@-"],
         input=json.dumps(request),
         capture_output=True,
         text=True,

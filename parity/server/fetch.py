@@ -25,8 +25,10 @@ MAX_REDIRECTS = 5
 _CHUNK = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
 # Public by number, internal by use: the agent through which Azure serves its machines' settings.
-_INTERNAL = {ipaddress.ip_address("168.63.129.16")}
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+# The others: networks that Python 3.11 does not know as special yet.
+_INTERNAL = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
@@ -57,16 +59,13 @@ def is_public(text: str) -> bool:
     """Whether an address is reachable from anywhere: no loopback, private, link-local, reserved or embedded one."""
     address: Address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if any(address in network for network in _NAT64) or int(address) >> 32 == 0:
-            inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if any(part is not None and not is_public(str(part)) for part in inner):
-            return False
-        if address.ipv4_mapped is not None:
-            return True  # judged by the address inside
-        if address.is_site_local:
-            return False
-    return address.is_global and not address.is_multicast and address not in _INTERNAL
+        embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if address.ipv4_mapped is not None or address in _NAT64:
+            return is_public(str(embedded))
+        if address not in _UNICAST or address.sixtofour is not None or address.teredo is not None:
+            return False  # all that is in use; the two tunnels lead to any IPv4 address
+    special = any(address in network for network in _INTERNAL if network.version == address.version)
+    return address.is_global and not address.is_multicast and not special
 
 
 def fetch(
@@ -136,10 +135,11 @@ def _get(
         for address in addresses:
             if not is_public(address):
                 raise FetchError(f"{host}: is an internal address, which requests may not reach (see --allow-host)")
-    with _connected(host, addresses, port, secure, deadline) as connection:
+    with contextlib.ExitStack() as closing:
+        connection = closing.enter_context(_connected(host, addresses, port, secure, deadline))
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", _quoted(path), headers={"Accept-Encoding": "identity", "User-Agent": "wan-parity"})
-        reply = connection.getresponse()
+        reply = closing.enter_context(contextlib.closing(connection.getresponse()))
         if reply.status in _REDIRECTS:
             moved = reply.getheader("Location")
             if not moved:
@@ -165,7 +165,7 @@ def _copy(
     deadline: float,
     stopped: Callable[[], None],
 ) -> None:
-    too_large = FetchError(f"{host}: is larger than {rules.max_bytes >> 20} MiB")
+    too_large = FetchError(f"{host}: is larger than {rules.max_bytes / (1 << 20):.3g} MiB")
     expected = reply.length
     if expected is not None and expected > rules.max_bytes:
         raise too_large

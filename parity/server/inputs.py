@@ -81,7 +81,7 @@ class Inputs:
             return out.getvalue()
         text = source.partition(",")[2] if source.startswith("data:") else source
         if len(text) * 3 // 4 > limits.image:
-            raise MediaError(f"ctrl_img: is larger than {limits.image >> 20} MiB")
+            raise MediaError(f"ctrl_img: is larger than {limits.image / (1 << 20):.3g} MiB")
         try:
             return base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
