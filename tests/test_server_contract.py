@@ -249,6 +249,16 @@ def test_a_request_that_ends_the_server_is_run_again_once(tmp_path: Path) -> Non
     queue.close()
 
 
+def test_what_was_canceled_is_not_run_again(tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "queue.sqlite", 10)
+    task = queue.add("{}", False)
+    queue.take()
+    queue.ask_to_cancel(task.id)
+    assert queue.recover() == (0, 0)
+    assert queue.get(task.id).state == "canceled"
+    queue.close()
+
+
 def test_file_names(tmp_path: Path) -> None:
     engine = PatientEngine()
     engine.steps.release()

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS requests (
     body TEXT NOT NULL,
     had_hub_token INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
+    cancel_asked INTEGER NOT NULL DEFAULT 0,
     created_at TEXT NOT NULL,
     started_at TEXT,
     finished_at TEXT,
@@ -102,6 +103,10 @@ class Queue:
     def recover(self) -> tuple[int, int]:
         """After a start: what was running goes back to its place once, then fails. Returns (put back, failed)."""
         with self._writing() as db:
+            db.execute(
+                "UPDATE requests SET state='canceled', finished_at=? WHERE state='in_progress' AND cancel_asked",
+                (now(),),
+            )
             failed = db.execute(
                 "UPDATE requests SET state='failed', finished_at=?, error=? WHERE state='in_progress' AND attempts>=?",
                 (
@@ -193,6 +198,11 @@ class Queue:
                 (state, now(), outputs, metadata, error, request_id, *states),
             ).rowcount
         return bool(changed)
+
+    def ask_to_cancel(self, request_id: str) -> None:
+        """Remember that the running request is to be canceled, should the server end before its step does."""
+        with self._writing() as db:
+            db.execute("UPDATE requests SET cancel_asked=1 WHERE id=? AND state='in_progress'", (request_id,))
 
     def count(self, state: State) -> int:
         with self._lock:

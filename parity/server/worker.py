@@ -99,19 +99,21 @@ class Worker:
 
     def cancel(self, request_id: str) -> bool:
         """Whether it was waiting or running. A running one ends after the step under way."""
-        with self._lock:
-            if self._running == request_id:
-                self._canceled = request_id
-                return True
+        if self._cancel_running(request_id):
+            return True
         if self._queue.cancel(request_id, waiting_only=True):
             self._forget(request_id)
             self._metrics.finished.labels("canceled").inc()
             return True
-        with self._lock:  # it may have begun in between
-            if self._running == request_id:
-                self._canceled = request_id
-                return True
-        return False
+        return self._cancel_running(request_id)  # it may have begun in between
+
+    def _cancel_running(self, request_id: str) -> bool:
+        with self._lock:
+            if self._running != request_id:
+                return False
+            self._canceled = request_id
+            self._queue.ask_to_cancel(request_id)
+            return True
 
     def progress(self, request_id: str) -> Progress | None:
         """Of the running request; None for all others."""
