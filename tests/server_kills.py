@@ -1,4 +1,6 @@
-"""Kill proof of `parity serve`: `python -m tests.server_kills [KILLS [SEED]]`.
+"""`parity serve` killed at random moments: no accepted request may be lost, hang or give other bytes.
+
+    python -m tests.server_kills 20
 
 Submits requests, kills the server with SIGKILL at a random moment, starts it again, and so on. At the end every request
 that was accepted must have a result whose bytes are right, or a failure that says that the server ended.
@@ -27,7 +29,7 @@ def main(kills: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         for kill in range(kills):
-            with process(data) as (running, client):
+            with process(data, "--queue-size", "1000") as (running, client):
                 for _ in range(4):
                     kind = chance.randrange(len(KINDS))
                     accepted[submit(client, body(**KINDS[kind]))] = kind
@@ -36,7 +38,7 @@ def main(kills: int, seed: int) -> int:
                 running.kill()
                 running.wait()
             print(f"kill {kill + 1} of {kills}", flush=True)
-        with process(data) as (_, client):
+        with process(data, "--queue-size", "1000") as (_, client):
             right = {kind: digest(client, submit(client, body(**KINDS[kind]))) for kind in range(len(KINDS))}
             counts: dict[str, int] = {}
             wrong = []
