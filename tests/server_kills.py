@@ -14,12 +14,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tests.serving import body, finished, process, submit
 
-KINDS = ({"sample_steps": 1}, {"sample_steps": 4, "num_frames": 5}, {"sample_steps": 12, "num_frames": 9})
+KINDS: tuple[dict[str, Any], ...] = (
+    {"sample_steps": 1},
+    {"sample_steps": 4, "num_frames": 5},
+    {"sample_steps": 12, "num_frames": 9},
+)
 
 
 def main(kills: int, seed: int) -> int:

@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from parity.case import DEMO
+from parity.case import DEMO, load_case
 from parity.server.drawing import recipes_of
 from pipelines.catalog import MODELS
 from pipelines.engine import Engine
+from pipelines.inference import request_of_preview
+from pipelines.recipe import differing_factors
 from pipelines.request import Request
 from pipelines.video import encode
 from tests.serving import body, finished, process, settings_of, submit, until
@@ -52,6 +54,16 @@ def test_what_is_served_is_what_the_engine_draws(
         with process(tmp_path / "data", "--profile", profile) as (_, other):
             served = _served(other, request)
     assert hashlib.sha256(served).hexdigest() == hashlib.sha256(expected).hexdigest()
+
+
+@pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "t2v-guitar-faithful", "i2v-waving-reference"])
+def test_a_profile_is_the_graph_of_the_cases_pipeline(case_id: str, tmp_path: Path) -> None:
+    case = load_case(DEMO / f"{case_id}.yaml")
+    profile = case_id.rpartition("-")[2]
+    request = request_of_preview(case.inference)
+    settings = settings_of(tmp_path, profile=profile)
+    (recipe,) = recipes_of(request, MODELS[case.inference.model], settings, None)
+    assert differing_factors(recipe, case.inference) == []
 
 
 def _served(client: httpx.Client, request: dict[str, Any]) -> bytes:

@@ -25,7 +25,7 @@ CHECKS = (
 
 def fuzzed(client: httpx.Client, folder: Path, config: str, *arguments: str) -> None:
     (folder / "schemathesis.toml").write_text(config)
-    command = [Path(sys.executable).with_name("schemathesis"), "--config-file", folder / "schemathesis.toml", "run"]
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml", "run"]
     command += [f"{client.base_url}/openapi.json", "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing"]
     command += ["--mode", "all", "--generation-deterministic", "--no-color", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
