@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import httpx
 import pytest
 
 from parity.case import DEMO
+from parity.server import logs
 from parity.server.queue import Queue
 from parity.server.settings import Limits
+from pipelines.errors import WeightsError
 from tests.serving import PatientEngine, body, finished, settings_of, submit, thread, until
 
 TOKEN = "a-token-of-some-length"
@@ -203,16 +206,39 @@ def test_a_request_that_takes_too_long_fails(tmp_path: Path) -> None:
         assert "0.2 s" in client.get(f"/v1/requests/{request_id}/result").json()["error"]
 
 
-def test_a_mistake_of_ours_fails_one_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("of ours, with hf_very_secret"), "a mistake of the server"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
+        (WeightsError("hf_very_secret is no token of ROOT/a.safetensors"), "<token> is no token of a.safetensors"),
+    ],
+)
+def test_a_drawing_that_fails_fails_one_request(error: Exception, told: str, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    error.args = (str(error).replace("ROOT", str(settings.lora_root)),)
+
     class Broken(PatientEngine):
         def generate(self, *_: Any) -> Any:
-            raise RuntimeError("of ours, with hf_very_secret")
+            raise error
 
-    with thread(settings_of(tmp_path), Broken()) as client:
+    with thread(settings, Broken()) as client:
         for _ in range(2):
             result = finished(client, submit(client, body(request={"hf_token": "hf_very_secret"})))
             assert result["status"] == "failed"
+            assert told in result["error"]
             assert "hf_very_secret" not in json.dumps(result)
+
+
+def test_logs() -> None:
+    for secret in ("hf_very_secret", "e"):
+        logs.hide(secret)
+    record = logging.LogRecord("parity.server", logging.INFO, "", 0, "an event with hf_very_secret", None, None)
+    context = logs.request_id.set("an-id")
+    line = json.loads(logs.JsonLines().format(record))
+    logs.request_id.reset(context)
+    logs.forget("hf_very_secret")
+    assert (line["event"], line["request_id"], line["level"]) == ("an event with <token>", "an-id", "info")
 
 
 def test_hub_tokens_are_written_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

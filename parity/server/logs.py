@@ -12,41 +12,50 @@ request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request
 """Of the API request that is being answered or drawn."""
 
 _secrets: set[str] = set()
+_SHORTEST = 8
+"""Characters. A client may send anything as a token; looking for "e" would leave no log to read."""
 
 LOGGER = logging.getLogger("parity.server")
 
 
 def hide(secret: str | None) -> None:
     """Never let a token through, should it stand in some library's error message."""
-    if secret:
+    if secret and len(secret) >= _SHORTEST:
         _secrets.add(secret)
+
+
+def forget(secret: str | None) -> None:
+    """No longer look for a token: its request is over."""
+    _secrets.discard(secret or "")
 
 
 def redacted(text: str) -> str:
     """Text without the tokens that were hidden."""
-    for secret in _secrets:
+    for secret in list(_secrets):
         text = text.replace(secret, "<token>")
     return text
 
 
-class _Json(logging.Formatter):
+class JsonLines(logging.Formatter):
+    """A record as one JSON object."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": redacted(record.getMessage()),
             "request_id": request_id.get(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return redacted(json.dumps({key: value for key, value in line.items() if value is not None}))
+            line["traceback"] = redacted(self.formatException(record.exc_info))
+        return json.dumps({key: value for key, value in line.items() if value is not None})
 
 
 def set_up() -> None:
     """Send this package's and uvicorn's log lines to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json())
+    handler.setFormatter(JsonLines())
     for name in ("parity.server", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -25,6 +25,8 @@ from pipelines.recipe import Recipe
 from pipelines.request import Request
 from pipelines.video import encode
 
+_OUR_MISTAKE = "a mistake of the server; its log says more under this request_id"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -169,9 +171,12 @@ class Worker:
             self._queue.fail(task.id, f"took more than {self._settings.limits.draw_seconds:g} s (--timeout)")
         except ParityError as error:
             self._queue.fail(task.id, self._told(task, error))
-        except Exception:
-            logs.log_failure("drawing failed by a mistake of the server")
-            self._queue.fail(task.id, "a mistake of the server; its log says more under this request_id")
+        except Exception as error:
+            # torch has no class of its own for a CPU without memory.
+            full = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+            reason = "ran out of memory: ask for fewer frames or pixels" if full else _OUR_MISTAKE
+            logs.log_failure("drawing failed", out_of_memory=full)
+            self._queue.fail(task.id, reason)
             self._engine.close()  # nobody knows what is left in it
         finally:
             with self._lock:
@@ -260,7 +265,9 @@ class Worker:
 
     def _forget(self, request_id: str) -> None:
         with self._lock:
-            self._tokens.pop(request_id, None)
+            token = self._tokens.pop(request_id, None)
+            if token not in self._tokens.values():
+                logs.forget(token)
 
     def _remove_files(self, request_id: str) -> None:
         for path in self._files.glob(f"{request_id}_output_*"):
