@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
+import ssl
 import struct
+import subprocess
 import threading
 import time
 import zlib
@@ -325,3 +328,48 @@ def test_loras_by_address(site: Site, tmp_path: Path) -> None:
         assert not list((tmp_path / "data" / "downloads").iterdir())
     with serving(tmp_path / "less", limits=Limits(lora=1000)) as client:
         assert "is larger" in result_of(client, f"{root}/lora")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.parametrize(("host", "reason"), [("site.test", None), ("other.test", "certificate")])
+def test_certificates_are_for_the_name_not_the_address(
+    host: str, reason: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=site.test", "-days", "2"]
+    make += ["-addext", "subjectAltName=DNS:site.test", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(make, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    asked: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Host"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"safe")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that refuses the certificate is what is tested."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        running = threading.Thread(target=server.serve_forever)
+        running.start()
+        try:
+            url = f"https://{host}:{server.server_address[1]}/"
+            if reason is None:
+                assert got(url) == b"safe"
+                assert asked == [f"site.test:{server.server_address[1]}"]
+            else:
+                with pytest.raises(FetchError, match=reason):
+                    got(url, allowed=host)
+        finally:
+            server.shutdown()
+            running.join()
