@@ -230,6 +230,18 @@ def test_a_drawing_that_fails_fails_one_request(error: Exception, told: str, tmp
             assert "hf_very_secret" not in json.dumps(result)
 
 
+def test_a_hub_token_that_a_crash_lost_is_told(tmp_path: Path) -> None:
+    class Gated(PatientEngine):
+        def generate(self, *_: Any) -> Any:
+            raise WeightsError("gated")
+
+    queue = Queue(tmp_path / "queue.sqlite", 10)
+    queue.add("an-id", json.dumps(body()), had_hub_token=True)
+    queue.close()
+    with thread(settings_of(tmp_path), Gated()) as client:
+        assert "hf_token was not kept" in finished(client, "an-id")["error"]
+
+
 def test_logs() -> None:
     for secret in ("hf_very_secret", "e"):
         logs.hide(secret)
@@ -261,7 +273,7 @@ def test_a_stopped_server_puts_the_running_request_back(tmp_path: Path) -> None:
 
 def test_a_request_that_ends_the_server_is_run_again_once(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "queue.sqlite", 10)
-    first, second = queue.add("{}", False), queue.add("{}", False)
+    first, second = (queue.add(name, "{}", had_hub_token=False) for name in ("first", "second"))
     for expected in ((1, 0), (0, 1)):
         taken = queue.take()
         assert taken is not None
@@ -277,7 +289,7 @@ def test_a_request_that_ends_the_server_is_run_again_once(tmp_path: Path) -> Non
 
 def test_what_was_canceled_is_not_run_again(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "queue.sqlite", 10)
-    task = queue.add("{}", False)
+    task = queue.add("an-id", "{}", had_hub_token=False)
     queue.take()
     queue.ask_to_cancel(task.id)
     assert queue.recover() == (0, 0)

@@ -53,7 +53,7 @@ def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, 
     app.add_exception_handler(RequestValidationError, _mistakes)
     app.add_exception_handler(ClientDisconnect, _gone)
     _add_service(app, metrics)
-    _add_inference(app, settings, base_url, queue, worker)
+    _add_inference(app, settings, base_url, worker)
     _add_requests(app, base_url, queue, worker)
     _add_files(app, queue, worker)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -97,7 +97,7 @@ def _add_service(app: FastAPI, metrics: Metrics) -> None:
         )
 
 
-def _add_inference(app: FastAPI, settings: Settings, base_url: str, queue: Queue, worker: Worker) -> None:
+def _add_inference(app: FastAPI, settings: Settings, base_url: str, worker: Worker) -> None:
     schema, _ = request_schema()
     body_of_request = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -109,9 +109,7 @@ def _add_inference(app: FastAPI, settings: Settings, base_url: str, queue: Queue
         def accept() -> Task:
             wanted = intake.parse(body)
             intake.check(wanted, settings)
-            task = queue.add(intake.to_keep(wanted), bool(wanted.hf_token))
-            worker.submitted(task, wanted.hf_token)
-            return task
+            return worker.accept(intake.to_keep(wanted), wanted.hf_token)
 
         task = await run_in_threadpool(accept)
         logs.request_id.set(task.id)

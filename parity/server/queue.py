@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,9 +119,8 @@ class Queue:
             ).rowcount
         return back, failed
 
-    def add(self, body: str, had_hub_token: bool) -> Task:
+    def add(self, request_id: str, body: str, *, had_hub_token: bool) -> Task:
         """Accept a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL."""
-        request_id = str(uuid.uuid4())
         with self._writing() as db:
             open_now = db.execute(
                 "SELECT COUNT(*) FROM requests WHERE state IN ('in_queue', 'in_progress')"

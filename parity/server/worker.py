@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,13 +92,23 @@ class Worker:
         self._thread.join()
         self._engine.close()
 
-    def submitted(self, task: Task, hub_token: str | None) -> None:
-        """A request was accepted. Its Hub token lives here alone, in memory, until the request is over."""
+    def accept(self, body: str, hub_token: str | None) -> Task:
+        """Queue a request. Its Hub token lives here alone, in memory, until the request is over.
+
+        Raises ApiError QUEUE_FULL.
+        """
+        request_id = str(uuid.uuid4())
         if hub_token:
             logs.hide(hub_token)
-            with self._lock:
-                self._tokens[task.id] = hub_token
+            with self._lock:  # before the request can be taken
+                self._tokens[request_id] = hub_token
+        try:
+            task = self._queue.add(request_id, body, had_hub_token=bool(hub_token))
+        except BaseException:
+            self._forget(request_id)
+            raise
         self._wake.set()
+        return task
 
     def cancel(self, request_id: str) -> bool:
         """Whether it was waiting or running. A running one ends after the step under way."""
@@ -194,7 +205,7 @@ class Worker:
         text = str(error)
         for folder in (self._settings.lora_root, self._downloads, self._settings.data):
             text = text.replace(f"{folder}/", "").replace(str(folder), "…")
-        if task.had_hub_token and task.attempts > 1:
+        if task.had_hub_token and task.id not in self._tokens:
             text += "; its hf_token was not kept when the server ended: send the request again"
         return logs.redacted(text)
 
