@@ -13,6 +13,7 @@ from typing import Any
 from parity import commands, interrupt
 from parity.arguments import add_max_size, add_running, add_tag, megabytes
 from parity.baselines.arguments import add_baseline
+from parity.server.arguments import add_serve
 from pipelines.errors import ParityError
 
 _IN_GITHUB = """\
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(parsers)
     _add_report(parsers)
     add_baseline(parsers)
+    add_serve(parsers)
     models = parsers.add_parser("models", help="the API's Wan models and their defaults")
     models.set_defaults(run=commands.models)
     explain = parsers.add_parser("explain", help="what a factor is, what it looks like, what to change")

@@ -63,14 +63,28 @@ class Request(_Strict):
     hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
 
 
-def check_request(request: Request, model: Model) -> tuple[tuple[str | int, ...], str] | None:
-    """The server's own checks beyond the schema: the key and the message with its error code, or None."""
+Problem = tuple[tuple[str | int, ...], str]
+"""The key it is about, and the message with the server's error code."""
+
+
+def check_request(request: Request, model: Model) -> Problem | None:
+    """The server's own checks beyond the schema. None: it takes the request."""
+    return check_loras(request, model) or check_control_images(request, model)
+
+
+def check_loras(request: Request, model: Model) -> Problem | None:
+    """Those about `loras`. The server makes them first, then looks for the files, then at the control images."""
     if not request.loras:
         return ("loras",), "LORA_FILE_REQUIRED: at least one LoRA is required"
     if any(item.transformer for item in request.loras):
         return ("loras",), f"MOE_FORMAT_NOT_SUPPORTED: {model.id} has one transformer; leave out `transformer`"
     if len(request.loras) > 1:
         return ("loras",), f"SINGLE_LORA_ONLY: {model.id} takes one LoRA, not {len(request.loras)}"
+    return None
+
+
+def check_control_images(request: Request, model: Model) -> Problem | None:
+    """Those about `ctrl_img`."""
     if model.needs_control_image:
         for i, item in enumerate(request.prompts):
             images = item.control_images()

@@ -1,0 +1,1 @@
+"""`parity serve`: the reference server's API over this project's engine, safe by default."""

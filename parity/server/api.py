@@ -1,0 +1,248 @@
+"""The API's routes.
+
+Paths, fields and codes are the reference server's (src/api/v1/inference.py at af4aec1); files, cancel and metrics ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from parity.server import intake, logs
+from parity.server.drawing import mp4_of
+from parity.server.errors import ApiError
+from parity.server.guard import Guard
+from parity.server.metrics import Metrics
+from parity.server.queue import Queue, Task
+from parity.server.schemas import (
+    Accepted,
+    ErrorBody,
+    Health,
+    MistakesBody,
+    ModelInfo,
+    Models,
+    Outputs,
+    Result,
+    Status,
+    StepProgress,
+    request_schema,
+)
+from parity.server.settings import Limits, Settings
+from parity.server.worker import Worker
+from pipelines.catalog import MODELS
+
+_FILE = re.compile(r"output_([0-9]{1,6})\.(webp|mp4)")
+_MEDIA = {"webp": "image/webp", "mp4": "video/mp4"}
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, metrics: Metrics) -> FastAPI:
+    """The ASGI application. `base_url`: what the addresses in answers begin with."""
+    app = FastAPI(title="wan-parity", description="Draws Wan videos with ai-toolkit LoRAs.", redoc_url=None)
+    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(RequestValidationError, _mistakes)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    _add_service(app, metrics)
+    _add_inference(app, settings, base_url, worker)
+    _add_requests(app, base_url, queue, worker)
+    _add_files(app, queue, worker)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers every route gives too, and its own."""
+    models: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 401, *statuses)}
+    models[422] = {"model": MistakesBody}
+    return models
+
+
+def _add_service(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/health", responses=_errors())
+    async def health() -> Health:
+        return Health()
+
+    @app.get("/metrics", response_class=Response, responses={**_errors(), 200: {"content": {"text/plain": {}}}})
+    def prometheus() -> Response:
+        return Response(metrics.text(), media_type=_METRICS)
+
+    @app.get("/v1/models", responses=_errors())
+    async def models() -> Models:
+        """The models that are served, with their defaults."""
+        return Models(
+            models=[
+                ModelInfo(
+                    id=model.id,
+                    base_model=model.base_checkpoint,
+                    resolution_divisor=model.size_divisor,
+                    default_steps=model.defaults.sample_steps,
+                    default_guidance_scale=model.defaults.guidance_scale,
+                    requires_control_image=model.needs_control_image,
+                    is_video_model=True,
+                    default_num_frames=model.defaults.num_frames,
+                    default_fps=model.defaults.fps,
+                )
+                for model in MODELS.values()
+            ]
+        )
+
+
+def _add_inference(app: FastAPI, settings: Settings, base_url: str, worker: Worker) -> None:
+    schema, _ = request_schema()
+    body_of_request = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+    @app.post("/v1/inference", responses=_errors(408, 413, 429), openapi_extra=body_of_request)
+    async def inference(request: Request) -> Accepted:
+        """Accept a request. It is drawn when its turn comes."""
+        body = await _read(request, settings.limits)
+
+        def accept() -> Task:
+            wanted = intake.parse(body)
+            intake.check(wanted, settings)
+            return worker.accept(intake.to_keep(wanted), wanted.hf_token)
+
+        task = await run_in_threadpool(accept)
+        logs.request_id.set(task.id)
+        url = f"{base_url}/v1/requests/{task.id}"
+        return Accepted(
+            request_id=task.id,
+            status_url=f"{url}/status",
+            result_url=f"{url}/result",
+            created_at=task.created_at,
+        )
+
+
+async def _read(request: Request, limits: Limits) -> bytes:
+    """A JSON body, no larger and no slower than allowed.
+
+    The content type must be JSON's: a web page can send others to this machine without asking its browser's leave.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        mistake = {"type": "content_type", "loc": ("header", "content-type"), "msg": "must be application/json"}
+        raise RequestValidationError([mistake])
+    too_large = ApiError("BODY_TOO_LARGE", "the body is too large", status=413, details={"limit_bytes": limits.body})
+    length = request.headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > limits.body:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limits.body:
+                    raise too_large
+    except TimeoutError:
+        raise ApiError("BODY_TOO_SLOW", "the body took too long to arrive", status=408) from None
+    return bytes(body)
+
+
+def _add_requests(app: FastAPI, base_url: str, queue: Queue, worker: Worker) -> None:
+    def status_of(request_id: str) -> Status:
+        task = queue.get(request_id)
+        progress = worker.progress(request_id) if task.state == "in_progress" else None
+        return Status(
+            request_id=task.id,
+            status=task.state,
+            created_at=task.created_at,
+            started_at=task.started_at,
+            finished_at=task.finished_at,
+            error=task.error,
+            progress=StepProgress(**asdict(progress)) if progress is not None else None,
+        )
+
+    @app.get("/v1/requests/{request_id}/status", responses=_errors(404))
+    def status(request_id: str) -> Status:
+        return status_of(request_id)
+
+    @app.get("/v1/requests/{request_id}/result", responses=_errors(404))
+    def result(request_id: str) -> Result:
+        task = queue.get(request_id)
+        outputs = None
+        if task.outputs is not None:
+            files = f"{base_url}/v1/requests/{task.id}/files"
+            videos = [
+                {**video, "url": f"{files}/output_{index}.webp"} for index, video in enumerate(task.outputs["videos"])
+            ]
+            outputs = Outputs.model_validate({"images": [], "videos": videos})
+        return Result(
+            request_id=task.id,
+            status=task.state,
+            outputs=outputs,
+            error=task.error,
+            created_at=task.created_at,
+            finished_at=task.finished_at,
+            metadata=task.metadata,
+        )
+
+    @app.post("/v1/requests/{request_id}/cancel", responses=_errors(404, 409))
+    def cancel(request_id: str) -> Status:
+        """Stop a request: at once while it waits, after the step under way while it runs."""
+        task = queue.get(request_id)
+        if not worker.cancel(request_id):
+            state = queue.get(request_id).state
+            raise ApiError(
+                "NOT_CANCELLABLE",
+                "the request is over",
+                status=409,
+                details={"request_id": task.id, "status": state},
+            )
+        return status_of(request_id)
+
+
+def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
+    binary = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA.values()}}
+
+    @app.get(
+        "/v1/requests/{request_id}/files/{name}",
+        response_class=FileResponse,
+        responses={**_errors(404), 200: binary},
+    )
+    def file(request_id: str, name: str) -> FileResponse:
+        """A video of a result: output_0.webp as it was drawn, output_0.mp4 for players."""
+        task = queue.get(request_id)
+        match = _FILE.fullmatch(name)
+        videos = (task.outputs or {}).get("videos", [])
+        missing = ApiError("FILE_NOT_FOUND", "the request has no such file", status=404, details={"name": name})
+        if match is None or int(match[1]) >= len(videos):
+            raise missing
+        index, kind = int(match[1]), match[2]
+        path = worker.file(task.id, index)
+        if not path.is_file():
+            raise missing
+        if kind == "mp4":
+            path = mp4_of(path, videos[index]["fps"], videos[index]["num_frames"])
+        return FileResponse(path, media_type=_MEDIA[kind], headers={"X-Content-Type-Options": "nosniff"})
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body(), error.status, error.headers)
+
+
+async def _mistakes(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"detail": list(error.errors())}, 422)
+
+
+async def _gone(_: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        _, parts = request_schema()
+        schema["components"]["schemas"].update(parts)
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,42 @@
+"""The API's errors: a code clients can act on, a message for people, details.
+
+Codes and shape are the reference server's (src/api/v1/inference.py of runcomfy-com/ai-toolkit-inference at af4aec1);
+UNAUTHORIZED, HOST_NOT_ALLOWED, QUEUE_FULL, BODY_TOO_LARGE, BODY_TOO_SLOW, NOT_CANCELLABLE, FILE_NOT_FOUND and
+INVALID_PARAMETER with status 400 are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """An answer other than 200 that the API gives on purpose."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int = 400,
+        details: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.details = details or {}
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """`{"detail": {"error": {code, message, details}}}`."""
+        return {"detail": {"error": {"code": self.code, "message": str(self), "details": self.details}}}
+
+
+def request_not_found(request_id: str) -> ApiError:
+    return ApiError(
+        "REQUEST_NOT_FOUND",
+        "there is no request of this id",
+        status=404,
+        details={"request_id": request_id},
+    )

@@ -1,0 +1,231 @@
+"""The queue: every accepted request in one SQLite file, so that a restart, wanted or not, loses none."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from parity.server.errors import ApiError, request_not_found
+from pipelines.errors import UsageError
+
+State = Literal["in_queue", "in_progress", "succeeded", "failed", "canceled"]
+"""As the API spells them."""
+
+MAX_ATTEMPTS = 2
+"""A request that was running when the server died is run again once: if it dies again, it may be the reason."""
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    body TEXT NOT NULL,
+    had_hub_token INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    cancel_asked INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    finished_at TEXT,
+    outputs TEXT,
+    metadata TEXT,
+    error TEXT
+);
+CREATE INDEX IF NOT EXISTS requests_by_state ON requests (state, number);
+"""
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One accepted request as the queue knows it."""
+
+    id: str
+    state: State
+    body: str
+    """The request as JSON, without its Hub token and with every random seed decided."""
+    had_hub_token: bool
+    attempts: int
+    """Times it was started."""
+    created_at: str
+    """ISO 8601, UTC; as all times here."""
+    started_at: str | None
+    finished_at: str | None
+    outputs: dict[str, Any] | None
+    metadata: dict[str, Any] | None
+    error: str | None
+
+
+def now() -> str:
+    """As the API writes times: ISO 8601, UTC, `Z`."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+class Queue:
+    """Requests and their states. Safe to use from several threads; one process a file."""
+
+    def __init__(self, file: Path, limit: int) -> None:
+        """`limit`: requests waiting or running at once. Raises UsageError for a file of another kind."""
+        self._lock = threading.Lock()
+        self._limit = limit
+        try:
+            self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise UsageError(f"{file}: is a queue of another version ({version}); choose another --data")
+            self._db.executescript(_TABLE)
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
+        except sqlite3.Error as error:
+            raise UsageError(f"{file}: is no queue this server can use ({error}); choose another --data") from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it or nothing, whenever the process ends."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def recover(self) -> tuple[int, int]:
+        """After a start: what was running goes back to its place once, then fails. Returns (put back, failed)."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE requests SET state='canceled', finished_at=? WHERE state='in_progress' AND cancel_asked",
+                (now(),),
+            )
+            failed = db.execute(
+                "UPDATE requests SET state='failed', finished_at=?, error=? WHERE state='in_progress' AND attempts>=?",
+                (
+                    now(),
+                    f"the server ended {MAX_ATTEMPTS} times while this request ran; it is not tried again",
+                    MAX_ATTEMPTS,
+                ),
+            ).rowcount
+            back = db.execute(
+                "UPDATE requests SET state='in_queue', started_at=NULL WHERE state='in_progress'"
+            ).rowcount
+        return back, failed
+
+    def add(self, request_id: str, body: str, *, had_hub_token: bool) -> Task:
+        """Accept a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL."""
+        with self._writing() as db:
+            open_now = db.execute(
+                "SELECT COUNT(*) FROM requests WHERE state IN ('in_queue', 'in_progress')"
+            ).fetchone()[0]
+            if open_now >= self._limit:
+                raise ApiError(
+                    "QUEUE_FULL",
+                    "the queue is full; try again later",
+                    status=429,
+                    details={"limit": self._limit},
+                    headers={"Retry-After": "30"},
+                )
+            db.execute(
+                "INSERT INTO requests (id, state, body, had_hub_token, created_at) VALUES (?, 'in_queue', ?, ?, ?)",
+                (request_id, body, had_hub_token, now()),
+            )
+        return self.get(request_id)
+
+    def get(self, request_id: str) -> Task:
+        """Raises ApiError REQUEST_NOT_FOUND."""
+        with self._lock:
+            row = self._db.execute("SELECT * FROM requests WHERE id=?", (request_id,)).fetchone()
+        if row is None:
+            raise request_not_found(request_id)
+        return _task(row)
+
+    def take(self) -> Task | None:
+        """The oldest waiting request, now running."""
+        with self._writing() as db:
+            row = db.execute("SELECT id FROM requests WHERE state='in_queue' ORDER BY number LIMIT 1").fetchone()
+            if row is None:
+                return None
+            db.execute(
+                "UPDATE requests SET state='in_progress', started_at=?, attempts=attempts+1 WHERE id=?",
+                (now(), row["id"]),
+            )
+        return self.get(row["id"])
+
+    def put_back(self, request_id: str) -> None:
+        """A running request goes back to its place: the server is being stopped, which is nobody's fault."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE requests SET state='in_queue', started_at=NULL, attempts=attempts-1 "
+                "WHERE id=? AND state='in_progress'",
+                (request_id,),
+            )
+
+    def succeed(self, request_id: str, outputs: dict[str, Any], metadata: dict[str, Any]) -> None:
+        self._finish(request_id, "succeeded", outputs=json.dumps(outputs), metadata=json.dumps(metadata))
+
+    def fail(self, request_id: str, error: str) -> None:
+        self._finish(request_id, "failed", error=error)
+
+    def cancel(self, request_id: str, *, waiting_only: bool) -> bool:
+        """Whether it was canceled. `waiting_only`: one that runs is left to the worker, which stops it first."""
+        return self._finish(request_id, "canceled", states=("in_queue",) if waiting_only else _OPEN)
+
+    def _finish(
+        self,
+        request_id: str,
+        state: State,
+        *,
+        outputs: str | None = None,
+        metadata: str | None = None,
+        error: str | None = None,
+        states: tuple[State, ...] = ("in_queue", "in_progress"),
+    ) -> bool:
+        with self._writing() as db:
+            marks = ", ".join("?" for _ in states)
+            changed = db.execute(
+                "UPDATE requests SET state=?, finished_at=?, outputs=?, metadata=?, error=? "
+                f"WHERE id=? AND state IN ({marks})",
+                (state, now(), outputs, metadata, error, request_id, *states),
+            ).rowcount
+        return bool(changed)
+
+    def ask_to_cancel(self, request_id: str) -> None:
+        """Remember that the running request is to be canceled, should the server end before its step does."""
+        with self._writing() as db:
+            db.execute("UPDATE requests SET cancel_asked=1 WHERE id=? AND state='in_progress'", (request_id,))
+
+    def count(self, state: State) -> int:
+        with self._lock:
+            row = self._db.execute("SELECT COUNT(*) FROM requests WHERE state=?", (state,)).fetchone()
+        return int(row[0])
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+_OPEN: tuple[State, ...] = ("in_queue", "in_progress")
+
+
+def _task(row: sqlite3.Row) -> Task:
+    return Task(
+        id=row["id"],
+        state=row["state"],
+        body=row["body"],
+        had_hub_token=bool(row["had_hub_token"]),
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        outputs=json.loads(row["outputs"]) if row["outputs"] else None,
+        metadata=json.loads(row["metadata"]) if row["metadata"] else None,
+        error=row["error"],
+    )

@@ -1,0 +1,147 @@
+"""The API's answers. Names and shapes are the reference server's (src/schemas/response.py at af4aec1).
+
+`progress`, `url` and `profile` are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from pipelines.request import Request
+
+
+class Accepted(BaseModel):
+    """Answer of POST /v1/inference."""
+
+    request_id: str
+    status: Literal["queued"] = "queued"
+    status_url: str
+    result_url: str
+    created_at: str = Field(description="ISO 8601, UTC")
+
+
+class StepProgress(BaseModel):
+    """Where a running request is."""
+
+    prompt: int = Field(description="which of the prompts, from 1; 0 while inputs are brought")
+    prompts: int
+    step: int = Field(description="denoising steps done; 0 while weights are loaded")
+    steps: int
+
+
+class Status(BaseModel):
+    """Answer of GET /v1/requests/{request_id}/status."""
+
+    request_id: str
+    status: Literal["in_queue", "in_progress", "succeeded", "failed", "canceled"]
+    created_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    error: str | None = Field(default=None, description="if it failed: why")
+    progress: StepProgress | None = Field(default=None, description="while it is in progress")
+
+
+class Video(BaseModel):
+    """One video of a result."""
+
+    format: str
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    file_path: str = Field(description="on the server's disk")
+    url: str = Field(description="where it can be downloaded; with .mp4 for .webp: as H.264")
+    seed: int
+
+
+class Outputs(BaseModel):
+    """What was drawn; Wan models draw no images."""
+
+    images: list[Any]
+    videos: list[Video]
+
+
+class Result(BaseModel):
+    """Answer of GET /v1/requests/{request_id}/result."""
+
+    request_id: str
+    status: Literal["in_queue", "in_progress", "succeeded", "failed", "canceled"]
+    outputs: Outputs | None = None
+    error: str | None = None
+    created_at: str | None = None
+    finished_at: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ModelInfo(BaseModel):
+    """One model of GET /v1/models."""
+
+    id: str
+    base_model: str
+    resolution_divisor: int
+    default_steps: int
+    default_guidance_scale: float
+    requires_control_image: bool
+    is_video_model: bool
+    default_num_frames: int | None
+    default_fps: int | None
+
+
+class Models(BaseModel):
+    """Answer of GET /v1/models."""
+
+    models: list[ModelInfo]
+
+
+class Health(BaseModel):
+    """Answer of GET /health."""
+
+    status: Literal["healthy"] = "healthy"
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class ErrorDetail(BaseModel):
+    """The envelope of `ErrorInfo`."""
+
+    error: ErrorInfo
+
+
+class ErrorBody(BaseModel):
+    """Answer other than 200. A path the API does not have gives a plain text as `detail`."""
+
+    detail: ErrorDetail | str
+
+
+class Mistake(BaseModel):
+    """One place where a body does not follow the schema."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class MistakesBody(BaseModel):
+    """Answer 422."""
+
+    detail: list[Mistake]
+
+
+def request_schema() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The body's JSON Schema and the schemas it refers to, for the OpenAPI document.
+
+    Case files refuse unknown keys; the API ignores them.
+    """
+    schema = Request.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts: dict[str, Any] = schema.pop("$defs")
+    for part in (schema, *parts.values()):
+        part.pop("additionalProperties", None)
+    return schema, parts
