@@ -128,6 +128,8 @@ def takes_memory(_: Sequence[str]) -> int:
     return refuse() if held else 0
 
 
+HANGING = (hangs, hangs_in_another_process)
+
 COMMANDS: tuple[Callable[[Sequence[str]], int], ...] = (
     well_behaved,
     whole_results,
@@ -160,7 +162,7 @@ def found(command: Callable[[Sequence[str]], int], item: Input = ITEM) -> list[s
         scratch.mkdir()
         (whole / "request.json").write_text("{}", encoding="utf-8")
         (whole / "plain.yaml").write_text("model: wan21_14b\n", encoding="utf-8")
-        verdicts = list(judged([item], whole, scratch, command, limit_s=2))
+        verdicts = list(judged([item], whole, scratch, command, limit_s=2 if command in HANGING else 60))
     return list(verdicts[0].problems)
 
 
