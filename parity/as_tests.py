@@ -14,12 +14,13 @@ from parity.baselines.gate import accept_command
 from parity.baselines.noise import Noise
 from parity.baselines.store import Store
 from parity.github import in_github, tell_github
+from parity.outdir import write_page
 from parity.result import CaseResult, MetricResult, Run
 from parity.runner import Session
 from parity.terminal.baselines import check_lines
 from parity.terminal.diagnosis import diagnosis_text
 from parity.terminal.text import summary
-from pipelines.errors import MediaError, UsageError
+from pipelines.errors import UsageError
 
 _WORDS = frozenset({"and", "or", "not", "None", "True", "False"})
 """Of `-m`."""
@@ -127,13 +128,7 @@ def conclude(run: Run, out: Path, max_bytes: int) -> list[str]:
 
     Raises MediaError if the report cannot be written.
     """
-    from reports.render import write_report
-
-    page = out / "report.html"
-    try:
-        write_report(run, out, page, max_bytes=max_bytes)
-    except OSError as error:
-        raise MediaError(f"{page}: cannot be written: {error.strerror or error}") from None
+    page = write_page(run, out, max_bytes)
     unfinished = "" if run.finished else "; the run was stopped, not every case was run"
     lines = [f"wan-parity: {summary(run)}{unfinished}", str(out / "results.json"), str(page)]
     if in_github():

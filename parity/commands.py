@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import MediaError, UsageError
+from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.result import Run
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
     cases = _selected(options)
     from parity.cache import default_root
-    from parity.outdir import default_out, last_results
+    from parity.outdir import default_out, last_results, write_page
     from parity.runner import Options, Session, Thoroughness, in_loading_order
 
     out = options.out or (last_results().parent if options.resume else default_out())
@@ -66,13 +66,7 @@ def run(options: argparse.Namespace) -> int:
     print(summary(run), file=sys.stderr)
     written = [session.results_path]
     if not options.no_html:
-        from reports.render import write_report
-
-        written.append(out / "report.html")
-        try:
-            write_report(run, out, written[-1], max_bytes=options.max_size)
-        except OSError as error:
-            raise MediaError(f"{written[-1]}: cannot be written: {error.strerror or error}") from None
+        written.append(write_page(run, out, options.max_size))
     print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
     _tell_github(run, out, options)
     if interrupted:

@@ -160,6 +160,18 @@ def _write_stills(folder: Path, frames: Frames) -> None:
         Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
 
 
+def write_page(run: Run, folder: Path, max_bytes: int) -> Path:
+    """Write report.html into the folder of a run. Raises MediaError if it cannot be written."""
+    from reports.render import write_report
+
+    page = folder / "report.html"
+    try:
+        write_report(run, folder, page, max_bytes=max_bytes)
+    except OSError as error:
+        raise MediaError(f"{page}: cannot be written: {error.strerror or error}") from None
+    return page
+
+
 def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
     """Whether a case that was run before says the same today: its file, its recipes and what it expects."""
     return _asked(known) == _asked(now)
