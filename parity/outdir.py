@@ -103,7 +103,7 @@ class OutDir:
     def write_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
         """Both videos as they are, and stills of every frame for the report."""
         names = {
-            "output": f"output.{case.inference.codec.format}",
+            "output": f"output{comparison.suffix}",
             "preview": f"preview{case.video.suffix}",
             "preview_frames": "preview_frames",
             "output_frames": "output_frames",
@@ -173,10 +173,11 @@ def write_page(run: Run, folder: Path, max_bytes: int) -> Path:
 
 
 def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
-    """Whether a case that was run before says the same today: its file, its recipes and what it expects."""
+    """Whether a case that was run before says the same today: its file, its recipes, what it expects, who draws it."""
     return _asked(known) == _asked(now)
 
 
 def _asked(case: CaseResult) -> str:
-    asked = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes)
+    where = case.target.url if case.target is not None else None
+    asked = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes, where)
     return json.dumps(asked, sort_keys=True, default=str)

@@ -54,6 +54,16 @@ class Lab:
         self._trials: dict[object, Trial] = {}
         self._recipe_frames: Frames | None = None
 
+    def of(self, case: Case, video: Video) -> Lab:
+        """A lab for another question about the same case, `video` in the preview's place.
+
+        What was drawn is known there, what was spent is spent.
+        """
+        other = Lab(self.engine, case, video, self._progress, self.budget)
+        other.spent, other.reused = self.spent, self.reused
+        other._started, other._work_before, other._latents = self._started, self._work_before, self._latents
+        return other
+
     def denoise(self, recipe: Recipe, label: str, trace: Trace | None = None, *, share: float = 1.0) -> torch.Tensor:
         """The latents a recipe ends in; not denoised again if an equal recipe's are known.
 
