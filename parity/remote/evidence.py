@@ -131,12 +131,12 @@ def disproved(case: Case, known: Known, comparison: Comparison) -> tuple[str, ..
 
 
 def said(case: Case, findings: Sequence[FindingResult], gone: Sequence[str] = ()) -> str:
-    """How the findings are known, to end a verdict with: `; expected of reference, not proven: scheduler`."""
+    """How the findings are known, to end a verdict with: `; expected by reference, not proven: scheduler`."""
     words: dict[Evidence, str] = {
         "pixels": "proven by pixels",
         "reported": "by the server's own word",
         "likely": "likely, by a search",
-        "expected": f"expected of {case.profile or 'its overrides'}, not proven",
+        "expected": f"expected by {case.profile or 'its overrides'}, not proven",
     }
     parts = []
     for evidence, how in words.items():

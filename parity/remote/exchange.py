@@ -235,8 +235,8 @@ class _Shown:
             self._progress.waiting("in progress")
         elif self._bar != (step.prompt, step.steps):
             self._bar, self._step = (step.prompt, step.steps), step.step
-            several = f", prompt {step.prompt} of {step.prompts}" if step.prompts > 1 else ""
-            self._progress.trial_started(self._case.id + several, step.steps)
+            label = f"prompt {step.prompt} of {step.prompts}" if step.prompts > 1 else self._case.id
+            self._progress.trial_started(label, step.steps)
             self._progress.step_done(step.step, step.steps)
         elif step.step != self._step:
             self._step = step.step
