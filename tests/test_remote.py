@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import shutil
@@ -24,7 +25,9 @@ from parity.runner import Options, Session
 from pipelines.engine import Engine
 from pipelines.errors import CaseError, UsageError
 from pipelines.video import read_video
+from reports.render import render
 from tests.conftest import CaseFiles
+from tests.report_cases import Page, run_of
 from tests.targets import GUITAR, OTHER, Handler, Server, error, serving
 from tests.test_runner import KNOWN
 
@@ -84,8 +87,6 @@ def test_a_request_made_of_the_sample_carries_every_value(cases: CaseFiles, serv
 
 
 def test_a_control_image_is_sent_as_base64(server: Server, run: Callable[..., CaseResult]) -> None:
-    import base64
-
     run(at(server, DEMO / "i2v-waving-reference.yaml"))
     sent = server.bodies[0]["prompts"][0]["ctrl_img"]
     assert base64.b64decode(sent) == (DEMO / "jobs" / "i2v_basic" / "ctrl.png").read_bytes()
@@ -447,13 +448,7 @@ def test_expected_is_not_proven(server: Server, run: Callable[..., CaseResult]) 
     assert result.target is not None
     assert (result.target.url, result.target.profile) == (server.url, "reference")
     assert result.target.reported["num_frames"] == 9
-    assert from_json(to_json(from_json_run(result))).cases == (result,)
-
-
-def from_json_run(result: CaseResult) -> Any:
-    from tests.report_cases import run_of
-
-    return run_of(result)
+    assert from_json(to_json(run_of(result))).cases == (result,)
 
 
 def test_a_preview_disproves_what_was_expected(server: Server, run: Callable[..., CaseResult]) -> None:
@@ -682,14 +677,10 @@ def test_a_token_no_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_report_names_server_and_evidence(server: Server, run: Callable[..., CaseResult], tmp_path: Path) -> None:
-    from reports.render import render
-    from tests.report_cases import Page
-
     server.metadata = {"profile": "reference"}
     result = run(at(server))
     run_ = from_json((tmp_path / "out" / "results.json").read_text())
-    page = Page()
-    page.feed(render(run_, tmp_path / "out"))
+    page = Page(render(run_, tmp_path / "out"))
     assert f"drawn by {server.url}" in page.words
     assert page.words.count("expected of the server, not proven") == len(result.findings)
     assert "says it draws as reference" in page.words
