@@ -19,8 +19,8 @@ from parity.progress import Quiet
 from parity.remote.target import Given
 from parity.result import CaseResult, Run, from_json
 from parity.runner import Options, Session
-from parity.selftest.workshop import Workshop
 from pipelines.engine import Engine
+from pipelines.video import encode
 from tests.serving import CHECKPOINTS, process, settings_of, thread
 from tests.test_runner import KNOWN
 
@@ -81,11 +81,23 @@ def test_faithful_cases_are_the_same_files(tmp_path: Path, engine: Engine) -> No
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
-    """A case of 5 frames of 64x64 on the reference graph, its preview drawn by the trainer's."""
-    workshop = Workshop(tmp_path_factory.mktemp("small"), engine)
-    path = workshop.case("t2v", [], "small")
-    keys = yaml.safe_load(path.read_text()) | {"pipeline": "reference", "expect": KNOWN}
+    """A case of two steps on the reference graph; its preview is drawn by the trainer's."""
+    job = tmp_path_factory.mktemp("output") / "small"
+    shutil.copytree(DEMO / "jobs" / "t2v_basic", job, ignore=shutil.ignore_patterns("*.webp"))
+    document = yaml.safe_load((job / "config.yaml").read_text())
+    (process_,) = document["config"]["process"]
+    process_["model"]["name_or_path"] = CHECKPOINTS["wan21_14b"]
+    process_["sample"] |= {"width": 64, "height": 64, "num_frames": 5, "sample_steps": 2, "guidance_scale": 1}
+    process_["sample"]["prompts"] = ["a cat"]
+    (job / "config.yaml").write_text(yaml.safe_dump(document))
+    video = job / "samples" / "1795289016732__000000500_0.webp"
+    video.touch()
+    keys: dict[str, Any] = {"model": "wan21_14b", "checkpoint": CHECKPOINTS["wan21_14b"], "expect": KNOWN}
+    keys["preview"] = {"config": "config.yaml", "sample": 0, "video": f"samples/{video.name}", "toolkit": "0.12.26"}
+    path = job / "case.yaml"
     path.write_text(yaml.safe_dump(keys))
+    recipe = load_case(path).preview
+    video.write_bytes(encode(engine.generate(recipe), recipe.codec, recipe.fps))
     return path
 
 
@@ -144,20 +156,21 @@ def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine
 
 
 def test_another_scheduler_is_found(small: Path, tmp_path: Path, engine: Engine) -> None:
-    """The server's checkpoint has another scheduler than the published one."""
+    """The server has the trainer's scheduler, where its profile has the checkpoint's."""
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(CHECKPOINTS["wan21_14b"], checkpoint)
-    config = checkpoint / "scheduler" / "scheduler_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"flow_shift": 5.0}))
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0, "num_train_timesteps": 1000}
+    (checkpoint / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
     checkpoints = CHECKPOINTS | {"wan21_14b": str(checkpoint)}
     with server(tmp_path / "data", lora_root=small.parent.parent, checkpoints=checkpoints) as url:
         result = diagnosed(small, url, tmp_path / "out", engine)
-        assert result.search is not None
-        assert result.search.verdict == "proven"
-        assert "shift is 5, not 3" in result.search.sentence
-        assert "shift 5" in {finding.factor: finding.inference for finding in result.findings}["scheduler"]
-        assert evidence(result)["scheduler"] == "pixels"
-        stopped = diagnosed(small, url, tmp_path / "stopped", engine, budget=2)
+        stopped = diagnosed(small, url, tmp_path / "stopped", engine, budget=1)
+    assert result.search is not None
+    assert result.search.verdict == "proven"
+    assert "scheduler is FlowMatchEulerDiscreteScheduler, not UniPC" in result.search.sentence
+    assert evidence(result) == dict.fromkeys(["lora_application", "precision"], "pixels")
+    assert result.status == "drifted"
+    assert "expected to differ but do not: scheduler" in result.verdict
     assert stopped.search is not None
     assert (stopped.search.stopped, stopped.search.verdict) == ("budget", "not found")
     assert evidence(stopped) == dict.fromkeys(KNOWN, "expected")
