@@ -81,13 +81,14 @@ def test_faithful_cases_are_the_same_files(tmp_path: Path, engine: Engine) -> No
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
-    """A case of two steps on the reference graph; its preview is drawn by the trainer's."""
+    """A case of one frame and two steps on the reference graph; its preview is drawn by the trainer's."""
     job = tmp_path_factory.mktemp("output") / "small"
     shutil.copytree(DEMO / "jobs" / "t2v_basic", job, ignore=shutil.ignore_patterns("*.webp"))
     document = yaml.safe_load((job / "config.yaml").read_text())
     (process_,) = document["config"]["process"]
     process_["model"]["name_or_path"] = CHECKPOINTS["wan21_14b"]
-    process_["sample"] |= {"width": 64, "height": 64, "num_frames": 5, "sample_steps": 2, "guidance_scale": 1}
+    process_["sample"] |= {"width": 64, "height": 64, "num_frames": 1, "format": "webp", "sample_steps": 2}
+    process_["sample"]["guidance_scale"] = 1
     process_["sample"]["prompts"] = ["a cat"]
     (job / "config.yaml").write_text(yaml.safe_dump(document))
     video = job / "samples" / "1795289016732__000000500_0.webp"
