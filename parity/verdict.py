@@ -71,7 +71,8 @@ def judge(
 ) -> tuple[Status, str]:
     """Status and sentence of a case that ran.
 
-    `said`: what the sentence ends in, on how the findings are known. `objections`: further reasons to fail.
+    `said`: what the sentence ends in instead of the findings' names: these by how they are known.
+    `objections`: further reasons to fail.
     """
     found = {finding.factor for finding in findings}
     problems = list(objections)
@@ -87,7 +88,7 @@ def judge(
         return "error", f"could not be gated: {'; '.join(broken)}"
     problems += gates
     same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics)
-    factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings else ""
+    factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings and not said else ""
     if problems:
         return "drifted", f"{'; '.join(problems)} ({same}{factors}{said})"
     if case.expect:

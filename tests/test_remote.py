@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from parity.as_tests import in_pytests_words
 from parity.baselines.check import check_case
 from parity.baselines.file import Accepted, from_result, from_text, to_text
 from parity.case import DEMO, Case, load_case
@@ -29,6 +30,7 @@ from reports.render import render
 from tests.conftest import CaseFiles
 from tests.report_cases import Page, run_of
 from tests.targets import GUITAR, OTHER, Handler, Server, error, serving
+from tests.test_pytest_entry import pytest_parity
 from tests.test_runner import KNOWN
 
 TOKEN = "s3cret-of-the-target"
@@ -674,6 +676,20 @@ def test_a_token_no_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"\$WAN_PARITY_TARGET_TOKEN") as caught:
         Target(url="http://gpu1").token()
     assert "two words" not in str(caught.value)
+
+
+def test_pytest_draws_on_a_target(server: Server, cases: CaseFiles, tmp_path: Path) -> None:
+    path = cases.write(request=cases.request(), pipeline="reference", expect=KNOWN)
+    target = ["--parity-target", server.url, "--parity-target-lora-root", str(DEMO / "jobs")]
+    out = tmp_path / "out"
+    done = pytest_parity("--parity-cases", path, *target, "--parity-out", out, "--parity-target-timeout", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 xfailed" in done.stdout
+    (result,) = from_json((tmp_path / "out" / "results.json").read_text()).cases
+    assert result.target is not None
+    assert result.target.arguments == ("--target", server.url, "--target-lora-root", str(DEMO / "jobs"))
+    assert server.bodies[0]["loras"][0]["path"] == "t2v_basic/tiny_t2v.safetensors"
+    assert in_pytests_words("give --target-timeout or --timeout") == "give --parity-target-timeout or --parity-timeout"
 
 
 def test_the_report_names_server_and_evidence(server: Server, run: Callable[..., CaseResult], tmp_path: Path) -> None:

@@ -153,7 +153,8 @@ def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine
     assert (result.search.of, result.search.verdict) == ("server", "proven")
     assert "lora_scale is 0.5, not 1" in result.search.sentence
     assert result.diagnosis is not None
-    assert "lora_scale" in {cost.factor for cost in result.diagnosis.factors}
+    (cost,) = (cost for cost in result.diagnosis.factors if cost.factor == "lora_scale")
+    assert cost.fix == "the server must do as it is asked: 1"
 
 
 def test_another_scheduler_is_found(small: Path, tmp_path: Path, engine: Engine) -> None:

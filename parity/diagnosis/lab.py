@@ -46,6 +46,7 @@ class Lab:
         self.engine = engine
         self.budget = budget
         self.spent = 0.0
+        self._spent_before = 0.0
         self.reused = 0
         self._progress = progress
         self._started = time.perf_counter()
@@ -55,13 +56,13 @@ class Lab:
         self._recipe_frames: Frames | None = None
 
     def of(self, case: Case, video: Video) -> Lab:
-        """A lab for another question about the same case, `video` in the preview's place.
+        """A lab for another question, `video` in the preview's place: what was drawn is known, what was spent is spent.
 
-        What was drawn is known there, what was spent is spent.
+        What it took is counted anew.
         """
         other = Lab(self.engine, case, video, self._progress, self.budget)
-        other.spent, other.reused = self.spent, self.reused
-        other._started, other._work_before, other._latents = self._started, self._work_before, self._latents
+        other.spent = other._spent_before = self.spent
+        other._latents = self._latents
         return other
 
     def denoise(self, recipe: Recipe, label: str, trace: Trace | None = None, *, share: float = 1.0) -> torch.Tensor:
@@ -122,7 +123,7 @@ class Lab:
         done, before = self.engine.work, self._work_before
         return Cost(
             planned=round(planned, 2),
-            spent=round(self.spent, 2),
+            spent=round(self.spent - self._spent_before, 2),
             denoising_steps=done.denoising_steps - before.denoising_steps,
             decodes=done.decodes - before.decodes,
             encodings=done.encodings - before.encodings,

@@ -91,6 +91,7 @@ def _contradictions(served: Served) -> list[str]:
 def findings_of(case: Case, known: Known, comparison: Comparison, suffix: str) -> tuple[FindingResult, ...]:
     """Findings with their evidence. What is expected, but would show in a file that is the preview's, is none."""
     found = [_with_evidence(finding, known) for finding in find_differences(case.preview, known.recipe)]
+    found = [_with_blame(finding, case) for finding in found]
     if comparison.bit_identical:
         found = [finding for finding in found if finding.evidence != "expected"]
     if suffix not in _CODECS and not any(finding.factor == "codec" for finding in found):
@@ -120,6 +121,16 @@ def _with_evidence(finding: FindingResult, known: Known) -> FindingResult:
     elif finding.factor in known.reported and how == "expected":
         how = "reported"
     return dataclasses.replace(finding, evidence=how)
+
+
+def _with_blame(finding: FindingResult, case: Case) -> FindingResult:
+    """Where a server does otherwise than it was asked, or than its profile says: no request puts that right."""
+    asked = show(case.inference, finding.factor)
+    if finding.inference == asked:
+        return finding
+    note = f"{finding.note}; the request and `pipeline` make it {asked}, the server made it {finding.inference}"
+    fix = f"the server must do as it is asked: {asked}" if asked == finding.preview else finding.fix
+    return dataclasses.replace(finding, note=note, fix=fix)
 
 
 def disproved(case: Case, known: Known, comparison: Comparison) -> tuple[str, ...]:

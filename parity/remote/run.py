@@ -114,7 +114,7 @@ class There:
             return dataclasses.replace(result, diagnosis=_not_drawn(self._mode, error))
         if self._is_the_servers(frames, expected):
             note = "drawn here, what is expected of the server gives its file to the last bit"
-            return self._explain(self._known_as(expected, "pixels", note), expected, frames, trace)
+            return self._explain(self._known_as(expected, "pixels", note), expected, self._lab, frames, trace)
         return self._search(expected)
 
     def _is_the_servers(self, frames: Frames, recipe: Recipe) -> bool:
@@ -138,18 +138,18 @@ class There:
             timings=compared.result.timings,
         )
 
-    def _explain(self, result: CaseResult, recipe: Recipe, frames: Frames, trace: Trace) -> CaseResult:
+    def _explain(self, result: CaseResult, recipe: Recipe, lab: Lab, frames: Frames, trace: Trace) -> CaseResult:
         """What each factor costs, our drawing standing in for the server's."""
-        case = dataclasses.replace(self._compared.case, inference=recipe)
-        plan = make_plan(case, self._mode)
+        plan = make_plan(dataclasses.replace(self._compared.case, inference=recipe), self._mode)
         self._progress.planned(str(plan))
         self._keep(result)
-        lab = self._lab.of(case, self._compared.preview)
+        fixes = {finding.factor: finding.fix for finding in result.findings}
 
-        def keep(known: Diagnosis) -> None:
-            self._keep(dataclasses.replace(result, diagnosis=known))
+        def with_diagnosis(known: Diagnosis) -> CaseResult:
+            factors = tuple(dataclasses.replace(one, fix=fixes.get(one.factor, one.fix)) for one in known.factors)
+            return dataclasses.replace(result, diagnosis=dataclasses.replace(known, factors=factors))
 
-        return dataclasses.replace(result, diagnosis=diagnose(lab, plan, frames, trace, keep))
+        return with_diagnosis(diagnose(lab, plan, frames, trace, lambda known: self._keep(with_diagnosis(known))))
 
     def _search(self, expected: Recipe) -> CaseResult:
         compared = self._compared
@@ -169,11 +169,9 @@ class There:
         if found.verdict == "proven":
             note = "what the server did was found by drawing it here: its file, to the last bit"
             result = dataclasses.replace(self._known_as(best, "pixels", note), search=found)
-            try:
-                frames = lab.draw(best, "what the server did")
-            except (BudgetSpentError, ParityError):
-                return result
-            return self._explain(result, best, frames, Trace())
+            frames = lab.draw(best, "what the server did")  # its latents are known
+            again = lab.of(compared.case, compared.preview)
+            return self._explain(result, best, again, frames, Trace())
         if found.verdict == "likely":
             note = "what the server did was found as far as rounding lets it: another kind of CPU or GPU drew its file"
             return dataclasses.replace(self._known_as(best, "likely", note), search=found)

@@ -74,10 +74,10 @@ class Bar:
         there = f", {result.target.url}" if result.target is not None else ""
         took = f" ({seconds:.1f} s{before}{there})" if seconds is not None else ""
         print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        if result.search is not None:  # of a server's case, before what follows from it
+            print(search_text(result.search), file=sys.stderr, flush=True)
         if result.diagnosis is not None:
             print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)
-        if result.search is not None:
-            print(search_text(result.search), file=sys.stderr, flush=True)
 
     def _head(self) -> str:
         return f"[{self._number}/{self._total}] {self._case}"
