@@ -164,13 +164,11 @@ def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
     """The command that runs this case again, as thoroughly as it was run."""
     words = ["parity", "run", case.case_file]
     there = case.target.arguments if case.target is not None else ()
-    if case.search is not None and case.search.of == "server":
-        words = ["parity", "diagnose", case.case_file]
-    elif case.search is not None:
+    if case.search is not None and case.search.of == "preview":
         words = ["parity", "diagnose", "--search", case.case_file]
-    elif case.diagnosis is not None:
-        mode = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}[case.diagnosis.mode]
-        words = ["parity", "diagnose", *mode, case.case_file]
+    elif case.diagnosis is not None or case.search is not None:  # a diagnosis looks for a server's settings
+        modes = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}
+        words = ["parity", "diagnose", *modes[case.diagnosis.mode if case.diagnosis else "full"], case.case_file]
     offload = environment.get("offload", "none")
     return shlex.join([*words, *there, *([] if offload == "none" else ["--offload", str(offload)])])
 

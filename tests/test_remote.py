@@ -27,10 +27,12 @@ from pipelines.engine import Engine
 from pipelines.errors import CaseError, UsageError
 from pipelines.video import read_video
 from reports.render import render
+from reports.view import reproduce
 from tests.conftest import CaseFiles
 from tests.report_cases import Page, run_of
-from tests.targets import GUITAR, OTHER, Handler, Server, error, serving
+from tests.targets import GUITAR, OTHER, Answer, Handler, Server, error, serving
 from tests.test_pytest_entry import pytest_parity
+from tests.test_report_diagnosis import search
 from tests.test_runner import KNOWN
 
 TOKEN = "s3cret-of-the-target"
@@ -280,14 +282,26 @@ def test_steps_are_shown(server: Server, run: Callable[..., CaseResult]) -> None
     server.answers["status"] = [
         lambda handler: handler.json({"status": "in_queue"}),
         at_step(0),
+        lambda handler: handler.bytes(b"", 502),
         at_step(4),
         lambda handler: handler.json(over),
     ]
     hears = Hears()
     result = run(at(server), progress=hears)
-    assert hears.heard == ["queued", ("prompt 2 of 3", 6), 0, 4]
+    again = "answered 502; trying again"
+    assert hears.heard == ["queued", ("prompt 2 of 3", 6), 0, again, ("prompt 2 of 3", 6), 4]
     assert result.target is not None
     assert (result.target.queue_seconds, result.target.draw_seconds) == (2.0, 3.5)
+
+
+def test_waiting_is_told_once(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    queued: Answer = lambda handler: handler.json({"status": "in_queue"})  # noqa: E731
+    server.answers["status"] = [queued, queued, lambda handler: handler.json({"status": "succeeded"})]
+    target = ["--target", server.url, "--target-lora-root", str(DEMO / "jobs")]
+    assert main(["run", str(REFERENCE), *target, "--out", str(tmp_path / "out"), "--no-html"]) == 0
+    told = capsys.readouterr().err
+    assert told.count("[1/1] t2v-guitar-reference queued\n") == 1
+    assert f"s, {server.url})" in told
 
 
 def test_nobody_is_there(server: Server, run: Callable[..., CaseResult], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -701,3 +715,6 @@ def test_the_report_names_server_and_evidence(server: Server, run: Callable[...,
     assert page.words.count("expected of the server, not proven") == len(result.findings)
     assert "says it draws as reference" in page.words
     assert f"--target {server.url} --target-lora-root" in page.words
+    assert "what is expected of the server" in page.words
+    searched = dataclasses.replace(result, search=dataclasses.replace(search(), of="server"))
+    assert reproduce(searched, {}).startswith(f"parity diagnose {result.case_file} --target {server.url}")

@@ -61,7 +61,7 @@ class Video(_Answer):
     width: int | None = None
     height: int | None = None
     num_frames: int | None = None
-    fps: float | None = None
+    fps: int | float | None = None
     seed: int | None = None
     file_path: str | None = None
     url: str | None = None

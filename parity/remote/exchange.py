@@ -152,6 +152,7 @@ class Exchange:
     ) -> tuple[Status | None, Result | None]:
         """Poll until it is over. None for a request that the server does not know any more."""
         shown = _Shown(case, progress)
+        self._client.heard = shown.wait
         try:
             for pause in _pauses():
                 status = self._client.status(request_id, deadline)
@@ -226,13 +227,18 @@ class _Shown:
         self._bar: tuple[int, int] | None = None
         self._step = -1
 
+    def wait(self, why: str) -> None:
+        """For something else than the next step: its bar is begun anew."""
+        self._bar = None
+        self._progress.waiting(why)
+
     def show(self, status: Status) -> None:
         """Tell what is new. What is not new stops no clock: a step that hangs there is a step that hangs."""
         step = status.progress
         if status.is_waiting:
-            self._progress.waiting("queued")
+            self.wait("queued")
         elif step is None or not 0 < step.steps <= 10_000:
-            self._progress.waiting("in progress")
+            self.wait("in progress")
         elif self._bar != (step.prompt, step.steps):
             self._bar, self._step = (step.prompt, step.steps), step.step
             label = f"prompt {step.prompt} of {step.prompts}" if step.prompts > 1 else self._case.id
