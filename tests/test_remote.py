@@ -314,6 +314,26 @@ def test_nobody_is_there(server: Server, run: Callable[..., CaseResult], monkeyp
     assert time.monotonic() - started < 5
 
 
+def test_a_server_that_dies_is_waited_for_once(tmp_path: Path, engine: Engine) -> None:
+    class Counts(Quiet):
+        tries = 0
+
+        def waiting(self, why: str) -> None:
+            assert "cannot be reached" in why
+            self.tries += 1
+
+    others = [DEMO / f"{name}.yaml" for name in ("t2v-trigger-reference", "i2v-waving-reference")]
+    counts = Counts()
+    with Session(Options(out=tmp_path / "out"), engine) as session:
+        with serving() as server:
+            assert session.run_case(at(server, timeout=0.7), counts).output is not None
+        fails(session.run_case(at(server, others[0], timeout=0.7), counts), "cannot be reached", "--target-timeout")
+        assert counts.tries
+        tried = counts.tries
+        fails(session.run_case(at(server, others[1], timeout=0.7), counts), "cannot be reached")
+        assert counts.tries == tried
+
+
 # --- the file
 
 

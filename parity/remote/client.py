@@ -24,7 +24,7 @@ from pipelines.errors import TargetError
 
 FIRST_CONTACT_S = 15.0
 """How long a server is tried that never answered: it is down, or the address is wrong. One that has answered may be
-restarting, and is waited for as long as the request may take."""
+restarting: it is waited for as long as the request may take, but once, not by every case that is left."""
 
 MAX_ANSWER = 4 << 20
 MAX_FILE = 256 << 20
@@ -56,7 +56,7 @@ class Client:
         self.heard = heard
         self._token = target.token()
         self._secrets = {self._token} if self._token else set()
-        self._answered = False
+        self._answered = self._gave_up = False
         self._first_failure: float | None = None
         self._http = httpx.Client(
             limits=httpx.Limits(max_keepalive_connections=0),
@@ -155,7 +155,7 @@ class Client:
         url = self.target.url + path
         headers = self._headers(url) | ({"Content-Type": "application/json"} if content is not None else {})
         with self._http.stream(method, url, headers=headers, content=content, timeout=_timeout(deadline)) as reply:
-            self._answered = True
+            self._answered, self._gave_up = True, False
             return _Reply(reply.status_code, reply.headers, self._body(reply, deadline))
 
     def _body(self, reply: httpx.Response, deadline: float) -> bytes:
@@ -235,11 +235,12 @@ class Client:
     def _wait(self, seconds: float, deadline: float, reason: str) -> None:
         """Before the next try. Raises TargetError when it is no use any more."""
         now = time.monotonic()
-        if not self._answered:
-            self._first_failure = self._first_failure or now
-            if now + seconds > self._first_failure + FIRST_CONTACT_S:
-                raise self._error(reason)
+        self._first_failure = self._first_failure or now
+        if self._gave_up or (not self._answered and now + seconds > self._first_failure + FIRST_CONTACT_S):
+            self._gave_up = True
+            raise self._error(reason)
         if now + seconds >= deadline:
+            self._gave_up = True  # nor will the next case wait for it, until it answers again
             raise self._error(f"{reason}; not done after {self.target.timeout:g} s (--target-timeout)")
         self.heard(f"{reason}; trying again")
         time.sleep(seconds)
