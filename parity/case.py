@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from parity.case_file import CaseKeys, PipelineKeys, validate
-from parity.remote.body import LoraHere, Posted, find_lora, notes_of
+from parity.remote.body import LoraHere, Posted, find_loras, notes_of, with_files
 from parity.remote.target import NOTHING_GIVEN, Given, Target, target_of
 from pipelines.catalog import Model, find_model
 from pipelines.checkpoint import folder_of
@@ -156,7 +156,7 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path, targe
     else:
         request, index, request_folder, loras = _request(document, keys, model, preview, folder, target)
         graph = _graph(document, keys, model, preview, job, checkpoint)
-        asked = request if target is None else _with_files(request, loras)
+        asked = request if target is None else with_files(request, loras)
         inference = inference_recipe(asked, index, graph, model=model, folder=request_folder)
         inference = dataclasses.replace(inference, notes=(*inference.notes, *notes_of(loras)))
         if target is not None:
@@ -223,7 +223,7 @@ def _request(
             request = request_of_preview(preview)
         except ValidationError as error:
             raise document.error(("preview",), f"{cannot_be_asked(error)}; write a `request:`") from None
-        return request, 0, folder, _loras(document, ("preview",), request, folder, target, preview, derived=True)
+        return request, 0, folder, find_loras(document, None, request, folder, target, preview)
     prefix: tuple[str, ...] = ("request",)
     if isinstance(keys.request, str):
         if not keys.request or not present(folder / keys.request):
@@ -237,50 +237,12 @@ def _request(
     problem = check_request(request, model)
     if problem is not None:
         raise document.error((*prefix, *problem[0]), problem[1])
-    loras = _loras(document, prefix, request, folder, target, preview)
+    loras = find_loras(document, prefix, request, folder, target, preview)
     sample, prompts = keys.preview.sample or 0, len(request.prompts)
     if 1 < prompts <= sample:
         raise document.error((*prefix, "prompts"), f"has {prompts} prompts, none for sample {sample}")
     # A request of one prompt pairs with any sample; one of several pairs prompt i with sample i.
     return request, 0 if prompts == 1 else sample, folder, loras
-
-
-def _with_files(request: Request, loras: Sequence[LoraHere]) -> Request:
-    """The request with its LoRAs as they lie on this machine."""
-    pairs = zip(request.loras, loras, strict=True)
-    here = [item.model_copy(update={"path": str(real_path(lora.file))}) for item, lora in pairs]
-    return request.model_copy(update={"loras": here})
-
-
-def _loras(
-    document: Document,
-    prefix: tuple[str, ...],
-    request: Request,
-    folder: Path,
-    target: Target | None,
-    preview: Recipe | None,
-    *,
-    derived: bool = False,
-) -> list[LoraHere]:
-    """The request's LoRA files on this machine, and the paths a target is told."""
-    found = []
-    for i, lora in enumerate(request.loras):
-        where = (*prefix, *(() if derived else ("loras", i, "path")))
-        file = folder / lora.path
-        if target is None:
-            if not present(file) or file.is_dir():
-                raise document.error(where, f"LORA_NOT_FOUND: {lora.path} does not exist")
-            found.append(LoraHere(file=file, sent=lora.path))
-            continue
-        try:
-            here = find_lora(lora.path, folder, target, preview, derived=derived)
-        except ValueError as error:
-            raise document.error(where, str(error)) from None
-        if here is None:
-            hint = "name the server's LoRA root as this machine sees it (--target-lora-root, or target.lora_root)"
-            raise document.error(where, f"{lora.path} is not on this machine, so nobody knows what is drawn; {hint}")
-        found.append(here)
-    return found
 
 
 def _graph(

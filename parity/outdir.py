@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ from parity.case import Case
 from parity.compare import Comparison
 from parity.environment import differences, reaching_the_bits
 from parity.merge import MAX_BYTES, read_results
-from parity.result import CaseResult, Run
+from parity.result import Run
 from pipelines import strict_json
 from pipelines.content import read_text
 from pipelines.errors import MediaError, UsageError
@@ -170,14 +169,3 @@ def write_page(run: Run, folder: Path, max_bytes: int) -> Path:
     except OSError as error:
         raise MediaError(f"{page}: cannot be written: {error.strerror or error}") from None
     return page
-
-
-def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
-    """Whether a case that was run before says the same today: its file, its recipes, what it expects, who draws it."""
-    return _asked(known) == _asked(now)
-
-
-def _asked(case: CaseResult) -> str:
-    where = case.target.url if case.target is not None else None
-    asked = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes, where)
-    return json.dumps(asked, sort_keys=True, default=str)

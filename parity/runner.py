@@ -15,7 +15,7 @@ from typing import Literal
 from parity.blank import blank_result, compared_result, result_without_drawing
 from parity.cache import open_cache
 from parity.case import Case
-from parity.compare import compare, drawn_here, read_preview, video_sha256
+from parity.compare import compare, drawn_here, read_preview
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
@@ -24,12 +24,13 @@ from parity.diagnosis.search import plan_text, search
 from parity.drawing import Shelf, draw
 from parity.environment import describe
 from parity.findings import known_differences
-from parity.outdir import OutDir, is_unchanged
+from parity.outdir import OutDir
 from parity.progress import Progress, Watched
 from parity.remote.exchange import Exchange
 from parity.remote.run import There, compare_there
 from parity.remote.target import Target
 from parity.result import CaseResult, Run, Status, in_order, now, to_json, write_atomically
+from parity.resume import Wanted, still_holds
 from parity.verdict import findings_from_pixels, judge, not_a_number
 from parity.watchdog import Watchdog
 from pipelines.engine import OFFLOADS, Engine, Offload
@@ -151,20 +152,12 @@ class Session:
         if not self.options.resume:
             return None
         known = self._previous.get(case.id)
-        if known is None or known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
+        if known is None:
             return None
-        if known.preview is not None and known.preview.sha256 != _video_sha256(case):
-            return None
-        if self.options.search:
-            return known if known.search is not None and known.search.stopped is None else None
-        undiagnosed = self.options.only_drifted and known.status != "drifted"
-        if self.options.diagnose is None or known.status == "unpairable" or undiagnosed:
-            return known if known.search is None or known.output is not None else None
-        if known.diagnosis is None:  # a server's, of which a search found nothing to diagnose
-            done = known.search is not None and known.search.of == "server"
-            return known if done and known.search is not None and known.search.stopped is None else None
-        done = known.diagnosis.mode == self.options.diagnose
-        return known if done and known.diagnosis.stopped != "interrupted" else None
+        wanted = Wanted(
+            diagnosis=self.options.diagnose, only_drifted=self.options.only_drifted, search=self.options.search
+        )
+        return known if still_holds(known, case, wanted) else None
 
     def _end(self, case: Case, reason: str) -> None:
         """Write what is known and end the process: something hangs in it that cannot be stopped."""
@@ -307,14 +300,6 @@ class Session:
         verdict = f"by the recipes alone, not drawn (--quick); differs in {', '.join(found) or 'nothing'}"
         timings = {"total": round(time.perf_counter() - clock, 3)}
         return dataclasses.replace(blank_result(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
-
-
-def _video_sha256(case: Case) -> str | None:
-    """Of the preview as it is now; None if it cannot be read."""
-    try:
-        return video_sha256(case.video, lambda: read_preview(case.video, case.preview).frames)
-    except (OSError, ParityError):
-        return None
 
 
 def can_offload(engine: Engine) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from parity.remote.target import Target
 from pipelines.content import present, real_path
 from pipelines.control_image import local_file
+from pipelines.document import Document
 from pipelines.recipe import Recipe
 from pipelines.request import Request
 
@@ -56,13 +57,50 @@ class LoraHere:
     """What had to be assumed."""
 
 
-def find_lora(
-    path: str, folder: Path, target: Target, preview: Recipe | None, *, derived: bool = False
-) -> LoraHere | None:
+def find_loras(
+    document: Document,
+    prefix: tuple[str, ...] | None,
+    request: Request,
+    folder: Path,
+    target: Target | None,
+    preview: Recipe | None,
+) -> list[LoraHere]:
+    """The request's LoRA files on this machine, and the paths a target is told.
+
+    `prefix`: where the request stands in `document`; None: it was made of the sample. Raises CaseError.
+    """
+    found = []
+    for i, lora in enumerate(request.loras):
+        where: tuple[str | int, ...] = ("preview",) if prefix is None else (*prefix, "loras", i, "path")
+        file = folder / lora.path
+        if target is None:
+            if not present(file) or file.is_dir():
+                raise document.error(where, f"LORA_NOT_FOUND: {lora.path} does not exist")
+            found.append(LoraHere(file=file, sent=lora.path))
+            continue
+        try:
+            here = _find(lora.path, folder, target, preview, derived=prefix is None)
+        except ValueError as error:
+            raise document.error(where, str(error)) from None
+        if here is None:
+            hint = "name the server's LoRA root as this machine sees it (--target-lora-root, or target.lora_root)"
+            raise document.error(where, f"{lora.path} is not on this machine, so nobody knows what is drawn; {hint}")
+        found.append(here)
+    return found
+
+
+def with_files(request: Request, loras: Sequence[LoraHere]) -> Request:
+    """The request with its LoRAs as they lie on this machine."""
+    pairs = zip(request.loras, loras, strict=True)
+    here = [item.model_copy(update={"path": str(real_path(lora.file))}) for item, lora in pairs]
+    return request.model_copy(update={"loras": here})
+
+
+def _find(path: str, folder: Path, target: Target, preview: Recipe | None, *, derived: bool) -> LoraHere | None:
     """The file behind a request's LoRA path: as the request means it, or below the target's LoRA root.
 
-    One that is not here at all is taken for the preview's, if that has its name. `derived`: the request was made of
-    the sample. None: nobody knows what the server would load. Raises ValueError for a file outside the LoRA root.
+    One that is not here at all is taken for the preview's, if that has its name. None: nobody knows what the server
+    would load. Raises ValueError for a file outside the LoRA root.
     """
     root = target.lora_root
     for base in (folder, *([root] if root is not None else [])):
