@@ -25,7 +25,7 @@ from parity.remote.evidence import Known, disproved, findings_of, known_of, obje
 from parity.remote.exchange import Exchange, Served
 from parity.result import CaseResult, Evidence
 from parity.verdict import judge
-from pipelines.errors import ParityError, UnreproducibleError
+from pipelines.errors import OutOfMemoryError, ParityError, UnreproducibleError
 from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 from pipelines.video import Frames, Video
@@ -110,6 +110,8 @@ class There:
             frames = self._lab.draw(expected, "what is expected of the server", trace)
         except BudgetSpentError:
             return result
+        except OutOfMemoryError:
+            raise  # the session tries again with another offload mode; the server is not asked again
         except ParityError as error:
             return dataclasses.replace(result, diagnosis=_not_drawn(self._mode, error))
         if self._is_the_servers(frames, expected):
