@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from parity.remote.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
 
 
 def add_running(add_argument: Any, prefix: str = "--") -> None:
@@ -32,6 +35,48 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
         metavar="SECONDS",
         help="end a case whose loading, one step or decoding takes longer (default: any time)",
     )
+
+
+def add_target(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--target` and its kind."""
+    add_argument(
+        f"{prefix}target",
+        type=_url,
+        metavar="URL",
+        help="draw every case on this server, which speaks the API (`parity serve`, the reference server, another); "
+        f"its bearer token: ${TOKEN_VARIABLE}",
+    )
+    add_argument(
+        f"{prefix}target-lora-root",
+        type=_folder,
+        metavar="DIR",
+        help="the server's LoRA root as this machine sees it: LoRA paths are sent relative to it",
+    )
+    add_argument(
+        f"{prefix}target-timeout",
+        type=_seconds,
+        default=TIMEOUT_S,
+        metavar="SECONDS",
+        help=f"for a whole request on a server (default: {TIMEOUT_S:g})",
+    )
+
+
+def given_target(get: Callable[[str], Any]) -> Given:
+    """What was said of the target. `get`: an option's value by its name, `target_timeout`."""
+    return Given(url=get("target"), lora_root=get("target_lora_root"), timeout=get("target_timeout"))
+
+
+def _url(text: str) -> str:
+    try:
+        return base_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return Path(text)
 
 
 def add_tag(add_argument: Any, prefix: str = "--") -> None:

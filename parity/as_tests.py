@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ _MARKERS = frozenset(
     {"parametrize", "skip", "skipif", "xfail", "usefixtures", "filterwarnings", "xdist_group", "timeout", "flaky"}
 )
 """Markers that do something: a tag must not skip its case."""
-_OPTIONS = re.compile(r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|timeout|tag|max-size)\b)")
+_OPTIONS = re.compile(
+    r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|timeout|tag|max-size|target|target-lora-root|target-timeout)\b)"
+)
 
 
 def marker_name(tag: str) -> str:
@@ -82,13 +85,15 @@ def failure(result: CaseResult) -> list[str]:
         return []
     lines = [f"{result.status}: {result.verdict}"]
     for finding in result.findings:
-        lines.append(f"  {finding.factor}: {finding.preview} -> {finding.inference}")
+        how = "" if finding.evidence == "recipe" else f" ({finding.evidence})"
+        lines.append(f"  {finding.factor}: {finding.preview} -> {finding.inference}{how}")
         if finding.fix:
             lines.append(f"    to change: {finding.fix}")
     if result.diagnosis is not None:
         lines += ["diagnosis:", diagnosis_text(result.diagnosis)]
     elif result.status == "drifted":
-        lines.append(f"  what each costs: parity diagnose {result.case_file}")
+        there = result.target.arguments if result.target is not None else ()
+        lines.append(f"  what each costs: {shlex.join(('parity', 'diagnose', result.case_file, *there))}")
     return lines
 
 
@@ -107,6 +112,8 @@ def properties(result: CaseResult, report: Path, check: CaseCheck | None = None)
     told["factors"] = ", ".join(finding.factor for finding in result.findings) or "none"
     if result.output is not None:
         told["output_sha256"] = result.output.sha256
+    if result.target is not None:
+        told["target"] = result.target.url
     if check is not None:
         told["baseline"] = check.outcome
     return told | {"report": str(report)}

@@ -1,13 +1,14 @@
-"""A case's result before anything was drawn, and of a case that could not be."""
+"""A case's result before anything was drawn, of a case that could not be, and of one that was compared."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from parity.case import Case
-from parity.findings import find_differences
-from parity.result import CaseResult, FindingResult, Status
-from pipelines.recipe import to_dict
+from parity.compare import Comparison
+from parity.findings import known_differences
+from parity.result import CaseResult, FindingResult, Status, TargetResult
+from pipelines.recipe import Recipe, to_dict
 
 
 def _yaml(case: Case) -> str | None:
@@ -34,11 +35,39 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
         case_yaml=_yaml(case),
         notes=case.preview.notes,
+        target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
     )
+
+
+def compared_result(
+    case: Case,
+    comparison: Comparison,
+    judged: tuple[Status, str],
+    findings: tuple[FindingResult, ...],
+    notes: tuple[str, ...],
+) -> CaseResult:
+    """What a comparison adds to it. `notes`: of the drawing. Artifacts and timings are the caller's."""
+    status, verdict = judged
+    return dataclasses.replace(
+        blank_result(case, status, verdict, findings),
+        preview=comparison.preview,
+        output=comparison.output,
+        bit_identical=comparison.bit_identical,
+        compared_as=comparison.compared_as,
+        metrics=comparison.metrics,
+        codec_floor=comparison.codec_floor,
+        sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
+        notes=(*case.preview.notes, *comparison.notes, *notes),
+        error=verdict if status == "error" else None,
+    )
+
+
+def _sigmas(recipe: Recipe) -> tuple[float, ...]:
+    return recipe.scheduler.sigmas(recipe.steps)
 
 
 def result_without_drawing(case: Case, status: Status, reason: str) -> CaseResult:
     """Of a case that could not be run, and why."""
-    findings = find_differences(case.preview, case.inference)
+    findings = known_differences(case)
     verb = "nobody can repeat this preview" if status == "unpairable" else "could not be run"
     return dataclasses.replace(blank_result(case, status, f"{verb}: {reason}", findings), error=reason)

@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from parity.case_file import CaseKeys, PipelineKeys, validate
+from parity.remote.body import LoraHere, Posted, find_loras, notes_of, with_files
+from parity.remote.target import NOTHING_GIVEN, Given, Target, target_of
 from pipelines.catalog import Model, find_model
 from pipelines.checkpoint import folder_of
 from pipelines.content import present, real_path
@@ -57,8 +59,14 @@ class Case:
     """Prompt index."""
     trigger: str | None
     """The trigger word, by the config or else by the request."""
+    profile: str | None
+    """What `pipeline` names; None: a mapping of overrides."""
     token: str | None = field(default=None, repr=False)
     """The request's Hub token. Never written anywhere."""
+    target: Target | None = None
+    """The server that draws it, of which `inference` is then what is expected. None: it is drawn here."""
+    posted: Posted | None = None
+    """What is sent there; None: nothing, it is drawn here or cannot be repeated."""
 
 
 def find_case_files(arguments: Sequence[Path]) -> list[Path]:
@@ -83,14 +91,14 @@ def _is_job_config(path: Path) -> bool:
     return path.name == "config.yaml" and (path.parent / "samples").is_dir()
 
 
-def load_cases(paths: Iterable[Path]) -> list[Case]:
-    """Read cases. Raises one CaseError that lists every mistake of every file."""
+def load_cases(paths: Iterable[Path], given: Given = NOTHING_GIVEN) -> list[Case]:
+    """Read cases. `given`: the command line's target. Raises one CaseError that lists every mistake of every file."""
     cases: list[Case] = []
     mistakes: list[str] = []
     seen: dict[str, Path] = {}
     for path in paths:
         try:
-            case = load_case(path)
+            case = load_case(path, given)
         except CaseError as error:
             mistakes.append(str(error))
             continue
@@ -103,8 +111,8 @@ def load_cases(paths: Iterable[Path]) -> list[Case]:
     return cases
 
 
-def load_case(path: Path) -> Case:
-    """Read one case and build both recipes.
+def load_case(path: Path, given: Given = NOTHING_GIVEN) -> Case:
+    """Read one case and build both recipes. `given`: the command line's target.
 
     Raises CaseError for anything wrong in the case, its job config or its request, missing files included.
     """
@@ -116,12 +124,19 @@ def load_case(path: Path) -> Case:
     except CaseError as error:
         raise document.error(("model",), str(error)) from None
     try:
-        return _build(document, keys, model, folder)
+        return _build(document, keys, model, folder, _target(document, keys, folder, given))
     except (MediaError, WeightsError, UnreproducibleError) as error:
         raise CaseError(f"{path}: {error}") from None
 
 
-def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Case:
+def _target(document: Document, keys: CaseKeys, folder: Path, given: Given) -> Target | None:
+    try:
+        return target_of(keys.target, folder, given)
+    except ValueError as error:
+        raise document.error(("target",), str(error)) from None
+
+
+def _build(document: Document, keys: CaseKeys, model: Model, folder: Path, target: Target | None) -> Case:
     for name in ("config", "video"):
         path = getattr(keys.preview, name)
         if path is not None and not present(folder / path):
@@ -135,12 +150,18 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
     job = read_job(folder / keys.preview.config) if keys.preview.config is not None else None
     preview = _preview(document, keys, model, job, folder, checkpoint) if job is not None else None
     request, index = keys.request if isinstance(keys.request, Request) else None, 0
+    posted: Posted | None = None
     if keys.preview.unpairable is not None and preview is not None:
         inference = preview  # never drawn: a request for a LoRA or an image that is gone need not be complete
     else:
-        request, index, request_folder = _request(document, keys, model, preview, folder)
+        request, index, request_folder, loras = _request(document, keys, model, preview, folder, target)
         graph = _graph(document, keys, model, preview, job, checkpoint)
-        inference = inference_recipe(request, index, graph, model=model, folder=request_folder)
+        asked = request if target is None else with_files(request, loras)
+        inference = inference_recipe(asked, index, graph, model=model, folder=request_folder)
+        inference = dataclasses.replace(inference, notes=(*inference.notes, *notes_of(loras)))
+        if target is not None:
+            sent = tuple(lora.sent for lora in loras)
+            posted = Posted(request=request, index=index, folder=request_folder, loras=sent)
     if preview is None:
         obstacles = (keys.preview.unpairable,) if keys.preview.unpairable is not None else ()
         preview = dataclasses.replace(assumed_recipe(inference), obstacles=obstacles)
@@ -159,7 +180,10 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path) -> Ca
         job=job,
         sample=keys.preview.sample or 0,
         trigger=(job and job.trigger_word) or _trigger(request, index),
+        profile=keys.pipeline if isinstance(keys.pipeline, str) else None,
         token=request.hf_token if request is not None else None,
+        target=target,
+        posted=posted,
     )
 
 
@@ -189,16 +213,17 @@ def _preview(
 
 
 def _request(
-    document: Document, keys: CaseKeys, model: Model, preview: Recipe | None, folder: Path
-) -> tuple[Request, int, Path]:
-    """The request, the index of its prompt, and the folder its paths are relative to."""
+    document: Document, keys: CaseKeys, model: Model, preview: Recipe | None, folder: Path, target: Target | None
+) -> tuple[Request, int, Path, list[LoraHere]]:
+    """The request, the index of its prompt, the folder its paths are relative to, and its LoRAs."""
     if keys.request is None:
         if preview is None:
             raise document.error(("request",), "is missing: without preview.config nothing else says what to draw")
         try:
-            return request_of_preview(preview), 0, folder
+            request = request_of_preview(preview)
         except ValidationError as error:
             raise document.error(("preview",), f"{cannot_be_asked(error)}; write a `request:`") from None
+        return request, 0, folder, find_loras(document, None, request, folder, target, preview)
     prefix: tuple[str, ...] = ("request",)
     if isinstance(keys.request, str):
         if not keys.request or not present(folder / keys.request):
@@ -212,14 +237,12 @@ def _request(
     problem = check_request(request, model)
     if problem is not None:
         raise document.error((*prefix, *problem[0]), problem[1])
-    for i, lora in enumerate(request.loras):
-        if not present(folder / lora.path) or (folder / lora.path).is_dir():
-            raise document.error((*prefix, "loras", i, "path"), f"LORA_NOT_FOUND: {lora.path} does not exist")
+    loras = find_loras(document, prefix, request, folder, target, preview)
     sample, prompts = keys.preview.sample or 0, len(request.prompts)
     if 1 < prompts <= sample:
         raise document.error((*prefix, "prompts"), f"has {prompts} prompts, none for sample {sample}")
     # A request of one prompt pairs with any sample; one of several pairs prompt i with sample i.
-    return request, 0 if prompts == 1 else sample, folder
+    return request, 0 if prompts == 1 else sample, folder, loras
 
 
 def _graph(

@@ -100,6 +100,21 @@ class PipelineKeys(_Strict):
     vae_tiling: bool | None = None
 
 
+class TargetKeys(_Strict):
+    """A server that speaks the API: the request is drawn there."""
+
+    url: str = Field(description="http://host:port; no credentials")
+    lora_root: str | None = Field(
+        default=None, description="the server's LoRA root as this machine sees it; LoRA paths are sent relative to it"
+    )
+    disk: dict[str, str] = Field(
+        default={}, description="a shared disk: folder of the server's -> where it is mounted here"
+    )
+    token_env: str | None = Field(
+        default=None, description="WAN_PARITY_…: variable that holds the bearer token, if not WAN_PARITY_TARGET_TOKEN"
+    )
+
+
 class ToleranceKeys(_Strict):
     """Gates. Without `_min` or `_max`: the mean over frames; with it: the worst frame."""
 
@@ -119,6 +134,7 @@ PipelineChoice = Annotated[
     Annotated[Literal["reference", "faithful"], Tag("name")] | Annotated[PipelineKeys, Tag("keys")],
     Discriminator(_kind),
 ]
+TargetChoice = Annotated[Annotated[str, Tag("name")] | Annotated[TargetKeys, Tag("keys")], Discriminator(_kind)]
 RequestChoice = Annotated[Annotated[str, Tag("name")] | Annotated[Request, Tag("keys")], Discriminator(_kind)]
 
 
@@ -131,6 +147,9 @@ class CaseKeys(_Strict):
     preview: PreviewKeys
     request: RequestChoice | None = Field(default=None, description="inline, or a JSON file; default: the sample's own")
     pipeline: PipelineChoice = "reference"
+    target: TargetChoice | None = Field(
+        default=None, description="a server's URL, or keys: drawn there; `pipeline` is then what is expected of it"
+    )
     tolerance: ToleranceKeys | None = None
     expect: list[Factor] | None = Field(default=None, description="factors known to differ; green while exactly these")
     tags: list[str] = []
@@ -140,6 +159,7 @@ _SCHEMAS: dict[tuple[str, ...], type[BaseModel]] = {
     (): CaseKeys,
     ("preview",): PreviewKeys,
     ("tolerance",): ToleranceKeys,
+    ("target",): TargetKeys,
     ("pipeline",): PipelineKeys,
     ("pipeline", "scheduler"): SchedulerKeys,
     ("pipeline", "precision"): PrecisionKeys,

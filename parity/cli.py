@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parity import commands, interrupt
-from parity.arguments import add_max_size, add_running, add_tag, megabytes
+from parity.arguments import add_max_size, add_running, add_tag, add_target, megabytes
 from parity.baselines.arguments import add_baseline
 from parity.server.arguments import add_serve
 from pipelines.errors import ParityError
@@ -85,7 +85,8 @@ def _add_run(parsers: Any) -> None:
         description="Draws every case's request with the real diffusers pipeline and holds it against the preview. "
         "Without CASES the embedded demo runs.",
         epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
-        "  parity run my_case.yaml --device cuda:0 --offload model\n\n" + _IN_GITHUB + _EXIT_CODES,
+        "  parity run my_case.yaml --device cuda:0 --offload model\n"
+        "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_selection(run)
@@ -101,9 +102,11 @@ def _add_diagnose(parsers: Any) -> None:
         description="Draws counterfactuals: the request with one factor put right (gain), the preview's recipe with "
         "one factor made wrong (loss), and both ends. Says what each factor costs, the smallest set that restores the "
         "preview, where the two drawings part, and what is left. k factors take 2k + 2 generations at most; the plan "
-        "is printed before the first.",
+        "is printed before the first. Of a case on a server (--target) it finds out first what the server did: what is "
+        "expected of it is drawn here, and unless that gives its file, its settings are looked for in its pixels.",
         epilog="examples:\n  parity diagnose my_case.yaml\n  parity diagnose my_case.yaml --quick\n"
-        "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n\n"
+        "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n"
+        "  parity diagnose my_case.yaml --target http://gpu1:8000\n\n"
         "Ctrl-C prints what is known by then and leaves it in results.json.\n\n" + _IN_GITHUB + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -183,6 +186,7 @@ def _budget(text: str) -> float:
 
 def _add_running(command: argparse.ArgumentParser) -> None:
     add_running(command.add_argument)
+    add_target(command.add_argument)
     command.add_argument("--json", action="store_true", help="print results.json to stdout")
     command.add_argument("--no-html", action="store_true", help="write no report.html")
     add_max_size(command.add_argument)

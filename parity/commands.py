@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parity.remote.target import NOTHING_GIVEN
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ _BEYOND_RECIPES = {
 
 
 def _selected(options: argparse.Namespace) -> list[Any]:
+    from parity.arguments import given_target
     from parity.case import find_case_files, load_cases
     from parity.select import select
 
-    return select(load_cases(find_case_files(options.cases)), options.k, options.tag)
+    given = given_target(vars(options).__getitem__) if hasattr(options, "target") else NOTHING_GIVEN
+    return select(load_cases(find_case_files(options.cases), given), options.k, options.tag)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -146,7 +149,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def plan(options: argparse.Namespace) -> int:
-    from parity.findings import find_differences
+    from parity.findings import known_differences
     from parity.terminal.text import plan_text
     from pipelines.recipe import to_dict
 
@@ -160,8 +163,9 @@ def plan(options: argparse.Namespace) -> int:
         {
             "id": case.id,
             "recipes": {"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
-            "findings": [asdict(finding) for finding in find_differences(case.preview, case.inference)],
+            "findings": [asdict(finding) for finding in known_differences(case)],
             "expect": case.expect,
+            "target": case.target.url if case.target is not None else None,
         }
         for case in cases
     ]

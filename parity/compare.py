@@ -25,7 +25,9 @@ class Comparison:
     preview: VideoResult
     output: VideoResult
     encoded: bytes
-    """Our output as a file."""
+    """The output as a file."""
+    suffix: str
+    """That file's."""
     preview_frames: Frames
     output_frames: Frames
     """What was compared: decoded, or raw where the preview is lossless."""
@@ -93,26 +95,47 @@ def shape_words(frames: Frames) -> str:
     return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
 
 
-def compare(path: Path, preview: Video, raw: Frames, preview_recipe: Recipe, recipe: Recipe) -> Comparison:
-    """Hold our raw frames (T, H, W, 3), delivered as `recipe` says, against the preview at `path`."""
-    encoded, delivered = deliver(raw, recipe)
-    lossless = is_lossless(path)
-    frames = raw if lossless else delivered.frames
-    compared_as = (
-        "raw frames with lossless preview frames" if lossless else f"decoded {recipe.codec} with decoded {_kind(path)}"
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A video that is held against a preview."""
+
+    encoded: bytes
+    """As a file."""
+    suffix: str
+    """The file's, `.webp`."""
+    kind: str
+    """`webp, quality 80`, as far as it is known."""
+    seen: Video
+    """As its viewers see it."""
+    raw: Frames | None
+    """Before encoding; None: drawn elsewhere, where nobody tells."""
+
+
+def drawn_here(raw: Frames, recipe: Recipe) -> Output:
+    """Our raw frames (T, H, W, 3), delivered as `recipe` says."""
+    encoded, seen = deliver(raw, recipe)
+    return Output(encoded=encoded, suffix=f".{recipe.codec.format}", kind=str(recipe.codec), seen=seen, raw=raw)
+
+
+def compare(path: Path, preview: Video, output: Output, preview_recipe: Recipe) -> Comparison:
+    """Hold an output against the preview at `path`."""
+    lossless, raw = is_lossless(path), output.raw
+    frames = raw if lossless and raw is not None else output.seen.frames
+    ours = f"decoded {output.kind}" if frames is output.seen.frames else "raw frames"
+    theirs = "lossless preview frames" if lossless else f"decoded {_kind(path)}"
     same_shape = preview.frames.shape == frames.shape
     return Comparison(
         preview=_video_result(preview, video_sha256(path, lambda: preview.frames)),
-        output=_video_result(delivered, hashlib.sha256(encoded).hexdigest(), raw),
-        encoded=encoded,
+        output=_video_result(output.seen, hashlib.sha256(output.encoded).hexdigest(), raw),
+        encoded=output.encoded,
+        suffix=output.suffix,
         preview_frames=preview.frames,
         output_frames=frames,
-        compared_as=compared_as,
+        compared_as=f"{ours} with {theirs}",
         encoded_again=encoded_again(path),
         bit_identical=same_shape and bool(np.array_equal(preview.frames, frames)),
         metrics=measure(preview.frames, frames) if same_shape else _not_comparable(preview.frames, frames),
-        codec_floor=None if lossless else _codec_floor(raw, delivered.frames),
+        codec_floor=None if lossless or raw is None else _codec_floor(raw, output.seen.frames),
         notes=tuple(_check_preview(path, preview, preview_recipe)),
     )
 

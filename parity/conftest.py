@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from parity.arguments import add_max_size, add_running, add_tag
+from parity.arguments import add_max_size, add_running, add_tag, add_target, given_target
 from parity.as_tests import BaselineGate, conclude, failure, in_pytests_words, marker_name
 from parity.baselines.arguments import add_noise
 from parity.baselines.noise import Noise
@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add_tag(group.addoption, "--parity-")
     add_running(group.addoption, "--parity-")
+    add_target(group.addoption, "--parity-")
     group.addoption(
         "--parity-diagnose",
         choices=("on-failure", "always"),
@@ -225,7 +226,8 @@ def _selected(config: pytest.Config) -> list[Case]:
     if _CASES in config.stash:
         return config.stash[_CASES]
     try:
-        cases = load_cases(find_case_files(config.getoption("--parity-cases") or []))
+        given = given_target(lambda name: config.getoption(f"--parity-{name.replace('_', '-')}"))
+        cases = load_cases(find_case_files(config.getoption("--parity-cases") or []), given)
         config.stash[_CASES] = in_loading_order(select(cases, None, config.getoption("--parity-tag")))
         return config.stash[_CASES]
     except ParityError as error:

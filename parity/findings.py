@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from parity.case import Case
 from parity.factors import CATALOGUE
-from parity.result import FindingResult
+from parity.result import Evidence, FindingResult
 from pipelines.recipe import FACTORS, Recipe, differing_factors
 
 
@@ -27,7 +28,12 @@ def show(recipe: Recipe, factor: str) -> str:
     return ", ".join(word for word in shown if word != "-") or "none"
 
 
-def find_differences(preview: Recipe, inference: Recipe) -> tuple[FindingResult, ...]:
+def known_differences(case: Case) -> tuple[FindingResult, ...]:
+    """What is known before anything is drawn. Of a server it is only what is expected."""
+    return find_differences(case.preview, case.inference, "recipe" if case.target is None else "expected")
+
+
+def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "recipe") -> tuple[FindingResult, ...]:
     """One finding per differing factor, both values in words."""
     return tuple(
         FindingResult(
@@ -36,6 +42,7 @@ def find_differences(preview: Recipe, inference: Recipe) -> tuple[FindingResult,
             inference=show(inference, factor),
             note=CATALOGUE[factor].note,
             fix=CATALOGUE[factor].fix(preview),
+            evidence=evidence,
         )
         for factor in differing_factors(preview, inference)
     )

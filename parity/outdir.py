@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ from parity.case import Case
 from parity.compare import Comparison
 from parity.environment import differences, reaching_the_bits
 from parity.merge import MAX_BYTES, read_results
-from parity.result import CaseResult, Run
+from parity.result import Run
 from pipelines import strict_json
 from pipelines.content import read_text
 from pipelines.errors import MediaError, UsageError
@@ -103,7 +102,7 @@ class OutDir:
     def write_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
         """Both videos as they are, and stills of every frame for the report."""
         names = {
-            "output": f"output.{case.inference.codec.format}",
+            "output": f"output{comparison.suffix}",
             "preview": f"preview{case.video.suffix}",
             "preview_frames": "preview_frames",
             "output_frames": "output_frames",
@@ -170,13 +169,3 @@ def write_page(run: Run, folder: Path, max_bytes: int) -> Path:
     except OSError as error:
         raise MediaError(f"{page}: cannot be written: {error.strerror or error}") from None
     return page
-
-
-def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
-    """Whether a case that was run before says the same today: its file, its recipes and what it expects."""
-    return _asked(known) == _asked(now)
-
-
-def _asked(case: CaseResult) -> str:
-    asked = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes)
-    return json.dumps(asked, sort_keys=True, default=str)

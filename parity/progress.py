@@ -20,6 +20,9 @@ class Progress(TrialProgress, Protocol):
 
     def planned(self, plan: str) -> None: ...
 
+    def waiting(self, why: str) -> None:
+        """For a server: `queued`, say. Called again and again while it lasts."""
+
     def case_finished(self, result: CaseResult) -> None: ...
 
 
@@ -31,6 +34,8 @@ class Quiet:
     def case_kept(self, result: CaseResult) -> None: ...
 
     def planned(self, plan: str) -> None: ...
+
+    def waiting(self, why: str) -> None: ...
 
     def trial_started(self, label: str, steps: int) -> None: ...
 
@@ -54,6 +59,11 @@ class Watched:
 
     def planned(self, plan: str) -> None:
         self._progress.planned(plan)
+
+    def waiting(self, why: str) -> None:
+        interrupt.check()
+        self._watchdog.beat(f"waiting ({why})")
+        self._progress.waiting(why)
 
     def trial_started(self, label: str, steps: int) -> None:
         interrupt.check()

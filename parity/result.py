@@ -33,9 +33,10 @@ class VideoResult:
     sha256: str
     """Of the file; of the decoded frames where the video is a folder."""
     raw_sha256: str | None = None
-    """Of the frames before encoding (shape and bytes); only known of our own output."""
+    """Of the frames before encoding (shape and bytes); only known of what was drawn here."""
     frame_sha256: tuple[str, ...] = ()
-    """The first 16 hex digits of every raw frame's own; they name the frame that changed. Only of our own output."""
+    """The first 16 hex digits of every raw frame's own; they name the frame that changed. Only of what was
+    drawn here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,15 @@ class MetricResult:
     unavailable: str | None = None
 
 
+Evidence = Literal["recipe", "pixels", "reported", "likely", "expected"]
+"""How it is known that a factor differs.
+
+recipe: both recipes were read, and the inference's was drawn here. pixels: the files show it; of a server also: a
+drawing proved it to the bit. The rest is of servers alone. reported: its answer says so. likely: a search came as near
+as rounding lets it. expected: it is so on a server that draws as the case's `pipeline` says; nothing has proved it.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingResult:
     """A factor in which the two sides differ."""
@@ -67,6 +77,33 @@ class FindingResult:
     note: str
     fix: str = ""
     """What to change in the inference code or the request, with the preview's values; empty: nothing."""
+    evidence: Evidence = "recipe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetResult:
+    """The server a case was drawn on, and what it said."""
+
+    url: str
+    """Without credentials."""
+    arguments: tuple[str, ...] = ()
+    """What to add to a command line that runs the case there again; none where its file says it."""
+    request_id: str | None = None
+    """null: the server accepted nothing."""
+    shared_with: str | None = None
+    """The case whose equal request was sent before and drew this one's video too."""
+    attempts: int = 0
+    """Times it was sent: 2 if the server forgot it."""
+    queue_seconds: float | None = None
+    """By the server's own clock; null: it does not say."""
+    draw_seconds: float | None = None
+    """All prompts of the request. By the server's own clock."""
+    fetched: str | None = None
+    """Where the file came from: its URL, or its path on a shared disk."""
+    profile: str | None = None
+    """`metadata.profile` of the result: how the server says it draws."""
+    reported: Mapping[str, Any] = field(default_factory=dict)
+    """What the result says of the video: format, width, height, num_frames, fps, seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +127,8 @@ class CaseResult:
     """What was held against what, e.g. decoded WebP with decoded WebP."""
     metrics: Mapping[str, MetricResult] = field(default_factory=dict)
     codec_floor: Mapping[str, float | None] | None = None
-    """What the codec alone does to our own frames: psnr in dB, ssim. null: lossless."""
+    """What the codec alone does to our own frames: psnr in dB, ssim. null: lossless, or drawn on a server, whose raw
+    frames nobody knows."""
     findings: tuple[FindingResult, ...] = ()
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`preview` and `inference`, every field; `{asked, applied}` where the two can differ."""
@@ -113,6 +151,9 @@ class CaseResult:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing."""
     error: str | None = None
+    target: TargetResult | None = None
+    """The server that drew the output; null: it was drawn here. What it did is not known: the `inference` recipe is
+    then what is expected of it, and every finding says its evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from parity.blank import blank_result, result_without_drawing
+from parity.blank import blank_result, compared_result, result_without_drawing
 from parity.cache import open_cache
 from parity.case import Case
-from parity.compare import compare, read_preview, video_sha256
+from parity.compare import compare, drawn_here, read_preview
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
@@ -23,15 +23,18 @@ from parity.diagnosis.result import Search
 from parity.diagnosis.search import plan_text, search
 from parity.drawing import Shelf, draw
 from parity.environment import describe
-from parity.findings import find_differences
-from parity.outdir import OutDir, is_unchanged
+from parity.findings import known_differences
+from parity.outdir import OutDir
 from parity.progress import Progress, Watched
+from parity.remote.exchange import Exchange
+from parity.remote.run import There, compare_there
+from parity.remote.target import Target
 from parity.result import CaseResult, Run, Status, in_order, now, to_json, write_atomically
+from parity.resume import Wanted, still_holds
 from parity.verdict import findings_from_pixels, judge, not_a_number
 from parity.watchdog import Watchdog
 from pipelines.engine import OFFLOADS, Engine, Offload
 from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, ParityError, UnreproducibleError
-from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 
 Thoroughness = Literal["full", "gains", "quick"]
@@ -83,6 +86,7 @@ class Session:
         cache = open_cache(options.cache)
         self._previous: dict[str, CaseResult] = {}
         self._done: set[str] = set()
+        self._exchanges: dict[Target, Exchange] = {}
         self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
 
     def __enter__(self) -> Session:
@@ -97,6 +101,8 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for exchange in self._exchanges.values():
+            exchange.close()
         if self._own_engine:
             self.engine.close()
         self.out.release()
@@ -146,17 +152,12 @@ class Session:
         if not self.options.resume:
             return None
         known = self._previous.get(case.id)
-        if known is None or known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
+        if known is None:
             return None
-        if known.preview is not None and known.preview.sha256 != _video_sha256(case):
-            return None
-        if self.options.search:
-            return known if known.search is not None and known.search.stopped is None else None
-        undiagnosed = self.options.only_drifted and known.status != "drifted"
-        if self.options.diagnose is None or known.status == "unpairable" or undiagnosed:
-            return known if known.search is None else None
-        done = known.diagnosis is not None and known.diagnosis.mode == self.options.diagnose
-        return known if done and known.diagnosis is not None and known.diagnosis.stopped != "interrupted" else None
+        wanted = Wanted(
+            diagnosis=self.options.diagnose, only_drifted=self.options.only_drifted, search=self.options.search
+        )
+        return known if still_holds(known, case, wanted) else None
 
     def _end(self, case: Case, reason: str) -> None:
         """Write what is known and end the process: something hangs in it that cannot be stopped."""
@@ -209,6 +210,8 @@ class Session:
             ) from None
 
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
+        if case.target is not None:
+            return self._compare_there(case.target, case, progress, thoroughness)
         if case.preview.obstacles:
             raise UnreproducibleError("; ".join(case.preview.obstacles))
         clock = time.perf_counter()
@@ -222,10 +225,10 @@ class Session:
         drawing = draw(lab, self._shelf, trace)
         raw = drawing.frames
         drawn_at = time.perf_counter()
-        comparison = compare(case.video, preview, raw, case.preview, case.inference)
-        known = find_differences(case.preview, case.inference)
+        comparison = compare(case.video, preview, drawn_here(raw, case.inference), case.preview)
+        known = known_differences(case)
         findings = (*known, *findings_from_pixels(comparison, known))
-        status, verdict = judge(case, comparison, findings)
+        judged = judge(case, comparison, findings)
         artifacts = self.out.write_videos(case, comparison)
         done_at = time.perf_counter()
         timings = {
@@ -236,20 +239,11 @@ class Session:
             "total": done_at - clock,
         }
         result = dataclasses.replace(
-            blank_result(case, status, verdict, findings),
-            preview=comparison.preview,
-            output=comparison.output,
-            bit_identical=comparison.bit_identical,
-            compared_as=comparison.compared_as,
-            metrics=comparison.metrics,
-            codec_floor=comparison.codec_floor,
-            sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
-            notes=(*case.preview.notes, *comparison.notes, *drawing.notes),
+            compared_result(case, comparison, judged, findings, drawing.notes),
             weights_sha256=drawing.weights_sha256,
             drawn_before=drawing.drawn_before,
             timings={name: round(seconds, 3) for name, seconds in timings.items()},
             artifacts=artifacts,
-            error=verdict if status == "error" else None,
         )
         if trace is None:
             return result
@@ -258,12 +252,27 @@ class Session:
         diagnosis = diagnose(lab, plan, raw, trace, lambda known: self._keep(kept(diagnosis=known)))
         return kept(diagnosis=diagnosis)
 
+    def _compare_there(
+        self, target: Target, case: Case, progress: Progress, thoroughness: Thoroughness | None
+    ) -> CaseResult:
+        """The same with a server's drawing."""
+        exchange = self._exchanges.get(target)
+        if exchange is None:
+            exchange = self._exchanges[target] = Exchange(target)
+        compared = compare_there(exchange, self.out, case, progress)
+        if thoroughness is None:
+            return compared.result
+        self._keep(compared.result)
+        lab = Lab(self.engine, case, compared.preview, progress, self.options.budget)
+        mode: Literal["full", "gains"] = "gains" if thoroughness == "gains" else "full"
+        return There(compared, lab, mode, progress, self._keep).diagnose()
+
     def _search(self, case: Case, progress: Progress) -> CaseResult:
         """The settings behind the preview; the request itself is not drawn."""
         clock = time.perf_counter()
         preview = read_preview(case.video, case.preview)
         progress.planned(plan_text(case))
-        findings = find_differences(case.preview, case.inference)
+        findings = known_differences(case)
         result = blank_result(case, "passed", "", findings)
 
         def concluded(search: Search) -> CaseResult:
@@ -273,7 +282,7 @@ class Session:
             return dataclasses.replace(result, status=status, verdict=verdict, search=search, timings=timings)
 
         lab = Lab(self.engine, case, preview, progress, self.options.budget)
-        return concluded(search(lab, lambda found: self._keep(concluded(found))))
+        return concluded(search(lab, lambda found: self._keep(concluded(found)))[0])
 
     def _quick(self, case: Case, progress: Progress) -> CaseResult:
         """A ranking of factors without a comparison: nothing is drawn whole."""
@@ -283,7 +292,7 @@ class Session:
         plan = make_quick_plan(case)
         progress.planned(str(plan))
         diagnosis = diagnose_quickly(Lab(self.engine, case, read_preview(case.video, case.preview), progress), plan)
-        findings = find_differences(case.preview, case.inference)
+        findings = known_differences(case)
         found = [finding.factor for finding in findings]
         status: Status = "passed" if not found else "drifted"
         if case.expect is not None:
@@ -293,21 +302,9 @@ class Session:
         return dataclasses.replace(blank_result(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
 
 
-def _video_sha256(case: Case) -> str | None:
-    """Of the preview as it is now; None if it cannot be read."""
-    try:
-        return video_sha256(case.video, lambda: read_preview(case.video, case.preview).frames)
-    except (OSError, ParityError):
-        return None
-
-
 def can_offload(engine: Engine) -> bool:
     """Whether weights could wait elsewhere than where they are used."""
     return engine.device.type != "cpu"
-
-
-def _sigmas(recipe: Recipe) -> tuple[float, ...]:
-    return recipe.scheduler.sigmas(recipe.steps)
 
 
 def in_loading_order(cases: Sequence[Case]) -> list[Case]:

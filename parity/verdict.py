@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from parity.case import Case
 from parity.compare import Comparison
@@ -58,13 +58,24 @@ def not_a_number(reason: str) -> FindingResult:
 
 
 def _finding(factor: str, preview: str, inference: str, note: str) -> FindingResult:
-    return FindingResult(factor=factor, preview=preview, inference=inference, note=note)
+    return FindingResult(factor=factor, preview=preview, inference=inference, note=note, evidence="pixels")
 
 
-def judge(case: Case, comparison: Comparison, findings: tuple[FindingResult, ...]) -> tuple[Status, str]:
-    """Status and sentence of a case that ran."""
+def judge(
+    case: Case,
+    comparison: Comparison,
+    findings: tuple[FindingResult, ...],
+    *,
+    said: str = "",
+    objections: Sequence[str] = (),
+) -> tuple[Status, str]:
+    """Status and sentence of a case that ran.
+
+    `said`: what the sentence ends in instead of the findings' names: these by how they are known.
+    `objections`: further reasons to fail.
+    """
     found = {finding.factor for finding in findings}
-    problems: list[str] = []
+    problems = list(objections)
     if case.expect is not None:
         found_by_recipe = found - ({"environment"} - set(case.expect))
         missing, surprise = sorted(set(case.expect) - found), sorted(found_by_recipe - set(case.expect))
@@ -77,12 +88,12 @@ def judge(case: Case, comparison: Comparison, findings: tuple[FindingResult, ...
         return "error", f"could not be gated: {'; '.join(broken)}"
     problems += gates
     same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics)
-    factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings else ""
+    factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings and not said else ""
     if problems:
-        return "drifted", f"{'; '.join(problems)} ({same}{factors})"
+        return "drifted", f"{'; '.join(problems)} ({same}{factors}{said})"
     if case.expect:
-        return "expected_drift", f"differs exactly as expected in {', '.join(case.expect)} ({same})"
-    return "passed", same + factors
+        return "expected_drift", f"differs exactly as expected in {', '.join(case.expect)} ({same}{said})"
+    return "passed", same + factors + said
 
 
 def check_tolerance(tolerance: Mapping[str, float], metrics: Mapping[str, MetricResult]) -> tuple[list[str], list[str]]:

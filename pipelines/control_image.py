@@ -68,15 +68,24 @@ def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
         if not comma or not head.endswith(";base64"):
             raise MediaError("control image: a data URL must read data:image/…;base64,…")
         return "data URL", _unbase64(body)
+    data = local_file(source, folder)
+    if data is not None:
+        return source, data
     path = folder / source
-    if present(path) and not path.is_dir():
-        try:
-            return source, read_bytes(path, MAX_BYTES)
-        except OSError as error:
-            raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
     if path.suffix:  # base64 has no dot
         raise MediaError(f"control image {_short(source)} does not exist (looked at {_short(str(path))})")
     return "base64" if len(source) > 64 else f"base64 {source!r}", _unbase64(source)
+
+
+def local_file(source: str, folder: Path) -> bytes | None:
+    """The content of a control image named by its path; None if `source` names none. Raises MediaError."""
+    path = folder / source
+    if source.startswith(("http://", "https://", "data:")) or not present(path) or path.is_dir():
+        return None
+    try:
+        return read_bytes(path, MAX_BYTES)
+    except OSError as error:
+        raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
 
 
 def _short(text: str) -> str:

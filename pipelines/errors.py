@@ -39,6 +39,10 @@ class NotANumberError(ParityError):
     """A drawing that is no picture: NaN or infinite latents or pixels."""
 
 
+class TargetError(ParityError):
+    """A server that was asked to draw, and what it answered instead."""
+
+
 class UnreproducibleError(ParityError):
     """A recipe that no engine can repeat (random seed) or that ours does not run yet."""
 

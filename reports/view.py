@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from parity.result import CaseResult, MetricResult, Run, Status
+from parity.result import CaseResult, Evidence, MetricResult, Run, Status
 
 ORDER: tuple[Status, ...] = ("drifted", "error", "unpairable", "expected_drift", "passed")
 """Failures first."""
@@ -20,6 +20,15 @@ _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
     "expected_drift": ("drifted exactly as expected", "drifted exactly as expected"),
     "passed": ("passed", "passed"),
 }
+
+EVIDENCE: dict[Evidence, str] = {
+    "recipe": "",
+    "pixels": "proven by pixels",
+    "reported": "the server says so",
+    "likely": "likely, by a search",
+    "expected": "expected of the server, not proven",
+}
+"""How a finding is known; nothing of what was drawn here from recipes that were read."""
 
 ABSENT = "–"
 
@@ -154,13 +163,23 @@ def factor_counts(run: Run) -> dict[str, int]:
 def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
     """The command that runs this case again, as thoroughly as it was run."""
     words = ["parity", "run", case.case_file]
-    if case.search is not None:
+    there = case.target.arguments if case.target is not None else ()
+    if case.search is not None and case.search.of == "preview":
         words = ["parity", "diagnose", "--search", case.case_file]
-    elif case.diagnosis is not None:
-        mode = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}[case.diagnosis.mode]
-        words = ["parity", "diagnose", *mode, case.case_file]
+    elif case.diagnosis is not None or case.search is not None:  # a diagnosis looks for a server's settings
+        modes = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}
+        words = ["parity", "diagnose", *modes[case.diagnosis.mode if case.diagnosis else "full"], case.case_file]
     offload = environment.get("offload", "none")
-    return shlex.join(words if offload == "none" else [*words, "--offload", str(offload)])
+    return shlex.join([*words, *there, *([] if offload == "none" else ["--offload", str(offload)])])
+
+
+def server_facts(case: CaseResult) -> dict[str, Any]:
+    """What is known of the server that drew a case, without what says nothing; empty if it was drawn here."""
+    if case.target is None:
+        return {}
+    known = asdict(case.target)
+    del known["arguments"]
+    return {name: value for name, value in known.items() if value not in (None, {}, 0)}
 
 
 def verdict(run: Run) -> str:

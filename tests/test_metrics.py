@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import parity.metrics
 from parity.case import DEMO, load_case
 from parity.case_file import ToleranceKeys
-from parity.compare import Comparison, compare
+from parity.compare import Comparison, compare, drawn_here
 from parity.metrics import lpips_weights, measure, psnr_frame, ssim_frame, summarize, unavailable
 from parity.result import MetricResult, Run, to_json
 from parity.verdict import check_tolerance
@@ -342,7 +342,7 @@ def recipe() -> Recipe:
 
 def compared(path: Path, preview: Frames, output: Frames, recipe: Recipe) -> Comparison:
     path.write_bytes(encode(preview, recipe.codec, recipe.fps))
-    return compare(path, read_video(path, 66), output, recipe, recipe)
+    return compare(path, read_video(path, 66), drawn_here(output, recipe), recipe)
 
 
 @pytest.mark.parametrize(
@@ -420,6 +420,6 @@ def test_lossless_preview_is_compared_with_raw_frames(tmp_path: Path, recipe: Re
     png = dataclasses.replace(recipe.codec, format="png", quality=None)
     for number, frame in enumerate(frames):
         (tmp_path / f"{number}.png").write_bytes(encode(frame[None], png, 16))
-    comparison = compare(tmp_path, read_video(tmp_path), frames, recipe, recipe)
+    comparison = compare(tmp_path, read_video(tmp_path), drawn_here(frames, recipe), recipe)
     assert comparison.bit_identical
     assert comparison.codec_floor is None

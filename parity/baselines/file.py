@@ -115,8 +115,13 @@ def from_result(result: CaseResult, environment: Mapping[str, Any], accepted: Ac
         preview_sha256=result.preview.sha256,
         metrics=measured,
         recipe=without_paths(result.recipes.get("inference", {})),
-        environment=reaching_the_bits(environment),
+        environment=environment_of(result, environment),
     )
+
+
+def environment_of(result: CaseResult, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the environment may reach a result's bits. Of a server nobody knows it, and its address says nothing."""
+    return reaching_the_bits(environment) if result.target is None else {"drawn by": "a server"}
 
 
 def _measured(name: str, metric: MetricResult) -> Measured:

@@ -94,7 +94,7 @@ def make_plan(case: Case, mode: Literal["full", "gains"] = "full") -> Plan:
 
 
 def diagnose(lab: Lab, plan: Plan, as_is: Frames, trace: Trace, on_change: Callable[[Diagnosis], None]) -> Diagnosis:
-    """Run a plan. `as_is`, `trace`: the request's drawing, already made in `lab`.
+    """Run a plan. `as_is`, `trace`: the request's drawing, already made in `lab`; an empty trace tells no origin.
 
     Whatever ends it early (budget, Ctrl-C, an error of the engine), what is known so far is returned; `on_change`
     hears of every step on the way. A KeyboardInterrupt is returned as `stopped: interrupted`, not raised.
@@ -160,7 +160,7 @@ class _Counterfactuals:
         lab.compare_with(frames)
         self._preview_trial = lab.judge(case.preview, frames, lab.engine.work.denoising_steps - before)
         self._as_is_trial = lab.judge(case.inference, self._as_is_frames, len(self._trace.latents))
-        if trace.noise is not None:
+        if trace.noise is not None and self._trace.noise is not None:
             self._origin = find_origin(trace, self._trace, self._decode_gap(frames))
 
     def _decode_gap(self, frames: Frames) -> StageGap:

@@ -55,22 +55,22 @@ class Axis:
     """Whether short drawings already tell options apart, so that only the promising are drawn whole."""
 
 
-def axes(case: Case) -> list[Axis]:
-    """Every setting a search varies for a case.
+def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
+    """Every setting a search varies for a case. `other_side`: whose the values of `case.inference` are.
 
     Cheap ones first (tiling costs a decode, seeds show in a few steps), then by likelihood and size of the effect, so
     that later ones see clearly; those of many values last.
     """
     found = [
         Axis(factor="vae_tiling", options=_tilings),
-        Axis(factor="seed", options=lambda recipe: _seeds(case, recipe), screened=True),
+        Axis(factor="seed", options=lambda recipe: _seeds(case, recipe, other_side), screened=True),
         Axis(factor="lora_file", options=lambda recipe: _loras(case, recipe)),
         Axis(factor="scheduler", options=_families),
         Axis(factor="lora_application", options=_applications, only_rounds=True),
         Axis(factor="precision", options=_precisions, only_rounds=True),
         Axis(factor="control_image", options=lambda recipe: _images(case, recipe)),
         Axis(factor="resize", options=_resizes),
-        Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe)),
+        Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe, other_side)),
         Axis(factor="negative_prompt", options=lambda recipe: _negatives(case, recipe)),
         Axis(factor="lora_scale", options=_scales, between=_scale, grain=(0.1, 0.05, 0.01)),
         Axis(factor="guidance", options=lambda recipe: _guidances(case, recipe), between=_guidance, grain=(0.5, 0.1)),
@@ -88,10 +88,10 @@ def rounding_variants(recipe: Recipe) -> Iterator[Option]:
             yield Option(label=label, changes={**application.changes, **precision.changes})
 
 
-def _seeds(case: Case, recipe: Recipe) -> Iterator[Option]:
+def _seeds(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
     index, seed = case.sample, recipe.seed or 0
     rules = [
-        ("the request's", case.inference.seed),
+        (other_side, case.inference.seed),
         ("config's seed + prompt index (walk_seed)", seed + index),
         ("config's seed - prompt index (no walk_seed)", seed - index),
         ("42 + prompt index (the API's default)", 42 + index),
@@ -176,9 +176,9 @@ def _resizes(recipe: Recipe) -> Iterator[Option]:
                 yield Option(label=str(resize), changes={"resize": resize})
 
 
-def _prompts(case: Case, recipe: Recipe) -> Iterator[Option]:
+def _prompts(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
     text, trigger = recipe.prompt, case.trigger
-    variants = [("the request's", case.inference.prompt)]
+    variants = [(other_side, case.inference.prompt)]
     if trigger:
         bare = " ".join(text.replace(trigger, " ").split())
         variants += [

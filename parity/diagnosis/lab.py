@@ -46,6 +46,7 @@ class Lab:
         self.engine = engine
         self.budget = budget
         self.spent = 0.0
+        self._spent_before = 0.0
         self.reused = 0
         self._progress = progress
         self._started = time.perf_counter()
@@ -53,6 +54,16 @@ class Lab:
         self._latents: dict[object, torch.Tensor] = {}
         self._trials: dict[object, Trial] = {}
         self._recipe_frames: Frames | None = None
+
+    def of(self, case: Case, video: Video) -> Lab:
+        """A lab for another question, `video` in the preview's place: what was drawn is known, what was spent is spent.
+
+        What it took is counted anew.
+        """
+        other = Lab(self.engine, case, video, self._progress, self.budget)
+        other.spent = other._spent_before = self.spent
+        other._latents = self._latents
+        return other
 
     def denoise(self, recipe: Recipe, label: str, trace: Trace | None = None, *, share: float = 1.0) -> torch.Tensor:
         """The latents a recipe ends in; not denoised again if an equal recipe's are known.
@@ -112,7 +123,7 @@ class Lab:
         done, before = self.engine.work, self._work_before
         return Cost(
             planned=round(planned, 2),
-            spent=round(self.spent, 2),
+            spent=round(self.spent - self._spent_before, 2),
             denoising_steps=done.denoising_steps - before.denoising_steps,
             decodes=done.decodes - before.decodes,
             encodings=done.encodings - before.encodings,

@@ -197,3 +197,5 @@ class Search:
     stopped: Stopped | None = None
     cost: Cost | None = None
     notes: tuple[str, ...] = field(default=())
+    of: Literal["preview", "server"] = "preview"
+    """Whose video it is; `assumed` is then what its config says, or what is expected of it."""

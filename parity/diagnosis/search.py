@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from parity.case import Case
 from parity.compare import closeness, deliver, is_lossless
@@ -47,6 +47,19 @@ class _ProvenError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose settings are looked for. The lab's case and video are its own: `case.preview` what is assumed of it."""
+
+    of: Literal["preview", "server"]
+    other_side: str
+    """Whose values `case.inference` holds, which are tried as well."""
+
+
+OF_PREVIEW = Subject(of="preview", other_side="the request's")
+OF_SERVER = Subject(of="server", other_side="the preview's")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
     """A value that comes nearer."""
 
@@ -56,12 +69,12 @@ class _Step:
     trial: Trial
 
 
-def search(lab: Lab, on_change: Callable[[Search], None]) -> Search:
-    """Look for the settings behind the preview of the lab's case.
+def search(lab: Lab, on_change: Callable[[Search], None], subject: Subject = OF_PREVIEW) -> tuple[Search, Recipe]:
+    """Look for the settings behind the lab's video. Returns the best hypothesis too, as it is drawn.
 
-    Whatever ends it early (budget, Ctrl-C, an error of the engine), the best hypothesis so far is returned.
+    Whatever ends it early (budget, Ctrl-C, an error of the engine), the best one so far is returned.
     """
-    work = _Searching(lab)
+    work = _Searching(lab, subject)
     stopped: Stopped | None = None
     try:
         for _ in work.run():
@@ -75,12 +88,12 @@ def search(lab: Lab, on_change: Callable[[Search], None]) -> Search:
     except ParityError as error:
         stopped = "error"
         work.notes.append(str(error))
-    return work.result(stopped)
+    return work.result(stopped), work.best
 
 
-def plan_text(case: Case) -> str:
+def plan_text(case: Case, subject: Subject = OF_PREVIEW) -> str:
     """What a search may cost, before it starts."""
-    counts = _counts(case.preview, axes(case))
+    counts = _counts(case.preview, axes(case, subject.other_side))
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
     return (
         f"search, {1 + sum(counts.values())} generations a round ({shown}) and some for numbers between; "
@@ -96,12 +109,12 @@ def _counts(recipe: Recipe, varied: Sequence[Axis]) -> dict[str, int]:
 class _Searching:
     """The state of a running search."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab, self.case = lab, lab.case
+    def __init__(self, lab: Lab, subject: Subject) -> None:
+        self.lab, self.case, self._subject = lab, lab.case, subject
         self.notes = [f"the config says what nobody can repeat: {obstacle}" for obstacle in self.case.preview.obstacles]
-        self._axes = axes(lab.case)
+        self._axes = axes(lab.case, subject.other_side)
         self._read, self._base = read_off(lab.case, lab.preview)
-        self._best = self._base
+        self.best = self._base
         self._nearest: Trial | None = None
         self._why_not = ""
         self._tried: dict[str, list[Candidate]] = {}
@@ -115,7 +128,7 @@ class _Searching:
         self._nearest = self._draw(self._base, "as assumed")
         yield
         for _ in range(_ROUNDS):
-            before, waiting = self._best, []
+            before, waiting = self.best, []
             for axis in self._axes:
                 step = self._vary(axis)
                 if step is not None and step.gain >= CLEAR_DB:
@@ -123,11 +136,11 @@ class _Searching:
                 elif step is not None:
                     waiting.append(step)
                 yield
-            if self._best == before and waiting:
+            if self.best == before and waiting:
                 self._take(max(waiting, key=lambda step: step.gain))
-            if self._best == before:
+            if self.best == before:
                 break
-        for option in rounding_variants(self._best):
+        for option in rounding_variants(self.best):
             self._try(option, "application and precision")
         yield
         self._measure_twin()
@@ -135,17 +148,17 @@ class _Searching:
     def _draw(self, recipe: Recipe, label: str) -> Trial:
         trial = self.lab.trial(recipe, label)
         if trial.to_preview.identical:
-            self._best, self._nearest = recipe, trial
+            self.best, self._nearest = recipe, trial
             raise _ProvenError
         return trial
 
     def _take(self, step: _Step) -> None:
-        self._best, self._nearest = step.recipe, step.trial
+        self.best, self._nearest = step.recipe, step.trial
 
     def _vary(self, axis: Axis) -> _Step | None:
         """Try a setting's values. Returns the nearest, if it is nearer by more than chance."""
         assert self._nearest is not None
-        options = _distinct(axis.options(self._best), self._best)
+        options = _distinct(axis.options(self.best), self.best)
         if axis.screened:
             options = self._screen(axis, options)
         trials = [(option, self._try(option, axis.factor)) for option in options]
@@ -157,10 +170,10 @@ class _Searching:
         gain = _psnr(trial) - _psnr(self._nearest)
         if gain < (ROUNDING_GAIN_DB if axis.only_rounds else GAIN_DB):
             return None
-        return _Step(gain=gain, recipe=dataclasses.replace(self._best, **option.changes), trial=trial)
+        return _Step(gain=gain, recipe=dataclasses.replace(self.best, **option.changes), trial=trial)
 
     def _try(self, option: Option, factor: str) -> Trial:
-        recipe = dataclasses.replace(self._best, **option.changes)
+        recipe = dataclasses.replace(self.best, **option.changes)
         try:
             trial = self._draw(recipe, f"{factor}: {option.label}")
         except _ProvenError:
@@ -174,20 +187,20 @@ class _Searching:
 
     def _screen(self, axis: Axis, options: Sequence[Option]) -> list[Option]:
         """Options that over a fourth of the steps come nearer than the present value."""
-        steps = max(2, self._best.steps // _SCREEN)
-        if steps >= self._best.steps or not options:
+        steps = max(2, self.best.steps // _SCREEN)
+        if steps >= self.best.steps or not options:
             return list(options)
-        share = steps / self._best.steps
+        share = steps / self.best.steps
 
         def short(recipe: Recipe, label: str) -> float:
             recipe = dataclasses.replace(recipe, steps=steps)
             self.lab.denoise(recipe, f"{label}, short", share=share)
             return _psnr(self._draw(recipe, label))
 
-        present = short(self._best, axis.factor)
+        present = short(self.best, axis.factor)
         kept = []
         for option in options:
-            near = short(dataclasses.replace(self._best, **option.changes), f"{axis.factor}: {option.label}")
+            near = short(dataclasses.replace(self.best, **option.changes), f"{axis.factor}: {option.label}")
             if near >= present + GAIN_DB:
                 kept.append((near, option))
             else:
@@ -200,7 +213,7 @@ class _Searching:
         assert axis.between is not None
         assert self._nearest is not None
         points = {option.number: _error(trial) for option, trial in trials if option.number is not None}
-        present = _number_of(axis, self._best)
+        present = _number_of(axis, self.best)
         if present is not None:
             points[present] = _error(self._nearest)
         more: list[tuple[Option, Trial]] = []
@@ -211,7 +224,7 @@ class _Searching:
             for whole in sorted({math.floor(bottom / grain), math.ceil(bottom / grain)}):
                 value = round(whole * grain, 6)
                 if value not in points:
-                    option = axis.between(self._best, value)
+                    option = axis.between(self.best, value)
                     more.append((option, self._try(option, axis.factor)))
                     points[value] = _error(more[-1][1])
         return more
@@ -219,11 +232,11 @@ class _Searching:
     def _measure_twin(self) -> None:
         """How far rounding alone carries the best hypothesis: the same, applied or cast another way."""
         twin: dict[str, Any] = (
-            {"lora_application": "side_path" if self._best.lora_application == "merged" else "merged"}
-            if self._best.lora_files
-            else {"precision": Precision("bfloat16", "kept" if self._best.precision.fp32_modules == "cast" else "cast")}
+            {"lora_application": "side_path" if self.best.lora_application == "merged" else "merged"}
+            if self.best.lora_files
+            else {"precision": Precision("bfloat16", "kept" if self.best.precision.fp32_modules == "cast" else "cast")}
         )
-        pair = (self._best, dataclasses.replace(self._best, **twin))
+        pair = (self.best, dataclasses.replace(self.best, **twin))
         drawn = [self.lab.draw(recipe, "rounding twin") for recipe in pair]
         if not is_lossless(self.case.video):
             drawn = [deliver(frames, recipe)[1].frames for frames, recipe in zip(drawn, pair, strict=True)]
@@ -244,14 +257,15 @@ class _Searching:
             sentence=self._sentence(verdict, best, settings, stopped),
             best=best,
             settings=settings,
-            recipe=to_dict(self._best),
+            recipe=to_dict(self.best),
             stopped=stopped,
             cost=self.lab.cost(1 + sum(_counts(self._base, self._axes).values())),
             notes=tuple(self.notes),
+            of=self._subject.of,
         )
 
     def _setting(self, axis: Axis) -> Setting:
-        assumed, found = (_shown(axis.factor, recipe) for recipe in (self._base, self._best))
+        assumed, found = (_shown(axis.factor, recipe) for recipe in (self._base, self.best))
         tried = tuple(self._tried.get(axis.factor, ()))
         return Setting(
             name=axis.factor,

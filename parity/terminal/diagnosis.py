@@ -120,9 +120,10 @@ def _origin(origin: Origin) -> str:
 
 def search_text(search: Search) -> str:
     """Sentence, one line per setting, what it took."""
-    rows = [("setting", "assumed", "found", "evidence")]
+    rows = [("setting", "assumed" if search.of == "preview" else "expected", "found", "evidence")]
     rows += [(s.name, _cut(s.assumed), _cut(s.found) if s.changed else "the same", s.evidence) for s in search.settings]
-    parts = [f"  {search.sentence}", table(rows)]
+    whose = "" if search.of == "preview" else "what the server did: "
+    parts = [f"  {whose}{search.sentence}", table(rows)]
     parts += [f"  note: {note}" for note in search.notes]
     if search.cost is not None:
         cost = search.cost

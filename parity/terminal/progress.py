@@ -22,10 +22,12 @@ class Bar:
         self._number = 0
         self._case = ""
         self._bar: Any = None
+        self._waits_for = ""
 
     def case_started(self, case: Case) -> None:
         self._number += 1
         self._case = case.id
+        self._waits_for = ""
 
     def case_kept(self, result: CaseResult) -> None:
         self._close()
@@ -36,7 +38,18 @@ class Bar:
         self._close()
         print(f"{self._head()} at most {plan}", file=sys.stderr, flush=True)
 
+    def waiting(self, why: str) -> None:
+        if why != self._waits_for:
+            self._close()
+            self._waits_for = why
+            words = f"{self._head()} {why}"
+            if not sys.stderr.isatty():
+                print(words, file=sys.stderr, flush=True)
+            self._bar = tqdm(desc=words, bar_format="{desc} {elapsed}", leave=False, disable=None, file=sys.stderr)
+        self._bar.refresh()
+
     def trial_started(self, label: str, steps: int) -> None:
+        self._waits_for = ""
         self._close()
         name = self._head() if label == self._case else f"{self._head()} {label}"
         if label != self._case and not sys.stderr.isatty():
@@ -58,12 +71,13 @@ class Bar:
         self._close()
         seconds = result.timings.get("total")
         before = f", drawn {result.drawn_before}" if result.drawn_before is not None else ""
-        took = f" ({seconds:.1f} s{before})" if seconds is not None else ""
+        there = f", {result.target.url}" if result.target is not None else ""
+        took = f" ({seconds:.1f} s{before}{there})" if seconds is not None else ""
         print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        if result.search is not None:  # of a server's case, before what follows from it
+            print(search_text(result.search), file=sys.stderr, flush=True)
         if result.diagnosis is not None:
             print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)
-        if result.search is not None:
-            print(search_text(result.search), file=sys.stderr, flush=True)
 
     def _head(self) -> str:
         return f"[{self._number}/{self._total}] {self._case}"

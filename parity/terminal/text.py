@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.case import Case
-from parity.findings import find_differences, show_field
+from parity.findings import known_differences, show_field
 from parity.result import Run
 from pipelines.recipe import FACTORS, to_dict
 
@@ -19,13 +19,15 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
 
 def plan_text(case: Case) -> str:
     """Both recipes, every field, differences marked, and the factors found."""
-    findings = find_differences(case.preview, case.inference)
+    findings = known_differences(case)
     differing = {name for finding in findings for name in FACTORS[finding.factor]}
     rows = [("", "field", "preview", "inference")]
     for name in to_dict(case.preview):
         mark = "*" if name in differing else ""
         rows.append((mark, name, _cut(show_field(case.preview, name)), _cut(show_field(case.inference, name))))
     parts = [f"{case.id}  ({case.path})", table(rows)]
+    if case.target is not None:
+        parts.append(f"  drawn on {case.target.url}: inference is what is expected of it")
     parts.append(f"  differs in: {', '.join(finding.factor for finding in findings) or 'nothing'}")
     parts += [f"  {finding.factor}: {finding.note}" for finding in findings]
     if case.expect is not None:

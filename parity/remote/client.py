@@ -1,0 +1,284 @@
+"""The reference server's HTTP API, asked patiently: what is safe to ask again is asked again, nothing else is.
+
+Every request has a connection of its own: one that was kept open and breaks would leave it unknown whether the server
+got the request. The token goes to the target's origin and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from parity.remote.answers import Accepted, Result, Status, error_of, read_json, short
+from parity.remote.target import Target, origin
+from pipelines.errors import TargetError
+
+FIRST_CONTACT_S = 15.0
+"""How long a server is tried that never answered: it is down, or the address is wrong. One that has answered may be
+restarting: it is waited for as long as the request may take, but once, not by every case that is left."""
+
+MAX_ANSWER = 4 << 20
+MAX_FILE = 256 << 20
+"""Bytes of a video: the largest the API can be asked for is some tens of megabytes as WebP."""
+
+_FILE_TRIES = 5
+"""Downloads of a file that breaks off."""
+_MAX_REDIRECTS = 5
+_LONGEST_PAUSE_S = 30.0
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+Heard = Callable[[str], None]
+"""Hears why the client waits; may raise to end it."""
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Client:
+    """One server. Raises TargetError for whatever it does not do, its own words quoted, tokens left out."""
+
+    def __init__(self, target: Target, heard: Heard = lambda _: None) -> None:
+        self.target = target
+        self.heard = heard
+        self._token = target.token()
+        self._secrets = {self._token} if self._token else set()
+        self._answered = self._gave_up = False
+        self._first_failure: float | None = None
+        self._http = httpx.Client(
+            limits=httpx.Limits(max_keepalive_connections=0),
+            headers={"User-Agent": "wan-parity", "Accept-Encoding": "identity"},
+            trust_env=not target.is_here,  # a proxy of the environment is not for this machine
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def hide(self, secret: str | None) -> None:
+        """Never repeat this, should the server do so."""
+        if secret:
+            self._secrets.add(secret)
+
+    def submit(self, body: Mapping[str, Any], deadline: float) -> str:
+        """Send a request. Returns its id. It is sent again only where it surely was not accepted."""
+        content = json.dumps(body).encode()
+        for pause in _pauses():
+            try:
+                reply = self._ask("POST", "/v1/inference", deadline, content)
+            except _NEVER_SENT as error:
+                self._wait(pause, deadline, f"cannot be reached ({self._plain(error)})")
+                continue
+            except httpx.RequestError as error:
+                raise self._error(
+                    f"the connection broke after the request was sent ({self._plain(error)}): it may have been "
+                    "accepted, so it is not sent again"
+                ) from None
+            if reply.status in (429, 503):
+                self._wait(_retry_after(reply) or pause, deadline, self._said(reply))
+                continue
+            if reply.status >= 500:
+                raise self._error(f"{self._said(reply)}; it may have been accepted, so it is not sent again")
+            return self._read(reply, Accepted, "POST /v1/inference").request_id
+        raise AssertionError("pauses never end")
+
+    def status(self, request_id: str, deadline: float) -> Status | None:
+        """None: the server does not know the request."""
+        return self._about(request_id, "status", Status, deadline)
+
+    def result(self, request_id: str, deadline: float) -> Result | None:
+        """None: the server does not know the request."""
+        return self._about(request_id, "result", Result, deadline)
+
+    def cancel(self, request_id: str) -> bool:
+        """Whether the server says that it will not draw it. Only `parity serve` can; never raises."""
+        try:
+            path = f"/v1/requests/{quote(request_id, safe='')}/cancel"
+            return self._ask("POST", path, time.monotonic() + 5.0, b"").status == 200
+        except (httpx.RequestError, TargetError):
+            return False
+
+    def download(self, url: str, into: Path, deadline: float) -> str:
+        """Write what a result's `url` gives into a file. Returns where it came from.
+
+        An address of another origin is looked for on the target: a server behind a proxy does not know its own.
+        """
+        where = self._moved(url)
+        for number, pause in enumerate(_pauses(), 1):
+            try:
+                refused = self._fetch(where, into, deadline)
+            except (httpx.InvalidURL, ValueError):
+                raise self._error("the video's address is no URL") from None
+            except httpx.RequestError as error:
+                reason = f"the video broke off ({self._plain(error)})"
+                if number >= _FILE_TRIES:
+                    raise self._error(f"{reason}, {number} times") from None
+                self._wait(pause, deadline, reason)
+                continue
+            if refused is None:
+                return where
+            if refused.status != 429 and refused.status < 500:
+                raise self._error(f"the video at {where}: {self._said(refused)}")
+            self._wait(_retry_after(refused) or pause, deadline, self._said(refused))
+        raise AssertionError("pauses never end")
+
+    def _about(self, request_id: str, what: str, kind: type[Answer], deadline: float) -> Answer | None:
+        path = f"/v1/requests/{quote(request_id, safe='')}/{what}"
+        for pause in _pauses():
+            try:
+                reply = self._ask("GET", path, deadline)
+            except httpx.RequestError as error:
+                self._wait(pause, deadline, f"does not answer ({self._plain(error)})")
+                continue
+            if reply.status == 429 or reply.status >= 500:
+                self._wait(_retry_after(reply) or pause, deadline, self._said(reply))
+                continue
+            if reply.status == 404 and error_of(reply.body)[0] == "REQUEST_NOT_FOUND":
+                return None
+            return self._read(reply, kind, f"GET /v1/requests/…/{what}")
+        raise AssertionError("pauses never end")
+
+    def _ask(self, method: str, path: str, deadline: float, content: bytes | None = None) -> _Reply:
+        """One exchange with the API, its answer read whole. Redirects are answers."""
+        url = self.target.url + path
+        headers = self._headers(url) | ({"Content-Type": "application/json"} if content is not None else {})
+        with self._http.stream(method, url, headers=headers, content=content, timeout=_timeout(deadline)) as reply:
+            self._answered, self._gave_up = True, False
+            return _Reply(reply.status_code, reply.headers, self._body(reply, deadline))
+
+    def _body(self, reply: httpx.Response, deadline: float) -> bytes:
+        body = bytearray()
+        for chunk in reply.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                raise self._error(f"an answer of more than {MAX_ANSWER >> 20} MiB")
+            self._check(deadline)
+        return bytes(body)
+
+    def _fetch(self, url: str, into: Path, deadline: float) -> _Reply | None:
+        """None: the file is there. Otherwise the answer that holds none."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            with self._http.stream("GET", url, headers=self._headers(url), timeout=_timeout(deadline)) as reply:
+                if reply.is_redirect:
+                    url = urljoin(url, reply.headers.get("location", ""))
+                    if urlsplit(url).scheme not in ("http", "https"):
+                        raise self._error("the video's address leads to no http(s) address")
+                    continue
+                if reply.status_code != 200:
+                    return _Reply(reply.status_code, reply.headers, self._body(reply, deadline))
+                self._save(reply, into, deadline)
+                return None
+        raise self._error(f"the video's address leads on more than {_MAX_REDIRECTS} times")
+
+    def _save(self, reply: httpx.Response, into: Path, deadline: float) -> None:
+        too_large = self._error(f"a video of more than {MAX_FILE >> 20} MiB")
+        length = reply.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > MAX_FILE):
+            raise too_large
+        size = 0
+        with into.open("wb") as file:
+            for chunk in reply.iter_bytes():
+                size += len(chunk)
+                if size > MAX_FILE:
+                    raise too_large
+                self._check(deadline)
+                file.write(chunk)
+
+    def _headers(self, url: str) -> dict[str, str]:
+        ours = origin(url) == origin(self.target.url)
+        return {"Authorization": f"Bearer {self._token}"} if self._token and ours else {}
+
+    def _moved(self, url: str) -> str:
+        try:
+            parts, base = urlsplit(url), urlsplit(self.target.url)
+        except ValueError:
+            raise self._error("the video's address is no URL") from None
+        if parts.scheme and origin(url) == origin(self.target.url):
+            return url
+        path = parts.path if parts.path.startswith(f"{base.path}/") else f"{base.path}/{parts.path.lstrip('/')}"
+        return f"{base.scheme}://{base.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
+
+    def _read(self, reply: _Reply, kind: type[Answer], asked: str) -> Answer:
+        if reply.status != 200:
+            raise self._error(self._said(reply))
+        try:
+            return kind.model_validate(read_json(reply.body))
+        except (ValidationError, ValueError):
+            raise self._error(f"{asked}: the answer is not this API's: is the address right?") from None
+
+    def _said(self, reply: _Reply) -> str:
+        """`answered 400 LORA_NOT_FOUND: …`."""
+        code, message = error_of(reply.body)
+        words = " ".join(word for word in (str(reply.status), code) if word)
+        hint = ""
+        if reply.status in (401, 403):
+            hint = f" (the bearer token comes from ${self.target.token_variable}, "
+            hint += "which is set)" if self._token else "which is not set)"
+        elif 300 <= reply.status < 400:
+            hint = (
+                f" (it redirects to {short(reply.headers.get('location', 'nowhere'), 100)}: name that address instead)"
+            )
+        return f"answered {words}" + (f": {message}" if message else "") + hint
+
+    def _wait(self, seconds: float, deadline: float, reason: str) -> None:
+        """Before the next try. Raises TargetError when it is no use any more."""
+        now = time.monotonic()
+        self._first_failure = self._first_failure or now
+        if self._gave_up or (not self._answered and now + seconds > self._first_failure + FIRST_CONTACT_S):
+            self._gave_up = True
+            raise self._error(reason)
+        if now + seconds >= deadline:
+            self._gave_up = True  # nor will the next case wait for it, until it answers again
+            raise self._error(f"{reason}; not done after {self.target.timeout:g} s (--target-timeout)")
+        self.heard(f"{reason}; trying again")
+        time.sleep(seconds)
+
+    def _check(self, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            raise self._error(f"not done after {self.target.timeout:g} s (--target-timeout)")
+
+    def _error(self, reason: str) -> TargetError:
+        return TargetError(self.redacted(f"{self.target.url}: {reason}"))
+
+    def redacted(self, text: str) -> str:
+        """Text of the server's without what was sent to it in confidence."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text
+
+    @staticmethod
+    def _plain(error: Exception) -> str:
+        return short(str(error), 120) or type(error).__name__
+
+
+def _timeout(deadline: float) -> httpx.Timeout:
+    """Of every wait for the network; the deadline is looked at in between."""
+    left = max(0.1, deadline - time.monotonic())
+    return httpx.Timeout(min(60.0, left), connect=min(10.0, left))
+
+
+def _pauses() -> Iterator[float]:
+    pause = 0.2
+    while True:
+        yield pause
+        pause = min(pause * 2, 5.0)
+
+
+def _retry_after(reply: _Reply) -> float | None:
+    """Seconds, if the server says how long to wait. It may also name a date, which none of these servers does."""
+    with contextlib.suppress(ValueError, OverflowError):
+        seconds = float(reply.headers.get("retry-after", ""))
+        return min(max(seconds, 0.0), _LONGEST_PAUSE_S) if seconds == seconds else None
+    return None
