@@ -25,6 +25,7 @@ from parity.server.metrics import Metrics
 from parity.server.queue import Queue
 from parity.server.settings import Limits, Settings
 from parity.server.worker import Worker
+from pipelines.catalog import MODELS
 from pipelines.engine import Engine
 from pipelines.recipe import Recipe
 from pipelines.stages import OnStep
@@ -32,8 +33,8 @@ from pipelines.video import Frames
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = {
-    "wan21_14b": str(DEMO / "models" / "tiny-wan-t2v"),
-    "wan21_i2v_14b": str(DEMO / "models" / "tiny-wan-i2v"),
+    model.id: str(DEMO / "models" / ("tiny-wan-i2v" if model.needs_control_image else "tiny-wan-t2v"))
+    for model in MODELS.values()
 }
 OVER = ("succeeded", "failed", "canceled")
 

@@ -15,14 +15,11 @@ import httpx
 import pytest
 
 from parity.case import DEMO, load_case
-from parity.server.drawing import recipes_of
 from pipelines.catalog import MODELS
 from pipelines.engine import Engine
 from pipelines.inference import request_of_preview
-from pipelines.recipe import differing_factors
-from pipelines.request import Request
 from pipelines.video import encode
-from tests.serving import body, finished, process, settings_of, submit, until
+from tests.serving import body, finished, process, submit, until
 
 SEEDS = {
     "wan21_14b": {"prompt": "[trigger] a photo of a person"},
@@ -40,30 +37,12 @@ def control_image() -> str:
     return base64.b64encode((DEMO / "jobs" / "i2v_basic" / "ctrl.png").read_bytes()).decode()
 
 
-@pytest.mark.parametrize("profile", ["reference", "faithful"])
-def test_what_is_served_is_what_the_engine_draws(
-    profile: str, client: httpx.Client, engine: Engine, tmp_path: Path
-) -> None:
-    request = body(sample_steps=2, num_frames=5, guidance_scale=5)
-    settings = settings_of(tmp_path, profile=profile)
-    recipe = recipes_of(Request.model_validate(request, strict=False), MODELS["wan21_14b"], settings, None)[0]
+@pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "i2v-waving-reference"])
+def test_what_is_served_is_what_a_case_draws(case_id: str, client: httpx.Client, engine: Engine) -> None:
+    recipe = load_case(DEMO / f"{case_id}.yaml").inference
     expected = encode(engine.generate(recipe), recipe.codec, recipe.fps)
-    if profile == "reference":
-        served = _served(client, request)
-    else:
-        with process(tmp_path / "data", "--profile", profile) as (_, other):
-            served = _served(other, request)
+    served = _served(client, request_of_preview(recipe).model_dump(exclude_none=True))
     assert hashlib.sha256(served).hexdigest() == hashlib.sha256(expected).hexdigest()
-
-
-@pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "t2v-guitar-faithful", "i2v-waving-reference"])
-def test_a_profile_is_the_graph_of_the_cases_pipeline(case_id: str, tmp_path: Path) -> None:
-    case = load_case(DEMO / f"{case_id}.yaml")
-    profile = case_id.rpartition("-")[2]
-    request = request_of_preview(case.inference)
-    settings = settings_of(tmp_path, profile=profile)
-    (recipe,) = recipes_of(request, MODELS[case.inference.model], settings, None)
-    assert differing_factors(recipe, case.inference) == []
 
 
 def _served(client: httpx.Client, request: dict[str, Any]) -> bytes:

@@ -18,8 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from parity.server import intake, logs
-from parity.server.drawing import mp4_of
 from parity.server.errors import ApiError
+from parity.server.files import mp4_of
 from parity.server.guard import Guard
 from parity.server.metrics import Metrics
 from parity.server.queue import Queue, Task

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from parity.server import logs
-from parity.server.drawing import recipes_of, write_atomically
+from parity.server.files import write_atomically
 from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
+from parity.server.plan import plan
 from parity.server.queue import Queue, Task
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
@@ -202,12 +203,15 @@ class Worker:
 
     def _told(self, task: Task, error: ParityError) -> str:
         """The message for the API: without the machine's folders and without tokens."""
-        text = str(error)
-        for folder in (self._settings.lora_root, self._downloads, self._settings.data):
-            text = text.replace(f"{folder}/", "").replace(str(folder), "…")
+        text = self._without_folders(str(error))
         if task.had_hub_token and task.id not in self._tokens:
             text += "; its hf_token was not kept when the server ended: send the request again"
         return logs.redacted(text)
+
+    def _without_folders(self, text: str) -> str:
+        for folder in (self._settings.lora_root, self._downloads, self._settings.data):
+            text = text.replace(f"{folder}/", "").replace(str(folder), "…")
+        return text
 
     def _draw(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
         """Outputs and metadata as the API gives them."""
@@ -220,15 +224,18 @@ class Worker:
         timings: list[dict[str, float]] = []
         with self._download_folder() as folder:
             here = self._inputs.bring(request, model, folder, self._check)
-            recipes = recipes_of(here, model, self._settings, token)
+            planned = plan(here, model, self._settings, token)
             brought = time.perf_counter() - started
-            for index, recipe in enumerate(recipes):
-                video, timing = self._draw_one(task.id, index, recipe, model, len(recipes), token)
+            for index, recipe in enumerate(planned.recipes):
+                video, timing = self._draw_one(task.id, index, recipe, model, len(planned.recipes), token)
                 videos.append(video)
                 timings.append(timing)
         metadata = {
             "model": model.id,
             "profile": self._settings.profile,
+            "config": planned.config,
+            "toolkit": planned.toolkit,
+            "notes": [self._without_folders(note) for note in planned.recipes[0].notes],
             "inference_time": round(time.perf_counter() - started, 3),
             "timings": {"inputs": round(brought, 3), "prompts": timings},
         }

@@ -1,4 +1,4 @@
-"""A request's recipes by profile, and its videos as files: the same functions as for cases, so the same bits."""
+"""Videos as files: whole or not there."""
 
 from __future__ import annotations
 
@@ -7,33 +7,10 @@ import subprocess
 import threading
 from pathlib import Path
 
-from parity.server.settings import Settings
-from pipelines.catalog import Model
-from pipelines.checkpoint import folder_of
 from pipelines.errors import MediaError
-from pipelines.inference import inference_recipe, reference_graph
-from pipelines.preview import assumed_recipe
-from pipelines.recipe import Recipe
-from pipelines.request import Request
-from pipelines.scheduler import checkpoint_scheduler
 from pipelines.video import read_video
 
 _transcoding = threading.Lock()
-
-
-def recipes_of(request: Request, model: Model, settings: Settings, token: str | None) -> list[Recipe]:
-    """One recipe a prompt. LoRA paths are absolute, control images data URLs.
-
-    `faithful`: the request's settings in the trainer's graph, as for a preview whose config is not known.
-    Raises WeightsError and MediaError.
-    """
-    source = settings.checkpoints.get(model.id, model.base_checkpoint)
-    graph = reference_graph(source, checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"])))
-    recipes = [
-        inference_recipe(request, index, graph, model=model, folder=settings.lora_root)
-        for index in range(len(request.prompts))
-    ]
-    return recipes if settings.profile == "reference" else [assumed_recipe(recipe) for recipe in recipes]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
