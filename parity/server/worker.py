@@ -25,6 +25,7 @@ from pipelines.errors import ParityError
 EXIT_HUNG = 70
 """The process' exit code when a step hangs (EX_SOFTWARE of sysexits.h)."""
 
+RETRY_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
 _OUR_MISTAKE = "a mistake of the server; its log says more under this request_id"
 
@@ -217,7 +218,7 @@ class Worker:
                 write()
             except sqlite3.Error:
                 logs.log_failure("the queue could not be written to; trying again")
-                if not self._stopping.wait(5.0):
+                if not self._stopping.wait(RETRY_SECONDS):
                     continue
             return
 
