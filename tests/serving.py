@@ -123,7 +123,7 @@ class PatientEngine(Engine):
             if on_step is not None:
                 on_step(step + 1, recipe.steps)
         self.drawn.append(recipe)
-        return np.zeros((1, recipe.height.applied, recipe.width.applied, 3), np.uint8)
+        return np.zeros((recipe.num_frames.applied, recipe.height.applied, recipe.width.applied, 3), np.uint8)
 
     def close(self) -> None:
         """Holds nothing."""
