@@ -128,6 +128,24 @@ def test_prompts_have_a_bound(tmp_path: Path) -> None:
         assert [mistake["loc"] for mistake in reply.json()["detail"]] == [["body", "prompts"]]
 
 
+def test_a_start_removes_what_a_killed_server_left(tmp_path: Path) -> None:
+    engine = PatientEngine()
+    engine.steps.release()
+    with thread(settings_of(tmp_path), engine) as client:
+        done = submit(client, body())
+        assert finished(client, done)["status"] == "succeeded"
+        waiting = submit(client, body(sample_steps=2))
+    for name in (
+        f"{waiting}_output_0.webp",
+        f"{done}_output_1.webp.part",
+        f"{done}_output_0.part.mp4",
+        "x_output_0.mp4",
+    ):
+        (tmp_path / "files" / name).write_bytes(b"half")
+    with thread(settings_of(tmp_path)):
+        assert [path.name for path in (tmp_path / "files").iterdir()] == [f"{done}_output_0.webp"]
+
+
 def aged(data: Path, request_id: str, days: float) -> None:
     """Let a request be over for longer than it is."""
     database = sqlite3.connect(data / "queue.sqlite")

@@ -19,11 +19,12 @@ class Results:
     folder: Path
     _transcoding: threading.Lock = field(default_factory=threading.Lock)
 
-    def prepare(self) -> None:
-        """The folder, without what a server that was killed left half written."""
+    def prepare(self, succeeded: set[str]) -> None:
+        """The folder, with whole files of these requests alone: a server that was killed may have left others."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in self.folder.glob("*.part*"):
-            part.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if ".part" in path.name or path.name.partition("_")[0] not in succeeded:
+                path.unlink(missing_ok=True)
 
     def path(self, request_id: str, index: int) -> Path:
         """Where a video lies, or will."""

@@ -225,6 +225,11 @@ class Queue:
             ).fetchall()
         return [row["id"] for row in rows]
 
+    def succeeded(self) -> set[str]:
+        """Requests that have a result."""
+        with self._lock:
+            return {row["id"] for row in self._db.execute("SELECT id FROM requests WHERE state='succeeded'")}
+
     def forget(self, request_id: str) -> None:
         """A finished request was never there."""
         with self._writing() as db:

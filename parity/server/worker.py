@@ -81,8 +81,8 @@ class Worker:
         """Begin with what an earlier server left in the queue."""
         shutil.rmtree(self._drawer.downloads, ignore_errors=True)  # of a server that was killed
         self._drawer.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.results.prepare()
         put_back, failed = self._queue.recover()
+        self.results.prepare(self._queue.succeeded())
         logs.log("started", put_back=put_back, failed=failed, waiting=self._queue.count("in_queue"))
         self._thread.start()
 
