@@ -86,6 +86,21 @@ def test_a_client_that_does_not_read_is_hung_up_on(tmp_path: Path, monkeypatch: 
         assert len(patient.content) == size
 
 
+def test_answers_do_not_wait_for_the_clients_acknowledgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays = []
+    data_received = connection.Connection.data_received
+
+    def noting(self: connection.Connection, data: bytes) -> None:
+        sock = self.transport.get_extra_info("socket")
+        delays.append(not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        data_received(self, data)
+
+    monkeypatch.setattr(connection.Connection, "data_received", noting)
+    with thread(settings_of(tmp_path)) as client:
+        assert healthy(client)
+    assert delays == [False]
+
+
 def test_connections_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
     with thread(settings_of(tmp_path)) as client:
