@@ -223,9 +223,14 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def models(_: argparse.Namespace) -> int:
-    from pipelines.catalog import MODELS
+def models(options: argparse.Namespace) -> int:
+    from pipelines.catalog import MODELS, find_model
 
+    if options.model is not None:
+        from parity.model_page import page
+
+        print(page(find_model(options.model)), end="")
+        return 0
     for model in MODELS.values():
         print(f"{model.id}  {model.title}")
         for name, value in model.quick_facts().items():

@@ -39,8 +39,9 @@ def load(source: str, folder: Path) -> ControlImage:
 def from_bytes(data: bytes, source: str) -> ControlImage:
     """A ControlImage of an encoded image file. Raises MediaError if it does not decode."""
     image = _decode(data, source)
-    digest = hashlib.sha256(b"%dx%d" % image.size + image.tobytes()).hexdigest()
-    return ControlImage(source=source, data=data, sha256=digest, width=image.width, height=image.height)
+    digest = hashlib.sha256(b"%dx%d" % image.size)
+    digest.update(image.tobytes())
+    return ControlImage(source=source, data=data, sha256=digest.hexdigest(), width=image.width, height=image.height)
 
 
 def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Image.Image:

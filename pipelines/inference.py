@@ -16,7 +16,7 @@ from pipelines.catalog import Model
 from pipelines.control_image import load as load_control_image
 from pipelines.job import Job
 from pipelines.lora import lora_file
-from pipelines.preview import frame_rule, low_vram_frame_rule
+from pipelines.preview import frame_rule, job_obstacles, low_vram_frame_rule, preview_recipe
 from pipelines.recipe import Asked, Codec, LoraApplication, Precision, Quantization, Recipe, Resize
 from pipelines.request import LoraItem, PromptItem, Request
 from pipelines.scheduler import Scheduler
@@ -77,6 +77,20 @@ def faithful_graph(preview: Recipe, job: Job) -> Graph:
         quantization=preview.quantization,
         codec=preview.codec,
     )
+
+
+def trainer_graph(
+    job: Job, *, model: Model, checkpoint: str | None, toolkit: str | None
+) -> tuple[Graph, tuple[str, ...], tuple[str, ...]]:
+    """The graph of a job's previews whatever the prompt, what nobody can repeat of them, and what had to be assumed.
+
+    `checkpoint`, `toolkit`: as for `preview_recipe`. Raises CaseError as it does.
+    """
+    unlisted = preview_recipe(
+        job, len(job.samples), model=model, checkpoint=checkpoint, toolkit=toolkit, unpairable="a prompt of no preview"
+    )
+    obstacles = job_obstacles(job, model.needs_control_image)
+    return faithful_graph(unlisted, job), tuple(obstacles), unlisted.notes
 
 
 def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model, folder: Path) -> Recipe:

@@ -18,7 +18,7 @@ from pipelines.recipe import Dtype, Quantization
 PROCESS: KeyPath = ("config", "process", 0)
 
 # toolkit/config_modules.py: SampleConfig's defaults. `neg` has none that Wan survives.
-_SAMPLE_DEFAULTS: dict[str, Any] = {
+SAMPLE_DEFAULTS: dict[str, Any] = {
     "width": 512,
     "height": 512,
     "guidance_scale": 7,
@@ -264,7 +264,7 @@ def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) 
     def value(key: str, kind: type | tuple[type, ...]) -> Any:
         if key in flags:
             return flags[key]
-        return own.get(key, kind, sample.get(key, kind, _SAMPLE_DEFAULTS.get(key)))
+        return own.get(key, kind, sample.get(key, kind, SAMPLE_DEFAULTS.get(key)))
 
     number = (int, float)
     # A random seed is drawn before the flags are read, so only `seed: -1` is random; `--seed -1` is a seed like any.

@@ -197,11 +197,13 @@ def _checkpoint(job: Job, stand_in: str | None, notes: list[str]) -> tuple[str, 
         own_encoder = (folder / "text_encoder").is_dir()
         return str(folder.resolve()), None if own_encoder else "ai-toolkit/umt5_xxl_encoder"
     if stand_in is not None:
-        notes.append(f"the config's checkpoint {job.checkpoint} is no folder here; the case's checkpoint is used")
+        notes.append(f"the config's checkpoint {job.checkpoint} is no folder here; the one given is used")
         return stand_in, None
     if job.checkpoint.count("/") != 1 or job.checkpoint.startswith(("/", ".")):
         where = (*PROCESS, "model", "name_or_path")
-        raise job.document.error(where, f"{job.checkpoint} does not exist here; set `checkpoint:` in the case")
+        raise job.document.error(
+            where, f"{job.checkpoint} does not exist here; set `checkpoint:` in the case (`parity serve`: --checkpoint)"
+        )
     return job.checkpoint, "ai-toolkit/umt5_xxl_encoder"
 
 
@@ -252,6 +254,18 @@ def _codec(sample: Sample) -> Codec:
     return Codec("png", None) if sample.format == "png" else Codec("jpeg", 75)
 
 
+def job_obstacles(job: Job, is_i2v: bool) -> list[str]:
+    """What no recipe of the job can repeat, whatever its prompt."""
+    obstacles = []
+    if job.network_type is None:
+        obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
+    elif job.network_type != "lora":
+        obstacles.append(f"network.type {job.network_type}: only lora is run so far")
+    if is_i2v and job.low_vram:
+        obstacles.append("low_vram I2V raises with current diffusers; what older versions drew is not known")
+    return obstacles
+
+
 def _find_obstacles(
     job: Job,
     sample: Sample,
@@ -266,10 +280,7 @@ def _find_obstacles(
         obstacles.append("step 0 may be drawn from the config's `first_sample` section, which is not read")
     if sample.seed is None:
         obstacles.append("seed -1: ai-toolkit drew a random seed and did not keep it")
-    if job.network_type is None:
-        obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
-    elif job.network_type != "lora":
-        obstacles.append(f"network.type {job.network_type}: only lora is run so far")
+    obstacles += job_obstacles(job, is_i2v)
     for name in ("num_frames", "sample_steps", "fps"):
         if getattr(sample, name) < 1:
             obstacles.append(f"{name} {getattr(sample, name)}: ai-toolkit fails on it")
@@ -278,8 +289,6 @@ def _find_obstacles(
     width, height = floor_size(sample.width, 8), floor_size(sample.height, 8)
     if not is_i2v and (width % 16 or height % 16):
         obstacles.append(f"{width}x{height} is no multiple of 16: diffusers refuses it, ai-toolkit does not floor it")
-    if is_i2v and job.low_vram:
-        obstacles.append("low_vram I2V raises with current diffusers; what older versions drew is not known")
     if video is not None and video.index != index:
         notes.append(f"the video's name says prompt {video.index}, the case says sample {index}")
     if job.arch is None:

@@ -1,18 +1,21 @@
 """`parity serve` killed at random moments: no accepted request may be lost, hang or give other bytes.
 
-    python -m tests.server_kills 20
+    python -m tests.server_kills --times 20
 
-Submits requests, kills the server with SIGKILL at a random moment, starts it again, and so on. At the end every request
-that was accepted must have a result whose bytes are right, or a failure that says that the server ended.
+Before each kill the queue is filled up to ten requests; then SIGKILL at a random moment of its work, and the server is
+started again on what is left. At the end every request that was accepted must have a result whose bytes are right, or a
+failure that says that the server ended twice while it ran. Exit code 1 if not.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import random
 import sys
 import tempfile
-import time
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ import httpx
 
 from tests.serving import body, finished, process, submit
 
+QUEUE = 10
+LONGEST_WAIT = 12.0
+"""Seconds to a kill. Loading takes a few, drawing fractions of one: short and long waits hit both."""
 KINDS: tuple[dict[str, Any], ...] = (
     {"sample_steps": 1},
     {"sample_steps": 4, "num_frames": 5},
@@ -27,41 +33,45 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 
 
-def main(kills: int, seed: int) -> int:
+def main(times: int, seed: int) -> int:
     """The exit code: 1 if a request was lost, hangs, or has other bytes than it should."""
     chance = random.Random(seed)
     accepted: dict[str, int] = {}
+    hit: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        for kill in range(kills):
-            with process(data, "--queue-size", "1000") as (running, client):
-                for _ in range(4):
+        for kill in range(times):
+            with process(data, "--queue-size", str(QUEUE)) as (running, client):
+                while (open_now := sum(is_open(client, it) for it in accepted)) < QUEUE:
                     kind = chance.randrange(len(KINDS))
                     accepted[submit(client, body(**KINDS[kind]))] = kind
-                # Loading takes seconds, drawing fractions of one: short and long waits hit both.
-                time.sleep(chance.choice((0.05, 0.5, 12.0)) * chance.random())
+                wait = LONGEST_WAIT * chance.random() ** 2
+                threading.Event().wait(wait)
                 running.kill()
                 running.wait()
-            print(f"kill {kill + 1} of {kills}", flush=True)
-        with process(data, "--queue-size", "1000") as (_, client):
-            right = {kind: digest(client, submit(client, body(**KINDS[kind]))) for kind in range(len(KINDS))}
-            counts: dict[str, int] = {}
-            wrong = []
+            print(f"kill {kill + 1} of {times}: {open_now} requests open, after {wait:.2f} s", flush=True)
+        with process(data, "--queue-size", str(QUEUE + len(KINDS))) as (_, client):
+            again = {submit(client, body(**kind)): number for number, kind in enumerate(KINDS)}
+            right = {number: digest(client, request_id) for request_id, number in again.items()}
+            succeeded, wrong = set(again), []
             for request_id, kind in accepted.items():
                 result = finished(client, request_id)
                 if result["status"] == "succeeded" and digest(client, request_id) == right[kind]:
-                    verdict = "succeeded, bytes as expected"
+                    hit["succeeded, bytes as expected"] += 1
+                    succeeded.add(request_id)
                 elif result["status"] == "failed" and "the server ended" in result["error"]:
-                    verdict = "failed: the server ended twice"
+                    hit["failed: the server ended twice"] += 1
                 else:
-                    verdict = "WRONG"
                     wrong.append(result)
-                counts[verdict] = counts.get(verdict, 0) + 1
-            left = list((data / "files").glob("*.part*"))
-    print(f"{len(accepted)} accepted: {counts}; {len(left)} partial files left")
+            left = {path.name for path in (data / "files").iterdir()} - {f"{it}_output_0.webp" for it in succeeded}
+    print(f"{times} kills, {len(accepted)} accepted: {dict(hit)}; wrong: {len(wrong)}; files left over: {len(left)}")
     for result in wrong:
         print(result)
     return 1 if wrong or left else 0
+
+
+def is_open(client: httpx.Client, request_id: str) -> bool:
+    return client.get(f"/v1/requests/{request_id}/status").json()["status"] in ("in_queue", "in_progress")
 
 
 def digest(client: httpx.Client, request_id: str) -> str:
@@ -72,5 +82,7 @@ def digest(client: httpx.Client, request_id: str) -> str:
 
 
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:]]
-    sys.exit(main(*(numbers + [20, 0][len(numbers) :])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=20, help="kills (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    sys.exit(main(**vars(parser.parse_args())))

@@ -19,12 +19,14 @@ import uvicorn
 
 from parity.case import DEMO
 from parity.server.api import create_app
+from parity.server.connection import Connection
 from parity.server.fetch import Resolve, system_resolve
 from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
 from parity.server.queue import Queue
 from parity.server.settings import Limits, Settings
-from parity.server.worker import Worker
+from parity.server.worker import Worker, end_process
+from pipelines.catalog import MODELS
 from pipelines.engine import Engine
 from pipelines.recipe import Recipe
 from pipelines.stages import OnStep
@@ -32,8 +34,8 @@ from pipelines.video import Frames
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = {
-    "wan21_14b": str(DEMO / "models" / "tiny-wan-t2v"),
-    "wan21_i2v_14b": str(DEMO / "models" / "tiny-wan-i2v"),
+    model.id: str(DEMO / "models" / ("tiny-wan-i2v" if model.needs_control_image else "tiny-wan-t2v"))
+    for model in MODELS.values()
 }
 OVER = ("succeeded", "failed", "canceled")
 
@@ -121,7 +123,7 @@ class PatientEngine(Engine):
             if on_step is not None:
                 on_step(step + 1, recipe.steps)
         self.drawn.append(recipe)
-        return np.zeros((1, recipe.height.applied, recipe.width.applied, 3), np.uint8)
+        return np.zeros((recipe.num_frames.applied, recipe.height.applied, recipe.width.applied, 3), np.uint8)
 
     def close(self) -> None:
         """Holds nothing."""
@@ -148,18 +150,22 @@ def settings_of(data: Path, **changes: Any) -> Settings:
 
 @contextmanager
 def thread(
-    settings: Settings, engine: Engine | None = None, resolve: Resolve = system_resolve
+    settings: Settings,
+    engine: Engine | None = None,
+    resolve: Resolve = system_resolve,
+    on_hang: Callable[[], None] = end_process,
 ) -> Iterator[httpx.Client]:
     """The server's parts in this process, behind a real socket."""
     settings.data.mkdir(parents=True, exist_ok=True)
     queue = Queue(settings.data / "queue.sqlite", settings.limits.queue)
     metrics = Metrics(queue)
     engine = engine or PatientEngine()
-    worker = Worker(settings, queue, engine, metrics, Inputs(settings, resolve))
+    worker = Worker(settings, queue, engine, metrics, Inputs(settings, resolve), on_hang)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         app = create_app(settings, settings.base_url or url, queue, worker, metrics)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False))
+        config = uvicorn.Config(app, http=Connection, ws="none", log_config=None, access_log=False, proxy_headers=False)
+        server = uvicorn.Server(config)
         running = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         worker.start()
         running.start()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,19 +15,13 @@ import httpx
 import pytest
 
 from parity.case import DEMO, load_case
-from parity.server.drawing import recipes_of
 from pipelines.catalog import MODELS
 from pipelines.engine import Engine
 from pipelines.inference import request_of_preview
-from pipelines.recipe import differing_factors
-from pipelines.request import Request
 from pipelines.video import encode
-from tests.serving import body, finished, process, settings_of, submit, until
-
-SEEDS = {
-    "wan21_14b": {"prompt": "[trigger] a photo of a person"},
-    "wan21_i2v_14b": {"prompt": "[trigger] a photo of a person", "ctrl_img": "…"},
-}
+from tests.documented import blocks, made_tiny
+from tests.serving import body, finished, process, submit, until
+from tests.test_model_pages import tiny
 
 
 @pytest.fixture(scope="module")
@@ -36,34 +30,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def control_image() -> str:
-    return base64.b64encode((DEMO / "jobs" / "i2v_basic" / "ctrl.png").read_bytes()).decode()
-
-
-@pytest.mark.parametrize("profile", ["reference", "faithful"])
-def test_what_is_served_is_what_the_engine_draws(
-    profile: str, client: httpx.Client, engine: Engine, tmp_path: Path
-) -> None:
-    request = body(sample_steps=2, num_frames=5, guidance_scale=5)
-    settings = settings_of(tmp_path, profile=profile)
-    recipe = recipes_of(Request.model_validate(request, strict=False), MODELS["wan21_14b"], settings, None)[0]
+@pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "i2v-waving-reference"])
+def test_what_is_served_is_what_a_case_draws(case_id: str, client: httpx.Client, engine: Engine) -> None:
+    recipe = load_case(DEMO / f"{case_id}.yaml").inference
     expected = encode(engine.generate(recipe), recipe.codec, recipe.fps)
-    if profile == "reference":
-        served = _served(client, request)
-    else:
-        with process(tmp_path / "data", "--profile", profile) as (_, other):
-            served = _served(other, request)
+    served = _served(client, request_of_preview(recipe).model_dump(exclude_none=True))
     assert hashlib.sha256(served).hexdigest() == hashlib.sha256(expected).hexdigest()
-
-
-@pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "t2v-guitar-faithful", "i2v-waving-reference"])
-def test_a_profile_is_the_graph_of_the_cases_pipeline(case_id: str, tmp_path: Path) -> None:
-    case = load_case(DEMO / f"{case_id}.yaml")
-    profile = case_id.rpartition("-")[2]
-    request = request_of_preview(case.inference)
-    settings = settings_of(tmp_path, profile=profile)
-    (recipe,) = recipes_of(request, MODELS[case.inference.model], settings, None)
-    assert differing_factors(recipe, case.inference) == []
 
 
 def _served(client: httpx.Client, request: dict[str, Any]) -> bytes:
@@ -112,31 +84,41 @@ def test_mp4_is_made_when_asked_for(client: httpx.Client) -> None:
     assert client.get(url).content == reply.content
 
 
-@pytest.mark.parametrize("model", SEEDS)
-def test_the_seed_documents_minimal_request_works_with_curl(model: str, client: httpx.Client) -> None:
-    """Only the size of what is drawn is reduced: the tiny checkpoints, but nobody's time, could draw the whole."""
-    kind = "i2v" if "i2v" in model else "t2v"
-    item: dict[str, Any] = SEEDS[model] | {"width": 64, "height": 64, "seed": 42, "sample_steps": 1}
-    item |= {"guidance_scale": 4.0, "neg": "", "num_frames": 5, "fps": 16}
-    if "ctrl_img" in item:
-        item["ctrl_img"] = control_image()
-    request = {
-        "model": model,
-        "trigger_word": "sks",
-        "prompts": [item],
-        "loras": [{"path": f"{kind}_basic/tiny_{kind}.safetensors", "network_multiplier": 1.0}],
-    }
-    url, kind_of_body = f"{client.base_url}/v1/inference", "content-type: application/json"
-    done = subprocess.run(
-        ["curl", "-sf", "-X", "POST", url, "-H", kind_of_body, "-d", "@-"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    result = finished(client, json.loads(done.stdout)["request_id"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_request_of_a_models_page_is_drawn(model: str, client: httpx.Client) -> None:
+    result = finished(client, submit(client, tiny(model)))
     assert result["status"] == "succeeded", result
-    assert result["outputs"]["videos"][0]["num_frames"] == 5
+    (video,) = result["outputs"]["videos"]
+    assert {key: video[key] for key in ("width", "height", "num_frames")} == {
+        "width": 96,
+        "height": 64,
+        "num_frames": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "lora", "file"),
+    [
+        ("README.md", "t2v_basic/tiny_t2v.safetensors", None),
+        ("docs/serve.md", "i2v_basic/tiny_i2v.safetensors", "person.webp"),
+    ],
+)
+def test_the_documents_curl_commands_work(
+    page: str, lora: str, file: str | None, client: httpx.Client, tmp_path: Path
+) -> None:
+    """The minimal requests of the API's own documents. LoRA, port and the size of what is drawn are replaced."""
+    (script,) = blocks(page, "sh")
+    for old, new in (("my_lora_job/my_lora.safetensors", lora), ("http://127.0.0.1:8000", str(client.base_url))):
+        assert old in script
+        script = script.replace(old, new.rstrip("/"))
+    shutil.copy(DEMO / "jobs" / "i2v_basic" / "ctrl.png", tmp_path / "person.png")
+    command = ["bash", "-euo", "pipefail", "-c", made_tiny(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    result = finished(client, json.loads(done.stdout.splitlines()[0])["request_id"])
+    assert result["status"] == "succeeded", result
+    if file is not None:
+        assert (tmp_path / file).read_bytes() == client.get(result["outputs"]["videos"][0]["url"]).content
 
 
 def test_models_and_health(client: httpx.Client) -> None:

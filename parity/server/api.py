@@ -5,7 +5,6 @@ Paths, fields and codes are the reference server's (src/api/v1/inference.py at a
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from parity.server import intake, logs
-from parity.server.drawing import mp4_of
+from parity.server.bodies import Bodies
 from parity.server.errors import ApiError
 from parity.server.guard import Guard
 from parity.server.metrics import Metrics
@@ -36,9 +35,10 @@ from parity.server.schemas import (
     StepProgress,
     request_schema,
 )
-from parity.server.settings import Limits, Settings
+from parity.server.settings import Settings
 from parity.server.worker import Worker
 from pipelines.catalog import MODELS
+from pipelines.errors import MediaError
 
 _FILE = re.compile(r"output_([0-9]{1,6})\.(webp|mp4)")
 _MEDIA = {"webp": "image/webp", "mp4": "video/mp4"}
@@ -99,19 +99,20 @@ def _add_service(app: FastAPI, metrics: Metrics) -> None:
 
 def _add_inference(app: FastAPI, settings: Settings, base_url: str, worker: Worker) -> None:
     schema, _ = request_schema()
+    bodies = Bodies(settings.limits)
     body_of_request = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
-    @app.post("/v1/inference", responses=_errors(408, 413, 429), openapi_extra=body_of_request)
+    @app.post("/v1/inference", responses=_errors(408, 413, 429, 503, 507), openapi_extra=body_of_request)
     async def inference(request: Request) -> Accepted:
         """Accept a request. It is drawn when its turn comes."""
-        body = await _read(request, settings.limits)
 
-        def accept() -> Task:
+        def accept(body: bytes) -> Task:
             wanted = intake.parse(body)
             intake.check(wanted, settings)
             return worker.accept(intake.to_keep(wanted), wanted.hf_token)
 
-        task = await run_in_threadpool(accept)
+        async with bodies.read(request) as body:
+            task = await run_in_threadpool(accept, body)
         logs.request_id.set(task.id)
         url = f"{base_url}/v1/requests/{task.id}"
         return Accepted(
@@ -120,31 +121,6 @@ def _add_inference(app: FastAPI, settings: Settings, base_url: str, worker: Work
             result_url=f"{url}/result",
             created_at=task.created_at,
         )
-
-
-async def _read(request: Request, limits: Limits) -> bytes:
-    """A JSON body, no larger and no slower than allowed.
-
-    The content type must be JSON's: a web page can send others to this machine without asking its browser's leave.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        mistake = {"type": "content_type", "loc": ("header", "content-type"), "msg": "must be application/json"}
-        raise RequestValidationError([mistake])
-    too_large = ApiError("BODY_TOO_LARGE", "the body is too large", status=413, details={"limit_bytes": limits.body})
-    length = request.headers.get("content-length", "0")
-    if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > limits.body:
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.body:
-                    raise too_large
-    except TimeoutError:
-        raise ApiError("BODY_TOO_SLOW", "the body took too long to arrive", status=408) from None
-    return bytes(body)
 
 
 def _add_requests(app: FastAPI, base_url: str, queue: Queue, worker: Worker) -> None:
@@ -206,7 +182,7 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
     @app.get(
         "/v1/requests/{request_id}/files/{name}",
         response_class=FileResponse,
-        responses={**_errors(404), 200: binary},
+        responses={**_errors(404, 507), 200: binary},
     )
     def file(request_id: str, name: str) -> FileResponse:
         """A video of a result: output_0.webp as it was drawn, output_0.mp4 for players."""
@@ -217,11 +193,15 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
         if match is None or int(match[1]) >= len(videos):
             raise missing
         index, kind = int(match[1]), match[2]
-        path = worker.file(task.id, index)
+        path = worker.results.path(task.id, index)
         if not path.is_file():
             raise missing
         if kind == "mp4":
-            path = mp4_of(path, videos[index]["fps"], videos[index]["num_frames"])
+            try:
+                path = worker.results.mp4(task.id, index, videos[index]["fps"], videos[index]["num_frames"])
+            except MediaError as error:
+                logs.log_failure("mp4 failed")
+                raise ApiError("MP4_FAILED", f"{error}; the .webp is there", status=507) from None
         return FileResponse(path, media_type=_MEDIA[kind], headers={"X-Content-Type-Options": "nosniff"})
 
 

@@ -21,7 +21,8 @@ def add_serve(parsers: Any) -> None:
         epilog="examples:\n  parity serve --lora-root output\n"
         "  parity serve --lora-root output --checkpoint wan21_14b=models/wan --profile faithful\n"
         "  WAN_PARITY_TOKEN=… parity serve --lora-root output --host 0.0.0.0 --base-url http://gpu1:8000\n\n"
-        "exit codes:\n  0  stopped\n  2  bad usage; nothing was served\n",
+        "exit codes:\n  0   stopped\n  2   bad usage; nothing was served\n"
+        "  70  a step hung: start it again, the queue goes on\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument("--lora-root", type=Path, required=True, metavar="DIR", help="loras[].path lies in it")
@@ -57,6 +58,12 @@ def add_serve(parsers: Any) -> None:
         default=[],
         metavar="NAME",
         help="host whose address may be an internal one, for images and LoRAs by URL (repeatable)",
+    )
+    serve.add_argument(
+        "--keep-results",
+        type=_days,
+        metavar="DAYS",
+        help="remove finished requests and their files after so long (default: keep them)",
     )
     serve.add_argument(
         "--queue-size", type=_count, default=32, metavar="N", help="requests at once; more get 429 (default: 32)"
@@ -95,6 +102,10 @@ def _above_zero(text: str, unit: str) -> float:
 
 def _megabytes(text: str) -> int:
     return math.ceil(_above_zero(text, "megabytes") * (1 << 20))
+
+
+def _days(text: str) -> float:
+    return _above_zero(text, "days")
 
 
 def _seconds(text: str) -> float:

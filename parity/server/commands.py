@@ -51,6 +51,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         allowed_hosts=frozenset(name.lower().rstrip(".") for name in options.allow_host),
         base_url=options.base_url.rstrip("/") if options.base_url else None,
         token=token,
+        keep_days=options.keep_results,
         limits=Limits(
             queue=options.queue_size,
             body=options.max_body,
@@ -103,6 +104,7 @@ def _run(settings: Settings, bound: socket.socket) -> None:
 
     from parity.server import logs
     from parity.server.api import create_app
+    from parity.server.connection import Connection
     from parity.server.inputs import Inputs
     from parity.server.metrics import Metrics
     from parity.server.queue import Queue
@@ -119,6 +121,8 @@ def _run(settings: Settings, bound: socket.socket) -> None:
     app = create_app(settings, base_url, queue, worker, metrics)
     config = uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,

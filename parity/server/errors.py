@@ -1,8 +1,8 @@
 """The API's errors: a code clients can act on, a message for people, details.
 
 Codes and shape are the reference server's (src/api/v1/inference.py of runcomfy-com/ai-toolkit-inference at af4aec1);
-UNAUTHORIZED, HOST_NOT_ALLOWED, QUEUE_FULL, BODY_TOO_LARGE, BODY_TOO_SLOW, NOT_CANCELLABLE, FILE_NOT_FOUND and
-INVALID_PARAMETER with status 400 are ours.
+UNAUTHORIZED, HOST_NOT_ALLOWED, QUEUE_FULL, TOO_BUSY, DISK_FULL, BODY_TOO_LARGE, BODY_TOO_SLOW, NOT_CANCELLABLE,
+FILE_NOT_FOUND, MP4_FAILED and INVALID_PARAMETER with status 400 are ours.
 """
 
 from __future__ import annotations

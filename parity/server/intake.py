@@ -9,9 +9,14 @@ from pydantic import ValidationError
 
 from parity.server import lora_root
 from parity.server.errors import ApiError
+from parity.server.schemas import Body
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
 from pipelines.request import Problem, Request, check_control_images, check_loras
+
+_MAX_VALUES = 20_000
+"""Signs that begin a value in JSON. What makes a request large is base64, which has none of them; 32 MB of commas would
+cost 5 seconds and 2 GB to refuse."""
 
 
 def parse(body: bytes) -> Request:
@@ -19,8 +24,10 @@ def parse(body: bytes) -> Request:
 
     Raises RequestValidationError. What was sent is not repeated in it: it may hold a token.
     """
+    if sum(map(body.count, (b"{", b"[", b","))) > _MAX_VALUES:
+        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "has too many values"}])
     try:
-        return Request.model_validate_json(body, strict=False, extra="ignore")
+        return Body.model_validate_json(body, strict=False, extra="ignore")
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in mistakes]) from None

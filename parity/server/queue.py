@@ -62,9 +62,13 @@ class Task:
     error: str | None
 
 
-def now() -> str:
+def as_text(when: datetime) -> str:
     """As the API writes times: ISO 8601, UTC, `Z`."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return when.isoformat().replace("+00:00", "Z")
+
+
+def now() -> str:
+    return as_text(datetime.now(UTC))
 
 
 class Queue:
@@ -94,10 +98,11 @@ class Queue:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def recover(self) -> tuple[int, int]:
         """After a start: what was running goes back to its place once, then fails. Returns (put back, failed)."""
@@ -120,7 +125,16 @@ class Queue:
         return back, failed
 
     def add(self, request_id: str, body: str, *, had_hub_token: bool) -> Task:
-        """Accept a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL."""
+        """Accept a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL and DISK_FULL."""
+        try:
+            self._add(request_id, body, had_hub_token)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+                raise
+            raise ApiError("DISK_FULL", "the server's disk is full", status=507) from None
+        return self.get(request_id)
+
+    def _add(self, request_id: str, body: str, had_hub_token: bool) -> None:
         with self._writing() as db:
             open_now = db.execute(
                 "SELECT COUNT(*) FROM requests WHERE state IN ('in_queue', 'in_progress')"
@@ -137,7 +151,6 @@ class Queue:
                 "INSERT INTO requests (id, state, body, had_hub_token, created_at) VALUES (?, 'in_queue', ?, ?, ?)",
                 (request_id, body, had_hub_token, now()),
             )
-        return self.get(request_id)
 
     def get(self, request_id: str) -> Task:
         """Raises ApiError REQUEST_NOT_FOUND."""
@@ -201,6 +214,26 @@ class Queue:
         """Remember that the running request is to be canceled, should the server end before its step does."""
         with self._writing() as db:
             db.execute("UPDATE requests SET cancel_asked=1 WHERE id=? AND state='in_progress'", (request_id,))
+
+    def finished_before(self, when: str) -> list[str]:
+        """Requests that were over before a time, as `as_text` writes it."""
+        marks = ", ".join("?" for _ in _OPEN)
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT id FROM requests WHERE state NOT IN ({marks}) AND finished_at<? ORDER BY number",
+                (*_OPEN, when),
+            ).fetchall()
+        return [row["id"] for row in rows]
+
+    def succeeded(self) -> set[str]:
+        """Requests that have a result."""
+        with self._lock:
+            return {row["id"] for row in self._db.execute("SELECT id FROM requests WHERE state='succeeded'")}
+
+    def forget(self, request_id: str) -> None:
+        """A finished request was never there."""
+        with self._writing() as db:
+            db.execute("DELETE FROM requests WHERE id=? AND state NOT IN ('in_queue', 'in_progress')", (request_id,))
 
     def count(self, state: State) -> int:
         with self._lock:

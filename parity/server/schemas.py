@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from pipelines.request import Request
+from pipelines.request import LoraItem, PromptItem, Request
+
+MAX_PROMPTS = 100
+"""A list without a bound makes gigabytes of error messages of a few megabytes of commas."""
+
+
+class Body(Request):
+    """The body of POST /v1/inference. Bounds on the lists are ours; the reference server has none."""
+
+    loras: list[LoraItem] = Field(max_length=8, description="exactly one for Wan 2.1")
+    prompts: list[PromptItem] = Field(min_length=1, max_length=MAX_PROMPTS, description="the videos to draw")
 
 
 class Accepted(BaseModel):
@@ -140,7 +150,7 @@ def request_schema() -> tuple[dict[str, Any], dict[str, Any]]:
 
     Case files refuse unknown keys; the API ignores them.
     """
-    schema = Request.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = Body.model_json_schema(ref_template="#/components/schemas/{model}")
     parts: dict[str, Any] = schema.pop("$defs")
     for part in (schema, *parts.values()):
         part.pop("additionalProperties", None)

@@ -29,6 +29,8 @@ class Limits:
     """Requests waiting or running; one more is answered 429."""
     body: int = 32 << 20
     body_seconds: float = 60.0
+    bodies: int = 256 << 20
+    """Of all bodies in memory at once; more are answered 503."""
     image: int = 16 << 20
     pixels: int = 50_000_000
     image_seconds: float = 30.0
@@ -36,6 +38,8 @@ class Limits:
     lora_seconds: float = 600.0
     draw_seconds: float = 3600.0
     """A request's time, looked at between steps; the reference server's default."""
+    hang_seconds: float = 600.0
+    """How long after that a step may take to end. If it has not, it hangs, and the process ends itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class Settings:
     base_url: str | None
     token: str | None = field(repr=False)
     """The bearer token; None: nobody is asked, which only loopback allows."""
+    keep_days: float | None = None
+    """How long finished requests and their files are kept; None: until somebody removes them."""
     limits: Limits = Limits()
 
 

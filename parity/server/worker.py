@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-import tempfile
+import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from parity.server import logs
-from parity.server.drawing import recipes_of, write_atomically
+from parity.server.drawer import Drawer, Progress
+from parity.server.files import Results
 from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
-from parity.server.queue import Queue, Task
+from parity.server.queue import Queue, Task, as_text
 from parity.server.settings import Settings
-from pipelines.catalog import MODELS, Model
 from pipelines.engine import Engine
 from pipelines.errors import ParityError
-from pipelines.recipe import Recipe
-from pipelines.request import Request
-from pipelines.video import encode
 
+EXIT_HUNG = 70
+"""The process' exit code when a step hangs (EX_SOFTWARE of sysexits.h)."""
+
+RETRY_SECONDS = 5.0
+_SWEEP_SECONDS = 3600.0
 _OUR_MISTAKE = "a mistake of the server; its log says more under this request_id"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where the running request is."""
-
-    prompt: int
-    """From 1; 0 while inputs are brought."""
-    prompts: int
-    step: int
-    """Of the prompt's; 0 while its weights are loaded and its text is encoded."""
-    steps: int
 
 
 class _CanceledError(Exception):
@@ -53,17 +42,30 @@ class _TookTooLongError(Exception):
     """The request's time is up."""
 
 
+def end_process() -> None:
+    """A thread that hangs in a driver or kernel cannot be ended alone."""
+    os._exit(EXIT_HUNG)
+
+
 class Worker:
     """Draws what the queue holds until stopped."""
 
-    def __init__(self, settings: Settings, queue: Queue, engine: Engine, metrics: Metrics, inputs: Inputs) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        engine: Engine,
+        metrics: Metrics,
+        inputs: Inputs,
+        on_hang: Callable[[], None] = end_process,
+    ) -> None:
         self._settings = settings
         self._queue = queue
         self._engine = engine
         self._metrics = metrics
-        self._inputs = inputs
-        self._files = settings.data / "files"
-        self._downloads = settings.data / "downloads"
+        self._on_hang = on_hang
+        self.results = Results(settings.data / "files")
+        self._drawer = Drawer(settings, engine, metrics, inputs, self.results, settings.data / "downloads")
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._canceled: str | None = None
@@ -71,17 +73,16 @@ class Worker:
         self._running: str | None = None
         self._progress: Progress | None = None
         self._deadline = 0.0
+        self._next_sweep = 0.0
         self._tokens: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="worker")
 
     def start(self) -> None:
         """Begin with what an earlier server left in the queue."""
-        shutil.rmtree(self._downloads, ignore_errors=True)  # of a server that was killed
-        for folder in (self._files, self._downloads):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in self._files.glob("*.part*"):
-            part.unlink(missing_ok=True)
+        shutil.rmtree(self._drawer.downloads, ignore_errors=True)  # of a server that was killed
+        self._drawer.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
         put_back, failed = self._queue.recover()
+        self.results.prepare(self._queue.succeeded())
         logs.log("started", put_back=put_back, failed=failed, waiting=self._queue.count("in_queue"))
         self._thread.start()
 
@@ -133,14 +134,11 @@ class Worker:
         with self._lock:
             return self._progress if self._running == request_id else None
 
-    def file(self, request_id: str, index: int) -> Path:
-        """Where a video lies. `request_id`: of a request the queue knows, so no user's text is in the name."""
-        return self._files / f"{request_id}_output_{index}.webp"
-
     def _work(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
             try:
+                self._sweep()
                 task = self._take()
                 if task is not None:
                     self._run(task)
@@ -149,6 +147,18 @@ class Worker:
                 logs.log_failure("the queue could not be used")
                 self._stopping.wait(1.0)
             self._wake.wait(5.0)
+
+    def _sweep(self) -> None:
+        """Remove what is kept no longer: files first, so that a crash leaves none that no request knows."""
+        days = self._settings.keep_days
+        if days is None or time.monotonic() < self._next_sweep:
+            return
+        self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+        old = self._queue.finished_before(as_text(datetime.now(UTC) - timedelta(days=days)))
+        for request_id in old:
+            self.results.remove(request_id)
+            self._queue.forget(request_id)
+        logs.log("swept", removed=len(old))
 
     def _take(self) -> Task | None:
         with self._lock:  # `cancel` sees a request waiting or running, never neither
@@ -160,106 +170,81 @@ class Worker:
 
     def _run(self, task: Task) -> None:
         context = logs.request_id.set(task.id)
-        self._deadline = time.monotonic() + self._settings.limits.draw_seconds
+        limits = self._settings.limits
+        self._deadline = time.monotonic() + limits.draw_seconds
+        alarm = threading.Timer(limits.draw_seconds + limits.hang_seconds, self._hung, [task.id])
+        alarm.daemon = True
+        alarm.start()
         started = time.perf_counter()
         state = "failed"
         try:
             logs.log("drawing", attempt=task.attempts)
-            outputs, metadata = self._draw(task)
+            drawing = self._drawer.draw(task, self._tokens.get(task.id), self._report, self._check)
             with self._lock:  # from here on it is too late to cancel
                 if self._canceled == task.id:
                     raise _CanceledError
                 self._running = None
-            self._queue.succeed(task.id, outputs, metadata)
+            self._record(lambda: self._queue.succeed(task.id, drawing.outputs, drawing.metadata))
             state = "succeeded"
         except _StoppingError:
-            self._queue.put_back(task.id)
+            self._record(lambda: self._queue.put_back(task.id))
             state = "put back"
         except _CanceledError:
-            self._queue.cancel(task.id, waiting_only=False)
+            self._record(lambda: self._queue.cancel(task.id, waiting_only=False))
             state = "canceled"
-        except _TookTooLongError:
-            self._queue.fail(task.id, f"took more than {self._settings.limits.draw_seconds:g} s (--timeout)")
-        except ParityError as error:
-            self._queue.fail(task.id, self._told(task, error))
         except Exception as error:
-            # torch has no class of its own for a CPU without memory.
-            full = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-            reason = "ran out of memory: ask for fewer frames or pixels" if full else _OUR_MISTAKE
-            logs.log_failure("drawing failed", out_of_memory=full)
-            self._queue.fail(task.id, reason)
-            self._engine.close()  # nobody knows what is left in it
+            reason = self._reason(task, error)
+            self.results.remove(task.id)  # first: on a full disk the reason may need the room
+            self._record(lambda: self._queue.fail(task.id, reason))
         finally:
+            alarm.cancel()
             with self._lock:
                 self._running, self._progress = None, None
             if state != "put back":
                 self._forget(task.id)
                 self._metrics.finished.labels(state).inc()
             if state != "succeeded":
-                self._remove_files(task.id)
+                self.results.remove(task.id)
             logs.log("finished", state=state, seconds=round(time.perf_counter() - started, 3))
             logs.request_id.reset(context)
 
-    def _told(self, task: Task, error: ParityError) -> str:
-        """The message for the API: without the machine's folders and without tokens."""
-        text = str(error)
-        for folder in (self._settings.lora_root, self._downloads, self._settings.data):
-            text = text.replace(f"{folder}/", "").replace(str(folder), "…")
-        if task.had_hub_token and task.id not in self._tokens:
-            text += "; its hf_token was not kept when the server ended: send the request again"
-        return logs.redacted(text)
+    def _record(self, write: Callable[[], object]) -> None:
+        """Write how a request ended, as soon as the disk lets us: else it would be running for ever.
 
-    def _draw(self, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Outputs and metadata as the API gives them."""
-        request = Request.model_validate_json(task.body)
-        model = MODELS[request.model]
-        token = self._tokens.get(task.id)
-        self._report(Progress(prompt=0, prompts=len(request.prompts), step=0, steps=0))
-        started = time.perf_counter()
-        videos: list[dict[str, Any]] = []
-        timings: list[dict[str, float]] = []
-        with self._download_folder() as folder:
-            here = self._inputs.bring(request, model, folder, self._check)
-            recipes = recipes_of(here, model, self._settings, token)
-            brought = time.perf_counter() - started
-            for index, recipe in enumerate(recipes):
-                video, timing = self._draw_one(task.id, index, recipe, model, len(recipes), token)
-                videos.append(video)
-                timings.append(timing)
-        metadata = {
-            "model": model.id,
-            "profile": self._settings.profile,
-            "inference_time": round(time.perf_counter() - started, 3),
-            "timings": {"inputs": round(brought, 3), "prompts": timings},
-        }
-        return {"images": [], "videos": videos}, metadata
+        If the server is stopped before that, the next one runs the request again.
+        """
+        while True:
+            try:
+                write()
+            except sqlite3.Error:
+                logs.log_failure("the queue could not be written to; trying again")
+                if not self._stopping.wait(RETRY_SECONDS):
+                    continue
+            return
 
-    def _draw_one(
-        self, request_id: str, index: int, recipe: Recipe, model: Model, prompts: int, token: str | None
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        def on_step(step: int, steps: int) -> None:
-            self._metrics.steps.inc()
-            self._report(Progress(prompt=index + 1, prompts=prompts, step=step, steps=steps))
-            self._check()
+    def _reason(self, task: Task, error: Exception) -> str:
+        """What the API says of a request that failed: without the machine's folders and without tokens."""
+        if isinstance(error, _TookTooLongError):
+            return f"took more than {self._settings.limits.draw_seconds:g} s (--timeout)"
+        if isinstance(error, ParityError):
+            text = self._drawer.without_folders(str(error))
+            if task.had_hub_token and task.id not in self._tokens:
+                text += "; its hf_token was not kept when the server ended: send the request again"
+            return logs.redacted(text)
+        # torch has no class of its own for a CPU without memory.
+        memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+        disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        logs.log_failure("drawing failed", out_of_memory=memory, disk_full=disk)
+        if disk:
+            return "the server's disk is full: nothing was kept of this request"
+        self._engine.close()  # nobody knows what is left in it
+        return "ran out of memory: ask for fewer frames or pixels" if memory else _OUR_MISTAKE
 
-        self._check()
-        self._report(Progress(prompt=index + 1, prompts=prompts, step=0, steps=recipe.steps))
-        clock = time.perf_counter()
-        frames = self._engine.generate(recipe, on_step, token)
-        drawn = time.perf_counter()
-        self._metrics.draw_seconds.labels(model.id).observe(drawn - clock)
-        path = self.file(request_id, index)
-        write_atomically(path, encode(frames, recipe.codec, recipe.fps))
-        video = {
-            "format": recipe.codec.format,
-            "width": int(frames.shape[2]),
-            "height": int(frames.shape[1]),
-            "num_frames": int(frames.shape[0]),
-            "fps": recipe.fps,
-            "file_path": str(path),
-            "seed": recipe.seed,
-        }
-        return video, {"generate": round(drawn - clock, 3), "save": round(time.perf_counter() - drawn, 3)}
+    def _hung(self, request_id: str) -> None:
+        """The time is up and no step has ended since: the process ends, and what starts it again goes on."""
+        logs.request_id.set(request_id)
+        logs.log("hung", seconds=self._settings.limits.hang_seconds, exit_code=EXIT_HUNG)
+        self._on_hang()
 
     def _report(self, progress: Progress) -> None:
         with self._lock:
@@ -279,12 +264,3 @@ class Worker:
             token = self._tokens.pop(request_id, None)
             if token not in self._tokens.values():
                 logs.forget(token)
-
-    def _remove_files(self, request_id: str) -> None:
-        for path in self._files.glob(f"{request_id}_output_*"):
-            path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _download_folder(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(dir=self._downloads) as folder:
-            yield Path(folder)

@@ -1,0 +1,122 @@
+"""One request from its body to its videos, and what the API tells of how they came to be."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.server.files import Results
+from parity.server.inputs import Inputs
+from parity.server.metrics import Metrics
+from parity.server.plan import plan
+from parity.server.queue import Task
+from parity.server.settings import Settings
+from pipelines.catalog import MODELS, Model
+from pipelines.engine import Engine
+from pipelines.recipe import Recipe
+from pipelines.request import Request
+from pipelines.video import encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where the running request is."""
+
+    prompt: int
+    """From 1; 0 while inputs are brought."""
+    prompts: int
+    step: int
+    """Of the prompt's; 0 while its weights are loaded and its text is encoded."""
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """What a drawn request answers with."""
+
+    outputs: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """Draws one request at a time."""
+
+    settings: Settings
+    engine: Engine
+    metrics: Metrics
+    inputs: Inputs
+    results: Results
+    downloads: Path
+
+    def draw(
+        self, task: Task, token: str | None, report: Callable[[Progress], None], check: Callable[[], None]
+    ) -> Drawing:
+        """`check`: called between steps and while downloading; raises to stop. Raises ParityError and OSError."""
+        request = Request.model_validate_json(task.body)
+        model = MODELS[request.model]
+        report(Progress(prompt=0, prompts=len(request.prompts), step=0, steps=0))
+        started = time.perf_counter()
+        videos: list[dict[str, Any]] = []
+        timings: list[dict[str, float]] = []
+        with tempfile.TemporaryDirectory(dir=self.downloads) as folder:
+            here = self.inputs.bring(request, model, Path(folder), check)
+            planned = plan(here, model, self.settings, token)
+            brought = time.perf_counter() - started
+            for index, recipe in enumerate(planned.recipes):
+
+                def on_step(step: int, steps: int, prompt: int = index + 1) -> None:
+                    self.metrics.steps.inc()
+                    report(Progress(prompt=prompt, prompts=len(planned.recipes), step=step, steps=steps))
+                    check()
+
+                check()
+                report(Progress(prompt=index + 1, prompts=len(planned.recipes), step=0, steps=recipe.steps))
+                video, timing = self._draw_one(task.id, index, recipe, model, on_step, token)
+                videos.append(video)
+                timings.append(timing)
+        metadata = {
+            "model": model.id,
+            "profile": self.settings.profile,
+            "config": planned.config,
+            "toolkit": planned.toolkit,
+            "notes": [self.without_folders(note) for note in planned.recipes[0].notes],
+            "inference_time": round(time.perf_counter() - started, 3),
+            "timings": {"inputs": round(brought, 3), "prompts": timings},
+        }
+        return Drawing(outputs={"images": [], "videos": videos}, metadata=metadata)
+
+    def _draw_one(
+        self,
+        request_id: str,
+        index: int,
+        recipe: Recipe,
+        model: Model,
+        on_step: Callable[[int, int], None],
+        token: str | None,
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        clock = time.perf_counter()
+        frames = self.engine.generate(recipe, on_step, token)
+        drawn = time.perf_counter()
+        self.metrics.draw_seconds.labels(model.id).observe(drawn - clock)
+        path = self.results.save(request_id, index, encode(frames, recipe.codec, recipe.fps))
+        video = {
+            "format": recipe.codec.format,
+            "width": int(frames.shape[2]),
+            "height": int(frames.shape[1]),
+            "num_frames": int(frames.shape[0]),
+            "fps": recipe.fps,
+            "file_path": str(path),
+            "seed": recipe.seed,
+        }
+        return video, {"generate": round(drawn - clock, 3), "save": round(time.perf_counter() - drawn, 3)}
+
+    def without_folders(self, text: str) -> str:
+        """A message for the API: the folders of this machine are nobody's business."""
+        for folder in (self.settings.lora_root, self.downloads, self.settings.data):
+            text = text.replace(f"{folder}/", "").replace(str(folder), "…")
+        return text

@@ -1,0 +1,71 @@
+"""A request's recipes by profile: the same functions as for cases, so the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.server.settings import Settings
+from pipelines.catalog import Model
+from pipelines.checkpoint import folder_of
+from pipelines.inference import Graph, inference_recipe, reference_graph, trainer_graph
+from pipelines.job import read_job
+from pipelines.job_folder import all_lora_files, toolkit_version
+from pipelines.preview import assumed_recipe
+from pipelines.recipe import Codec, Recipe
+from pipelines.request import Request
+from pipelines.scheduler import checkpoint_scheduler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is drawn for a request."""
+
+    recipes: tuple[Recipe, ...]
+    """One a prompt."""
+    config: str | None = None
+    """The job config whose graph it is, as a path in the LoRA root; None: of no job's."""
+    toolkit: str | None = None
+    """The ai-toolkit version by the LoRA's metadata."""
+
+
+def plan(request: Request, model: Model, settings: Settings, token: str | None) -> Plan:
+    """LoRA paths are absolute, links followed; control images are data URLs.
+
+    `faithful`: the request's values in the graph of the job beside the LoRA; without one, in the trainer's usual graph.
+    Raises CaseError, WeightsError, MediaError and UnreproducibleError.
+    """
+    if settings.profile == "reference":
+        return Plan(recipes=_recipes(request, _reference(model, settings, token), model, settings))
+    lora = Path(request.loras[0].path)
+    config = lora.parent / "config.yaml"  # ai-toolkit writes it into the job's output folder, beside the LoRAs
+    if not config.is_file() or not config.resolve().is_relative_to(settings.lora_root):
+        recipes = _recipes(request, _reference(model, settings, token), model, settings)
+        return Plan(recipes=tuple(assumed_recipe(recipe) for recipe in recipes))
+    job, toolkit = read_job(config), toolkit_version(lora)
+    graph, obstacles, notes = trainer_graph(
+        job, model=model, checkpoint=settings.checkpoints.get(model.id), toolkit=toolkit
+    )
+    if lora not in all_lora_files(job):
+        notes += (f"{lora.name} is not named as job {job.name} names its LoRAs; taken for one of them",)
+    # A single frame is an image to the trainer, in the format of its config; the API answers with WebP.
+    graph = dataclasses.replace(graph, codec=Codec("webp", 80))
+    recipes = _recipes(request, graph, model, settings)
+    return Plan(
+        recipes=tuple(dataclasses.replace(recipe, obstacles=obstacles, notes=notes) for recipe in recipes),
+        config=str(config.relative_to(settings.lora_root)),
+        toolkit=toolkit,
+    )
+
+
+def _reference(model: Model, settings: Settings, token: str | None) -> Graph:
+    source = settings.checkpoints.get(model.id, model.base_checkpoint)
+    return reference_graph(source, checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"])))
+
+
+def _recipes(request: Request, graph: Graph, model: Model, settings: Settings) -> tuple[Recipe, ...]:
+    return tuple(
+        inference_recipe(request, index, graph, model=model, folder=settings.lora_root)
+        for index in range(len(request.prompts))
+    )
