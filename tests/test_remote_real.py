@@ -25,9 +25,8 @@ from tests.serving import CHECKPOINTS, process, settings_of, thread
 from tests.test_runner import KNOWN
 
 REFERENCE = ["i2v-waving-reference", "t2v-guitar-reference", "t2v-trigger-reference"]
-FAITHFUL = ["i2v-cat-faithful", "i2v-waving-faithful", "t2v-guitar-faithful", "t2v-trigger-faithful"]
-"""Those of which `parity serve --profile faithful` knows the graph. t2v-mixed-*: a job of two LoRA scales draws with a
-side path, which no request tells. The avx2 cases send the same requests again."""
+FAITHFUL = ["i2v-cat-faithful", "t2v-mixed-1-faithful"]
+"""One with an image, one of a job with two LoRA scales. tests/test_server_faithful.py posts the requests of all."""
 
 
 def hashes(run: Run) -> dict[str, str]:

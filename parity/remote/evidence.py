@@ -109,7 +109,7 @@ def findings_of(case: Case, known: Known, comparison: Comparison, suffix: str) -
         if finding.factor == "environment":
             doubt = "; or the server does not draw as it is expected to: --diagnose tells"
             note = finding.note + (doubt if known.proof == "expected" else "")
-            finding = dataclasses.replace(finding, inference="the server", note=note, evidence=known.proof)
+            finding = dataclasses.replace(finding, inference="the server", note=note)
         found.append(finding)
     return tuple(found)
 
@@ -152,7 +152,9 @@ def said(case: Case, findings: Sequence[FindingResult], gone: Sequence[str] = ()
     parts = []
     for evidence, how in words.items():
         names = [finding.factor for finding in findings if finding.evidence == evidence]
-        if names:
+        if names == ["environment"]:  # other bits are seen; why they are other is what nobody knows
+            parts.append("; differs in environment")
+        elif names:
             parts.append(f"; {how}: {', '.join(names)}")
     if gone:
         name = case.profile or "expected"
