@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from parity.case_file import CaseKeys, PipelineKeys, validate
 from pipelines.catalog import Model, find_model
-from pipelines.checkpoint import folder_of
 from pipelines.content import present, real_path
 from pipelines.document import Document, read
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
@@ -28,7 +27,7 @@ from pipelines.job_folder import parse_video_name
 from pipelines.preview import assumed_recipe, preview_recipe
 from pipelines.recipe import Precision, Recipe, Resize
 from pipelines.request import Request, check_request
-from pipelines.scheduler import checkpoint_scheduler, flow_schedule
+from pipelines.scheduler import flow_schedule
 
 DEMO = Path(__file__).parent.parent / "cases"
 """The embedded demo: beside the packages in a checkout and in an installed wheel alike."""
@@ -234,10 +233,9 @@ def _graph(
     if overrides.base == "faithful" and (preview is None or job is None):
         raise document.error(("pipeline",), "faithful repeats what preview.config says; name the config, or reference")
     if overrides.base == "faithful" and preview is not None and job is not None:
-        graph = faithful_graph(preview, job)
+        graph = faithful_graph(preview, job, model)
     else:
-        source = checkpoint or model.base_checkpoint
-        graph = reference_graph(source, checkpoint_scheduler(folder_of(source, only=["scheduler/*"])))
+        graph = reference_graph(model, checkpoint)
     changes: dict[str, object] = {}
     if overrides.scheduler is not None:
         scheduler = overrides.scheduler

@@ -46,7 +46,8 @@ class Engine:
     @staticmethod
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
         """Recipes with equal keys share one loaded checkpoint."""
-        return (recipe.pipeline, recipe.checkpoint, recipe.text_encoder or "", recipe.precision.dtype)
+        places = (recipe.checkpoint, recipe.text_encoder or "", recipe.transformers or "", recipe.vae or "")
+        return (recipe.pipeline, *places, recipe.boundary is not None, recipe.precision.dtype)
 
     def load(self, recipe: Recipe, token: str | None = None) -> None:
         """Make a recipe's checkpoint the loaded one, if it is not. `generate` does so itself; this is for timing.
@@ -136,6 +137,7 @@ class Engine:
         for fit_key, fit in fittings[kept:]:
             self._fitted.append((fit_key, fit()))
         pipe.scheduler = recipe.scheduler.build()
+        pipe.register_to_config(boundary_ratio=recipe.boundary)
         if recipe.vae_tiling:
             pipe.vae.enable_tiling()
         else:

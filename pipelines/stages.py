@@ -11,10 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.conditioning import latents_and_condition
 from pipelines.control_image import resized
 from pipelines.errors import MediaError, NotANumberError
 from pipelines.recipe import Recipe
@@ -139,8 +141,12 @@ def denoise(
             inputs["image"] = resized(recipe.control_image, recipe.resize, width, height)
             picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
             taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture)))
-            video = ("video", picture, num_frames, recipe.tiles)
+            rounded = recipe.conditioning is not None and recipe.conditioning.rounded
+            video = ("video", picture, num_frames, recipe.tiles, rounded)
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video))
+            if recipe.conditioning is not None:
+                conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)
+                taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
         latents: torch.Tensor = pipe(

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from parity.server.settings import Settings
 from pipelines.catalog import Model
-from pipelines.checkpoint import folder_of
 from pipelines.errors import MediaError
 from pipelines.inference import inference_recipe, reference_graph
 from pipelines.preview import assumed_recipe
 from pipelines.recipe import Recipe
 from pipelines.request import Request
-from pipelines.scheduler import checkpoint_scheduler
 from pipelines.video import read_video
 
 _transcoding = threading.Lock()
@@ -27,8 +25,7 @@ def recipes_of(request: Request, model: Model, settings: Settings, token: str | 
     `faithful`: the request's settings in the trainer's graph, as for a preview whose config is not known.
     Raises WeightsError and MediaError.
     """
-    source = settings.checkpoints.get(model.id, model.base_checkpoint)
-    graph = reference_graph(source, checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"])))
+    graph = reference_graph(model, settings.checkpoints.get(model.id), token=token)
     recipes = [
         inference_recipe(request, index, graph, model=model, folder=settings.lora_root)
         for index in range(len(request.prompts))
