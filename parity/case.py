@@ -25,7 +25,7 @@ from pipelines.inference import (
 from pipelines.job import Job, read_job
 from pipelines.job_folder import parse_video_name
 from pipelines.preview import assumed_recipe, preview_recipe
-from pipelines.recipe import Precision, Recipe, Resize
+from pipelines.recipe import Conditioning, Precision, Recipe, Resize
 from pipelines.request import Request, check_request
 from pipelines.scheduler import flow_schedule
 
@@ -248,7 +248,15 @@ def _graph(
         changes["precision"] = Precision(overrides.precision.dtype, overrides.precision.fp32_modules)
     if overrides.resize is not None:
         changes["resize"] = Resize(overrides.resize.filter, overrides.resize.crop)
-    for name in ("lora_application", "frame_rule", "vae_tiling"):
+    for name in ("boundary", "conditioning", "compiled"):
+        only_i2v = name == "conditioning"
+        fits = model.experts is not None and (model.needs_control_image or not only_i2v)
+        if getattr(overrides, name) is not None and not fits:
+            raise document.error(("pipeline", name), f"is for Wan 2.2{' I2V' if only_i2v else ''}, not for {model.id}")
+    if overrides.conditioning is not None:
+        how = overrides.conditioning
+        changes["conditioning"] = Conditioning(latents=how.latents, noise=how.noise, rounded=how.rounded)
+    for name in ("lora_application", "frame_rule", "vae_tiling", "boundary", "compiled"):
         value = getattr(overrides, name)
         if value is not None:
             changes[name] = value

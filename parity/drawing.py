@@ -43,14 +43,15 @@ class Shelf:
 
 
 def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
-    """Draw the request of the lab's case; not if its frames are on the shelf. With a `trace` it is always drawn.
+    """Draw the request of the lab's case; not if its frames are on the shelf.
 
-    Raises as `Lab.draw`.
+    It is always drawn with a `trace`, and where drawing it again gives another video. Raises as `Lab.draw`.
     """
     case = lab.case
     clock = time.perf_counter()
     weights = fingerprint.weights(case.inference, case.token)
-    key = shelf.key(case.inference, weights) if shelf is not None and trace is None else None
+    keeps = trace is None and case.inference.repeats
+    key = shelf.key(case.inference, weights) if shelf is not None and keeps else None
     if shelf is not None and key is not None:
         found = shelf.cache.find(key)
         if found is not None:

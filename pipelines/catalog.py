@@ -75,6 +75,10 @@ class Model:
     """None: one transformer, as in Wan 2.1."""
 
     @property
+    def kind(self) -> Literal["t2v", "i2v"]:
+        return "i2v" if self.needs_control_image else "t2v"
+
+    @property
     def needs_control_image(self) -> bool:
         return self.pipeline == "WanImageToVideoPipeline"
 

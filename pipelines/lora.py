@@ -38,6 +38,7 @@ _KEY = re.compile(r"(?:diffusion_model|transformer)\.(?P<module>.+)\.lora_(?P<si
 _COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_2."}
 """In the keys of a file that holds both experts' weights (`network.split_multistage_loras: false`)."""
 
+_HOTSWAP_RANK = 32
 _FLOATS = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """By safetensors' names, as far as torch can widen them."""
 
@@ -213,6 +214,8 @@ def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str) -> Undo
     For Wan 2.2 the server loads the other file at scale 0 where a side is missing, which changes nothing.
     """
     part = EXPERT_PARTS[file.expert]
+    if file.expert is not None:
+        getattr(pipe, part).enable_lora_hotswap(target_rank=_HOTSWAP_RANK)
     pipe.load_lora_weights(_read(file), adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
     transformer = getattr(pipe, part)
     transformer.set_adapters([adapter], [scale])

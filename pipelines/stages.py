@@ -126,8 +126,13 @@ def denoise(
     conditioning = dict(inputs)
     assert recipe.seed is not None
 
+    def mark_step() -> None:
+        if recipe.compiled:  # or a CUDA graph of the next step writes over what this one gave
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
     def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
         work.denoising_steps += 1
+        mark_step()
         if trace is not None:
             trace.latents.append(tensors["latents"].detach().cpu().clone())
         if on_step is not None:
@@ -149,6 +154,7 @@ def denoise(
                 taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
+        mark_step()
         latents: torch.Tensor = pipe(
             **inputs,
             width=width,

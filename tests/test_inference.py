@@ -15,7 +15,6 @@ from pipelines.errors import CaseError
 from pipelines.inference import Graph, inference_recipe, reference_graph, request_of_preview
 from pipelines.recipe import Recipe, differing_factors
 from pipelines.request import PromptItem, Request, check_request
-from pipelines.scheduler import flow_schedule
 from tests.oracle import sample_recipe
 
 LORA = "jobs/t2v_basic/tiny_t2v.safetensors"
@@ -23,7 +22,7 @@ T2V, I2V = find_model("wan21_14b"), find_model("wan21_i2v_14b")
 
 
 def graph(**changes: Any) -> Graph:
-    return dataclasses.replace(reference_graph("a/b", flow_schedule("unipc", 3.0)), **changes)
+    return dataclasses.replace(reference_graph(T2V, str(DEMO / "models" / "tiny-wan-t2v")), **changes)
 
 
 def recipe_of(item: dict[str, Any], index: int = 0, **request: Any) -> Recipe:
