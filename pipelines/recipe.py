@@ -354,16 +354,17 @@ def _take_lora(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
         taken = tuple((file, scale) for (file, _), (_, scale) in pairs)
     else:
         taken = theirs  # no file, no scale
-    loras = {each: recipe.loras(each) for each in EXPERT_PARTS} | {expert: taken}
-    changed = with_loras(recipe, [pair for pairs in loras.values() for pair in pairs])
+    changed = with_loras(recipe, taken, expert)
     if recipe.lora_files and other.lora_files:
         return changed
     return dataclasses.replace(changed, lora_application=other.lora_application)
 
 
-def with_loras(recipe: Recipe, loras: Sequence[tuple[LoraFile, float]]) -> Recipe:
-    """`recipe` with other LoRAs, given with their scales; high noise before low noise."""
-    files, scales = tuple(file for file, _ in loras), tuple(scale for _, scale in loras)
+def with_loras(recipe: Recipe, loras: Sequence[tuple[LoraFile, float]], expert: Expert | None) -> Recipe:
+    """`recipe` with other LoRAs, given with their scales, for one expert, or for a model's only transformer."""
+    sides = {each: recipe.loras(each) for each in EXPERT_PARTS} | {expert: tuple(loras)}
+    pairs = [pair for each in EXPERT_PARTS for pair in sides[each]]
+    files, scales = tuple(file for file, _ in pairs), tuple(scale for _, scale in pairs)
     return dataclasses.replace(recipe, lora_files=files, lora_scales=scales)
 
 

@@ -160,7 +160,9 @@ def checkpoint_scheduler(folder: Path) -> Scheduler:
     """The schedule a checkpoint in diffusers layout asks for (`scheduler/scheduler_config.json`)."""
     path = folder / "scheduler" / "scheduler_config.json"
     config = _config(path, "scheduler config")
-    class_name = str(config.get("_class_name"))
+    if "_class_name" not in config:
+        raise WeightsError(f"{path}: no readable scheduler config ('_class_name'); is this a diffusers checkpoint?")
+    class_name = str(config["_class_name"])
     family = {name: family for family, name in CLASSES.items()}.get(class_name)
     if family is None:
         raise WeightsError(f"{path}: scheduler {class_name} is not run yet; known: {', '.join(CLASSES.values())}")

@@ -103,9 +103,13 @@ def test_two_scheduler_families_and_two_settings() -> None:
 
 
 def test_the_expert_a_file_is_for() -> None:
-    other = recipe()
-    other["lora_files"][0]["expert"] = "transformer_2"
-    assert change(recipe(), other)[0] == ("lora_file sha256 9ab63b3f8fba -> sha256 9ab63b3f8fba on transformer_2",)
+    high, low = recipe(boundary=0.875), recipe(boundary=0.875)
+    high["lora_files"][0]["expert"], low["lora_files"][0]["expert"] = "high", "low"
+    assert change(high, low)[0] == (
+        "lora_file_high sha256 9ab63b3f8fba -> none",
+        "lora_file_low none -> sha256 9ab63b3f8fba",
+    )
+    assert change(high, high | {"lora_scales": [0.5]}) == (("lora_scale_high 1.0 -> 0.5",), ())
 
 
 def test_files_count_by_content_alone() -> None:
