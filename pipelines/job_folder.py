@@ -219,13 +219,21 @@ def lora_given(job: Job, path: Path) -> LoraFiles:
 
 
 def _checking_experts(job: Job, files: LoraFiles, *notes: str) -> LoraFiles:
-    """Whether each expert that the job trains has its file. One file alone may hold both."""
-    gone = [expert for expert in job.experts if files.experts and expert not in files.experts]
-    if not gone:
+    """Whether each expert that the job trains has its file. One file alone may hold both.
+
+    The file of an expert it does not train was left by an earlier run, and is not loaded for previews (load_lora).
+    """
+    if not job.experts or not files.experts:
+        if len(job.experts) > 1:
+            notes += (f"{files.paths[0].name} holds both experts' weights; the server takes a file for each: split it",)
         return dataclasses.replace(files, notes=notes)
-    there = files.paths[0].name
-    lost = re.sub("_(high|low)_noise", f"_{gone[0]}_noise", there)
-    return LoraFiles(missing=f"half of the LoRA is gone: {there} is there, {lost} is not, and the job trains both")
+    there = dict(zip(files.experts, files.paths, strict=True))
+    gone = [expert for expert in job.experts if expert not in there]
+    if gone:
+        lost = re.sub("_(high|low)_noise", f"_{gone[0]}_noise", files.paths[0].name)
+        return LoraFiles(missing=f"half of the LoRA is gone: {lost} is not beside {files.paths[0].name}")
+    paths = tuple(there[expert] for expert in job.experts)
+    return LoraFiles(paths=paths, experts=job.experts, notes=notes)
 
 
 def _why_missing(job: Job, step: int | None, there_is_a_final_one: bool) -> str:

@@ -39,6 +39,8 @@ _COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_
 """In the keys of a file that holds both experts' weights (`network.split_multistage_loras: false`)."""
 
 _HOTSWAP_RANK = 32
+"""The server pads Wan 2.2 adapters to it, ready for swapping (enable_lora_hotswap), and fails on larger ones."""
+
 _FLOATS = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """By safetensors' names, as far as torch can widen them."""
 
@@ -214,9 +216,11 @@ def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str) -> Undo
     For Wan 2.2 the server loads the other file at scale 0 where a side is missing, which changes nothing.
     """
     part = EXPERT_PARTS[file.expert]
-    if file.expert is not None:
+    weights = _read(file)
+    rank = max(tensor.shape[0] for key, tensor in weights.items() if ".lora_A." in key)
+    if file.expert is not None and rank <= _HOTSWAP_RANK:
         getattr(pipe, part).enable_lora_hotswap(target_rank=_HOTSWAP_RANK)
-    pipe.load_lora_weights(_read(file), adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
+    pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
     transformer = getattr(pipe, part)
     transformer.set_adapters([adapter], [scale])
 

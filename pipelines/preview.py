@@ -93,7 +93,7 @@ def preview_recipe(
         resize=Resize("lanczos", "stretch") if is_i2v else None,
         vae_tiling=(job.low_vram or job.vae_tiling) and not is_i2v,
         quantization=job.quantization,
-        codec=_codec(sample, frames if conditioning is not None else sample.num_frames),
+        codec=_codec(sample),
         fps=sample.fps,
         boundary=None if model.experts is None else BOUNDARY,
         conditioning=conditioning,
@@ -213,12 +213,9 @@ def _control_image(job: Job, index: int, moved: Path | None) -> ControlImage | N
         raise job.document.error(where, f"{error}; set preview.control_image in the case") from None
 
 
-def _codec(sample: Sample, num_frames: int) -> Codec:
-    """GenerateImageConfig.save_image: more than one frame -> WebP, else `sample.format`, Pillow's defaults.
-
-    `num_frames`: as asked; Wan 2.2 I2V has floored it by then.
-    """
-    if num_frames > 1 or sample.format == "webp":
+def _codec(sample: Sample) -> Codec:
+    """GenerateImageConfig.save_image: frames asked > 1 -> WebP, else `sample.format`, Pillow's defaults."""
+    if sample.num_frames > 1 or sample.format == "webp":
         return Codec("webp", 80)
     return Codec("png", None) if sample.format == "png" else Codec("jpeg", 75)
 
