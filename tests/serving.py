@@ -34,6 +34,8 @@ ROOT = Path(__file__).parent.parent
 CHECKPOINTS = {
     "wan21_14b": str(DEMO / "models" / "tiny-wan-t2v"),
     "wan21_i2v_14b": str(DEMO / "models" / "tiny-wan-i2v"),
+    "wan22_14b_t2v": str(DEMO / "models" / "tiny-wan22-t2v"),
+    "wan22_14b_i2v": str(DEMO / "models" / "tiny-wan22-i2v"),
 }
 OVER = ("succeeded", "failed", "canceled")
 

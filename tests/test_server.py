@@ -56,7 +56,11 @@ def test_what_is_served_is_what_the_engine_draws(
     assert hashlib.sha256(served).hexdigest() == hashlib.sha256(expected).hexdigest()
 
 
-@pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "t2v-guitar-faithful", "i2v-waving-reference"])
+CASES = ["t2v-guitar-reference", "t2v-guitar-faithful", "i2v-waving-reference", "wan22-t2v-guitar-reference",
+         "wan22-t2v-guitar-faithful", "wan22-i2v-waving-reference"]  # fmt: skip
+
+
+@pytest.mark.parametrize("case_id", CASES)
 def test_a_profile_is_the_graph_of_the_cases_pipeline(case_id: str, tmp_path: Path) -> None:
     case = load_case(DEMO / f"{case_id}.yaml")
     profile = case_id.rpartition("-")[2]
