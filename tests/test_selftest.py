@@ -74,3 +74,5 @@ def test_what_is_missed_or_too_dear_fails() -> None:
     ]
     for wrong in wrongs:
         assert not verdict([dataclasses.replace(right, **wrong)])[0], wrong
+    assert verdict([dataclasses.replace(right, kind="wan22-t2v", first_quick="prompt")])[0]
+    assert not verdict([dataclasses.replace(right, kind="wan22-t2v", explained=False)])[0]
