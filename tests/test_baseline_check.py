@@ -229,6 +229,24 @@ def test_a_recipe_without_effect_on_the_bits_is_a_note() -> None:
     assert check.acceptable
 
 
+def test_what_nobody_seeds_is_held_by_recipe_and_shape() -> None:
+    """The noise of an unseeded posterior is no change; another recipe or size is."""
+    conditioning = {"latents": "sample", "noise": "unseeded", "rounded": True}
+    unseeded = {"inference": recipe(boundary=0.9, conditioning=conditioning)}
+    other = {"inference": recipe(boundary=0.875, conditioning=conditioning)}
+    seeded = {"inference": recipe(boundary=0.9, conditioning=conditioning | {"noise": "seeded"})}
+    old = result(recipes=unseeded)
+    again = checked(result(recipes=unseeded, frames="QRSTUVWXY", psnr=[30.0] * 9), old)
+    assert (again.outcome, again.problems) == ("holds", ())
+    assert "no two drawings of this request are alike" in again.notes[0]
+    assert checked(result(recipes=other, frames="QRSTUVWXY"), old).problems == (
+        "the recipe changed: boundary 0.9 -> 0.875",
+    )
+    wider = result(recipes=unseeded, output=video("QRSTUVWXY", width=112))
+    assert checked(wider, old).problems == ("9 frames of 96x64 -> 9 frames of 112x64",)
+    assert checked(result(recipes=seeded, frames="QRSTUVWXY"), result(recipes=seeded)).outcome == "changed"
+
+
 def test_another_size() -> None:
     check = checked(result(output=video("QRSTUVWXY", width=112)))
     assert check.problems[0] == "9 frames of 96x64 -> 9 of 112x64"
