@@ -97,7 +97,7 @@ class Model:
         }
 
 
-_SCALE_PER_EXPERT = "dynamic via adapters (set_adapters), set per request and expert by loras[].network_multiplier"
+_SCALE_PER_EXPERT = "one LoRA for each of transformer and transformer_2, set for each by loras[].network_multiplier"
 
 MODELS: dict[str, Model] = {
     model.id: model
@@ -139,7 +139,7 @@ MODELS: dict[str, Model] = {
         Model(
             id="wan22_14b_t2v",
             slug="wan22-14b-t2v",
-            title="Wan 2.2 T2V 14B",
+            title="Wan 2.2 T2V A14B (14B)",
             pipeline="WanPipeline",
             base_checkpoint="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
             arch="wan22_14b",
@@ -152,7 +152,7 @@ MODELS: dict[str, Model] = {
         Model(
             id="wan22_14b_i2v",
             slug="wan22-14b-i2v",
-            title="Wan 2.2 I2V 14B",
+            title="Wan 2.2 I2V A14B (14B)",
             pipeline="WanImageToVideoPipeline",
             base_checkpoint="ai-toolkit/Wan2.2-I2V-A14B-Diffusers-bf16",
             arch="wan22_14b_i2v",
