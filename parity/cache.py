@@ -153,7 +153,8 @@ class Cache:
 
 def key_of(recipe: Recipe, weights: str, environment: Mapping[str, Any], code: str) -> str:
     """What a drawing is kept by: recipe, weights, the environment that reaches its bits, and the code that draws it."""
-    placeless = dataclasses.replace(recipe, checkpoint="", text_encoder=None)  # their content is in `weights`
+    # Where the parts lie; their content is in `weights`.
+    placeless = dataclasses.replace(recipe, checkpoint="", text_encoder=None, transformers=None, vae=None)
     parts = {
         "version": VERSION,
         "recipe": _content(drawing_key(placeless)),

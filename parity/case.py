@@ -13,7 +13,6 @@ from parity.case_file import CaseKeys, PipelineKeys, validate
 from parity.remote.body import LoraHere, Posted, find_loras, notes_of, with_files
 from parity.remote.target import NOTHING_GIVEN, Given, Target, target_of
 from pipelines.catalog import Model, find_model
-from pipelines.checkpoint import folder_of
 from pipelines.content import present, real_path
 from pipelines.document import Document, read
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
@@ -28,9 +27,9 @@ from pipelines.inference import (
 from pipelines.job import Job, read_job
 from pipelines.job_folder import parse_video_name
 from pipelines.preview import assumed_recipe, preview_recipe
-from pipelines.recipe import Precision, Recipe, Resize
+from pipelines.recipe import Conditioning, Precision, Recipe, Resize
 from pipelines.request import Request, check_request
-from pipelines.scheduler import checkpoint_scheduler, flow_schedule
+from pipelines.scheduler import flow_schedule
 
 DEMO = Path(__file__).parent.parent / "cases"
 """The embedded demo: beside the packages in a checkout and in an installed wheel alike."""
@@ -257,10 +256,9 @@ def _graph(
     if overrides.base == "faithful" and (preview is None or job is None):
         raise document.error(("pipeline",), "faithful repeats what preview.config says; name the config, or reference")
     if overrides.base == "faithful" and preview is not None and job is not None:
-        graph = faithful_graph(preview, job)
+        graph = faithful_graph(preview, job, model)
     else:
-        source = checkpoint or model.base_checkpoint
-        graph = reference_graph(source, checkpoint_scheduler(folder_of(source, only=["scheduler/*"])))
+        graph = reference_graph(model, checkpoint)
     changes: dict[str, object] = {}
     if overrides.scheduler is not None:
         scheduler = overrides.scheduler
@@ -273,7 +271,15 @@ def _graph(
         changes["precision"] = Precision(overrides.precision.dtype, overrides.precision.fp32_modules)
     if overrides.resize is not None:
         changes["resize"] = Resize(overrides.resize.filter, overrides.resize.crop)
-    for name in ("lora_application", "frame_rule", "vae_tiling"):
+    for name in ("boundary", "conditioning", "compiled"):
+        only_i2v = name == "conditioning"
+        fits = model.experts is not None and (model.needs_control_image or not only_i2v)
+        if getattr(overrides, name) is not None and not fits:
+            raise document.error(("pipeline", name), f"is for Wan 2.2{' I2V' if only_i2v else ''}, not for {model.id}")
+    if overrides.conditioning is not None:
+        how = overrides.conditioning
+        changes["conditioning"] = Conditioning(latents=how.latents, noise=how.noise, rounded=how.rounded)
+    for name in ("lora_application", "frame_rule", "vae_tiling", "boundary", "compiled"):
         value = getattr(overrides, name)
         if value is not None:
             changes[name] = value

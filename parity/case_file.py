@@ -24,11 +24,16 @@ Factor = Literal[
     "prompt",
     "negative_prompt",
     "lora_file",
+    "lora_file_high",
+    "lora_file_low",
     "lora_scale",
+    "lora_scale_high",
+    "lora_scale_low",
     "lora_application",
     "precision",
     "boundary",
     "conditioning",
+    "compilation",
     "resize",
     "control_image",
     "checkpoint",
@@ -88,6 +93,16 @@ class ResizeKeys(_Strict):
     crop: Literal["stretch", "center"] = "stretch"
 
 
+class ConditioningKeys(_Strict):
+    """How a Wan 2.2 I2V video starts from its control image."""
+
+    latents: Literal["mode", "sample"] = Field(default="sample", description="what of the VAE's posterior")
+    noise: Literal["seeded", "cuda", "unseeded"] = Field(
+        default="seeded", description="of a sample: the request's generator, a CUDA generator of its seed, or nobody's"
+    )
+    rounded: bool = Field(default=True, description="whether noise and pixels are rounded to the weights' dtype first")
+
+
 class PipelineKeys(_Strict):
     """A profile with some of its recipe fields overridden."""
 
@@ -98,6 +113,9 @@ class PipelineKeys(_Strict):
     frame_rule: Literal["diffusers", "low_vram"] | None = None
     resize: ResizeKeys | None = None
     vae_tiling: bool | None = None
+    boundary: float | None = Field(default=None, gt=0, lt=1, description="Wan 2.2: where the experts change over")
+    conditioning: ConditioningKeys | None = None
+    compiled: bool | None = Field(default=None, description="Wan 2.2 on CUDA: torch.compile, as the server does")
 
 
 class TargetKeys(_Strict):
@@ -164,6 +182,7 @@ _SCHEMAS: dict[tuple[str, ...], type[BaseModel]] = {
     ("pipeline", "scheduler"): SchedulerKeys,
     ("pipeline", "precision"): PrecisionKeys,
     ("pipeline", "resize"): ResizeKeys,
+    ("pipeline", "conditioning"): ConditioningKeys,
     ("request",): Request,
     ("request", "prompts"): PromptItem,
     ("request", "loras"): LoraItem,

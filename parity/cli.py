@@ -143,7 +143,9 @@ def _add_selftest(parsers: Any) -> None:
         "and asks findings, diagnosis, --quick and --search what was planted. Prints a table; exit code 1 if anything "
         "was missed, named without being planted, or cost more than promised.",
     )
-    selftest.add_argument("--kind", choices=("t2v", "i2v"), action="append", help="default: both")
+    selftest.add_argument(
+        "--kind", choices=("t2v", "i2v", "wan22-t2v", "wan22-i2v"), action="append", help="default: all"
+    )
     selftest.add_argument(
         "--combinations", type=int, default=20, metavar="N", help="random combinations a kind (default: 20)"
     )

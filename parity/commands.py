@@ -90,11 +90,11 @@ def _tell_github(run: Run, out: Path, options: argparse.Namespace) -> None:
 
 
 def selftest(options: argparse.Namespace) -> int:
+    from parity.selftest.planted import KINDS
     from parity.terminal.selftest import print_selftest
 
-    kinds = options.kind or ["t2v", "i2v"]
     return print_selftest(
-        kinds,
+        options.kind or KINDS,
         options.combinations,
         diagnose=not options.only_search,
         search=not options.no_search,

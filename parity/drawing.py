@@ -15,6 +15,12 @@ from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 from pipelines.video import Frames
 
+NEVER_TWICE = (
+    "no two drawings of this request are alike: the noise in its control image's latents comes from a generator that "
+    "nobody seeds, so its figures are those of one drawing"
+)
+"""A note on what does not repeat."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
@@ -43,14 +49,15 @@ class Shelf:
 
 
 def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
-    """Draw the request of the lab's case; not if its frames are on the shelf. With a `trace` it is always drawn.
+    """Draw the request of the lab's case; not if its frames are on the shelf.
 
-    Raises as `Lab.draw`.
+    It is always drawn with a `trace`, and where drawing it again gives another video. Raises as `Lab.draw`.
     """
     case = lab.case
     clock = time.perf_counter()
     weights = fingerprint.weights(case.inference, case.token)
-    key = shelf.key(case.inference, weights) if shelf is not None and trace is None else None
+    keeps = trace is None and case.inference.repeats
+    key = shelf.key(case.inference, weights) if shelf is not None and keeps else None
     if shelf is not None and key is not None:
         found = shelf.cache.find(key)
         if found is not None:
@@ -68,6 +75,8 @@ def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
     frames = lab.draw(case.inference, case.id, trace)
     drawn_at = time.perf_counter()
     notes = _store(shelf, key, frames, case.inference, case.id) if shelf is not None and key is not None else ()
+    if not case.inference.repeats:
+        notes += (NEVER_TWICE,)
     return Drawing(
         frames=frames,
         weights_sha256=weights,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.catalog import did_you_mean
 from pipelines.errors import UsageError
-from pipelines.recipe import FACTORS, Recipe
+from pipelines.recipe import EXPERT_PARTS, FACTORS, LORA_FACTORS, Conditioning, Recipe, lora_field
 from pipelines.scheduler import CLASSES
 
 _PAGES = Path(__file__).parent / "explain"
@@ -37,14 +37,47 @@ def _scheduler(recipe: Recipe) -> str:
     return f"pipe.scheduler = {CLASSES[recipe.scheduler.family]}({settings})"
 
 
-def _scales(recipe: Recipe) -> str:
-    return ", ".join(f"{scale:g}" for scale in recipe.lora_scales) or "none"
+def _scale(factor: str) -> Callable[[Recipe], str]:
+    """How to send the scale of one expert's LoRA, or of a model's only one."""
+    expert = LORA_FACTORS[factor]
+    where = "in the request" if expert is None else f"with the LoRA of transformer {expert}"
+    return lambda recipe: (
+        f"send network_multiplier {', '.join(f'{scale:g}' for scale in lora_field(recipe, factor)) or 'none'} {where}"
+    )
 
 
-def _lora_file(recipe: Recipe) -> str:
-    if not recipe.lora_files:
-        return "serve without a LoRA: the preview was drawn without one"
-    return "load " + ", ".join(str(file) for file in recipe.lora_files)
+def _lora_file(factor: str) -> Callable[[Recipe], str]:
+    expert = LORA_FACTORS[factor]
+
+    def fix(recipe: Recipe) -> str:
+        files = ", ".join(str(file) for file in lora_field(recipe, factor))
+        if expert is None:
+            return f"load {files}" if files else "serve without a LoRA: the preview was drawn without one"
+        if not files:
+            return f"send no LoRA with transformer {expert}: the preview was drawn without one"
+        return f"load {files} into {EXPERT_PARTS[expert]} (transformer {expert})"
+
+    return fix
+
+
+def _boundary(recipe: Recipe) -> str:
+    if recipe.boundary is None:
+        return "use the first transformer alone"
+    return f"pipe.register_to_config(boundary_ratio={recipe.boundary:g})"
+
+
+def _conditioning(recipe: Recipe) -> str:
+    how = recipe.conditioning
+    if how is None or how == Conditioning(latents="mode", rounded=False):
+        return "leave the control image's latents to the diffusers pipeline"
+    source = {"seeded": "generator", "cuda": "torch.Generator('cuda').manual_seed(seed)", "unseeded": "None"}
+    take = "mode()" if how.noise is None else f"sample({source[how.noise]})"
+    rounded = f", noise and pixels rounded to {recipe.precision.dtype} before" if how.rounded else ""
+    return f"image latents: pipe.vae.encode(video).latent_dist.{take}{rounded}"
+
+
+def _compilation(recipe: Recipe) -> str:
+    return "compile the transformers' blocks, too" if recipe.compiled else "do not call compile_repeated_blocks"
 
 
 def _lora_application(recipe: Recipe) -> str:
@@ -116,8 +149,30 @@ CATALOGUE: dict[str, Factor] = {
             _scheduler,
         ),
         ("checkpoint", "other weights: serve the checkpoint the LoRA was trained on", _checkpoint),
-        ("lora_file", "other LoRA weights: serve the file of the preview's step", _lora_file),
-        ("lora_scale", "send the sample's network_multiplier", _asked("network_multiplier", _scales)),
+        (
+            "boundary",
+            "the experts change over at another timestep: set the preview's boundary_ratio on the pipeline",
+            _boundary,
+        ),
+        (
+            "conditioning",
+            "the control image's latents are made another way, or with other noise: neither seed nor image can tell",
+            _conditioning,
+        ),
+        ("lora_file", "other LoRA weights: serve the file of the preview's step", _lora_file("lora_file")),
+        (
+            "lora_file_high",
+            "other LoRA weights for the high-noise expert: serve the preview's, or none if it had none",
+            _lora_file("lora_file_high"),
+        ),
+        (
+            "lora_file_low",
+            "other LoRA weights for the low-noise expert: serve the preview's, or none if it had none",
+            _lora_file("lora_file_low"),
+        ),
+        ("lora_scale", "send the sample's network_multiplier", _scale("lora_scale")),
+        ("lora_scale_high", "send the sample's network_multiplier for both experts", _scale("lora_scale_high")),
+        ("lora_scale_low", "send the sample's network_multiplier for both experts", _scale("lora_scale_low")),
         ("steps", "send the sample's sample_steps", _asked("sample_steps", lambda recipe: recipe.steps)),
         (
             "guidance",
@@ -150,6 +205,11 @@ CATALOGUE: dict[str, Factor] = {
             "precision",
             "cast the transformer whole, as the trainer does, or keep float32 modules on both sides",
             _precision,
+        ),
+        (
+            "compilation",
+            "torch.compile fuses operations, which then round otherwise: leave it out on both sides, or on neither",
+            _compilation,
         ),
         ("vae_tiling", "decode with the preview's VAE tiling: tiles show at their seams", _tiling),
         (

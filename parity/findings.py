@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from parity.case import Case
 from parity.factors import CATALOGUE
 from parity.result import Evidence, FindingResult
-from pipelines.recipe import FACTORS, Recipe, differing_factors
+from pipelines.recipe import FACTORS, LORA_FACTORS, Recipe, differing_factors, lora_field
 
 
 def show_field(recipe: Recipe, name: str) -> str:
@@ -13,9 +16,13 @@ def show_field(recipe: Recipe, name: str) -> str:
     value = getattr(recipe, name)
     if name == "seed" and value is None:
         return "random"
-    items = value if isinstance(value, tuple) else (value,)
-    words = (f"{item:g}" if isinstance(item, float) else str(item) for item in items if item is not None)
-    return ", ".join(words) or "-"
+    if name == "compiled":
+        return "torch.compile" if value else "-"
+    return _words(value if isinstance(value, tuple) else (value,)) or "-"
+
+
+def _words(items: Iterable[Any]) -> str:
+    return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items if item is not None)
 
 
 def show(recipe: Recipe, factor: str) -> str:
@@ -24,6 +31,8 @@ def show(recipe: Recipe, factor: str) -> str:
         width, height = recipe.width, recipe.height
         applied, asked = f"{width.applied}x{height.applied}", f"{width.asked}x{height.asked}"
         return applied if asked == applied else f"{applied} (asked {asked})"
+    if factor in LORA_FACTORS:
+        return _words(lora_field(recipe, factor)) or "none"
     shown = (show_field(recipe, name) for name in FACTORS[factor])
     return ", ".join(word for word in shown if word != "-") or "none"
 

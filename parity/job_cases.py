@@ -155,7 +155,7 @@ def case_text(read_in: JobImport, pairing: Pairing, out: Path) -> str:
         keys["checkpoint"] = _relative(folder, out) if folder.is_dir() else read_in.checkpoint
     keys["preview"] = preview
     if pairing.request is not None:
-        keys["request"] = _request(pairing, out)
+        keys["request"] = _request(read_in, pairing, out)
     if read_in.pipeline != "reference":
         keys["pipeline"] = read_in.pipeline
     if read_in.expect is not None and pairing.unpairable is None:
@@ -186,7 +186,7 @@ def _comments(read_in: JobImport, pairing: Pairing) -> list[str]:
     return lines
 
 
-def _request(pairing: Pairing, out: Path) -> Mapping[str, Any]:
+def _request(read_in: JobImport, pairing: Pairing, out: Path) -> Mapping[str, Any]:
     """The request with its files named instead of held."""
     assert pairing.request is not None
     data = pairing.request.model_dump(exclude_none=True)
@@ -195,7 +195,7 @@ def _request(pairing: Pairing, out: Path) -> Mapping[str, Any]:
             item[key] = _Text(item[key])
         if pairing.control_image is not None:
             item["ctrl_img"] = _relative(pairing.control_image, out)
-    for lora, path in zip(data["loras"], pairing.lora.paths, strict=True):
+    for lora, (path, _) in zip(data["loras"], pairing.lora.of_experts(read_in.job), strict=True):
         lora["path"] = _relative(path, out)
     return data
 

@@ -31,6 +31,22 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """What Wan 2.2's two transformers add to a model: src/pipelines/wan22_t2v.py and wan22_i2v.py of the server."""
+
+    transformers: str | None = None
+    """Hub id of both transformers; None: the base checkpoint's."""
+    text_encoder: str | None = None
+    """Hub id; None: the base checkpoint's."""
+    vae: str | None = None
+    """Hub id; None: the base checkpoint's."""
+    shift: float | None = None
+    """Of the server's own UniPC schedule; None: it takes the base checkpoint's schedule."""
+    boundary: float | None = None
+    """The server's own boundary; None: it takes the base checkpoint's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One API model id."""
 
@@ -39,7 +55,7 @@ class Model:
     """The page's URL slug."""
     title: str
     pipeline: PipelineName
-    """The diffusers class."""
+    """The diffusers class it is run on. The server's Wan 2.2 I2V is a class of ai-toolkit's."""
     base_checkpoint: str
     """Hub id of the weights in diffusers layout."""
     arch: str
@@ -51,6 +67,16 @@ class Model:
     """Where the reference server implements it."""
     lora_scale: str = "dynamic via adapters (set_adapters), set per request by loras[].network_multiplier"
     needs_ai_toolkit: bool = False
+    trainer_shift: float = 3.0
+    """Of the trainer's Euler flow matching."""
+    trainer_size_divisor: int = 16
+    """What the trainer floors width and height to, after a first floor to 8."""
+    experts: Experts | None = None
+    """None: one transformer, as in Wan 2.1."""
+
+    @property
+    def kind(self) -> Literal["t2v", "i2v"]:
+        return "i2v" if self.needs_control_image else "t2v"
 
     @property
     def needs_control_image(self) -> bool:
@@ -71,6 +97,8 @@ class Model:
         }
 
 
+_SCALE_PER_EXPERT = "one LoRA for each of transformer and transformer_2, set for each by loras[].network_multiplier"
+
 MODELS: dict[str, Model] = {
     model.id: model
     for model in (
@@ -81,6 +109,7 @@ MODELS: dict[str, Model] = {
             pipeline="WanPipeline",
             base_checkpoint="Wan-AI/Wan2.1-T2V-14B-Diffusers",
             arch="wan21",
+            trainer_size_divisor=8,
         ),
         Model(
             id="wan21_1b",
@@ -89,6 +118,7 @@ MODELS: dict[str, Model] = {
             pipeline="WanPipeline",
             base_checkpoint="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
             arch="wan21",
+            trainer_size_divisor=8,
         ),
         Model(
             id="wan21_i2v_14b",
@@ -105,6 +135,34 @@ MODELS: dict[str, Model] = {
             pipeline="WanImageToVideoPipeline",
             base_checkpoint="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
             arch="wan21_i2v",
+        ),
+        Model(
+            id="wan22_14b_t2v",
+            slug="wan22-14b-t2v",
+            title="Wan 2.2 T2V A14B (14B)",
+            pipeline="WanPipeline",
+            base_checkpoint="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+            arch="wan22_14b",
+            size_divisor=32,
+            pipeline_file="src/pipelines/wan22_t2v.py",
+            lora_scale=_SCALE_PER_EXPERT,
+            trainer_shift=5.0,
+            experts=Experts(transformers="ai-toolkit/Wan2.2-T2V-A14B-Diffusers-bf16"),
+        ),
+        Model(
+            id="wan22_14b_i2v",
+            slug="wan22-14b-i2v",
+            title="Wan 2.2 I2V A14B (14B)",
+            pipeline="WanImageToVideoPipeline",
+            base_checkpoint="ai-toolkit/Wan2.2-I2V-A14B-Diffusers-bf16",
+            arch="wan22_14b_i2v",
+            pipeline_file="src/pipelines/wan22_i2v.py",
+            lora_scale=_SCALE_PER_EXPERT,
+            needs_ai_toolkit=True,
+            trainer_shift=5.0,
+            experts=Experts(
+                text_encoder="ai-toolkit/umt5_xxl_encoder", vae="ai-toolkit/wan2.1-vae", shift=3.0, boundary=0.9
+            ),
         ),
     )
 }

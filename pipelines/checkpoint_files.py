@@ -47,29 +47,39 @@ def check_checkpoint(folder: Path, *, own_encoder: bool) -> None:
             raise WeightsError(
                 f"{path}: {part} is {_short(value)}; only parts of diffusers and transformers are loaded"
             )
+    for part in ("transformer", "vae"):
+        check_model(folder / part, part)
+    if own_encoder:
+        check_encoder(folder)
+    check_tokenizer(folder)
+
+
+def check_model(folder: Path, part: str) -> None:
+    """The same for a transformer or VAE alone. `folder`: its own."""
     from pipelines.torch_setup import declare_missing_torchvision_operators
 
     declare_missing_torchvision_operators()
     import diffusers
 
-    for part in ("transformer", "vae"):
-        path = folder / part / "config.json"
-        config = _read_object(path)
-        _check_against(path, config, getattr(diffusers, _CLASSES[part][1]))
-        names = _check_weights(folder / part)
-        if part == "transformer":
-            _check_blocks(path, config, names)
-        elif len(config.get("latents_mean", ())) != len(config.get("latents_std", ())):
-            raise WeightsError(f"{path}: latents_mean and latents_std differ in length; copy the file again")
-    if own_encoder:
-        check_encoder(folder)
+    path = folder / "config.json"
+    config = _read_object(path)
+    _check_against(path, config, getattr(diffusers, _CLASSES[part][1]))
+    names = _check_weights(folder)
+    if part == "transformer":
+        _check_blocks(path, config, names)
+    elif len(config.get("latents_mean", ())) != len(config.get("latents_std", ())):
+        raise WeightsError(f"{path}: latents_mean and latents_std differ in length; copy the file again")
+
+
+def check_tokenizer(folder: Path) -> None:
+    """The same for the tokenizer of a checkpoint."""
     for name in _TOKENIZER:
         if (folder / "tokenizer" / name).exists():
             _read_object(folder / "tokenizer" / name)
 
 
 def check_encoder(folder: Path) -> None:
-    """The same for a text encoder alone."""
+    """The same for the text encoder of a checkpoint."""
     path = folder / "text_encoder" / "config.json"
     config = _read_object(path)
     for key in _ENCODER_SIZES:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipelines import lora, precision, stages
 from pipelines.checkpoint import load_pipeline
-from pipelines.errors import OutOfMemoryError, UnreproducibleError, UsageError
+from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.recipe import Recipe
 from pipelines.stages import Memory, OnStep, Trace, Work
 from pipelines.video import Frames
@@ -46,7 +46,8 @@ class Engine:
     @staticmethod
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
         """Recipes with equal keys share one loaded checkpoint."""
-        return (recipe.pipeline, recipe.checkpoint, recipe.text_encoder or "", recipe.precision.dtype)
+        places = (recipe.checkpoint, recipe.text_encoder or "", recipe.transformers or "", recipe.vae or "")
+        return (recipe.pipeline, *places, recipe.boundary is not None, recipe.precision.dtype)
 
     def load(self, recipe: Recipe, token: str | None = None) -> None:
         """Make a recipe's checkpoint the loaded one, if it is not. `generate` does so itself; this is for timing.
@@ -54,6 +55,8 @@ class Engine:
         `token`: a Hub token, else HF_TOKEN or the Hub's own login is used.
         """
         _refuse(recipe)
+        if recipe.compiled and self.device.type != "cuda":
+            raise DeviceError(f"{recipe.model} is asked for compiled, which is run on CUDA only; leave `compiled` out")
         key = self.load_key(recipe)
         if self._loaded != key:
             self._let_go()
@@ -109,6 +112,8 @@ class Engine:
 
         with deterministic(), torch.no_grad():
             pipe = self._pipe
+            # The server switches TF32 on where it compiles (_apply_torch_compile).
+            torch.backends.cuda.matmul.allow_tf32 = recipe.compiled
             try:
                 self._fit(pipe, recipe)
                 self._place(pipe)
@@ -128,6 +133,7 @@ class Engine:
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
             (lora_key, lambda: lora.apply(pipe, recipe)),
+            (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else _nothing),
         ]
         kept = 0
         while kept < len(self._fitted) and self._fitted[kept][0] == fittings[kept][0]:
@@ -136,6 +142,7 @@ class Engine:
         for fit_key, fit in fittings[kept:]:
             self._fitted.append((fit_key, fit()))
         pipe.scheduler = recipe.scheduler.build()
+        pipe.register_to_config(boundary_ratio=recipe.boundary)
         if recipe.vae_tiling:
             pipe.vae.enable_tiling()
         else:
@@ -153,6 +160,27 @@ class Engine:
             pipe.enable_model_cpu_offload(device=self.device)
         else:
             pipe.enable_sequential_cpu_offload(device=self.device)
+
+
+def _nothing() -> None:
+    """Nothing to undo."""
+
+
+def _compile(pipe: Any) -> lora.Undo:
+    """The transformers' blocks compiled as the reference server does it for Wan 2.2 (wan22_t2v.py at af4aec1)."""
+    import torch
+
+    transformers = [part for part in (pipe.transformer, pipe.transformer_2) if part is not None]
+    for transformer in transformers:
+        transformer.compile_repeated_blocks(mode="max-autotune", dynamic=True)
+
+    def undo() -> None:
+        for transformer in transformers:
+            for module in transformer.modules():
+                module._compiled_call_impl = None
+        torch._dynamo.reset()
+
+    return undo
 
 
 def _refuse(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipelines.checkpoint import folder_of
+from pipelines.checkpoint import folders
 from pipelines.content import sha256_file
 from pipelines.recipe import Recipe
 
@@ -23,8 +23,11 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 def weights(recipe: Recipe, token: str | None = None) -> str:
     """Hex SHA-256 over the files a recipe's pipeline is loaded from. Raises WeightsError if there are none."""
     digest = hashlib.sha256()
-    for source in (recipe.checkpoint, recipe.text_encoder):
-        digest.update(b"\0" if source is None else _folder(folder_of(source, token=token)).encode())
+    found = folders(recipe, token)
+    for name in ("checkpoint", "text_encoder"):
+        digest.update(_folder(found.pop(name)).encode() if name in found else b"\0")
+    for name, folder in found.items():
+        digest.update(f"{name}\0{_folder(folder)}".encode())
     return digest.hexdigest()
 
 

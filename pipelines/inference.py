@@ -6,24 +6,22 @@ Facts of runcomfy-com/ai-toolkit-inference at af4aec1 (src/pipelines/wan21.py, b
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipelines.catalog import Model
+from pipelines.checkpoint import folder_of
 from pipelines.control_image import load as load_control_image
 from pipelines.job import Job
 from pipelines.lora import lora_file
-from pipelines.preview import frame_rule, job_obstacles, low_vram_frame_rule, preview_recipe
-from pipelines.recipe import Asked, Codec, LoraApplication, Precision, Quantization, Recipe, Resize
+from pipelines.preview import job_obstacles, preview_recipe
+from pipelines.recipe import Asked, Codec, Conditioning, LoraApplication, Precision, Quantization, Recipe, Resize
 from pipelines.request import LoraItem, PromptItem, Request
-from pipelines.scheduler import Scheduler
-
-FrameRule = Callable[[int], int]
-FRAME_RULES: dict[str, FrameRule] = {"diffusers": frame_rule, "low_vram": low_vram_frame_rule}
-"""How a number of frames becomes one the VAE can hold (4n + 1), by name."""
+from pipelines.scheduler import Scheduler, checkpoint_boundary, checkpoint_scheduler, flow_schedule
+from pipelines.trainer import FRAME_RULES, FrameRuleName, trainer_frame_rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +33,31 @@ class Graph:
     scheduler: Scheduler
     lora_application: LoraApplication
     precision: Precision
-    frame_rule: str
+    frame_rule: FrameRuleName
     resize: Resize
     vae_tiling: bool
     quantization: Quantization
     codec: Codec
+    boundary: float | None = None
+    conditioning: Conditioning | None = None
+    transformers: str | None = None
+    vae: str | None = None
+    compiled: bool = False
 
 
-def reference_graph(checkpoint: str, scheduler: Scheduler) -> Graph:
-    """The reference server's graph on a GPU with bfloat16.
+def reference_graph(model: Model, checkpoint: str | None = None, *, token: str | None = None) -> Graph:
+    """The reference server's graph on a GPU with bfloat16. Fetches the schedule of a checkpoint on the Hub.
 
-    `scheduler`: the checkpoint's own. On a CPU the server itself would run float32; the case asks what is served,
-    so the recipe stays bfloat16 wherever it is replayed.
+    `checkpoint`: a folder or Hub id that stands in for all of the model's own. `token`: a Hub token. On a CPU the
+    server itself would run float32; the case asks what is served, so the recipe stays bfloat16 wherever it is replayed.
+    Its Wan 2.2 pipelines also go through torch.compile; that is left out until asked for (`compiled`).
+    Raises WeightsError.
     """
-    return Graph(
-        checkpoint=checkpoint,
+    source, experts = checkpoint or model.base_checkpoint, model.experts
+    graph = Graph(
+        checkpoint=source,
         text_encoder=None,
-        scheduler=scheduler,
+        scheduler=_server_schedule(model, source, token),
         lora_application="adapter",
         precision=Precision("bfloat16", "kept"),
         frame_rule="diffusers",
@@ -60,22 +66,46 @@ def reference_graph(checkpoint: str, scheduler: Scheduler) -> Graph:
         quantization=Quantization(),
         codec=Codec("webp", 80),
     )
+    if experts is None:
+        return graph
+    if checkpoint is None:
+        graph = dataclasses.replace(
+            graph, transformers=experts.transformers, text_encoder=experts.text_encoder, vae=experts.vae
+        )
+    if model.needs_control_image:
+        # wan22_i2v.py makes latents of (num_frames - 1) // 4 + 1 frames itself and samples with no generator.
+        graph = dataclasses.replace(
+            graph, conditioning=Conditioning(latents="sample", noise="unseeded"), frame_rule="low_vram"
+        )
+    boundary = experts.boundary
+    if boundary is None:
+        boundary = checkpoint_boundary(folder_of(source, token=token, only=["model_index.json"]))
+    return dataclasses.replace(graph, boundary=boundary)
 
 
-def faithful_graph(preview: Recipe, job: Job) -> Graph:
+def _server_schedule(model: Model, source: str, token: str | None) -> Scheduler:
+    if model.experts is not None and model.experts.shift is not None:
+        return flow_schedule("unipc", model.experts.shift)
+    return checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"]))
+
+
+def faithful_graph(preview: Recipe, job: Job, model: Model) -> Graph:
     """The graph that repeats a preview: the trainer's wherever server and trainer differ in kind."""
-    low_vram = job.low_vram and preview.pipeline == "WanPipeline"
     return Graph(
         checkpoint=preview.checkpoint,
         text_encoder=preview.text_encoder,
         scheduler=preview.scheduler,
         lora_application=preview.lora_application,
         precision=preview.precision,
-        frame_rule="low_vram" if low_vram else "diffusers",
+        frame_rule=trainer_frame_rule(job, model),
         resize=preview.resize or Resize("lanczos", "stretch"),
         vae_tiling=preview.vae_tiling,
         quantization=preview.quantization,
         codec=preview.codec,
+        boundary=preview.boundary,
+        conditioning=preview.conditioning,
+        transformers=preview.transformers,
+        vae=preview.vae,
     )
 
 
@@ -89,8 +119,8 @@ def trainer_graph(
     unlisted = preview_recipe(
         job, len(job.samples), model=model, checkpoint=checkpoint, toolkit=toolkit, unpairable="a prompt of no preview"
     )
-    obstacles = job_obstacles(job, model.needs_control_image)
-    return faithful_graph(unlisted, job), tuple(obstacles), unlisted.notes
+    obstacles = job_obstacles(job, model)
+    return faithful_graph(unlisted, job, model), tuple(obstacles), unlisted.notes
 
 
 def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model, folder: Path) -> Recipe:
@@ -108,7 +138,8 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     height = _or(item.height, defaults.height)
     num_frames = _or(item.num_frames, defaults.num_frames)
     image = load_control_image(item.control_images()[0], folder) if model.needs_control_image else None
-    scales = [lora.network_multiplier for lora in request.loras]
+    loras = sorted(request.loras, key=lambda lora: lora.transformer or "")  # high before low
+    scales = [lora.network_multiplier for lora in loras]
     return Recipe(
         model=model.id,
         pipeline=model.pipeline,
@@ -123,7 +154,7 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         guidance_scale=defaults.guidance_scale if item.guidance_scale is None else item.guidance_scale,
         seed=None if seed < 0 else seed,
         scheduler=graph.scheduler,
-        lora_files=tuple(lora_file(folder / lora.path) for lora in request.loras),
+        lora_files=tuple(lora_file(folder / lora.path, lora.transformer) for lora in loras),
         lora_scales=tuple(defaults.network_multiplier if scale is None else scale for scale in scales),
         lora_application=graph.lora_application,
         precision=graph.precision,
@@ -132,6 +163,11 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         vae_tiling=graph.vae_tiling,
         quantization=graph.quantization,
         codec=graph.codec,
+        boundary=graph.boundary,
+        conditioning=graph.conditioning,
+        transformers=graph.transformers,
+        vae=graph.vae,
+        compiled=graph.compiled,
         fps=_or(item.fps, defaults.fps),
     )
 
@@ -158,7 +194,7 @@ def request_of_preview(preview: Recipe) -> Request:
         ctrl_img=base64.b64encode(preview.control_image.data).decode() if preview.control_image else None,
     )
     loras = [
-        LoraItem(path=str(file.path.resolve()), network_multiplier=scale)
+        LoraItem(path=str(file.path.resolve()), transformer=file.expert, network_multiplier=scale)
         for file, scale in zip(preview.lora_files, preview.lora_scales, strict=True)
     ]
     return Request(model=preview.model, loras=loras, prompts=[item])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.document import Document, KeyPath, read
-from pipelines.recipe import Dtype, Quantization
+from pipelines.recipe import Dtype, Expert, Quantization
 
 PROCESS: KeyPath = ("config", "process", 0)
 
@@ -90,7 +90,11 @@ class Job:
     arch: str | None
     variant: str | None
     """What the UI adds to the arch: 14b of wan21:14b."""
+    experts: tuple[Expert, ...]
+    """Those of Wan 2.2 that the job trains, high noise first; none: its model has one transformer."""
     checkpoint: str
+    device: str | None
+    """Named by whoever wrote the config; ai-toolkit takes a GPU where it finds one."""
     dtype: Dtype
     low_vram: bool
     vae_tiling: bool
@@ -186,7 +190,9 @@ def read_job(path: Path) -> Job:
         name=document.data["config"]["name"],
         arch=arch.split(":")[0] if arch else None,  # the UI writes wan21:14b; the tag is dropped
         variant=arch.partition(":")[2] or None if arch else None,
+        experts=_experts(arch, model),
         checkpoint=name_or_path,
+        device=process.get("device", str, None),
         dtype=_DTYPES[dtype],
         low_vram=model.get("low_vram", bool, False),
         vae_tiling=model.section("model_kwargs").get("vae_tiling", bool, False),
@@ -208,6 +214,18 @@ def read_job(path: Path) -> Job:
             _Reader(dataclasses.replace(document, data={})), sample, None, sample.get("seed", int, 0)
         ),
     )
+
+
+def _experts(arch: str | None, model: _Reader) -> tuple[Expert, ...]:
+    """`model_kwargs.train_high_noise` and `train_low_noise` (wan22_14b_model.py); one at least is trained."""
+    if arch is None or not arch.startswith("wan22_14b"):
+        return ()
+    kwargs = model.section("model_kwargs")
+    both: tuple[Expert, ...] = ("high", "low")
+    experts = tuple(expert for expert in both if kwargs.get(f"train_{expert}_noise", bool, True))
+    if not experts:
+        raise model.document.error((*model.root, "model_kwargs"), "trains neither expert; ai-toolkit stops on it")
+    return experts
 
 
 def _fill_name_tags(document: Document) -> Document:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.errors import WeightsError
 from pipelines.job import Job
 from pipelines.lora import read_header
+from pipelines.recipe import Expert
 
 # BaseSDTrainProcess.sample and GenerateImageConfig.get_image_path. `format` is jpg, png or webp; several frames: webp.
 _VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.\w+")
@@ -26,8 +27,6 @@ _CHECKPOINT_NAME = r"{name}(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise
 
 _LONGEST_VERSION = 100
 """Characters. It is written into every case; what is longer is no version."""
-
-Expert = Literal["high", "low"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +63,17 @@ class LoraFiles:
     paths: tuple[Path, ...] = ()
     """None: the preview was drawn without a LoRA, or `missing` says why there is none. High noise before low noise."""
     experts: tuple[Expert, ...] = ()
-    """Which expert each file is for; none where one file is all there is."""
+    """Which expert each file is for; none where one file is all there is, for both experts or the only trained one."""
     missing: str | None = None
     """Why the weights behind a preview are not to be had."""
     notes: tuple[str, ...] = ()
     """What had to be assumed."""
+
+    def of_experts(self, job: Job) -> tuple[tuple[Path, Expert | None], ...]:
+        """Each file with the expert it is for; a file that holds both comes twice. None: one transformer is all."""
+        if self.experts:
+            return tuple(zip(self.paths, self.experts, strict=True))
+        return tuple((path, expert) for path in self.paths for expert in job.experts or (None,))
 
 
 def samples_folder(job_folder: Path) -> Path:
@@ -131,21 +136,21 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
         return LoraFiles(notes=("drawn before training (step 0): the untrained LoRA changes nothing",))
     found = _checkpoints(job)
     if step in found:
-        return _noting_experts(found[step])
+        return _checking_experts(job, found[step])
     final = found.get(None)
     if final is None:
         return LoraFiles(missing=_why_missing(job, step, False))
     saved_at, last = training_step(final.paths[0]), _last_step(job.folder)
     file = final.paths[0].name
     if step is None or saved_at == step:
-        return _noting_experts(final)
+        return _checking_experts(job, final)
     if saved_at is not None:
         return LoraFiles(missing=f"{_why_missing(job, step, True)}; {file} is of step {saved_at}")
     if last not in (None, step):
         return LoraFiles(
             missing=f"{_why_missing(job, step, True)}; {file} does not say its step, the last preview is of step {last}"
         )
-    return _noting_experts(final, f"{file} does not say its step; taken for step {step}, the preview's")
+    return _checking_experts(job, final, f"{file} does not say its step; taken for step {step}, the preview's")
 
 
 def training_step(path: Path) -> int | None:
@@ -201,19 +206,45 @@ def _of_one_step(files: dict[Expert | None, Path]) -> LoraFiles:
     return LoraFiles(paths=tuple(files[expert] for expert in there), experts=there)
 
 
-def _noting_experts(files: LoraFiles, *notes: str) -> LoraFiles:
-    if len(files.experts) == 1:
-        notes += (f"{files.paths[0].name} is alone: the other expert was not trained, or its file is gone",)
-    return dataclasses.replace(files, notes=notes)
+def lora_given(job: Job, path: Path) -> LoraFiles:
+    """The weights in a file the user names; of a pair either one, the other being beside it."""
+    match = re.fullmatch(r"(.+)_(high|low)_noise(\.\w+)", path.name)
+    if not job.experts or match is None:
+        return LoraFiles(paths=(path,))
+    pair: dict[Expert | None, Path] = {
+        expert: path.with_name(f"{match[1]}_{expert}_noise{match[3]}") for expert in job.experts
+    }
+    there = {expert: file for expert, file in pair.items() if file.is_file()}
+    return _checking_experts(job, _of_one_step(there or {"high" if match[2] == "high" else "low": path}))
+
+
+def _checking_experts(job: Job, files: LoraFiles, *notes: str) -> LoraFiles:
+    """Whether each expert that the job trains has its file. One file alone may hold both.
+
+    The file of an expert it does not train was left by an earlier run, and is not loaded for previews (load_lora).
+    """
+    if not job.experts or not files.experts:
+        if len(job.experts) > 1:
+            notes += (f"{files.paths[0].name} holds both experts' weights; the server takes a file for each: split it",)
+        return dataclasses.replace(files, notes=notes)
+    there = dict(zip(files.experts, files.paths, strict=True))
+    gone = [expert for expert in job.experts if expert not in there]
+    if gone:
+        lost = re.sub("_(high|low)_noise", f"_{gone[0]}_noise", files.paths[0].name)
+        return LoraFiles(missing=f"half of the LoRA is gone: {lost} is not beside {files.paths[0].name}")
+    paths = tuple(there[expert] for expert in job.experts)
+    return LoraFiles(paths=paths, experts=job.experts, notes=notes)
 
 
 def _why_missing(job: Job, step: int | None, there_is_a_final_one: bool) -> str:
     """Never saved, or saved and removed again (BaseSDTrainProcess.clean_up_saves keeps the newest few)."""
+    side = f"_{job.experts[0]}_noise" if job.experts else ""
+    final = f"{job.name}{side}.safetensors"
     if step is None:
-        return f"no LoRA for this preview: there is no {job.name}.safetensors"
-    name = f"{job.name}_{step:09d}.safetensors"
+        return f"no LoRA for this preview: there is no {final}"
+    name = f"{job.name}_{step:09d}{side}.safetensors"
     if not there_is_a_final_one:
-        return f"no LoRA for this preview: neither {name} nor {job.name}.safetensors (old ones are removed)"
+        return f"no LoRA for this preview: neither {name} nor {final} (old ones are removed)"
     if job.save_every and step % job.save_every:
         return f"no LoRA of step {step}: {name} was never saved (save.save_every {job.save_every})"
     kept = f"ai-toolkit keeps the newest {job.saves_kept}" if job.saves_kept else "old ones are removed"

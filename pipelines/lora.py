@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.content import check_file, sha256_file
 from pipelines.errors import UnreproducibleError, WeightsError
-from pipelines.recipe import LoraFile, Recipe
+from pipelines.recipe import EXPERT_PARTS, Expert, LoraFile, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,12 @@ _PARTS = {
 }
 _KEY = re.compile(r"(?:diffusion_model|transformer)\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
+
+_COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_2."}
+"""In the keys of a file that holds both experts' weights (`network.split_multistage_loras: false`)."""
+
+_HOTSWAP_RANK = 32
+"""The server pads Wan 2.2 adapters to it, ready for swapping (enable_lora_hotswap), and fails on larger ones."""
 
 _FLOATS = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """By safetensors' names, as far as torch can widen them."""
@@ -67,12 +73,12 @@ def read_header(path: Path) -> Header:
         raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from None
 
 
-def lora_file(path: Path) -> LoraFile:
+def lora_file(path: Path, expert: Expert | None = None) -> LoraFile:
     """Identify a LoRA by content. Raises WeightsError if unreadable, UnreproducibleError for LoKr."""
     header = read_header(path)
     if any("lokr_" in key for key in header.shapes):
         raise UnreproducibleError(f"{path}: is a LoKr network; only LoRA (lora_A / lora_B) is run so far")
-    return LoraFile(path=path, sha256=sha256_file(path))
+    return LoraFile(path=path, sha256=sha256_file(path), expert=expert)
 
 
 def module_name(key: str) -> tuple[str, str] | None:
@@ -84,6 +90,14 @@ def module_name(key: str) -> tuple[str, str] | None:
     name = re.sub(r"\bffn\.0\b", "ffn.net.0.proj", name)
     name = re.sub(r"\bffn\.2\b", "ffn.net.2", name)
     return name, match["side"]
+
+
+def expert_keys(keys: Iterable[str], expert: Expert | None) -> dict[str, str]:
+    """A file's keys as those of one expert's own file, with what they are called in the file."""
+    keys = list(keys)
+    if expert is None or not any(tag in key for key in keys for tag in _COMBINED.values()):
+        return {key: key for key in keys}
+    return {key.replace(_COMBINED[expert], ".", 1): key for key in keys if _COMBINED[expert] in key}
 
 
 def check_coverage(path: Path, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, tuple[int, ...]]) -> None:
@@ -130,24 +144,32 @@ def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
 
 def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> None:
     for number, (file, scale) in enumerate(zip(recipe.lora_files, recipe.lora_scales, strict=True)):
-        transformer = getattr(pipe, file.expert)
+        transformer = getattr(pipe, EXPERT_PARTS[file.expert])
         modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
         weights = {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None}
-        check_coverage(file.path, read_header(file.path).shapes, weights)
+        shapes = read_header(file.path).shapes
+        keys = expert_keys(shapes, file.expert)
+        check_coverage(file.path, {key: shapes[name] for key, name in keys.items()}, weights)
         if recipe.lora_application == "adapter":
             undos.append(_load_adapter(pipe, file, scale, f"lora_{number}"))
             continue
         attach = _merge if recipe.lora_application == "merged" else _side_path
-        for name, (down, up) in _read_pairs(file.path).items():
+        for name, (down, up) in _read_pairs(file).items():
             undos.append(attach(modules[name], down, up, scale))
 
 
-def _read_pairs(path: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Module name -> (down, up) in float32, as the trainer holds them."""
+def _read(file: LoraFile) -> dict[str, torch.Tensor]:
+    """The weights for a file's expert, by the keys of a file of its own."""
     from safetensors.torch import load_file
 
+    weights = load_file(file.path)
+    return {key: weights[name] for key, name in expert_keys(weights, file.expert).items()}
+
+
+def _read_pairs(file: LoraFile) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Module name -> (down, up) in float32, as the trainer holds them."""
     sides: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in load_file(path).items():
+    for key, tensor in _read(file).items():
         found = module_name(key)
         assert found is not None  # check_coverage saw every key
         sides.setdefault(found[0], {})[found[1]] = tensor.float()
@@ -189,13 +211,20 @@ def _side_path(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, sc
 
 
 def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str) -> Undo:
-    """A PEFT adapter, as the reference server loads it (src/pipelines/wan21.py at af4aec1)."""
-    pipe.load_lora_weights(
-        str(file.path.parent), weight_name=file.path.name, adapter_name=adapter, local_files_only=True
-    )
-    pipe.set_adapters([adapter], adapter_weights=[scale])
+    """A PEFT adapter, as the reference server loads it (src/pipelines/wan21.py, wan22_t2v.py at af4aec1).
+
+    For Wan 2.2 the server loads the other file at scale 0 where a side is missing, which changes nothing.
+    """
+    part = EXPERT_PARTS[file.expert]
+    weights = _read(file)
+    rank = max(tensor.shape[0] for key, tensor in weights.items() if ".lora_A." in key)
+    if file.expert is not None and rank <= _HOTSWAP_RANK:
+        getattr(pipe, part).enable_lora_hotswap(target_rank=_HOTSWAP_RANK)
+    pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
+    transformer = getattr(pipe, part)
+    transformer.set_adapters([adapter], [scale])
 
     def undo() -> None:
-        pipe.unload_lora_weights()
+        transformer.unload_lora()
 
     return undo

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.catalog import Model
+from pipelines.catalog import Model, find_model
 from pipelines.control_image import load as load_control_image
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.job import PROCESS, Job, Sample
-from pipelines.job_folder import VideoName, find_lora
+from pipelines.job_folder import VideoName, find_lora, lora_given
 from pipelines.lora import lora_file
 from pipelines.recipe import (
     Asked,
     Codec,
+    Conditioning,
     ControlImage,
     LoraApplication,
     LoraFile,
@@ -28,54 +27,7 @@ from pipelines.recipe import (
     Resize,
 )
 from pipelines.scheduler import Scheduler, flow_schedule
-
-# Commit ab1ee4df moved Wan previews from UniPC to Euler. It changed 0.9.3 in place; the next version is 0.9.4.
-_EULER_SINCE = datetime(2026, 4, 16, 20, 53, 50, tzinfo=UTC)
-_EULER_COMMITS = ("ab1ee4df", "27a03a91")
-_LAST_UNIPC_VERSION = (0, 9, 3)
-
-
-def frame_rule(num_frames: int) -> int:
-    """Diffusers 0.42.1 pipelines: n with n % 4 != 1 becomes n // 4 * 4 + 1 (40 -> 41, 10 -> 9)."""
-    return num_frames if num_frames % 4 == 1 else max(num_frames // 4 * 4 + 1, 1)
-
-
-def low_vram_frame_rule(num_frames: int) -> int:
-    """ai-toolkit's own T2V pipeline under low_vram: (n - 1) // 4 * 4 + 1 (40 -> 37)."""
-    return (num_frames - 1) // 4 * 4 + 1
-
-
-def floor_size(asked: int, divisor: int) -> int:
-    """First to a multiple of 8, at least 64; I2V then to `divisor` (16). T2V stays at 8."""
-    return max(64, asked - asked % 8) // divisor * divisor
-
-
-def scheduler_of(toolkit: str | None, drawn: datetime | None) -> tuple[Scheduler, str | None]:
-    """The schedule of a toolkit version or commit, and a note if it had to be assumed.
-
-    Wan previews use Euler flow matching with shift 3 since commit ab1ee4df (2026-04-16, inside 0.9.3), whatever
-    the checkpoint's config says; before that UniPC with flow_shift 3.
-    """
-    euler, unipc = flow_schedule("flow_match_euler", 3.0), flow_schedule("unipc", 3.0)
-    before = drawn is not None and drawn < _EULER_SINCE
-    word = (toolkit or "").removeprefix("v")
-    if re.fullmatch(r"\d+(\.\d+)+", word):
-        version = tuple(int(part) for part in word.split("."))
-        if version > _LAST_UNIPC_VERSION:
-            return euler, None
-        if version < _LAST_UNIPC_VERSION or before:
-            return unipc, None
-        return (
-            euler,
-            "0.9.3 drew with UniPC before commit ab1ee4df (2026-04-16) and with Euler since; Euler is assumed",
-        )
-    if len(word) >= 7 and any(commit.startswith(word[:8]) or word.startswith(commit) for commit in _EULER_COMMITS):
-        return euler, None
-    if before:
-        return unipc, "drawn before commit ab1ee4df (2026-04-16), by its file name: UniPC"
-    if word:
-        return euler, f"toolkit {toolkit!r} is not a version or commit known here; Euler (since 0.9.4) is assumed"
-    return euler, "toolkit version not given; Euler (since 0.9.4) is assumed"
+from pipelines.trainer import BOUNDARY, FRAME_RULES, floor_size, scheduler_of, trainer_conditioning, trainer_frame_rule
 
 
 def preview_recipe(
@@ -108,17 +60,17 @@ def preview_recipe(
     is_i2v = model.needs_control_image
     obstacles: list[str] = []
     notes: list[str] = []
-    weights, text_encoder = _checkpoint(job, checkpoint, notes)
+    weights, text_encoder, vae = _checkpoint(job, model, checkpoint, notes)
     files = () if unpairable else _lora_files(job, video, lora, obstacles, notes)
-    scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None)
+    scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None, model.trainer_shift)
     notes += [assumed] if assumed else []
     application = _lora_application(job)
-    notes += _known_floors(job, scheduler, application if files else None)
-    _find_obstacles(job, sample, is_i2v, video, index, obstacles, notes)
+    conditioning = trainer_conditioning(model, job.device)
+    notes += _known_floors(job, scheduler, application if files else None, conditioning)
+    _find_obstacles(job, sample, model, video, index, obstacles, notes)
     if unpairable is not None:
         obstacles = [unpairable, *(obstacle for obstacle in obstacles if obstacle not in unpairable)]
-    divisor = 16 if is_i2v else 8
-    frames = low_vram_frame_rule if job.low_vram and not is_i2v else frame_rule
+    divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model)](sample.num_frames)
     return Recipe(
         model=model.id,
         pipeline=model.pipeline,
@@ -128,7 +80,7 @@ def preview_recipe(
         negative_prompt=sample.neg or "",
         width=Asked(sample.width, floor_size(sample.width, divisor)),
         height=Asked(sample.height, floor_size(sample.height, divisor)),
-        num_frames=Asked(sample.num_frames, frames(sample.num_frames)),
+        num_frames=Asked(sample.num_frames, frames),
         steps=sample.sample_steps,
         guidance_scale=sample.guidance_scale,
         seed=sample.seed,
@@ -143,6 +95,9 @@ def preview_recipe(
         quantization=job.quantization,
         codec=_codec(sample),
         fps=sample.fps,
+        boundary=None if model.experts is None else BOUNDARY,
+        conditioning=conditioning,
+        vae=vae,
         obstacles=tuple(obstacles),
         notes=tuple(notes),
     )
@@ -159,19 +114,25 @@ def _check_numbers(job: Job, sample: Sample) -> None:
 def assumed_recipe(inference: Recipe) -> Recipe:
     """The recipe of a preview whose config is lost: the request's settings in the trainer's graph."""
     note = "no config: the request's settings, in the trainer's graph, are taken for the preview's"
+    model = find_model(inference.model)
     return dataclasses.replace(
         inference,
-        scheduler=flow_schedule("flow_match_euler", 3.0),
+        scheduler=flow_schedule("flow_match_euler", model.trainer_shift),
         lora_application="merged",
         precision=Precision("bfloat16", "cast"),
         resize=inference.resize and Resize("lanczos", "stretch"),
         vae_tiling=False,
         codec=Codec("webp", 80),
+        boundary=None if model.experts is None else BOUNDARY,
+        conditioning=trainer_conditioning(model, None),
+        compiled=False,
         notes=(note, *inference.notes),
     )
 
 
-def _known_floors(job: Job, scheduler: Scheduler, application: LoraApplication | None) -> list[str]:
+def _known_floors(
+    job: Job, scheduler: Scheduler, application: LoraApplication | None, conditioning: Conditioning | None
+) -> list[str]:
     """What even the right recipe cannot bring back, because no file on disk holds it."""
     floors = []
     if scheduler.family == "unipc":
@@ -187,43 +148,50 @@ def _known_floors(job: Job, scheduler: Scheduler, application: LoraApplication |
             f"every earlier preview of the same process merged its LoRA and took it out again in {job.dtype}; what "
             "that rounded stays in the base weights: 47.5 to 49.4 dB on raw frames, nothing for the first preview"
         )
+    if conditioning is not None and conditioning.noise == "cuda":
+        floors.append(
+            "drawn on a GPU: the noise in the control image's latents came from its generator, whose numbers depend on "
+            "the GPU model; on another model, or on a CPU, which takes its own, the last bits cannot repeat"
+        )
     return floors
 
 
-def _checkpoint(job: Job, stand_in: str | None, notes: list[str]) -> tuple[str, str | None]:
-    """Where the weights and, if elsewhere, the text encoder come from (Wan21.load_model)."""
+def _checkpoint(job: Job, model: Model, stand_in: str | None, notes: list[str]) -> tuple[str, str | None, str | None]:
+    """Where the weights and, if elsewhere, text encoder and VAE come from (Wan21.load_model).
+
+    Wan 2.2 always takes a VAE of ai-toolkit's own, the one that all published checkpoints hold; a folder's is taken
+    for it.
+    """
     folder = job.folder / job.checkpoint
+    encoder, vae = "ai-toolkit/umt5_xxl_encoder", None if model.experts is None else "ai-toolkit/wan2.1-vae"
     if folder.is_dir():
-        own_encoder = (folder / "text_encoder").is_dir()
-        return str(folder.resolve()), None if own_encoder else "ai-toolkit/umt5_xxl_encoder"
+        own_encoder, own_vae = (folder / "text_encoder").is_dir(), (folder / "vae").is_dir()
+        return str(folder.resolve()), None if own_encoder else encoder, None if own_vae else vae
     if stand_in is not None:
         notes.append(f"the config's checkpoint {job.checkpoint} is no folder here; the one given is used")
-        return stand_in, None
+        return stand_in, None, None
     if job.checkpoint.count("/") != 1 or job.checkpoint.startswith(("/", ".")):
         where = (*PROCESS, "model", "name_or_path")
         raise job.document.error(
             where, f"{job.checkpoint} does not exist here; set `checkpoint:` in the case (`parity serve`: --checkpoint)"
         )
-    return job.checkpoint, "ai-toolkit/umt5_xxl_encoder"
+    return job.checkpoint, encoder, vae
 
 
 def _lora_files(
     job: Job, video: VideoName | None, given: Path | None, obstacles: list[str], notes: list[str]
 ) -> tuple[LoraFile, ...]:
-    """The file that holds the weights the preview was drawn with."""
-    path = given
+    """The files that hold the weights the preview was drawn with; high noise before low noise."""
     if given is None:
         found = find_lora(job, video.step if video else None)
-        obstacles += [found.missing] if found.missing else []
-        notes += found.notes
-        if not found.paths:
-            return ()
-        path = found.paths[0]
-    elif not given.is_file():
+    elif given.is_file():
+        found = lora_given(job, given)
+    else:
         raise CaseError(f"{given}: the preview's LoRA does not exist")
-    assert path is not None
+    obstacles += [found.missing] if found.missing else []
+    notes += found.notes
     try:
-        return (lora_file(path),)
+        return tuple(lora_file(path, expert) for path, expert in found.of_experts(job))
     except UnreproducibleError as error:
         obstacles.append(str(error))
         return ()
@@ -254,14 +222,14 @@ def _codec(sample: Sample) -> Codec:
     return Codec("png", None) if sample.format == "png" else Codec("jpeg", 75)
 
 
-def job_obstacles(job: Job, is_i2v: bool) -> list[str]:
+def job_obstacles(job: Job, model: Model) -> list[str]:
     """What no recipe of the job can repeat, whatever its prompt."""
     obstacles = []
     if job.network_type is None:
         obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
     elif job.network_type != "lora":
         obstacles.append(f"network.type {job.network_type}: only lora is run so far")
-    if is_i2v and job.low_vram:
+    if model.needs_control_image and model.experts is None and job.low_vram:
         obstacles.append("low_vram I2V raises with current diffusers; what older versions drew is not known")
     return obstacles
 
@@ -269,7 +237,7 @@ def job_obstacles(job: Job, is_i2v: bool) -> list[str]:
 def _find_obstacles(
     job: Job,
     sample: Sample,
-    is_i2v: bool,
+    model: Model,
     video: VideoName | None,
     index: int,
     obstacles: list[str],
@@ -280,14 +248,14 @@ def _find_obstacles(
         obstacles.append("step 0 may be drawn from the config's `first_sample` section, which is not read")
     if sample.seed is None:
         obstacles.append("seed -1: ai-toolkit drew a random seed and did not keep it")
-    obstacles += job_obstacles(job, is_i2v)
+    obstacles += job_obstacles(job, model)
     for name in ("num_frames", "sample_steps", "fps"):
         if getattr(sample, name) < 1:
             obstacles.append(f"{name} {getattr(sample, name)}: ai-toolkit fails on it")
     if sample.neg is None:
         obstacles.append("no `neg`: ai-toolkit itself crashes on Wan without a negative prompt")
     width, height = floor_size(sample.width, 8), floor_size(sample.height, 8)
-    if not is_i2v and (width % 16 or height % 16):
+    if model.trainer_size_divisor < 16 and (width % 16 or height % 16):
         obstacles.append(f"{width}x{height} is no multiple of 16: diffusers refuses it, ai-toolkit does not floor it")
     if video is not None and video.index != index:
         notes.append(f"the video's name says prompt {video.index}, the case says sample {index}")

@@ -7,7 +7,7 @@ is `take(recipe, factor, other)`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +20,12 @@ LoraApplication = Literal["merged", "side_path", "adapter"]
 output's dtype before the addition (both ai-toolkit), or a PEFT adapter (diffusers `load_lora_weights`)."""
 
 Dtype = Literal["bfloat16", "float16", "float32"]
+
+Expert = Literal["high", "low"]
+"""Wan 2.2's two transformers: one denoises while there is much noise, the other what is left."""
+
+EXPERT_PARTS: dict[Expert | None, str] = {None: "transformer", "high": "transformer", "low": "transformer_2"}
+"""Where a diffusers pipeline holds them. Wan 2.1 has one transformer: None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,8 @@ class LoraFile:
 
     path: Path = field(compare=False)
     sha256: str
-    expert: Literal["transformer", "transformer_2"] = "transformer"
+    expert: Expert | None = None
+    """The expert it is for; None: the model has one transformer."""
 
     def __str__(self) -> str:
         return f"{self.path.name} (sha256 {self.sha256[:12]})"
@@ -95,6 +102,29 @@ class Resize:
 
     def __str__(self) -> str:
         return f"{self.filter}, {'aspect ratio ignored' if self.crop == 'stretch' else 'center crop'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """How a Wan 2.2 I2V video is started from its image: there is no CLIP, only latents of noise and of the image."""
+
+    latents: Literal["mode", "sample"]
+    """What of the VAE's posterior stands for the image. mode: as WanImageToVideoPipeline of diffusers does it."""
+    noise: Literal["seeded", "cuda", "unseeded"] | None = None
+    """Where a sample's noise comes from: the seeded generator that drew the latent noise, whose stream goes on; a CUDA
+    generator of the same seed, whose numbers depend on the GPU model; torch's global generator, which nobody seeds.
+    None for the mode."""
+    rounded: bool = True
+    """Whether latent noise and pixels are rounded to the weights' dtype first."""
+
+    def __post_init__(self) -> None:
+        if self.latents == "mode":
+            object.__setattr__(self, "noise", None)
+
+    def __str__(self) -> str:
+        sampled = {"seeded": "seeded", "cuda": "seeded on the GPU", "unseeded": "unseeded", None: "noise"}[self.noise]
+        what = "mode of the posterior" if self.latents == "mode" else f"posterior sampled ({sampled})"
+        return f"{what}, noise {'rounded' if self.rounded else 'in float32'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +185,16 @@ class Recipe:
     quantization: Quantization
     codec: Codec
     fps: int
+    boundary: float | None = None
+    """Share of the 1000 timesteps: from it upwards the high-noise expert works. None: there is one transformer."""
+    conditioning: Conditioning | None = None
+    """None: the diffusers pipeline's own."""
+    transformers: str | None = None
+    """Where both experts come from when not from the checkpoint."""
+    vae: str | None = None
+    """Where the VAE comes from when not from the checkpoint."""
+    compiled: bool = False
+    """Whether the transformers' blocks go through torch.compile, which fuses operations and so rounds otherwise."""
     obstacles: tuple[str, ...] = ()
     """Reasons why this recipe cannot be repeated by anyone; empty for most."""
     notes: tuple[str, ...] = ()
@@ -164,6 +204,16 @@ class Recipe:
     def guidance(self) -> float:
         """The guidance that reaches the pixels: at 1 and below, both pipelines skip it."""
         return self.guidance_scale if self.guidance_scale > 1 else 1.0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether drawing it again can give the same video."""
+        return self.conditioning is None or self.conditioning.noise != "unseeded"
+
+    def loras(self, expert: Expert | None) -> tuple[tuple[LoraFile, float], ...]:
+        """An expert's LoRAs with their scales."""
+        pairs = zip(self.lora_files, self.lora_scales, strict=True)
+        return tuple((file, scale) for file, scale in pairs if file.expert == expert)
 
     @property
     def tiles(self) -> bool:
@@ -180,7 +230,7 @@ def frame_duration(fps: int) -> int:
 
 
 FACTORS: dict[str, tuple[str, ...]] = {
-    "checkpoint": ("checkpoint", "text_encoder"),
+    "checkpoint": ("checkpoint", "text_encoder", "transformers", "vae"),
     "prompt": ("prompt",),
     "negative_prompt": ("negative_prompt",),
     "snapping": ("width", "height"),
@@ -189,18 +239,42 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "guidance": ("guidance_scale",),
     "seed": ("seed",),
     "scheduler": ("scheduler",),
+    "boundary": ("boundary",),
     "lora_file": ("lora_files",),
+    "lora_file_high": ("lora_files",),
+    "lora_file_low": ("lora_files",),
     "lora_scale": ("lora_scales",),
+    "lora_scale_high": ("lora_scales",),
+    "lora_scale_low": ("lora_scales",),
     "lora_application": ("lora_application",),
     "precision": ("precision",),
     "quantization": ("quantization",),
     "control_image": ("control_image",),
     "resize": ("resize",),
+    "conditioning": ("conditioning",),
+    "compilation": ("compiled",),
     "vae_tiling": ("vae_tiling",),
     "codec": ("codec",),
     "fps": ("fps",),
 }
 """The fields behind every factor that can drift between two recipes."""
+
+
+LORA_FACTORS: dict[str, Expert | None] = {
+    "lora_file": None,
+    "lora_file_high": "high",
+    "lora_file_low": "low",
+    "lora_scale": None,
+    "lora_scale_high": "high",
+    "lora_scale_low": "low",
+}
+"""Factors about the LoRA of one expert; None: of a model's only transformer."""
+
+
+def lora_field(recipe: Recipe, factor: str) -> tuple[LoraFile | float, ...]:
+    """What one of LORA_FACTORS is about: files or scales."""
+    which = 0 if factor.startswith("lora_file") else 1
+    return tuple(pair[which] for pair in recipe.loras(LORA_FACTORS[factor]))
 
 
 def _effective(recipe: Recipe, name: str) -> Any:
@@ -212,6 +286,10 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return value.applied
     if name == "guidance_scale":
         return recipe.guidance
+    if name == "checkpoint":
+        return recipe.transformers or recipe.checkpoint
+    if name in ("text_encoder", "vae"):
+        return value or recipe.checkpoint
     if name == "vae_tiling":
         return recipe.tiles
     return frame_duration(value) if name == "fps" else value
@@ -221,9 +299,15 @@ def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
     """The factors in which two recipes draw differently, in FACTORS order."""
     found = []
     for factor, names in FACTORS.items():
+        if factor in LORA_FACTORS:
+            ours, theirs = lora_field(preview, factor), lora_field(inference, factor)
+            missing = factor.startswith("lora_scale") and not (ours and theirs)  # the missing file is the factor
+            if ours != theirs and not missing:
+                found.append(factor)
+            continue
         if factor == "negative_prompt" and preview.guidance <= 1 and inference.guidance <= 1:
             continue  # never read without guidance
-        if factor in ("lora_scale", "lora_application") and not (preview.lora_files and inference.lora_files):
+        if factor == "lora_application" and not (preview.lora_files and inference.lora_files):
             continue  # the missing file is the factor
         if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
             continue  # a still is shown for ever
@@ -242,7 +326,7 @@ def drawing_key(recipe: Recipe) -> tuple[Any, ...]:
     if not recipe.lora_files:
         recipe = dataclasses.replace(recipe, lora_scales=(), lora_application="merged")
     names = (name for factor, fields in FACTORS.items() if factor not in _FILE_ONLY for name in fields)
-    return (recipe.pipeline, *(_effective(recipe, name) for name in names))
+    return (recipe.pipeline, *(_effective(recipe, name) for name in dict.fromkeys(names)))
 
 
 def latents_key(recipe: Recipe) -> tuple[Any, ...]:
@@ -256,10 +340,32 @@ def latents_key(recipe: Recipe) -> tuple[Any, ...]:
 
 def take(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
     """`recipe` with one factor's fields taken from `other`."""
-    names = FACTORS[factor]
-    if factor == "lora_file" and not (recipe.lora_files and other.lora_files):
-        names += (*FACTORS["lora_scale"], *FACTORS["lora_application"])  # no file, no scale
-    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in names})
+    if factor in LORA_FACTORS:
+        return _take_lora(recipe, factor, other)
+    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in FACTORS[factor]})
+
+
+def _take_lora(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
+    expert = LORA_FACTORS[factor]
+    ours, theirs = recipe.loras(expert), other.loras(expert)
+    if ours and theirs:
+        is_file = factor.startswith("lora_file")
+        pairs = zip(theirs if is_file else ours, ours if is_file else theirs, strict=True)
+        taken = tuple((file, scale) for (file, _), (_, scale) in pairs)
+    else:
+        taken = theirs  # no file, no scale
+    changed = with_loras(recipe, taken, expert)
+    if recipe.lora_files and other.lora_files:
+        return changed
+    return dataclasses.replace(changed, lora_application=other.lora_application)
+
+
+def with_loras(recipe: Recipe, loras: Sequence[tuple[LoraFile, float]], expert: Expert | None) -> Recipe:
+    """`recipe` with other LoRAs, given with their scales, for one expert, or for a model's only transformer."""
+    sides = {each: recipe.loras(each) for each in EXPERT_PARTS} | {expert: tuple(loras)}
+    pairs = [pair for each in EXPERT_PARTS for pair in sides[each]]
+    files, scales = tuple(file for file, _ in pairs), tuple(scale for _, scale in pairs)
+    return dataclasses.replace(recipe, lora_files=files, lora_scales=scales)
 
 
 def take_all(recipe: Recipe, factors: Iterable[str], other: Recipe) -> Recipe:

@@ -23,7 +23,7 @@ class LoraItem(_Strict):
     """One LoRA of a request."""
 
     path: str = Field(description="LoRA file; relative to the file this stands in")
-    transformer: Literal["low", "high"] | None = Field(default=None, description="expert, for Wan 2.2 only")
+    transformer: Literal["low", "high"] | None = Field(default=None, description="the expert it is for; Wan 2.2 only")
     network_multiplier: float | None = Field(default=None, ge=-2, le=2, description="LoRA scale, default 1.0")
 
 
@@ -44,8 +44,8 @@ class PromptItem(_Strict):
     resolution: Literal["Default"] | None = Field(default=None, description="Wan has no other than Default")
     ctrl_img: str | None = Field(default=None, description="control image: base64, data URL, http(s) URL or file")
     ctrl_img_1: str | None = Field(default=None, description="control image; wins over ctrl_img")
-    ctrl_img_2: str | None = Field(default=None, description="read by no Wan 2.1 pipeline")
-    ctrl_img_3: str | None = Field(default=None, description="read by no Wan 2.1 pipeline")
+    ctrl_img_2: str | None = Field(default=None, description="read by no pipeline run here")
+    ctrl_img_3: str | None = Field(default=None, description="read by no pipeline run here")
 
     def control_images(self) -> list[str]:
         """The images the server would load, in its order: the numbered ones, else `ctrl_img`."""
@@ -57,7 +57,7 @@ class Request(_Strict):
     """The body of POST /v1/inference."""
 
     model: str = Field(description="API model id")
-    loras: list[LoraItem] = Field(description="exactly one for Wan 2.1")
+    loras: list[LoraItem] = Field(description="one for Wan 2.1; for Wan 2.2 one for each expert, or for one of them")
     prompts: list[PromptItem] = Field(min_length=1, description="the videos to draw")
     trigger_word: str | None = Field(default=None, description="replaces [trigger] in prompts")
     hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
@@ -76,7 +76,14 @@ def check_loras(request: Request, model: Model) -> Problem | None:
     """Those about `loras`. The server makes them first, then looks for the files, then at the control images."""
     if not request.loras:
         return ("loras",), "LORA_FILE_REQUIRED: at least one LoRA is required"
-    if any(item.transformer for item in request.loras):
+    sides = [item.transformer for item in request.loras]
+    if model.experts is not None:
+        if None in sides:
+            return ("loras",), f"MOE_FORMAT_REQUIRED: {model.id} has two transformers; say `transformer: high` or `low`"
+        if len(set(sides)) < len(sides):
+            return ("loras",), f"SINGLE_MOE_CONFIG_ONLY: {model.id} takes one LoRA for high and one for low, not more"
+        return None
+    if any(sides):
         return ("loras",), f"MOE_FORMAT_NOT_SUPPORTED: {model.id} has one transformer; leave out `transformer`"
     if len(request.loras) > 1:
         return ("loras",), f"SINGLE_LORA_ONLY: {model.id} takes one LoRA, not {len(request.loras)}"

@@ -159,11 +159,10 @@ def flow_schedule(family: str, shift: float, **settings: Setting) -> Scheduler:
 def checkpoint_scheduler(folder: Path) -> Scheduler:
     """The schedule a checkpoint in diffusers layout asks for (`scheduler/scheduler_config.json`)."""
     path = folder / "scheduler" / "scheduler_config.json"
-    try:
-        config = strict_json.loads(read_text(path, _MAX_BYTES))
-        class_name = str(config["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: no readable scheduler config ({error}); is this a diffusers checkpoint?") from None
+    config = _config(path, "scheduler config")
+    if "_class_name" not in config:
+        raise WeightsError(f"{path}: no readable scheduler config ('_class_name'); is this a diffusers checkpoint?")
+    class_name = str(config["_class_name"])
     family = {name: family for family, name in CLASSES.items()}.get(class_name)
     if family is None:
         raise WeightsError(f"{path}: scheduler {class_name} is not run yet; known: {', '.join(CLASSES.values())}")
@@ -172,3 +171,22 @@ def checkpoint_scheduler(folder: Path) -> Scheduler:
         return scheduler(family, known)
     except CaseError as error:
         raise WeightsError(f"{path}: {error}") from None
+
+
+def checkpoint_boundary(folder: Path) -> float:
+    """Where a Wan 2.2 checkpoint changes from the high-noise to the low-noise expert (`model_index.json`)."""
+    path = folder / "model_index.json"
+    value = _config(path, "model index").get("boundary_ratio")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise WeightsError(f"{path}: boundary_ratio must be between 0 and 1, is {str(value)[:60]}; is it Wan 2.2?")
+    return float(value)
+
+
+def _config(path: Path, what: str) -> dict[str, Any]:
+    try:
+        config = strict_json.loads(read_text(path, _MAX_BYTES))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: no readable {what} ({error}); is this a diffusers checkpoint?") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: no readable {what} (it holds no keys); is this a diffusers checkpoint?")
+    return config

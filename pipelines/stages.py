@@ -11,10 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.conditioning import latents_and_condition
 from pipelines.control_image import resized
 from pipelines.errors import MediaError, NotANumberError
 from pipelines.recipe import Recipe
@@ -124,8 +126,13 @@ def denoise(
     conditioning = dict(inputs)
     assert recipe.seed is not None
 
+    def mark_step() -> None:
+        if recipe.compiled:  # or a CUDA graph of the next step writes over what this one gave
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
     def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
         work.denoising_steps += 1
+        mark_step()
         if trace is not None:
             trace.latents.append(tensors["latents"].detach().cpu().clone())
         if on_step is not None:
@@ -139,10 +146,15 @@ def denoise(
             inputs["image"] = resized(recipe.control_image, recipe.resize, width, height)
             picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
             taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture)))
-            video = ("video", picture, num_frames, recipe.tiles)
+            rounded = recipe.conditioning is not None and recipe.conditioning.rounded
+            video = ("video", picture, num_frames, recipe.tiles, rounded)
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video))
+            if recipe.conditioning is not None:
+                conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)
+                taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
+        mark_step()
         latents: torch.Tensor = pipe(
             **inputs,
             width=width,

@@ -20,7 +20,13 @@ from pipelines.video import Frames
 
 ORACLE = Path(__file__).parent / "data" / "oracle"
 RECORDINGS = ("avx512", "avx2")
-JOBS = {"t2v_basic": "wan21_14b", "t2v_mixed_scale": "wan21_1b", "i2v_basic": "wan21_i2v_14b"}
+JOBS = {
+    "t2v_basic": "wan21_14b",
+    "t2v_mixed_scale": "wan21_1b",
+    "i2v_basic": "wan21_i2v_14b",
+    "wan22_t2v": "wan22_14b_t2v",
+    "wan22_i2v": "wan22_14b_i2v",
+}
 SAMPLES = [(job, index) for job in JOBS for index in (0, 1)]
 
 OTHER_CPU_DB = 46.0
@@ -83,7 +89,7 @@ def match(frames: Frames, side: str, job: str, index: int, machine: str, otherwi
     """
     best, closest = 0.0, ""
     for recording in RECORDINGS:
-        if not (ORACLE / recording / side).is_dir():
+        if not (ORACLE / recording / side / job).is_dir():
             continue
         expected = recorded_frames(recording, side, job, index)
         assert frames.shape == expected.shape
@@ -108,6 +114,11 @@ def psnr(a: Frames, b: Frames) -> float:
 def sample_recipe(job: str, index: int) -> Recipe:
     """The preview recipe of a recorded sample."""
     return preview_recipe(read_job(DEMO / "jobs" / job / "config.yaml"), index, model=model_of(job), toolkit="0.12.26")
+
+
+def checkpoint_of(job: str) -> Path:
+    """The tiny checkpoint a job was trained on."""
+    return DEMO / "models" / f"tiny-{'wan22' if job.startswith('wan22') else 'wan'}-{model_of(job).kind}"
 
 
 def model_of(job: str) -> Model:

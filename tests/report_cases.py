@@ -113,7 +113,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "steps": 4,
         "seed": 42,
         "scheduler": {"family": "flow_match_euler", "shift": 3.0, "settings": {"num_train_timesteps": 1000}},
-        "lora_files": [{"path": "/data/tiny_t2v.safetensors", "sha256": "ab" * 32, "expert": "transformer"}],
+        "lora_files": [{"path": "/data/tiny_t2v.safetensors", "sha256": "ab" * 32, "expert": None}],
         "lora_scales": [1.0],
         "lora_application": "merged",
         "control_image": None,
@@ -164,7 +164,7 @@ def drifted_case(folder: Path, frames: int = 13) -> CaseResult:
             "preview": recipe(),
             "inference": recipe(
                 scheduler={"family": "unipc", "shift": 3.0, "settings": {"solver_order": 2}},
-                lora_files=[{"path": "/srv/lora.safetensors", "sha256": "ab" * 32, "expert": "transformer"}],
+                lora_files=[{"path": "/srv/lora.safetensors", "sha256": "ab" * 32, "expert": None}],
                 lora_application="adapter",
                 width={"asked": 96, "applied": 96},
                 control_image={"source": "base64", "sha256": "cd" * 32, "width": 96, "height": 64},

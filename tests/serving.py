@@ -34,7 +34,11 @@ from pipelines.video import Frames
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINTS = {
-    model.id: str(DEMO / "models" / ("tiny-wan-i2v" if model.needs_control_image else "tiny-wan-t2v"))
+    model.id: str(
+        DEMO
+        / "models"
+        / f"tiny-{model.id[:3]}{'22' if model.experts else ''}-{'i2v' if model.needs_control_image else 't2v'}"
+    )
     for model in MODELS.values()
 }
 OVER = ("succeeded", "failed", "canceled")

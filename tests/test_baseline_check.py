@@ -103,9 +103,13 @@ def test_two_scheduler_families_and_two_settings() -> None:
 
 
 def test_the_expert_a_file_is_for() -> None:
-    other = recipe()
-    other["lora_files"][0]["expert"] = "transformer_2"
-    assert change(recipe(), other)[0] == ("lora_file sha256 9ab63b3f8fba -> sha256 9ab63b3f8fba on transformer_2",)
+    high, low = recipe(boundary=0.875), recipe(boundary=0.875)
+    high["lora_files"][0]["expert"], low["lora_files"][0]["expert"] = "high", "low"
+    assert change(high, low)[0] == (
+        "lora_file_high sha256 9ab63b3f8fba -> none",
+        "lora_file_low none -> sha256 9ab63b3f8fba",
+    )
+    assert change(high, high | {"lora_scales": [0.5]}) == (("lora_scale_high 1.0 -> 0.5",), ())
 
 
 def test_files_count_by_content_alone() -> None:
@@ -223,6 +227,24 @@ def test_a_recipe_without_effect_on_the_bits_is_a_note() -> None:
     assert check.outcome == "holds"
     assert check.notes == ("the recipe changed, the bits did not: lora_scale 1.0 -> 0.98",)
     assert check.acceptable
+
+
+def test_what_nobody_seeds_is_held_by_recipe_and_shape() -> None:
+    """The noise of an unseeded posterior is no change; another recipe or size is."""
+    conditioning = {"latents": "sample", "noise": "unseeded", "rounded": True}
+    unseeded = {"inference": recipe(boundary=0.9, conditioning=conditioning)}
+    other = {"inference": recipe(boundary=0.875, conditioning=conditioning)}
+    seeded = {"inference": recipe(boundary=0.9, conditioning=conditioning | {"noise": "seeded"})}
+    old = result(recipes=unseeded)
+    again = checked(result(recipes=unseeded, frames="QRSTUVWXY", psnr=[30.0] * 9), old)
+    assert (again.outcome, again.problems) == ("holds", ())
+    assert "no two drawings of this request are alike" in again.notes[0]
+    assert checked(result(recipes=other, frames="QRSTUVWXY"), old).problems == (
+        "the recipe changed: boundary 0.9 -> 0.875",
+    )
+    wider = result(recipes=unseeded, output=video("QRSTUVWXY", width=112))
+    assert checked(wider, old).problems == ("9 frames of 96x64 -> 9 frames of 112x64",)
+    assert checked(result(recipes=seeded, frames="QRSTUVWXY"), result(recipes=seeded)).outcome == "changed"
 
 
 def test_another_size() -> None:

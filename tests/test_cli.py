@@ -50,7 +50,7 @@ def test_plan_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_models_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     text = capsys.readouterr().out
-    for model in ("wan21_14b", "wan21_1b", "wan21_i2v_14b", "wan21_i2v_14b480p"):
+    for model in ("wan21_14b", "wan21_1b", "wan21_i2v_14b", "wan21_i2v_14b480p", "wan22_14b_t2v"):
         assert model in text
 
 
@@ -140,10 +140,13 @@ def test_an_unwritable_out_is_said_before_any_work(cases: CaseFiles, tmp_path: P
 def test_the_demo_is_complete() -> None:
     """Every demo case loads; each recorded sample has a faithful case, and reference cases state what they expect."""
     from parity.case import find_case_files, load_cases
+    from pipelines.recipe import differing_factors
 
     loaded = load_cases(find_case_files([]))
     faithful = [case for case in loaded if "faithful" in case.tags]
-    assert len({(str(case.preview.lora_files), case.preview.prompt) for case in faithful}) == 6
+    assert len({(str(case.preview.lora_files), case.preview.prompt) for case in faithful}) == 8
     for case in loaded:
         if "reference" in case.tags:
-            assert case.expect == ("scheduler", "lora_application", "precision")
+            more = {"boundary", "conditioning"} if case.inference.conditioning is not None else set()
+            assert set(case.expect or ()) == {"scheduler", "lora_application", "precision", *more}
+            assert set(differing_factors(case.preview, case.inference)) == set(case.expect or ())

@@ -123,7 +123,7 @@ def test_the_request_key_of_a_fix_is_on_its_page(preview: Recipe, name: str) -> 
         ("vae_tiling", {"vae_tiling": False}, ".*"),
         ("codec", {}, "quality .*"),
         ("quantization", {"quantization": Quantization()}, ".*"),
-        ("lora_file", {"lora_files": ()}, "serve without a LoRA"),
+        ("lora_file", {"lora_files": (), "lora_scales": ()}, "serve without a LoRA"),
         ("checkpoint", {"text_encoder": "ai-toolkit/umt5_xxl_encoder"}, "ai-toolkit/.*"),
     ],
 )

@@ -13,17 +13,17 @@ from parity.case import DEMO
 from pipelines.catalog import MODELS, find_model
 from pipelines.errors import CaseError
 from pipelines.inference import Graph, inference_recipe, reference_graph, request_of_preview
-from pipelines.recipe import Recipe, differing_factors
+from pipelines.recipe import Conditioning, Recipe, differing_factors
 from pipelines.request import PromptItem, Request, check_request
-from pipelines.scheduler import flow_schedule
-from tests.oracle import sample_recipe
+from tests.oracle import JOBS, model_of, sample_recipe
 
 LORA = "jobs/t2v_basic/tiny_t2v.safetensors"
 T2V, I2V = find_model("wan21_14b"), find_model("wan21_i2v_14b")
+T2V22, I2V22 = find_model("wan22_14b_t2v"), find_model("wan22_14b_i2v")
 
 
 def graph(**changes: Any) -> Graph:
-    return dataclasses.replace(reference_graph("a/b", flow_schedule("unipc", 3.0)), **changes)
+    return dataclasses.replace(reference_graph(T2V, str(DEMO / "models" / "tiny-wan-t2v")), **changes)
 
 
 def recipe_of(item: dict[str, Any], index: int = 0, **request: Any) -> Recipe:
@@ -115,6 +115,11 @@ def test_a_numbered_control_image_wins() -> None:
         (T2V, [{"path": "a"}, {"path": "b"}], {}, "SINGLE_LORA_ONLY"),
         (T2V, [{"path": "a", "transformer": "low"}], {}, "MOE_FORMAT_NOT_SUPPORTED"),
         (I2V, [{"path": "a"}], {}, "CONTROL_IMAGE_REQUIRED"),
+        (T2V22, [], {}, "LORA_FILE_REQUIRED"),
+        (T2V22, [{"path": "a"}], {}, "MOE_FORMAT_REQUIRED"),
+        (T2V22, [{"path": "a", "transformer": "low"}, {"path": "b"}], {}, "MOE_FORMAT_REQUIRED"),
+        (T2V22, [{"path": "a", "transformer": "low"}] * 2, {}, "SINGLE_MOE_CONFIG_ONLY"),
+        (I2V22, [{"path": "a", "transformer": "low"}, {"path": "a", "transformer": "high"}], {}, "CONTROL_IMAGE"),
         (I2V, [{"path": "a"}], {"ctrl_img_1": "x", "ctrl_img_2": "y"}, "one control image"),
     ],
 )
@@ -125,19 +130,55 @@ def test_the_servers_error_codes(model: Any, loras: list[Any], item: dict[str, A
     assert code in problem[1]
 
 
+@pytest.mark.parametrize("sides", [["low", "high"], ["high"], ["low"]])
+def test_wan22_takes_a_pair_or_one_side(sides: list[str]) -> None:
+    loras = [{"path": f"jobs/wan22_t2v/tiny22_t2v_{side}_noise.safetensors", "transformer": side} for side in sides]
+    request = Request.model_validate({"model": T2V22.id, "loras": loras, "prompts": [{"prompt": "a"}]})
+    assert check_request(request, T2V22) is None
+    reference = reference_graph(T2V22, str(DEMO / "models" / "tiny-wan22-t2v"))
+    recipe = inference_recipe(request, 0, reference, model=T2V22, folder=DEMO)
+    assert [file.expert for file in recipe.lora_files] == sorted(sides)
+
+
+def test_the_servers_wan22_graphs() -> None:
+    """Facts of wan22_t2v.py and wan22_i2v.py: which of a checkpoint's settings count, sizes, frames, conditioning."""
+    t2v = reference_graph(T2V22, str(DEMO / "models" / "tiny-wan22-t2v"))
+    i2v = reference_graph(I2V22)  # needs no checkpoint: its schedule and boundary are its own
+    assert (t2v.boundary, t2v.scheduler.shift, t2v.frame_rule, t2v.conditioning) == (0.875, 3.0, "diffusers", None)
+    assert (i2v.boundary, i2v.scheduler.shift, i2v.frame_rule) == (0.9, 3.0, "low_vram")
+    assert i2v.conditioning == Conditioning(latents="sample", noise="unseeded")
+    assert (i2v.vae, i2v.text_encoder, i2v.transformers) == (
+        "ai-toolkit/wan2.1-vae",
+        "ai-toolkit/umt5_xxl_encoder",
+        None,
+    )
+    item = {"prompt": "a", "width": 1280, "height": 720, "num_frames": 40}
+    loras = [{"path": "jobs/wan22_t2v/tiny22_t2v_low_noise.safetensors", "transformer": "low"}]
+    request = Request.model_validate({"model": T2V22.id, "loras": loras, "prompts": [item]})
+    recipe = inference_recipe(request, 0, t2v, model=T2V22, folder=DEMO)
+    assert (recipe.width.applied, recipe.height.applied, recipe.num_frames.applied) == (1280, 704, 41)
+    image = {"ctrl_img": "jobs/wan22_i2v/ctrl.png"}
+    request = Request.model_validate({"model": I2V22.id, "loras": loras, "prompts": [item | image]})
+    recipe = inference_recipe(request, 0, i2v, model=I2V22, folder=DEMO)
+    assert (recipe.width.applied, recipe.height.applied, recipe.num_frames.applied) == (1280, 720, 37)
+
+
 def test_a_token_is_never_shown() -> None:
     request = Request.model_validate({"model": "m", "loras": [], "prompts": [{"prompt": "a"}], "hf_token": "secret"})
     assert "secret" not in repr(request)
 
 
-@pytest.mark.parametrize(("job", "index"), [("t2v_basic", 0), ("t2v_basic", 1), ("i2v_basic", 0), ("i2v_basic", 1)])
+@pytest.mark.parametrize(("job", "index"), [(job, index) for job in JOBS for index in (0, 1)])
 def test_a_preview_as_a_request_differs_only_in_the_graph(job: str, index: int) -> None:
     """The derived request asks for what the trainer drew: flags, seeds and sizes included."""
     preview = sample_recipe(job, index)
-    model = I2V if job == "i2v_basic" else T2V
-    reference = graph(checkpoint=preview.checkpoint)
+    model = model_of(job)
+    reference = reference_graph(model, preview.checkpoint)
     recipe = inference_recipe(request_of_preview(preview), 0, reference, model=model, folder=Path())
-    assert differing_factors(preview, recipe) == ["scheduler", "lora_application", "precision"]
+    expected = {"scheduler", "lora_application", "precision"}
+    if job == "wan22_i2v":
+        expected |= {"boundary", "conditioning"}
+    assert set(differing_factors(preview, recipe)) == expected
 
 
 def test_a_sample_the_api_cannot_express_is_refused() -> None:

@@ -11,8 +11,8 @@ import pytest
 from parity.case import DEMO
 from pipelines.errors import CaseError
 from pipelines.job import Job, read_job, split_flags
-from pipelines.preview import floor_size
 from pipelines.recipe import Quantization
+from pipelines.trainer import floor_size
 
 PARSER: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "parser.json").read_text())
 

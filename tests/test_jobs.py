@@ -116,6 +116,8 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         ("t2v_basic", "wan21_14b", {0: "t2v-guitar-reference", 1: "t2v-trigger-reference"}),
         ("i2v_basic", "wan21_i2v_14b", {0: "i2v-waving-reference"}),
         ("t2v_mixed_scale", "wan21_1b", {}),
+        ("wan22_t2v", "wan22_14b_t2v", {0: "wan22-t2v-guitar-reference"}),
+        ("wan22_i2v", "wan22_14b_i2v", {0: "wan22-i2v-waving-reference"}),
     ],
 )
 def test_imported_cases_say_what_the_hand_written_ones_do(
@@ -127,9 +129,10 @@ def test_imported_cases_say_what_the_hand_written_ones_do(
     by_hand = {case.id: case for case in load_cases(find_case_files([DEMO]))}
     for case in found.values():
         differences = find_differences(case.preview, case.inference)
-        assert [finding.factor for finding in differences] == ["scheduler", "lora_application", "precision"]
+        more = {"boundary", "conditioning"} if name == "wan22_i2v" else set()
+        assert {finding.factor for finding in differences} == {"scheduler", "lora_application", "precision", *more}
         assert case.preview.obstacles == ()
-        assert case.inference.lora_files[0].path.name == case.preview.lora_files[0].path.name
+        assert case.inference.lora_files == case.preview.lora_files
         if case.sample in twins:
             twin = by_hand[twins[case.sample]]
             assert case.video.read_bytes() == twin.video.read_bytes()
@@ -477,19 +480,67 @@ def test_a_checkpoint_elsewhere_is_asked_for(disk: Disk) -> None:
     assert {case.preview.checkpoint for case in found.values()} == {str((DEMO / "models/tiny-wan-t2v").resolve())}
 
 
-def test_wan_22_is_paired_and_refused(disk: Disk) -> None:
-    job = disk.job("t2v_basic")
-    (job / "tiny_t2v.safetensors").unlink()
+def test_wan_22_pairs_the_files_of_both_experts(disk: Disk) -> None:
+    job = disk.job("wan22_t2v")
     for expert in ("high", "low"):
-        save_lora(job, f"tiny_t2v_{expert}_noise.safetensors", step=500)
-    save_lora(job, "tiny_t2v_000000250_low_noise.safetensors", step=250)
+        save_lora(job, f"tiny22_t2v_000000250_{expert}_noise.safetensors", step=250, seed=0.5)
     draw(job, 1795289000000, 250, 0)
-    edit(job, lambda process: process["model"].update(arch="wan22_14b:t2v"))
+    _, text, _ = disk.run(job, "--out", disk.root / "out")
+    assert "tiny22_t2v_high_noise.safetensors + tiny22_t2v_low_noise.safetensors" in row_of(text, "1795291041907")
+    for case_id, case in disk.cases(disk.root / "out").items():
+        step = "_000000250" if "250" in case_id else ""
+        for recipe in (case.preview, case.inference):
+            assert [(file.path.name, file.expert) for file in recipe.lora_files] == [
+                (f"tiny22_t2v{step}_high_noise.safetensors", "high"),
+                (f"tiny22_t2v{step}_low_noise.safetensors", "low"),
+            ]
+
+
+@pytest.mark.parametrize(
+    ("trained", "there", "paired", "said"),
+    [
+        ({}, ("high", "low"), ["high", "low"], None),
+        ({}, ("low",), [], "tiny22_t2v_high_noise.safetensors is not beside tiny22_t2v_low_noise.safetensors"),
+        ({}, (), [], "nor tiny22_t2v_high_noise.safetensors"),
+        ({"train_low_noise": False}, ("high",), ["high"], None),
+        ({"train_high_noise": False}, ("low",), ["low"], None),
+        ({"train_high_noise": False}, ("high", "low"), ["low"], None),  # high: of an earlier run
+        ({}, ("combined",), ["high", "low"], None),
+        ({"train_low_noise": False}, ("combined",), ["high"], None),
+    ],
+)
+def test_wan_22_halves(
+    disk: Disk, trained: dict[str, bool], there: tuple[str, ...], paired: list[str], said: str | None
+) -> None:
+    job = disk.job("wan22_t2v")
+    edit(job, lambda process: process["model"].update(model_kwargs=trained))
+    for expert in ("high", "low"):
+        path = job / f"tiny22_t2v_{expert}_noise.safetensors"
+        if "combined" in there and expert == "high":
+            path.rename(job / "tiny22_t2v.safetensors")
+        elif expert not in there:
+            path.unlink()
+    code, text, _ = disk.run(job, "--out", disk.root / "out")
+    assert code == 0
+    case = disk.cases(disk.root / "out")["tiny22_t2v-000000500-0"]
+    assert [file.expert for file in case.preview.lora_files] == paired
+    if said is None:
+        assert (case.preview.obstacles, case.inference.lora_files) == ((), case.preview.lora_files)
+    else:
+        assert said in " ".join(case.preview.obstacles)
+        assert said in text
+    assert ("split it" in text) == (there == ("combined",) and not trained)
+
+
+def test_a_model_that_is_not_run_is_paired_and_refused(disk: Disk) -> None:
+    job = disk.job("t2v_basic")
+    save_lora(job, "tiny_t2v_000000250.safetensors", step=250)
+    draw(job, 1795289000000, 250, 0)
+    edit(job, lambda process: process["model"].update(arch="wan22_5b"))
     code, text, error = disk.run(job, "--out", disk.root / "out")
     assert code == 2
-    assert "tiny_t2v_high_noise.safetensors + tiny_t2v_low_noise.safetensors" in row_of(text, FIRST)
-    assert "tiny_t2v_000000250_low_noise.safetensors" in row_of(text, "1795289000000__000000250_0.webp")
-    for words in ("wan22_14b is not run by this version", "wan21_14b", "wan21_i2v_14b480p"):
+    assert "tiny_t2v_000000250.safetensors" in row_of(text, "1795289000000__000000250_0.webp")
+    for words in ("wan22_5b is not run by this version", "wan21_14b", "wan22_14b_t2v"):
         assert words in error
     assert not (disk.root / "out").exists()
 

@@ -16,15 +16,10 @@ from pipelines.catalog import find_model
 from pipelines.errors import CaseError, WeightsError
 from pipelines.job import read_job
 from pipelines.job_folder import VideoName, parse_video_name
-from pipelines.preview import (
-    floor_size,
-    frame_rule,
-    low_vram_frame_rule,
-    preview_recipe,
-    scheduler_of,
-)
+from pipelines.preview import preview_recipe
 from pipelines.recipe import Codec, Precision, Quantization, Recipe
 from pipelines.scheduler import flow_schedule
+from pipelines.trainer import floor_size, frame_rule, low_vram_frame_rule, scheduler_of
 
 EULER, UNIPC = flow_schedule("flow_match_euler", 3.0), flow_schedule("unipc", 3.0)
 STEP_500 = parse_video_name("1795289016732__000000500_0.webp")

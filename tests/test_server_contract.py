@@ -36,6 +36,7 @@ def code(reply: httpx.Response) -> str:
 
 
 LORA = {"path": "t2v_basic/tiny_t2v.safetensors"}
+HIGH = {"path": "wan22_t2v/tiny22_t2v_high_noise.safetensors", "transformer": "high"}
 NO_IMAGE = body(model="wan21_i2v_14b")
 
 
@@ -43,7 +44,11 @@ NO_IMAGE = body(model="wan21_i2v_14b")
     ("request_body", "expected"),
     [
         (body(request={"model": "flux"}), "MODEL_NOT_FOUND"),
-        (body(request={"model": "wan22_14b_t2v"}), "MODEL_NOT_FOUND"),
+        (body(request={"model": "wan22_5b"}), "MODEL_NOT_FOUND"),
+        (body(request={"model": "wan22_14b_t2v"}), "MOE_FORMAT_REQUIRED"),
+        (body(request={"model": "wan22_14b_t2v", "loras": [HIGH, HIGH]}), "SINGLE_MOE_CONFIG_ONLY"),
+        (body(request={"model": "wan22_14b_t2v", "loras": [HIGH | {"path": "gone.safetensors"}]}), "LORA_NOT_FOUND"),
+        (body(request={"model": "wan22_14b_i2v", "loras": [HIGH]}), "CONTROL_IMAGE_REQUIRED"),
         (body(request={"loras": []}), "LORA_FILE_REQUIRED"),
         (body(request={"loras": [{"path": "gone.safetensors"}]}), "LORA_NOT_FOUND"),
         (body(request={"loras": [LORA, LORA]}), "SINGLE_LORA_ONLY"),

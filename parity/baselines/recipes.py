@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.recipe import FACTORS, Recipe, differing_factors
+from pipelines.recipe import FACTORS, LORA_FACTORS, Recipe, differing_factors
 
 _NOT_CONTENT = ("path", "source")
 """Where a file lay. Its sha256 is what counts."""
@@ -66,12 +66,21 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
         found: list[str] = []
         for name in names:
             root = factor if len(names) == 1 else name
-            found += _changes(root, before.get(name), after.get(name))
+            found += _changes(root, _part(before, factor, name), _part(after, factor, name))
         if factor in factors and any(before.get(name) != after.get(name) for name in names):
             drawing += found or [f"{factor} changed"]
         else:
             words += found
     return RecipeChanges(drawing=tuple(drawing), words=tuple(words))
+
+
+def _part(recipe: Mapping[str, Any], factor: str, name: str) -> Any:
+    """A field; of LoRA files and scales, which come as lists, those of the factor's expert."""
+    value, files = recipe.get(name), recipe.get("lora_files")
+    if factor not in LORA_FACTORS or not isinstance(value, list | tuple) or not isinstance(files, list | tuple):
+        return value
+    experts = [file.get("expert") if isinstance(file, Mapping) else None for file in files]
+    return [item for item, expert in zip(value, experts, strict=False) if expert == LORA_FACTORS[factor]]
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
@@ -128,8 +137,7 @@ def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_word, value)) or "none"
     if isinstance(value, Mapping) and "sha256" in value:
-        expert = value.get("expert", "transformer")
-        return f"sha256 {str(value['sha256'])[:12]}" + ("" if expert == "transformer" else f" on {expert}")
+        return f"sha256 {str(value['sha256'])[:12]}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_word(item)}" for key, item in value.items()) or "none"
     return "none" if value is None else str(value) if not isinstance(value, str) or value else '""'

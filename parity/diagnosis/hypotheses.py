@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from parity.case import Case
@@ -16,7 +17,17 @@ from pipelines.control_image import load as load_control_image
 from pipelines.errors import ParityError
 from pipelines.job import Sample
 from pipelines.lora import lora_file
-from pipelines.recipe import FILTERS, Precision, Recipe, Resize
+from pipelines.recipe import (
+    FILTERS,
+    LORA_FACTORS,
+    Conditioning,
+    Expert,
+    LoraFile,
+    Precision,
+    Recipe,
+    Resize,
+    with_loras,
+)
 from pipelines.scheduler import flow_schedule
 
 _STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)
@@ -24,6 +35,16 @@ _GUIDANCE = (1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 7.5)
 _SHIFTS = (1.0, 2.0, 3.0, 5.0, 7.0, 8.0, 12.0)
 """3: ai-toolkit. 5 and 8: as Wan checkpoints are published. 1: none."""
 _SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+_BOUNDARIES = (0.875, 0.9)
+"""ai-toolkit, and Wan itself for T2V; Wan itself for I2V."""
+_CONDITIONINGS = (
+    Conditioning(latents="sample", noise="seeded"),
+    Conditioning(latents="sample", noise="cuda"),
+    Conditioning(latents="mode", rounded=True),
+    Conditioning(latents="mode", rounded=False),
+)
+"""What can be drawn again. cuda: the same as seeded on a CPU."""
+_OTHER: dict[Expert, Expert] = {"high": "low", "low": "high"}
 _MOST_FILES = 12
 """LoRA files and prompts tried; the nearest ones."""
 
@@ -64,15 +85,30 @@ def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
     found = [
         Axis(factor="vae_tiling", options=_tilings),
         Axis(factor="seed", options=lambda recipe: _seeds(case, recipe, other_side), screened=True),
-        Axis(factor="lora_file", options=lambda recipe: _loras(case, recipe)),
+        *(
+            Axis(factor=factor, options=partial(_loras, case, expert=expert))
+            for factor, expert in LORA_FACTORS.items()
+            if factor.startswith("lora_file")
+        ),
         Axis(factor="scheduler", options=_families),
+        Axis(factor="boundary", options=_boundaries),
+        Axis(factor="conditioning", options=_conditionings),
         Axis(factor="lora_application", options=_applications, only_rounds=True),
         Axis(factor="precision", options=_precisions, only_rounds=True),
         Axis(factor="control_image", options=lambda recipe: _images(case, recipe)),
         Axis(factor="resize", options=_resizes),
         Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe, other_side)),
         Axis(factor="negative_prompt", options=lambda recipe: _negatives(case, recipe)),
-        Axis(factor="lora_scale", options=_scales, between=_scale, grain=(0.1, 0.05, 0.01)),
+        *(
+            Axis(
+                factor=factor,
+                options=partial(_scales, expert=expert),
+                between=partial(_scale, expert=expert),
+                grain=(0.1, 0.05, 0.01),
+            )
+            for factor, expert in LORA_FACTORS.items()
+            if factor.startswith("lora_scale")
+        ),
         Axis(factor="guidance", options=lambda recipe: _guidances(case, recipe), between=_guidance, grain=(0.5, 0.1)),
         Axis(factor="shift", options=_shifts, between=_shift, grain=(1.0, 0.5, 0.1)),
         Axis(factor="steps", options=lambda recipe: _steps(case, recipe)),
@@ -105,19 +141,31 @@ def _seeds(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
             yield Option(label=f"{value}: {words}", changes={"seed": value})
 
 
-def _loras(case: Case, recipe: Recipe) -> Iterator[Option]:
-    if recipe.lora_files:
-        yield Option(label="no LoRA", changes={"lora_files": (), "lora_scales": ()})
-    files = list(case.inference.lora_files)
+def _loras(case: Case, recipe: Recipe, expert: Expert | None) -> Iterator[Option]:
+    """Other files for one expert, or for a model's only transformer."""
+    if (expert is None) != (recipe.boundary is None):
+        return
+    if recipe.loras(expert):
+        yield Option(label="no LoRA", changes=_with(recipe, expert, ()))
+    files = [file for file, _ in case.inference.loras(expert)]
     if case.job is not None:
         for path in sorted(case.job.folder.glob("*.safetensors"), reverse=True)[:_MOST_FILES]:
+            if expert is not None and f"_{_OTHER[expert]}_noise" in path.name:
+                continue
             try:
-                files.append(lora_file(path))
+                files.append(lora_file(path, expert))
             except ParityError:
                 continue  # not a LoRA this engine runs
-    scale = (recipe.lora_scales or case.inference.lora_scales or (1.0,))[0]
+    scales = (*recipe.loras(expert), *case.inference.loras(expert))
+    scale = scales[0][1] if scales else 1.0
     for file in files:
-        yield Option(label=str(file), changes={"lora_files": (file,), "lora_scales": (scale,)})
+        yield Option(label=str(file), changes=_with(recipe, expert, ((file, scale),)))
+
+
+def _with(recipe: Recipe, expert: Expert | None, loras: tuple[tuple[LoraFile, float], ...]) -> dict[str, Any]:
+    """The recipe fields in which one expert has other LoRAs."""
+    changed = with_loras(recipe, loras, expert)
+    return {"lora_files": changed.lora_files, "lora_scales": changed.lora_scales}
 
 
 def _families(recipe: Recipe) -> Iterator[Option]:
@@ -139,13 +187,26 @@ def _shift(recipe: Recipe, shift: float) -> Option:
     return Option(label=str(schedule), changes={"scheduler": schedule}, number=shift)
 
 
-def _scales(recipe: Recipe) -> Iterator[Option]:
-    if recipe.lora_files:
-        yield from (_scale(recipe, scale) for scale in _SCALES)
+def _scales(recipe: Recipe, expert: Expert | None) -> Iterator[Option]:
+    if recipe.loras(expert):
+        yield from (_scale(recipe, scale, expert) for scale in _SCALES)
 
 
-def _scale(recipe: Recipe, scale: float) -> Option:
-    return Option(label=f"{scale:g}", changes={"lora_scales": (scale,) * len(recipe.lora_files)}, number=scale)
+def _scale(recipe: Recipe, scale: float, expert: Expert | None) -> Option:
+    loras = tuple((file, scale) for file, _ in recipe.loras(expert))
+    return Option(label=f"{scale:g}", changes=_with(recipe, expert, loras), number=scale)
+
+
+def _boundaries(recipe: Recipe) -> Iterator[Option]:
+    if recipe.boundary is not None:
+        for boundary in _BOUNDARIES:
+            yield Option(label=f"{boundary:g}", changes={"boundary": boundary})
+
+
+def _conditionings(recipe: Recipe) -> Iterator[Option]:
+    if recipe.conditioning is not None:
+        for how in _CONDITIONINGS:
+            yield Option(label=str(how), changes={"conditioning": how})
 
 
 def _steps(case: Case, recipe: Recipe) -> Iterator[Option]:

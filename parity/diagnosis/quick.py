@@ -126,8 +126,10 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
             return "file only"
         if factor not in gaps:
             return None if factor in plan.drawn else "decode only"
-        if gaps[factor] == 0:
+        if gaps[factor] == 0 and not _may_be_missed(plan, factor):
             return "none"
+        if gaps[factor] == 0:
+            return None
         return "rounding" if rounds and gaps[factor] < ROUNDING_GAP else "visible"
 
     def key(factor: str) -> tuple[int, float]:
@@ -151,7 +153,14 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
     ]
 
 
+def _may_be_missed(plan: QuickPlan, factor: str) -> bool:
+    """A short schedule may have no timestep between two boundaries where the whole one has."""
+    return factor == "boundary" and plan.steps < plan.case.preview.steps
+
+
 def _not_measured(plan: QuickPlan, factor: str, gaps: dict[str, float]) -> str | None:
+    if gaps.get(factor) == 0 and _may_be_missed(plan, factor):
+        return f"no timestep of {plan.steps} steps lies between the boundaries; one of {plan.case.preview.steps} may"
     if factor in gaps:
         return "gain and loss in pixels: --quick decodes nothing"
     if factor in plan.drawn:

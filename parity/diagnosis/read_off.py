@@ -6,8 +6,8 @@ import dataclasses
 
 from parity.case import Case
 from parity.diagnosis.result import Setting
-from pipelines.inference import FRAME_RULES
 from pipelines.recipe import Asked, Quantization, Recipe, frame_duration
+from pipelines.trainer import FRAME_RULES
 from pipelines.video import Video
 
 

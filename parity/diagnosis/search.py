@@ -21,7 +21,7 @@ from parity.diagnosis.read_off import read_off, undrawable
 from parity.diagnosis.result import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
 from parity.findings import show
 from pipelines.errors import ParityError
-from pipelines.recipe import Precision, Recipe, drawing_key, to_dict
+from pipelines.recipe import LORA_FACTORS, Precision, Recipe, drawing_key, to_dict
 from pipelines.scheduler import CLASSES
 
 GAIN_DB = 0.5
@@ -311,12 +311,10 @@ def _shown(name: str, recipe: Recipe) -> str:
 
 
 def _number_of(axis: Axis, recipe: Recipe) -> float | None:
-    values = {
-        "lora_scale": recipe.lora_scales[0] if recipe.lora_scales else None,
-        "guidance": recipe.guidance,
-        "shift": recipe.scheduler.shift,
-    }
-    return values.get(axis.factor)
+    if axis.factor in LORA_FACTORS:
+        loras = recipe.loras(LORA_FACTORS[axis.factor])
+        return loras[0][1] if loras else None
+    return {"guidance": recipe.guidance, "shift": recipe.scheduler.shift}.get(axis.factor)
 
 
 def _psnr(trial: Trial) -> float:

@@ -16,7 +16,7 @@ from parity.diagnosis.quick import BUDGET, diagnose_quickly, make_quick_plan
 from parity.diagnosis.result import Search, Verdict
 from parity.progress import Progress
 from parity.runner import Options, Session
-from parity.selftest.planted import HIDDEN, Hidden, Kind, Plant, combinations, singles
+from parity.selftest.planted import HIDDEN, WAN21, WAN22, Hidden, Kind, Plant, combinations, singles
 from parity.selftest.workshop import Workshop
 from pipelines.engine import Engine
 from pipelines.recipe import Recipe, to_dict
@@ -115,7 +115,11 @@ def _row(
 
 
 def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
-    """Whether everything held, and the sums in words."""
+    """Whether everything held, and the sums in words.
+
+    `--quick` draws a part of the steps. Which of Wan 2.2's experts does how many of them changes with their number, so
+    there its order is a hint.
+    """
     planted = sum(len(row.factors) for row in rows)
     checks: list[tuple[str, Callable[[Row], frozenset[str]]]] = [
         ("findings", lambda row: row.findings),
@@ -127,11 +131,16 @@ def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
         named = sum(len(found(row)) for row in rows)
         lines.append(f"{name}: precision {right / max(named, 1):.3f}, recall {right / max(planted, 1):.3f}")
     exact = sum(row.exact for row in rows)
-    same, cheap = sum(row.same_first for row in rows), sum(row.within_cost for row in rows)
+    cheap = sum(row.within_cost for row in rows)
     lines.append(f"exact and bit-identical: {exact} of {len(rows)}")
-    lines.append(f"--quick ranks the same factor first: {same} of {len(rows)}")
+    held = exact == cheap == len(rows)
+    for name, kinds, demanded in (("Wan 2.1", WAN21, True), ("Wan 2.2, where it is no promise", WAN22, False)):
+        some = [row for row in rows if row.kind in kinds]
+        same = sum(row.same_first for row in some)
+        lines += [f"--quick ranks the same factor first: {same} of {len(some)} of {name}"] if some else []
+        held = held and (same == len(some) or not demanded)
     lines.append(f"within 2k + 2, k + 2 and {BUDGET:g} generations: {cheap} of {len(rows)}")
-    return exact == same == cheap == len(rows), lines
+    return held, lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +163,10 @@ Unknown = Hidden | Literal["another model's video", "another machine's video"]
 
 
 def unknowns(kinds: Sequence[Kind]) -> list[tuple[Kind, Unknown]]:
-    """Every setting hidden alone, and the two videos without a proof, per kind."""
+    """Every setting hidden alone, per kind; for Wan 2.1 also the two videos without a proof."""
     videos: tuple[Unknown, ...] = ("another model's video", "another machine's video")
-    return [(kind, item) for kind in kinds for item in (*(h for h in HIDDEN if kind in h.kinds), *videos)]
+    hidden: list[tuple[Kind, Unknown]] = [(kind, item) for kind in kinds for item in HIDDEN if kind in item.kinds]
+    return [*hidden, *((kind, video) for kind in kinds if kind in WAN21 for video in videos)]
 
 
 def run_searches(

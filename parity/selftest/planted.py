@@ -6,20 +6,38 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipelines.control_image import load as load_control_image
 from pipelines.lora import lora_file
-from pipelines.recipe import Asked, Precision, Resize
+from pipelines.recipe import Asked, Conditioning, Expert, Precision, Resize
 from pipelines.scheduler import flow_schedule
 
-Kind = Literal["t2v", "i2v"]
+Kind = Literal["t2v", "i2v", "wan22-t2v", "wan22-i2v"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+WAN21: tuple[Kind, ...] = ("t2v", "i2v")
+WAN22: tuple[Kind, ...] = ("wan22-t2v", "wan22-i2v")
+I2V: tuple[Kind, ...] = ("i2v", "wan22-i2v")
 Shape = Literal["normal", "wide", "still"]
 """wide: above 256 pixels, where the VAE tiles; one frame, as WebP. still: one frame, as PNG."""
 
-MODELS: dict[Kind, str] = {"t2v": "wan21_14b", "i2v": "wan21_i2v_14b"}
+MODELS: dict[Kind, str] = {
+    "t2v": "wan21_14b",
+    "i2v": "wan21_i2v_14b",
+    "wan22-t2v": "wan22_14b_t2v",
+    "wan22-i2v": "wan22_14b_i2v",
+}
+EXPERTS: tuple[Expert, ...] = get_args(Expert)
+NAME = "planted"
 LORA = "planted.safetensors"
 OTHER_LORA = "planted_000000250.safetensors"
+
+
+def lora_name(expert: Expert, *, other: bool = False) -> str:
+    """The file of one Wan 2.2 expert, of the preview's step or the other one."""
+    return f"{NAME}{'_000000250' if other else ''}_{expert}_noise.safetensors"
+
+
 SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (272, 64, 1), "still": (64, 64, 1)}
 
 SAMPLE_INDEX = 1
@@ -43,9 +61,12 @@ class Plant:
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the profile."""
     lora: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the request's LoRA item."""
+    """Keys of the request's LoRA item; without a path: no item."""
+    expert: Expert | None = None
+    """Which of the LoRA items; None: all."""
     checkpoint: str | None = None
-    kinds: tuple[Kind, ...] = ("t2v", "i2v")
+    kinds: tuple[Kind, ...] = WAN21
+    """Wan 2.2 shares what is not about its experts with Wan 2.1, so not every plant is planted there again."""
     shape: Shape = "normal"
 
 
@@ -58,23 +79,64 @@ PLANTS: tuple[Plant, ...] = (
     Plant(factor="steps", value="12 steps", prompt={"sample_steps": 12}),
     Plant(factor="guidance", value="guidance 1", prompt={"guidance_scale": 1}),
     Plant(factor="guidance", value="guidance 3.5", prompt={"guidance_scale": 3.5}),
-    Plant(factor="seed", value="seed 43", prompt={"seed": 43}),
-    Plant(factor="scheduler", value="UniPC", pipeline={"scheduler": {"family": "unipc", "shift": 3.0}}),
+    Plant(factor="seed", value="seed 43", prompt={"seed": 43}, kinds=KINDS),
+    Plant(factor="scheduler", value="UniPC", pipeline={"scheduler": {"family": "unipc", "shift": 3.0}}, kinds=KINDS),
+    Plant(
+        factor="scheduler",
+        value="shift 3",
+        pipeline={"scheduler": {"family": "flow_match_euler", "shift": 3.0}},
+        kinds=WAN22,
+    ),
+    Plant(factor="boundary", value="0.9", pipeline={"boundary": 0.9}, kinds=WAN22),
+    Plant(factor="boundary", value="0.5", pipeline={"boundary": 0.5}, kinds=WAN22),
     Plant(factor="scheduler", value="shift 5", pipeline={"scheduler": {"family": "flow_match_euler", "shift": 5.0}}),
     Plant(factor="lora_file", value="other step", lora={"path": OTHER_LORA}),
     Plant(factor="lora_scale", value="0.5", lora={"network_multiplier": 0.5}),
-    Plant(factor="lora_application", value="adapter", pipeline={"lora_application": "adapter"}),
-    Plant(factor="lora_application", value="side path", pipeline={"lora_application": "side_path"}),
-    Plant(factor="precision", value="float32 modules", pipeline={"precision": {"dtype": "bfloat16"}}),
+    *(
+        plant
+        for expert in EXPERTS
+        for plant in (
+            Plant(
+                factor=f"lora_file_{expert}",
+                value="other step",
+                lora={"path": lora_name(expert, other=True)},
+                expert=expert,
+                kinds=WAN22,
+            ),
+            Plant(factor=f"lora_file_{expert}", value="absent", lora={"path": None}, expert=expert, kinds=WAN22),
+            Plant(
+                factor=f"lora_scale_{expert}",
+                value="0.5",
+                lora={"network_multiplier": 0.5},
+                expert=expert,
+                kinds=WAN22,
+            ),
+        )
+    ),
+    Plant(factor="lora_application", value="adapter", pipeline={"lora_application": "adapter"}, kinds=KINDS),
+    Plant(factor="lora_application", value="side path", pipeline={"lora_application": "side_path"}, kinds=KINDS),
+    Plant(factor="precision", value="float32 modules", pipeline={"precision": {"dtype": "bfloat16"}}, kinds=KINDS),
     Plant(factor="precision", value="float32", pipeline={"precision": {"dtype": "float32"}}),
     Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, shape="wide"),
     Plant(factor="codec", value="webp for png", shape="still"),
     Plant(factor="fps", value="fps 12", prompt={"fps": 12}),
-    Plant(factor="control_image", value="turned", prompt={"ctrl_img": "other.png"}, kinds=("i2v",)),
+    Plant(factor="control_image", value="turned", prompt={"ctrl_img": "other.png"}, kinds=I2V),
     Plant(factor="resize", value="bicubic", pipeline={"resize": {"filter": "bicubic"}}, kinds=("i2v",)),
     Plant(factor="resize", value="center crop", pipeline={"resize": {"crop": "center"}}, kinds=("i2v",)),
+    Plant(
+        factor="conditioning",
+        value="mode",
+        pipeline={"conditioning": {"latents": "mode", "rounded": False}},
+        kinds=("wan22-i2v",),
+    ),
+    Plant(
+        factor="conditioning",
+        value="float32 noise",
+        pipeline={"conditioning": {"latents": "sample", "rounded": False}},
+        kinds=("wan22-i2v",),
+    ),
 )
-"""Every factor but quantization, which this version compares but does not run."""
+"""Every factor but quantization, which this version compares but does not run, and compilation, which needs a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +150,7 @@ class Hidden:
     """Recipe fields of the preview, made from the job's folder."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the config's sample section."""
-    kinds: tuple[Kind, ...] = ("t2v", "i2v")
+    kinds: tuple[Kind, ...] = WAN21
     shape: Shape = "normal"
 
 
@@ -100,7 +162,22 @@ def _fixed(**changes: Any) -> dict[str, Callable[[Path], Any]]:
 
 
 HIDDEN: tuple[Hidden, ...] = (
-    Hidden(setting="scheduler", value="UniPC", changes=_fixed(scheduler=flow_schedule("unipc", 3.0))),
+    Hidden(setting="scheduler", value="UniPC", changes=_fixed(scheduler=flow_schedule("unipc", 3.0)), kinds=KINDS),
+    Hidden(setting="shift", value="3", changes=_fixed(scheduler=flow_schedule("flow_match_euler", 3.0)), kinds=WAN22),
+    Hidden(setting="boundary", value="0.9", changes=_fixed(boundary=0.9), kinds=WAN22),
+    Hidden(
+        setting="conditioning",
+        value="mode",
+        changes=_fixed(conditioning=Conditioning(latents="mode", rounded=False)),
+        kinds=("wan22-i2v",),
+    ),
+    Hidden(
+        setting="lora_file_low",
+        value="absent",
+        changes={"lora_files": lambda job: (lora_file(job / lora_name("high"), "high"),), **_fixed(lora_scales=(1.0,))},
+        kinds=WAN22,
+    ),
+    Hidden(setting="lora_scale_high", value="0.8", changes=_fixed(lora_scales=(0.8, 1.0)), kinds=WAN22),
     Hidden(setting="shift", value="5", changes=_fixed(scheduler=flow_schedule("flow_match_euler", 5.0))),
     Hidden(setting="seed", value="walk_seed", changes=_fixed(seed=SAMPLE["seed"] + SAMPLE_INDEX)),
     Hidden(setting="lora_scale", value="0.8", changes=_fixed(lora_scales=(0.8,))),
@@ -165,5 +242,10 @@ def _possible(plants: Sequence[Plant]) -> bool:
         return False  # a wide still: nothing new
     if factors & {"codec", "vae_tiling"} and "fps" in factors and "frame_count" not in factors:
         return False  # a still is shown for ever
+    absent = {plant.expert for plant in plants if plant.lora.get("path", "") is None}
+    if any(plant.factor.startswith("lora_scale") and plant.expert in absent for plant in plants):
+        return False  # no file, no scale
+    if absent == set(EXPERTS):
+        return False  # the API takes no request without a LoRA
     unguided = any(plant.prompt.get("guidance_scale") == 1 for plant in plants)
     return not (unguided and "negative_prompt" in factors and len(plants) < 3)

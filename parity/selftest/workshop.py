@@ -18,8 +18,10 @@ import yaml
 from parity.case import DEMO
 from parity.result import write_atomically
 from parity.selftest.planted import (
+    EXPERTS,
     LORA,
     MODELS,
+    NAME,
     OTHER_LORA,
     OTHER_PROMPT,
     PROMPT,
@@ -31,25 +33,44 @@ from parity.selftest.planted import (
     Kind,
     Plant,
     Shape,
+    lora_name,
 )
-from pipelines.catalog import find_model
+from pipelines.catalog import Model, find_model
 from pipelines.engine import Engine
 from pipelines.job import read_job
 from pipelines.job_folder import parse_video_name
 from pipelines.preview import preview_recipe
-from pipelines.recipe import Recipe
+from pipelines.recipe import Expert, Recipe
+from pipelines.trainer import BOUNDARY
 from pipelines.video import encode
 
-_DEMO_JOBS: dict[Kind, str] = {"t2v": "t2v_basic", "i2v": "i2v_basic"}
+_DEMO_JOBS: dict[Kind, str] = {
+    "t2v": "t2v_basic",
+    "i2v": "i2v_basic",
+    "wan22-t2v": "wan22_t2v",
+    "wan22-i2v": "wan22_i2v",
+}
 _STEP = 500
 
-# The trainer's graph, spelled out as overrides of the reference profile, so that a plant changes one entry.
-_FAITHFUL: dict[str, Any] = {
-    "base": "reference",
-    "scheduler": {"family": "flow_match_euler", "shift": 3.0},
-    "lora_application": "merged",
-    "precision": {"dtype": "bfloat16", "fp32_modules": "cast"},
-}
+
+def _faithful(model: Model) -> dict[str, Any]:
+    """The trainer's graph, spelled out as overrides of the reference profile, so that a plant changes one entry."""
+    keys: dict[str, Any] = {
+        "base": "reference",
+        "scheduler": {"family": "flow_match_euler", "shift": model.trainer_shift},
+        "lora_application": "merged",
+        "precision": {"dtype": "bfloat16", "fp32_modules": "cast"},
+    }
+    if model.experts is not None:
+        keys["boundary"] = BOUNDARY
+        if model.needs_control_image:
+            keys["conditioning"] = {"latents": "sample", "noise": "seeded"}
+    return keys
+
+
+def _checkpoint(kind: Kind) -> Path:
+    model = find_model(MODELS[kind])
+    return DEMO / "models" / f"tiny-wan{'' if model.experts is None else '22'}-{model.kind}"
 
 
 class Workshop:
@@ -71,24 +92,35 @@ class Workshop:
             "height": height,
             "num_frames": num_frames,
         }
-        if kind == "i2v":
+        model = find_model(MODELS[kind])
+        if model.needs_control_image:
             item["ctrl_img"] = "ctrl.png"
-        lora: dict[str, Any] = {"path": LORA, "network_multiplier": 1.0}
-        pipeline: dict[str, Any] = dict(_FAITHFUL)
-        checkpoint = str(DEMO / "models" / f"tiny-wan-{kind}")
+        loras: dict[Expert | None, dict[str, Any]] = (
+            {None: {"path": LORA}}
+            if model.experts is None
+            else {expert: {"path": lora_name(expert), "transformer": expert} for expert in EXPERTS}
+        )
+        pipeline = _faithful(model)
+        checkpoint = str(_checkpoint(kind))
         for plant in plants:
             item |= plant.prompt
             pipeline |= plant.pipeline
-            lora |= plant.lora
+            for expert, lora in loras.items():
+                if plant.expert in (None, expert):
+                    lora |= plant.lora
             if plant.checkpoint:
                 checkpoint = plant.checkpoint.format(kind=kind)
                 self._other_checkpoint(job / checkpoint, kind)
         keys = {
             "id": name,
-            "model": MODELS[kind],
+            "model": model.id,
             "checkpoint": checkpoint,
             "preview": _preview_keys(shape),
-            "request": {"model": MODELS[kind], "prompts": [item], "loras": [lora]},
+            "request": {
+                "model": model.id,
+                "prompts": [item],
+                "loras": [{"network_multiplier": 1.0} | lora for lora in loras.values() if lora["path"] is not None],
+            },
             "pipeline": pipeline,
         }
         path = job / f"{name}.yaml"
@@ -164,9 +196,21 @@ class Workshop:
             "prompts": [OTHER_PROMPT, PROMPT],
             **config,
         }
-        shutil.copyfile(next(iter(demo.glob("*.safetensors"))), job / LORA)
-        _other_lora(job / LORA, job / OTHER_LORA)
-        if kind == "i2v":
+        model = find_model(MODELS[kind])
+        if model.experts is None:
+            loras = {next(iter(demo.glob("*.safetensors"))): (LORA, OTHER_LORA)}
+        else:
+            loras = {
+                next(iter(demo.glob(f"*_{expert}_noise.safetensors"))): (
+                    lora_name(expert),
+                    lora_name(expert, other=True),
+                )
+                for expert in EXPERTS
+            }
+        for source, (same, other) in loras.items():
+            shutil.copyfile(source, job / same)
+            _other_lora(source, job / other)
+        if model.needs_control_image:
             from PIL import Image
 
             shutil.copyfile(demo / "ctrl.png", job / "ctrl.png")
@@ -175,17 +219,17 @@ class Workshop:
             images = {OTHER_PROMPT: "other.png", PROMPT: "ctrl.png"}
             sample["samples"] = [{"prompt": text, "ctrl_img": image} for text, image in images.items()]
             del sample["prompts"]
-        arch = find_model(MODELS[kind]).arch
         process = {
             "type": "sd_trainer",
+            "device": "cpu",
             "trigger_word": TRIGGER,
             "network": {"type": "lora", "linear": 4, "linear_alpha": 4},
             "save": {"dtype": "float16", "save_every": 250},
             "train": {"dtype": "bf16"},
-            "model": {"name_or_path": str(DEMO / "models" / f"tiny-wan-{kind}"), "arch": arch},
+            "model": {"name_or_path": str(_checkpoint(kind)), "arch": model.arch},
             "sample": sample,
         }
-        document = {"job": "extension", "config": {"name": Path(LORA).stem, "process": [process]}}
+        document = {"job": "extension", "config": {"name": NAME, "process": [process]}}
         (job / "config.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
     def _other_checkpoint(self, folder: Path, kind: Kind) -> None:
@@ -194,7 +238,7 @@ class Workshop:
             return
         from safetensors.torch import load_file, save_file
 
-        shutil.copytree(DEMO / "models" / f"tiny-wan-{kind}", folder)
+        shutil.copytree(_checkpoint(kind), folder)
         weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
         save_file({key: tensor * 1.25 for key, tensor in load_file(weights).items()}, weights, {"format": "pt"})
 

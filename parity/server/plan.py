@@ -8,14 +8,12 @@ from pathlib import Path
 
 from parity.server.settings import Settings
 from pipelines.catalog import Model
-from pipelines.checkpoint import folder_of
 from pipelines.inference import Graph, inference_recipe, reference_graph, trainer_graph
 from pipelines.job import read_job
 from pipelines.job_folder import all_lora_files, toolkit_version
 from pipelines.preview import assumed_recipe
 from pipelines.recipe import Codec, Recipe
 from pipelines.request import Request
-from pipelines.scheduler import checkpoint_scheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +36,21 @@ def plan(request: Request, model: Model, settings: Settings, token: str | None) 
     """
     if settings.profile == "reference":
         return Plan(recipes=_recipes(request, _reference(model, settings, token), model, settings))
-    lora = Path(request.loras[0].path)
-    config = lora.parent / "config.yaml"  # ai-toolkit writes it into the job's output folder, beside the LoRAs
+    loras = [Path(lora.path) for lora in request.loras]
+    config = loras[0].parent / "config.yaml"  # ai-toolkit writes it into the job's output folder, beside the LoRAs
     if not config.is_file() or not config.resolve().is_relative_to(settings.lora_root):
         recipes = _recipes(request, _reference(model, settings, token), model, settings)
         return Plan(recipes=tuple(assumed_recipe(recipe) for recipe in recipes))
-    job, toolkit = read_job(config), toolkit_version(lora)
+    job, toolkit = read_job(config), toolkit_version(loras[0])
     graph, obstacles, notes = trainer_graph(
         job, model=model, checkpoint=settings.checkpoints.get(model.id), toolkit=toolkit
     )
-    if lora not in all_lora_files(job):
-        notes += (f"{lora.name} is not named as job {job.name} names its LoRAs; taken for one of them",)
+    known = all_lora_files(job)
+    notes += tuple(
+        f"{lora.name} is not named as job {job.name} names its LoRAs; taken for one of them"
+        for lora in loras
+        if lora not in known
+    )
     # A single frame is an image to the trainer, in the format of its config; the API answers with WebP.
     graph = dataclasses.replace(graph, codec=Codec("webp", 80))
     recipes = _recipes(request, graph, model, settings)
@@ -60,8 +62,7 @@ def plan(request: Request, model: Model, settings: Settings, token: str | None) 
 
 
 def _reference(model: Model, settings: Settings, token: str | None) -> Graph:
-    source = settings.checkpoints.get(model.id, model.base_checkpoint)
-    return reference_graph(source, checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"])))
+    return reference_graph(model, settings.checkpoints.get(model.id), token=token)
 
 
 def _recipes(request: Request, graph: Graph, model: Model, settings: Settings) -> tuple[Recipe, ...]:

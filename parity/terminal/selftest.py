@@ -42,7 +42,7 @@ def print_selftest(kinds: Sequence[Kind], combinations: int, *, diagnose: bool, 
             cases = matrix(kinds, combinations)
             print(f"diagnosis of {len(cases)} planted cases: exact = findings and smallest set are what was planted")
             print("generations: full of 2k + 2, --gains of k + 2, --quick of 2; denoising steps: of the full diagnosis")
-            print("kind  exact  first (--quick)           generations       steps      time     planted")
+            print("kind       exact  first (--quick)           generations       steps      time     planted")
             rows = []
             for row in run_matrix(cases, folder, Silent(), engine):
                 rows.append(row)
@@ -71,11 +71,11 @@ def _line(row: Row) -> str:
         wrong = f"  FOUND {sorted(row.findings)}, DIAGNOSED {sorted(row.diagnosed)}, explained {row.explained}"
     dear = "" if row.within_cost else "  TOO DEAR"
     exact = "yes" if row.exact else "NO"
-    head = f"{row.kind}   {exact:5}  {first:26}{cost:18}{row.steps:3} steps {row.seconds:5.1f} s"
+    head = f"{row.kind:9}  {exact:5}  {first:26}{cost:18}{row.steps:3} steps {row.seconds:5.1f} s"
     return f"{head}  {', '.join(row.planted)}{wrong}{dear}"
 
 
 def _search_line(row: SearchRow) -> str:
     exact = "yes" if row.exact else "NO"
     cost = f"{row.spent:6.1f} generations {row.seconds:6.1f} s"
-    return f"{row.kind}   {exact:5}  {row.verdict:9}  {cost}  {row.hidden}: {row.found or 'nothing changed'}"
+    return f"{row.kind:9}  {exact:5}  {row.verdict:9}  {cost}  {row.hidden}: {row.found or 'nothing changed'}"
