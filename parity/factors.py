@@ -156,7 +156,7 @@ CATALOGUE: dict[str, Factor] = {
         ),
         (
             "conditioning",
-            "the control image's latents are made another way, or with other noise: neither seed nor image can tell",
+            "the control image's latents are made another way, or with other noise: no key sets it",
             _conditioning,
         ),
         ("lora_file", "other LoRA weights: serve the file of the preview's step", _lora_file("lora_file")),
@@ -208,7 +208,7 @@ CATALOGUE: dict[str, Factor] = {
         ),
         (
             "compilation",
-            "torch.compile fuses operations, which then round otherwise: leave it out on both sides, or on neither",
+            "torch.compile fuses operations, which round otherwise: leave it out on both sides, or on neither",
             _compilation,
         ),
         ("vae_tiling", "decode with the preview's VAE tiling: tiles show at their seams", _tiling),

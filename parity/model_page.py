@@ -14,7 +14,9 @@ import jinja2
 from parity.factors import CATALOGUE
 from pipelines.catalog import MODELS, Model
 from pipelines.job import SAMPLE_DEFAULTS
+from pipelines.recipe import LORA_FACTORS
 from pipelines.request import LoraItem, PromptItem, Request
+from pipelines.trainer import BOUNDARY
 
 _TEMPLATE = Path(__file__).with_name("model_page.md.jinja")
 _SHARED = ("width", "height", "num_frames", "fps", "sample_steps", "guidance_scale")
@@ -39,8 +41,12 @@ def minimal_request(model: Model) -> Request:
         fps=d.fps,
         ctrl_img=CONTROL_IMAGE if model.needs_control_image else None,
     )
-    lora = LoraItem(path="my_lora_job/my_lora.safetensors", network_multiplier=d.network_multiplier)
-    return Request(model=model.id, trigger_word="sks", prompts=[item], loras=[lora])
+    files = {None: "my_lora"} if model.experts is None else {"high": "my_lora_high_noise", "low": "my_lora_low_noise"}
+    loras = [
+        LoraItem(path=f"my_lora_job/{name}.safetensors", transformer=expert, network_multiplier=d.network_multiplier)
+        for expert, name in files.items()
+    ]
+    return Request(model=model.id, trigger_word="sks", prompts=[item], loras=loras)
 
 
 def page(model: Model) -> str:
@@ -59,14 +65,28 @@ def page(model: Model) -> str:
         request=json.dumps(minimal_request(model).model_dump(exclude_none=True), indent=2),
         image=model.needs_control_image,
         defaults=[(key, SAMPLE_DEFAULTS[key], getattr(model.defaults, key)) for key in _SHARED],
-        trainer_divisor=16 if model.needs_control_image else 8,  # `preview_recipe`'s
+        experts=model.experts,
+        boundary=BOUNDARY,
+        server_schedule=_server_schedule(model),
+        server_frames="(n - 1) // 4 * 4 + 1" if model.experts and model.needs_control_image else "n // 4 * 4 + 1",
         factors=[factor for name, factor in CATALOGUE.items() if _concerns(name, model)],
         others=[other for other in MODELS.values() if other is not model],
     )
     return text
 
 
+def _server_schedule(model: Model) -> str:
+    shift = model.experts.shift if model.experts is not None else None
+    return "the checkpoint's own: UniPC" if shift is None else f"UniPC, shift {shift:g}"
+
+
 def _concerns(factor: str, model: Model) -> bool:
     if factor in ("control_image", "resize"):
         return model.needs_control_image
+    if factor in LORA_FACTORS:
+        return (LORA_FACTORS[factor] is None) == (model.experts is None)
+    if factor in ("boundary", "compilation"):
+        return model.experts is not None
+    if factor == "conditioning":
+        return model.experts is not None and model.needs_control_image
     return factor != "vae_tiling" or not model.needs_control_image

@@ -22,6 +22,7 @@ from pipelines.catalog import MODELS
 from tests.serving import body, finished
 
 LORA = {"path": "t2v_basic/tiny_t2v.safetensors"}
+HIGH = {"path": "wan22_t2v/tiny22_t2v_high_noise.safetensors", "transformer": "high"}
 IMAGE = base64.b64encode((DEMO / "jobs" / "i2v_basic" / "ctrl.png").read_bytes()).decode()
 ID = "00000000-0000-4000-8000-000000000000"
 
@@ -82,6 +83,7 @@ QUESTIONS: dict[str, Question] = {
     "result of no request": Question(method="GET", path=f"/v1/requests/{ID}/result"),
     "unknown model": Question(json=body(request={"model": "flux9"})),
     "model of Wan 2.2": Question(json=body(request={"model": "wan22_14b_t2v"})),
+    "one expert twice": Question(json=body(request={"model": "wan22_14b_t2v", "loras": [HIGH, HIGH]})),
     "no LoRA": Question(json=body(request={"loras": []})),
     "LoRA missing": Question(json=body(request={"loras": [{"path": "gone.safetensors"}]})),
     "LoRA outside the root": Question(json=body(request={"loras": [{"path": "../README.md"}]})),

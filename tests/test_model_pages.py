@@ -23,7 +23,10 @@ def postable(model: str) -> dict[str, Any]:
     """A page's request with a LoRA and an image that are there."""
     kind = "i2v" if MODELS[model].needs_control_image else "t2v"
     request = request_of_page(model)
-    request["loras"][0]["path"] = f"{kind}_basic/tiny_{kind}.safetensors"
+    for lora in request["loras"]:
+        expert = lora.get("transformer")
+        name = f"{kind}_basic/tiny_{kind}" if expert is None else f"wan22_{kind}/tiny22_{kind}_{expert}_noise"
+        lora["path"] = f"{name}.safetensors"
     (item,) = request["prompts"]
     if kind == "i2v":
         assert item["ctrl_img"] == CONTROL_IMAGE

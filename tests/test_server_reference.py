@@ -19,7 +19,8 @@ RECORDED: dict[str, Any] = json.loads(
 ON_PURPOSE = {
     "two LoRAs": "500: it cannot put its own error into JSON; we answer SINGLE_LORA_ONLY as it means to",
     "LoRA of an expert": "500 likewise; we answer MOE_FORMAT_NOT_SUPPORTED",
-    "model of Wan 2.2": "500 likewise; we answer MODEL_NOT_FOUND",
+    "model of Wan 2.2": "500 likewise; we answer MOE_FORMAT_REQUIRED",
+    "one expert twice": "500 likewise; we answer SINGLE_MOE_CONFIG_ONLY",
     "LoRA outside the root": "accepted, and read from outside the root",
     "LoRA that is no safetensors file": "accepted, and fails when drawn",
     "two control images": "accepted, and fails when drawn",
