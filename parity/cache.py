@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from parity.compare import frames_sha256
+from pipelines.drift import drawing_key
 from pipelines.errors import UsageError
-from pipelines.recipe import Recipe, drawing_key
+from pipelines.recipe import Recipe
 from pipelines.video import Frames
 
 VERSION = 1

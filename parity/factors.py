@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.catalog import did_you_mean
+from pipelines.drift import FACTORS, LORA_FACTORS, lora_field
 from pipelines.errors import UsageError
-from pipelines.recipe import EXPERT_PARTS, FACTORS, LORA_FACTORS, Conditioning, Recipe, lora_field
+from pipelines.recipe import EXPERT_PARTS, Conditioning, Recipe
 from pipelines.scheduler import CLASSES
 
 _PAGES = Path(__file__).parent / "explain"

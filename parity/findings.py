@@ -8,7 +8,8 @@ from typing import Any
 from parity.case import Case
 from parity.factors import CATALOGUE
 from parity.result import Evidence, FindingResult
-from pipelines.recipe import FACTORS, LORA_FACTORS, Recipe, differing_factors, lora_field
+from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors, lora_field
+from pipelines.recipe import Recipe
 
 
 def show_field(recipe: Recipe, name: str) -> str:

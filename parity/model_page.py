@@ -13,8 +13,9 @@ import jinja2
 
 from parity.factors import CATALOGUE
 from pipelines.catalog import MODELS, Model
+from pipelines.drift import LORA_FACTORS
 from pipelines.job import SAMPLE_DEFAULTS
-from pipelines.recipe import LORA_FACTORS
+from pipelines.recipe import Expert
 from pipelines.request import LoraItem, PromptItem, Request
 from pipelines.trainer import BOUNDARY
 
@@ -41,7 +42,9 @@ def minimal_request(model: Model) -> Request:
         fps=d.fps,
         ctrl_img=CONTROL_IMAGE if model.needs_control_image else None,
     )
-    files = {None: "my_lora"} if model.experts is None else {"high": "my_lora_high_noise", "low": "my_lora_low_noise"}
+    files: dict[Expert | None, str] = {"high": "my_lora_high_noise", "low": "my_lora_low_noise"}
+    if model.experts is None:
+        files = {None: "my_lora"}
     loras = [
         LoraItem(path=f"my_lora_job/{name}.safetensors", transformer=expert, network_multiplier=d.network_multiplier)
         for expert, name in files.items()

@@ -18,7 +18,8 @@ from parity.case import find_case_files, load_cases
 from parity.environment import differences, reaching_the_bits
 from parity.metrics import measure, summarize
 from parity.result import CaseResult
-from pipelines.recipe import FACTORS, to_dict
+from pipelines.drift import FACTORS
+from pipelines.recipe import to_dict
 from pipelines.video import Frames, decode
 from tests.baseline_samples import (
     ENVIRONMENT,

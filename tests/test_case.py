@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 from parity.case import DEFAULT_TOLERANCE, DEMO, Case, find_case_files, load_case, load_cases
 from parity.case_file import Factor
 from pipelines.catalog import find_model
+from pipelines.drift import FACTORS, differing_factors
 from pipelines.errors import CaseError
-from pipelines.recipe import FACTORS, Precision, Resize, differing_factors
+from pipelines.recipe import Precision, Resize
 from pipelines.scheduler import flow_schedule
 
 VIDEO = "1795289016732__000000500_0.webp"

@@ -140,7 +140,7 @@ def test_an_unwritable_out_is_said_before_any_work(cases: CaseFiles, tmp_path: P
 def test_the_demo_is_complete() -> None:
     """Every demo case loads; each recorded sample has a faithful case, and reference cases state what they expect."""
     from parity.case import find_case_files, load_cases
-    from pipelines.recipe import differing_factors
+    from pipelines.drift import differing_factors
 
     loaded = load_cases(find_case_files([]))
     faithful = [case for case in loaded if "faithful" in case.tags]

@@ -22,8 +22,8 @@ from parity.runner import Options, Session, Thoroughness
 from parity.selftest.planted import PLANTS, Plant
 from parity.selftest.workshop import Workshop
 from parity.terminal.diagnosis import diagnosis_text
+from pipelines.drift import differing_factors
 from pipelines.engine import Engine
-from pipelines.recipe import differing_factors
 from tests.conftest import CaseFiles
 from tests.oracle import JOBS, recorded_fingerprints
 from tests.test_runner import KNOWN, preview_keys

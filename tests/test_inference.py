@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from parity.case import DEMO
 from pipelines.catalog import MODELS, find_model
+from pipelines.drift import differing_factors
 from pipelines.errors import CaseError
 from pipelines.inference import Graph, inference_recipe, reference_graph, request_of_preview
-from pipelines.recipe import Conditioning, Recipe, differing_factors
+from pipelines.recipe import Conditioning, Recipe
 from pipelines.request import PromptItem, Request, check_request
 from tests.oracle import JOBS, model_of, sample_recipe
 

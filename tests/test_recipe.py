@@ -12,7 +12,8 @@ from PIL import Image
 from parity.case import DEMO, load_case
 from parity.cli import main
 from parity.findings import find_differences
-from pipelines.recipe import FACTORS, Asked, Precision, Recipe, differing_factors, take, to_dict
+from pipelines.drift import FACTORS, differing_factors, take
+from pipelines.recipe import Asked, Precision, Recipe, to_dict
 from pipelines.scheduler import flow_schedule
 from tests.conftest import CaseFiles
 from tests.oracle import sample_recipe

@@ -14,8 +14,8 @@ from parity.progress import Quiet
 from parity.selftest.matrix import Row, matrix, run_matrix, verdict
 from parity.selftest.planted import KINDS, PLANTS, Kind, combinations, singles
 from parity.selftest.workshop import Workshop
+from pipelines.drift import differing_factors
 from pipelines.engine import Engine
-from pipelines.recipe import differing_factors
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,10 +18,10 @@ from safetensors.numpy import load_file, save_file
 from parity.case import DEMO, load_case
 from parity.server.plan import Plan, plan
 from pipelines.catalog import MODELS
+from pipelines.drift import differing_factors
 from pipelines.engine import Engine
 from pipelines.errors import CaseError
 from pipelines.inference import request_of_preview
-from pipelines.recipe import differing_factors
 from pipelines.request import Request
 from pipelines.video import encode
 from tests.conftest import CaseFiles

@@ -15,11 +15,12 @@ import yaml
 from parity.case import DEMO, load_case
 from parity.cli import main
 from pipelines.catalog import find_model
+from pipelines.drift import differing_factors, take
 from pipelines.engine import Engine
 from pipelines.errors import CaseError, DeviceError, WeightsError
 from pipelines.job import read_job
 from pipelines.preview import preview_recipe
-from pipelines.recipe import Conditioning, Precision, Recipe, differing_factors, take
+from pipelines.recipe import Conditioning, Precision, Recipe
 from pipelines.scheduler import flow_schedule
 from pipelines.trainer import scheduler_of
 from tests.oracle import sample_recipe

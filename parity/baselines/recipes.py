@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.recipe import FACTORS, LORA_FACTORS, Recipe, differing_factors
+from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors
+from pipelines.recipe import Recipe
 
 _NOT_CONTENT = ("path", "source")
 """Where a file lay. Its sha256 is what counts."""

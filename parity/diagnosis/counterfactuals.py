@@ -31,9 +31,10 @@ from parity.diagnosis.result import (
 from parity.factors import CATALOGUE, likeliest_first
 from parity.findings import show
 from parity.metrics import psnr_frame
+from pipelines.drift import differing_factors, latents_key, take, take_all
 from pipelines.engine import Engine
 from pipelines.errors import ParityError
-from pipelines.recipe import Recipe, differing_factors, latents_key, take, take_all
+from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 from pipelines.video import Frames
 

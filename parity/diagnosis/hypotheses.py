@@ -14,20 +14,11 @@ from typing import Any
 
 from parity.case import Case
 from pipelines.control_image import load as load_control_image
+from pipelines.drift import LORA_FACTORS, with_loras
 from pipelines.errors import ParityError
 from pipelines.job import Sample
 from pipelines.lora import lora_file
-from pipelines.recipe import (
-    FILTERS,
-    LORA_FACTORS,
-    Conditioning,
-    Expert,
-    LoraFile,
-    Precision,
-    Recipe,
-    Resize,
-    with_loras,
-)
+from pipelines.recipe import FILTERS, Conditioning, Expert, LoraFile, Precision, Recipe, Resize
 from pipelines.scheduler import flow_schedule
 
 _STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)

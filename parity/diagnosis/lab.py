@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from parity.case import Case
 from parity.compare import closeness, deliver, frames_sha256, is_lossless
 from parity.diagnosis.result import Cost, Trial
+from pipelines.drift import drawing_key, latents_key
 from pipelines.engine import Engine
-from pipelines.recipe import Recipe, drawing_key, latents_key
+from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 from pipelines.video import Frames, Video
 

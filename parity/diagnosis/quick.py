@@ -14,8 +14,9 @@ from parity.diagnosis.ranking import LEVELS
 from parity.diagnosis.result import Diagnosis, FactorCost, Level, Stopped
 from parity.factors import CATALOGUE, likeliest_first
 from parity.findings import show
+from pipelines.drift import differing_factors, latents_key, take
 from pipelines.errors import ParityError
-from pipelines.recipe import Recipe, differing_factors, latents_key, take
+from pipelines.recipe import Recipe
 
 BUDGET = 2.0
 """Full-generation equivalents."""

@@ -20,8 +20,9 @@ from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.read_off import read_off, undrawable
 from parity.diagnosis.result import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
 from parity.findings import show
+from pipelines.drift import LORA_FACTORS, drawing_key
 from pipelines.errors import ParityError
-from pipelines.recipe import LORA_FACTORS, Precision, Recipe, drawing_key, to_dict
+from pipelines.recipe import Precision, Recipe, to_dict
 from pipelines.scheduler import CLASSES
 
 GAIN_DB = 0.5

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from parity.case import Case
 from parity.findings import known_differences, show_field
 from parity.result import Run
-from pipelines.recipe import FACTORS, to_dict
+from pipelines.drift import FACTORS
+from pipelines.recipe import to_dict
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:

@@ -1,0 +1,157 @@
+"""Drift: in which factors two recipes differ, and recipes with some factors of another.
+
+A factor is a group of fields that has one cause; a counterfactual is `take(recipe, factor, other)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipelines.recipe import EXPERT_PARTS, Expert, LoraFile, Recipe, frame_duration
+
+FACTORS: dict[str, tuple[str, ...]] = {
+    "checkpoint": ("checkpoint", "text_encoder", "transformers", "vae"),
+    "prompt": ("prompt",),
+    "negative_prompt": ("negative_prompt",),
+    "snapping": ("width", "height"),
+    "frame_count": ("num_frames",),
+    "steps": ("steps",),
+    "guidance": ("guidance_scale",),
+    "seed": ("seed",),
+    "scheduler": ("scheduler",),
+    "boundary": ("boundary",),
+    "lora_file": ("lora_files",),
+    "lora_file_high": ("lora_files",),
+    "lora_file_low": ("lora_files",),
+    "lora_scale": ("lora_scales",),
+    "lora_scale_high": ("lora_scales",),
+    "lora_scale_low": ("lora_scales",),
+    "lora_application": ("lora_application",),
+    "precision": ("precision",),
+    "quantization": ("quantization",),
+    "control_image": ("control_image",),
+    "resize": ("resize",),
+    "conditioning": ("conditioning",),
+    "compilation": ("compiled",),
+    "vae_tiling": ("vae_tiling",),
+    "codec": ("codec",),
+    "fps": ("fps",),
+}
+"""The fields behind every factor that can drift between two recipes."""
+
+
+LORA_FACTORS: dict[str, Expert | None] = {
+    "lora_file": None,
+    "lora_file_high": "high",
+    "lora_file_low": "low",
+    "lora_scale": None,
+    "lora_scale_high": "high",
+    "lora_scale_low": "low",
+}
+"""Factors about the LoRA of one expert; None: of a model's only transformer."""
+
+
+def lora_field(recipe: Recipe, factor: str) -> tuple[LoraFile | float, ...]:
+    """What one of LORA_FACTORS is about: files or scales."""
+    which = 0 if factor.startswith("lora_file") else 1
+    return tuple(pair[which] for pair in recipe.loras(LORA_FACTORS[factor]))
+
+
+def _effective(recipe: Recipe, name: str) -> Any:
+    """What of a field reaches the pixels, so that a difference without effect is not called drift."""
+    value = getattr(recipe, name)
+    if name == "prompt" or name == "negative_prompt":
+        return " ".join(value.split())  # diffusers' prompt_clean folds white space
+    if name in ("width", "height", "num_frames"):
+        return value.applied
+    if name == "guidance_scale":
+        return recipe.guidance
+    if name == "checkpoint":
+        return recipe.transformers or recipe.checkpoint
+    if name in ("text_encoder", "vae"):
+        return value or recipe.checkpoint
+    if name == "vae_tiling":
+        return recipe.tiles
+    return frame_duration(value) if name == "fps" else value
+
+
+def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
+    """The factors in which two recipes draw differently, in FACTORS order."""
+    found = []
+    for factor, names in FACTORS.items():
+        if factor in LORA_FACTORS:
+            ours, theirs = lora_field(preview, factor), lora_field(inference, factor)
+            missing = factor.startswith("lora_scale") and not (ours and theirs)  # the missing file is the factor
+            if ours != theirs and not missing:
+                found.append(factor)
+            continue
+        if factor == "negative_prompt" and preview.guidance <= 1 and inference.guidance <= 1:
+            continue  # never read without guidance
+        if factor == "lora_application" and not (preview.lora_files and inference.lora_files):
+            continue  # the missing file is the factor
+        if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
+            continue  # a still is shown for ever
+        if any(_effective(preview, name) != _effective(inference, name) for name in names):
+            found.append(factor)
+    return found
+
+
+_FILE_ONLY = ("codec", "fps")
+
+
+def drawing_key(recipe: Recipe) -> tuple[Any, ...]:
+    """Recipes with equal keys draw equal frames: everything but what only touches the file."""
+    if recipe.guidance <= 1:
+        recipe = dataclasses.replace(recipe, negative_prompt="")
+    if not recipe.lora_files:
+        recipe = dataclasses.replace(recipe, lora_scales=(), lora_application="merged")
+    names = (name for factor, fields in FACTORS.items() if factor not in _FILE_ONLY for name in fields)
+    return (recipe.pipeline, *(_effective(recipe, name) for name in dict.fromkeys(names)))
+
+
+def latents_key(recipe: Recipe) -> tuple[Any, ...]:
+    """Recipes with equal keys denoise to equal latents.
+
+    Tiling counts for I2V alone, whose control image goes through the VAE first; for T2V it is a matter of the decode.
+    """
+    tiling = recipe.vae_tiling and recipe.control_image is not None
+    return drawing_key(dataclasses.replace(recipe, vae_tiling=tiling))
+
+
+def take(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
+    """`recipe` with one factor's fields taken from `other`."""
+    if factor in LORA_FACTORS:
+        return _take_lora(recipe, factor, other)
+    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in FACTORS[factor]})
+
+
+def _take_lora(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
+    expert = LORA_FACTORS[factor]
+    ours, theirs = recipe.loras(expert), other.loras(expert)
+    if ours and theirs:
+        is_file = factor.startswith("lora_file")
+        pairs = zip(theirs if is_file else ours, ours if is_file else theirs, strict=True)
+        taken = tuple((file, scale) for (file, _), (_, scale) in pairs)
+    else:
+        taken = theirs  # no file, no scale
+    changed = with_loras(recipe, taken, expert)
+    if recipe.lora_files and other.lora_files:
+        return changed
+    return dataclasses.replace(changed, lora_application=other.lora_application)
+
+
+def with_loras(recipe: Recipe, loras: Sequence[tuple[LoraFile, float]], expert: Expert | None) -> Recipe:
+    """`recipe` with other LoRAs, given with their scales, for one expert, or for a model's only transformer."""
+    sides = {each: recipe.loras(each) for each in EXPERT_PARTS} | {expert: tuple(loras)}
+    pairs = [pair for each in EXPERT_PARTS for pair in sides[each]]
+    files, scales = tuple(file for file, _ in pairs), tuple(scale for _, scale in pairs)
+    return dataclasses.replace(recipe, lora_files=files, lora_scales=scales)
+
+
+def take_all(recipe: Recipe, factors: Iterable[str], other: Recipe) -> Recipe:
+    """`recipe` with several factors' fields taken from `other`."""
+    for factor in factors:
+        recipe = take(recipe, factor, other)
+    return recipe
