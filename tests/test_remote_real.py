@@ -24,7 +24,7 @@ from pipelines.video import encode
 from tests.serving import CHECKPOINTS, process, settings_of, thread
 from tests.test_runner import KNOWN
 
-REFERENCE = ["i2v-waving-reference", "t2v-guitar-reference", "t2v-trigger-reference"]
+REFERENCE = ["i2v-waving-reference"]
 FAITHFUL = ["i2v-cat-faithful", "t2v-mixed-1-faithful"]
 """One with an image, one of a job with two LoRA scales. tests/test_server_faithful.py posts the requests of all."""
 
@@ -50,7 +50,7 @@ def test_reference_cases_are_the_same_files(tmp_path: Path, engine: Engine, caps
         printed = capsys.readouterr().err
         run = from_json((tmp_path / "there" / "results.json").read_text())
         assert hashes(run) == drawn_here(REFERENCE, tmp_path / "here", engine)
-    assert [case.status for case in run.cases] == ["expected_drift"] * 3
+    assert [case.status for case in run.cases] == ["expected_drift"]
     assert f"{client.base_url}" in printed
     for case in run.cases:
         assert {finding.evidence for finding in case.findings} == {"expected"}
