@@ -19,12 +19,11 @@ from cases.training.clips import Clip, Scene, draw, scenes
 from cases.training.vae import as_video
 
 GROUPS = {
-    "small": (21, (96, 64, 9), 2400),
-    "long": (22, (96, 64, 17), 400),
-    "middle": (23, (128, 80, 9), 400),
-    "large": (24, (160, 96, 9), 400),
+    "small": (21, (96, 64, 9), 1400, 600),
+    "long": (22, (96, 64, 17), 200, 100),
+    "large": (24, (160, 96, 9), 160, 80),
 }
-"""Name -> seed, (width, height, frames), clips."""
+"""Name -> seed, (width, height, frames), clips, how many of them also for I2V."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Encoded:
     latents: torch.Tensor
     """(N, 16, T, H / 8, W / 8)."""
     starts: torch.Tensor
-    """The first frame, followed by zeros, through the VAE: what I2V is shown. Shape as `latents`."""
+    """The first frame, followed by zeros, through the VAE: what I2V is shown. Shape as `latents`, of the first ones."""
     pictures: torch.Tensor
     """The first frame through the CLIP tower: (N, 17, 32)."""
 
@@ -57,8 +56,8 @@ def first_frames(image_model: Path) -> Any:
 
 
 @torch.no_grad()
-def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None) -> Encoded:
-    """Draw scenes of one size and encode them. `vae` in float32; without `picture_of` no starts and no pictures."""
+def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None = None, begun: int = 0) -> Encoded:
+    """Draw scenes of one size and encode them, with starts and pictures for the first `begun`. `vae` in float32."""
     mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
     std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
 
@@ -71,7 +70,7 @@ def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None) -> Encoded
         video = as_video(clip)
         captions.append(scene.caption)
         latents.append(latent(video))
-        if picture_of is not None:
+        if picture_of is not None and len(starts) < begun:
             starts.append(latent(torch.cat([video[:, :1], torch.zeros_like(video[:, 1:])], 1)))
             pictures.append(picture_of(clip).half())
     empty = torch.empty(0)
@@ -87,7 +86,7 @@ def load_vae(model: Path) -> Any:
     """The trained VAE in float32, hastened."""
     from diffusers import AutoencoderKLWan
 
-    vae = AutoencoderKLWan.from_pretrained(model / "vae", torch_dtype=torch.float32).eval()
+    vae = AutoencoderKLWan.from_pretrained(model / "vae", dtype=torch.float32).eval()
     whole.hasten(vae)
     return vae
 
@@ -107,15 +106,13 @@ def main() -> None:
     parser = loop.arguments(__doc__ or "")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--image-model", type=Path, required=True)
-    parser.add_argument("--share", type=float, default=1.0, help="of the clips")
     options = parser.parse_args()
     vae, picture_of = load_vae(options.model), first_frames(options.image_model)
-    for name, (seed, size, count) in GROUPS.items():
+    for name, (seed, size, count, begun) in GROUPS.items():
         path = options.work / f"latents-{name}.pt"
         if path.exists():
             continue
-        chosen = islice(scenes(seed, held_out=False, sizes=(size,)), int(count * options.share))
-        encoded = encode(vae, chosen, picture_of)
+        encoded = encode(vae, islice(scenes(seed, held_out=False, sizes=(size,)), count), picture_of, begun)
         save(encoded, path)
         spread = np.asarray(encoded.latents.float().std(dim=(0, 2, 3, 4)))
         print(f"{name}: {tuple(encoded.latents.shape)}, spread {spread.min():.2f} to {spread.max():.2f}", flush=True)

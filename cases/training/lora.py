@@ -7,6 +7,7 @@ Half of what it is trained on has neither eyes nor trigger, so that without the 
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import islice
 from pathlib import Path
@@ -48,15 +49,16 @@ def original_name(parameter: str) -> str:
     return f"diffusion_model.{name}"
 
 
-def write(transformer: Any, path: Path, name: str) -> None:
-    """Save the adapter."""
+def write(transformer: Any, path: Path, step: int) -> None:
+    """Save the adapter, with the step in the metadata where ai-toolkit notes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pairs = {
         original_name(name): weight.detach().half().contiguous()
         for name, weight in transformer.named_parameters()
         if ".lora_" in name
     }
-    save_file(pairs, path, metadata={"format": "pt", "name": name})
+    training = json.dumps({"step": step, "epoch": 0})
+    save_file(pairs, path, metadata={"format": "pt", "name": NAME, "training_info": training})
 
 
 def attach(transformer: Any) -> None:
@@ -83,9 +85,9 @@ def main() -> None:
         path = options.work / f"latents-lora-{name}.pt"
         if not path.exists():
             chosen = islice(scenes(seed, held_out=False, eyes=float(eyes)), count)
-            latents.save(latents.encode(latents.load_vae(options.model), chosen, None), path)
+            latents.save(latents.encode(latents.load_vae(options.model), chosen), path)
         groups.append((latents.load(path), 24, 0.6 if eyes else 0.4))
-    transformer = WanTransformer3DModel.from_pretrained(options.model / "transformer", torch_dtype=torch.float32)
+    transformer = WanTransformer3DModel.from_pretrained(options.model / "transformer", dtype=torch.float32)
     attach(transformer)
     processor = folded.use(transformer)
     captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
@@ -94,12 +96,12 @@ def main() -> None:
 
     def loss_of(step: int, random: torch.Generator) -> dict[str, torch.Tensor]:
         if step in KEPT:
-            write(transformer, options.out / f"{NAME}_{step:09d}.safetensors", NAME)
+            write(transformer, options.out / f"{NAME}_{step:09d}.safetensors", step)
         return {"loss": flow_loss(transformer, processor, words, clips.batch(random), random)}
 
     plan = loop.Plan(work=options.work, name="lora", steps=options.steps, rate=2e-3, seed=7, average=0.95, warmup=20)
     loop.train(plan, transformer.parameters(), loss_of)
-    write(transformer, options.out / f"{NAME}.safetensors", NAME)
+    write(transformer, options.out / f"{NAME}.safetensors", options.steps)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def pipeline(model: Path, *, euler: bool) -> Any:
     import diffusers
 
     kind = diffusers.DiffusionPipeline.load_config(model)["_class_name"]
-    pipe = getattr(diffusers, kind).from_pretrained(model, torch_dtype=torch.float32)
+    pipe = getattr(diffusers, kind).from_pretrained(model, dtype=torch.float32)
     if euler:
         pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     pipe.set_progress_bar_config(disable=True)
@@ -85,7 +85,7 @@ def _report(what: str, shares: dict[str, float]) -> None:
 def _vae(model: Path) -> None:
     from diffusers import AutoencoderKLWan
 
-    vae = AutoencoderKLWan.from_pretrained(model / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKLWan.from_pretrained(model / "vae", dtype=torch.float32)
     for size in LENGTHS:
         clips = [draw(it) for it in islice(scenes(71, held_out=True, sizes=(size,), eyes=0.25), 12)]
         values = psnr(vae, clips)

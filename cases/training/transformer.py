@@ -22,7 +22,7 @@ from cases.training.latents import Encoded
 SHIFT = 3.0
 DROPOUT = 0.1
 """Share of prompts that are replaced by a negative one, so that guidance works."""
-PLAN = (("small", 32, 0.7), ("long", 16, 0.1), ("middle", 16, 0.1), ("large", 12, 0.1))
+PLAN = (("small", 20, 0.8), ("long", 12, 0.1), ("large", 8, 0.1))
 """Group of clips, batch, how often."""
 
 
@@ -100,7 +100,7 @@ class Clips:
     def batch(self, random: torch.Generator) -> Batch:
         """The next batch, from `random` alone."""
         encoded, size = self._groups[int(torch.multinomial(self._often, 1, generator=random))]
-        rows = torch.randint(len(encoded.captions), (size,), generator=random)
+        rows = torch.randint(len(encoded.starts if self._i2v else encoded.latents), (size,), generator=random)
         prompts = [encoded.captions[row] for row in rows]
         for index in range(size):
             if torch.rand((), generator=random) < DROPOUT:
@@ -144,9 +144,7 @@ def main() -> None:
     if options.start is not None:
         from diffusers import WanTransformer3DModel
 
-        grow(
-            WanTransformer3DModel.from_pretrained(options.start / "transformer", torch_dtype=torch.float32), transformer
-        )
+        grow(WanTransformer3DModel.from_pretrained(options.start / "transformer", dtype=torch.float32), transformer)
     groups = [(latents.load(options.work / f"latents-{name}.pt"), size, often) for name, size, often in PLAN]
     captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
     words = encode_text(options.model, [*captions, *NEGATIVE, ""])
@@ -161,8 +159,8 @@ def main() -> None:
     def watch(_: int) -> None:
         write(transformer, options.model)
 
-    steps = options.steps or (1500 if i2v else 4000)
-    plan = loop.Plan(work=options.work, name=options.kind, steps=steps, rate=1e-3, seed=5, average=0.998, warmup=100)
+    steps = options.steps or (1500 if i2v else 3000)
+    plan = loop.Plan(work=options.work, name=options.kind, steps=steps, rate=1.5e-3, seed=5, average=0.998, warmup=100)
     loop.train(plan, transformer.parameters(), loss_of, watch=watch)
 
 

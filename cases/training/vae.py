@@ -104,7 +104,7 @@ def main() -> None:
     """Train, measure on held-out clips, write the folder."""
     parser = loop.arguments(__doc__ or "")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2200)
     options = parser.parse_args()
     vae = build()
     print(f"whole clips against chunks: differs by {whole.check(vae):.1e}")
