@@ -1,6 +1,9 @@
 """Stage 1: the VAE, AutoencoderKLWan of the real one's shape (8x8 spatial, 4x temporal, 16 channels), much narrower.
 
 python -m cases.training.vae --work WORK --model cases/models/shapes-t2v
+python -m cases.training.vae --work WORK --model cases/models/shapes-t2v --decoder --steps 1500
+
+The second goes on with the decoder alone: latents stay what they are, and whatever was trained on them stays good.
 """
 
 from __future__ import annotations
@@ -105,8 +108,16 @@ def main() -> None:
     parser = loop.arguments(__doc__ or "")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--decoder", action="store_true", help="train a finished VAE's decoder on")
     options = parser.parse_args()
-    vae = build()
+    if options.decoder:
+        from diffusers import AutoencoderKLWan
+
+        vae = AutoencoderKLWan.from_pretrained(options.model / "vae", dtype=torch.float32)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    else:
+        vae = build()
     print(f"whole clips against chunks: differs by {whole.check(vae):.1e}")
     whole.hasten(vae)
     pool = [draw(it) for it in islice(scenes(11, held_out=False, sizes=LENGTHS, eyes=0.35), 500)]
@@ -126,13 +137,15 @@ def main() -> None:
         values = psnr(vae, held_out)
         print(f"vae: step {step}: held-out PSNR {np.mean(values):.2f} dB, worst {min(values):.2f}", flush=True)
 
-    plan = loop.Plan(work=options.work, name="vae", steps=options.steps, rate=3e-3, seed=1)
+    name, rate = ("decoder", 1.5e-3) if options.decoder else ("vae", 3e-3)
+    plan = loop.Plan(work=options.work, name=name, steps=options.steps, rate=rate, seed=1)
     loop.train(plan, vae.parameters(), loss_of, watch=watch)
-    with torch.no_grad():
-        mean, spread = statistics(vae, [draw(it) for it in islice(scenes(13, held_out=False, sizes=LENGTHS), 40)])
-    vae.register_to_config(latents_mean=[round(it, 4) for it in mean], latents_std=[round(it, 4) for it in spread])
+    if not options.decoder:
+        with torch.no_grad():
+            mean, spread = statistics(vae, [draw(it) for it in islice(scenes(13, held_out=False, sizes=LENGTHS), 40)])
+        vae.register_to_config(latents_mean=[round(it, 4) for it in mean], latents_std=[round(it, 4) for it in spread])
+        print(f"latents_std {min(spread):.3f} to {max(spread):.3f}")
     vae.half().save_pretrained(options.model / "vae")
-    print(f"latents_std {min(spread):.3f} to {max(spread):.3f}; written to {options.model / 'vae'}")
 
 
 if __name__ == "__main__":
