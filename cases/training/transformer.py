@@ -22,8 +22,8 @@ from cases.training.latents import Encoded
 SHIFT = 3.0
 DROPOUT = 0.1
 """Share of prompts that are replaced by a negative one, so that guidance works."""
-PLAN = (("small", 20, 0.8), ("long", 12, 0.1), ("large", 8, 0.1))
-"""Group of clips, batch, how often."""
+PLAN = {"small": (20, 0.8), "long": (12, 0.1), "large": (8, 0.1)}
+"""Group of clips -> batch, how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the T2V checkpoint that I2V starts from")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--groups", nargs="+", choices=tuple(PLAN), default=list(PLAN), help="sizes to train on")
     options = parser.parse_args()
     i2v = options.kind == "i2v"
     transformer = build(i2v=i2v)
@@ -145,7 +146,7 @@ def main() -> None:
         from diffusers import WanTransformer3DModel
 
         grow(WanTransformer3DModel.from_pretrained(options.start / "transformer", dtype=torch.float32), transformer)
-    groups = [(latents.load(options.work / f"latents-{name}.pt"), size, often) for name, size, often in PLAN]
+    groups = [(latents.load(options.work / f"latents-{name}.pt"), *PLAN[name]) for name in options.groups]
     captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
     words = encode_text(options.model, [*captions, *NEGATIVE, ""])
     picture = groups[0][0].pictures[:1].float() if i2v else None
