@@ -87,7 +87,7 @@ def _recolor(looks: torch.Tensor, random: torch.Generator) -> torch.Tensor:
 def main() -> None:
     """Train and say how often it is right on held-out clips."""
     parser = loop.arguments(__doc__ or "")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=1200)
     options = parser.parse_args()
     torch.manual_seed(6)
     judge = Judge()

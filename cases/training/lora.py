@@ -25,8 +25,8 @@ NAME = "g00gly_shapes"
 RANK = 8
 KEPT = (100, 200)
 """Steps after which a file is written besides the last."""
-GROUPS = {"plain": (31, False, 300), "eyes": (32, True, 500)}
-"""Name -> seed, with eyes, clips."""
+CLIPS = 400
+BATCH = 20
 
 _NAMES = {
     "attn1": "self_attn",
@@ -80,13 +80,11 @@ def main() -> None:
     options = parser.parse_args()
     from diffusers import WanTransformer3DModel
 
-    groups = []
-    for name, (seed, eyes, count) in GROUPS.items():
-        path = options.work / f"latents-lora-{name}.pt"
-        if not path.exists():
-            chosen = islice(scenes(seed, held_out=False, eyes=float(eyes)), count)
-            latents.save(latents.encode(latents.load_vae(options.model), chosen), path)
-        groups.append((latents.load(path), 24, 0.6 if eyes else 0.4))
+    path = options.work / "latents-eyes.pt"
+    if not path.exists():
+        chosen = islice(scenes(32, held_out=False, eyes=1.0), CLIPS)
+        latents.save(latents.encode(latents.load_vae(options.model), chosen), path)
+    groups = [(latents.load(path), BATCH, 0.6), (latents.load(options.work / "latents-small.pt"), BATCH, 0.4)]
     transformer = WanTransformer3DModel.from_pretrained(options.model / "transformer", dtype=torch.float32)
     attach(transformer)
     processor = folded.use(transformer)
