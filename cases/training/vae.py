@@ -21,6 +21,7 @@ from cases.training.clips import Clip, draw, scenes
 
 LENGTHS = ((96, 64, 9), (96, 64, 17), (128, 80, 9), (160, 96, 9))
 CROPS = (((5, 32, 48), 4, 0.4), ((9, 32, 32), 4, 0.4), ((9, 64, 64), 1, 0.2))
+CROPS_DECODER = (((5, 32, 48), 4, 0.4), ((9, 32, 48), 2, 0.2), ((17, 32, 32), 2, 0.2), ((9, 64, 64), 1, 0.2))
 """(frames, height, width), batch, how often. Longer and larger ones are seldom, but never seen they come out worse."""
 NOISE = 1e-4
 """Weight of the KL term: enough that latents a little off still decode well."""
@@ -71,17 +72,21 @@ def as_pixels(video: torch.Tensor) -> Clip:
     return ((video.clamp(-1, 1) + 1) * 127.5 + 0.5).to(torch.uint8).permute(1, 2, 3, 0).numpy()
 
 
-def _crops(pool: Sequence[Clip], random: torch.Generator) -> torch.Tensor:
+def _crops(
+    pool: Sequence[Clip], random: torch.Generator, kinds: Sequence[tuple[tuple[int, int, int], int, float]]
+) -> torch.Tensor:
     """A batch of crops, each the livelier of two places."""
 
     def pick(limit: int) -> int:
         return int(torch.randint(limit, (), generator=random))
 
-    often = torch.tensor([it[2] for it in CROPS])
-    (frames, height, width), size, _ = CROPS[int(torch.multinomial(often, 1, generator=random))]
+    often = torch.tensor([it[2] for it in kinds])
+    (frames, height, width), size, _ = kinds[int(torch.multinomial(often, 1, generator=random))]
     batch = []
     for _ in range(size):
         clip = pool[pick(len(pool))]
+        while len(clip) < frames:
+            clip = pool[pick(len(pool))]
         candidates = []
         for _ in range(2):
             t, y, x = (
@@ -124,7 +129,7 @@ def main() -> None:
     held_out = [draw(it) for it in islice(scenes(12, held_out=True, sizes=LENGTHS, eyes=0.25), 6)]
 
     def loss_of(_: int, random: torch.Generator) -> dict[str, torch.Tensor]:
-        video = _crops(pool, random)
+        video = _crops(pool, random, CROPS_DECODER if options.decoder else CROPS)
         mean, spread = whole.encode(vae, video).chunk(2, 1)
         spread = spread.clamp(-30, 20)
         noise = torch.randn(mean.shape, generator=random)
