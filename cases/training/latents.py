@@ -64,7 +64,10 @@ def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None = None, beg
     def latent(video: torch.Tensor) -> torch.Tensor:
         return ((whole.encode(vae, video[None])[:, :16] - mean) / std)[0].half()
 
-    captions, latents, starts, pictures = [], [], [], []
+    captions: list[str] = []
+    latents: list[torch.Tensor] = []
+    starts: list[torch.Tensor] = []
+    pictures: list[torch.Tensor] = []
     for scene in chosen:
         clip = draw(scene)
         video = as_video(clip)
