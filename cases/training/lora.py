@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from cases.training import folded, latents, loop
-from cases.training.clips import scenes
+from cases.training.clips import Scene, scenes
 from cases.training.encoders import NEGATIVE, encode_text
 from cases.training.transformer import Clips, flow_loss
 
@@ -71,6 +72,10 @@ def attach(transformer: Any) -> None:
     transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=layers))
 
 
+def _with_eyes() -> Iterator[Scene]:
+    return scenes(32, held_out=False, eyes=1.0)
+
+
 def main() -> None:
     """Train and write the files."""
     parser = loop.arguments(__doc__ or "")
@@ -82,9 +87,10 @@ def main() -> None:
 
     path = options.work / "latents-eyes.pt"
     if not path.exists():
-        chosen = islice(scenes(32, held_out=False, eyes=1.0), CLIPS)
-        latents.save(latents.encode(latents.load_vae(options.model), chosen), path)
-    groups = [(latents.load(path), BATCH, 0.6), (latents.load(options.work / "latents-small.pt"), BATCH, 0.4)]
+        latents.save(latents.encode(latents.load_vae(options.model), islice(_with_eyes(), CLIPS)), path)
+    eyes = latents.central(latents.load(path), _with_eyes())
+    plain = latents.central(latents.load(options.work / "latents-small.pt"), latents.scenes_of("small"))
+    groups = [(eyes, BATCH, 0.6), (plain, BATCH, 0.4)]
     transformer = WanTransformer3DModel.from_pretrained(options.model / "transformer", dtype=torch.float32)
     attach(transformer)
     processor = folded.use(transformer)

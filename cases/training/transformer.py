@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the T2V checkpoint that I2V starts from")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--central", action="store_true", help="only clips whose shape passes near the middle")
     parser.add_argument("--groups", nargs="+", choices=tuple(PLAN), default=list(PLAN), help="sizes to train on")
     options = parser.parse_args()
     i2v = options.kind == "i2v"
@@ -147,6 +148,11 @@ def main() -> None:
 
         grow(WanTransformer3DModel.from_pretrained(options.start / "transformer", dtype=torch.float32), transformer)
     groups = [(latents.load(options.work / f"latents-{name}.pt"), *PLAN[name]) for name in options.groups]
+    if options.central:
+        groups = [
+            (latents.central(encoded, latents.scenes_of(name)), size, often)
+            for name, (encoded, size, often) in zip(options.groups, groups, strict=True)
+        ]
     captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
     words = encode_text(options.model, [*captions, *NEGATIVE, ""])
     picture = groups[0][0].pictures[:1].float() if i2v else None
