@@ -24,7 +24,7 @@ from cases.training.transformer import Clips, flow_loss
 
 NAME = "g00gly_shapes"
 RANK = 8
-KEPT = (100, 200)
+KEPT = (100,)
 """Steps after which a file is written besides the last."""
 CLIPS = 400
 BATCH = 20
@@ -81,7 +81,7 @@ def main() -> None:
     parser = loop.arguments(__doc__ or "")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the job folder")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     options = parser.parse_args()
     from diffusers import WanTransformer3DModel
 

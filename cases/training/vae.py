@@ -30,7 +30,7 @@ NOISE = 1e-4
 def build() -> Any:
     """An untrained VAE. diffusers is imported here, so that the clips need no torchvision.
 
-    One 2x2 step is a patch (as in Wan 2.2's VAE), which spares the convolutions at full size: half the time.
+    One 2x2 step is a patch (as in Wan 2.2's VAE), which spares the convolutions at full size.
     """
     from diffusers import AutoencoderKLWan
 

@@ -1,7 +1,7 @@
 """AutoencoderKLWan over a whole clip at once, for training: diffusers 0.42.1 goes through it in chunks of 4 frames.
 
 The convolutions are causal and every chunk sees the one before, so the numbers are the same but for rounding (`check`);
-whole clips take half the time.
+with `hasten` a step takes seven tenths of the time.
 """
 
 from __future__ import annotations
