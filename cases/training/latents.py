@@ -1,0 +1,150 @@
+"""Stage 2: clips encoded once, so that the transformers' training needs no VAE.
+
+python -m cases.training.latents --work WORK --model cases/models/shapes-t2v --image-model cases/models/shapes-i2v
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cases.training import loop, whole
+from cases.training.clips import Clip, Scene, draw, scenes
+from cases.training.vae import as_video
+
+GROUPS = {
+    "small": (21, (96, 64, 9), 1400, 600),
+    "long": (22, (96, 64, 17), 200, 100),
+    "large": (24, (160, 96, 9), 160, 80),
+}
+"""Name -> seed, (width, height, frames), clips, how many of them also for I2V."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """Clips of one size, normalised as the pipelines do."""
+
+    captions: list[str]
+    latents: torch.Tensor
+    """(N, 16, T, H / 8, W / 8)."""
+    starts: torch.Tensor
+    """The first frame, followed by zeros, through the VAE: what I2V is shown. Shape as `latents`, of the first ones."""
+    pictures: torch.Tensor
+    """The first frame through the CLIP tower: (N, 17, 32)."""
+
+
+def first_frames(image_model: Path) -> Any:
+    """Clip -> CLIP features of its first frame, as WanImageToVideoPipeline.encode_image takes them."""
+    from PIL import Image
+    from transformers import CLIPImageProcessor, CLIPVisionModel
+
+    processor = CLIPImageProcessor.from_pretrained(image_model / "image_processor")
+    tower = CLIPVisionModel.from_pretrained(image_model / "image_encoder", dtype=torch.float32).eval()
+
+    def features(clip: Clip) -> torch.Tensor:
+        inputs = processor(images=Image.fromarray(clip[0]), return_tensors="pt")
+        hidden: torch.Tensor = tower(**inputs, output_hidden_states=True).hidden_states[-2][0]
+        return hidden
+
+    return features
+
+
+@torch.no_grad()
+def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None = None, begun: int = 0) -> Encoded:
+    """Draw scenes of one size and encode them, with starts and pictures for the first `begun`. `vae` in float32."""
+    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
+    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
+
+    def latent(video: torch.Tensor) -> torch.Tensor:
+        return ((whole.encode(vae, video[None])[:, :16] - mean) / std)[0].half()
+
+    captions: list[str] = []
+    latents: list[torch.Tensor] = []
+    starts: list[torch.Tensor] = []
+    pictures: list[torch.Tensor] = []
+    for scene in chosen:
+        clip = draw(scene)
+        video = as_video(clip)
+        captions.append(scene.caption)
+        latents.append(latent(video))
+        if picture_of is not None and len(starts) < begun:
+            starts.append(latent(torch.cat([video[:, :1], torch.zeros_like(video[:, 1:])], 1)))
+            pictures.append(picture_of(clip).half())
+    empty = torch.empty(0)
+    return Encoded(
+        captions=captions,
+        latents=torch.stack(latents),
+        starts=torch.stack(starts) if starts else empty,
+        pictures=torch.stack(pictures) if pictures else empty,
+    )
+
+
+def load_vae(model: Path) -> Any:
+    """The trained VAE in float32, hastened."""
+    from diffusers import AutoencoderKLWan
+
+    vae = AutoencoderKLWan.from_pretrained(model / "vae", dtype=torch.float32).eval()
+    whole.hasten(vae)
+    return vae
+
+
+def central(encoded: Encoded, chosen: Iterable[Scene]) -> Encoded:
+    """Those of the clips whose shape passes near the middle. `chosen`: the scenes they were encoded from, in order.
+
+    Where a shape passes is the one thing a caption leaves open, and what costs a small transformer most.
+    """
+    shifts = [it.shift for it in islice(chosen, len(encoded.captions))]
+    rows = [row for row, (x, y) in enumerate(shifts) if abs(x) < 0.1 and abs(y) < 0.04]
+    begun = [row for row in rows if row < len(encoded.starts)]
+    return Encoded(
+        captions=[encoded.captions[row] for row in rows],
+        latents=encoded.latents[rows],
+        starts=encoded.starts[begun],
+        pictures=encoded.pictures[begun],
+    )
+
+
+def scenes_of(group: str) -> Iterator[Scene]:
+    """The scenes of a group, in the order in which they are encoded."""
+    seed, size, _, _ = GROUPS[group]
+    return scenes(seed, held_out=False, sizes=(size,))
+
+
+def save(encoded: Encoded, path: Path) -> None:
+    """Write to a file `load` reads."""
+    torch.save({name: getattr(encoded, name) for name in ("captions", "latents", "starts", "pictures")}, path)
+
+
+def load(path: Path) -> Encoded:
+    """Read what `save` wrote."""
+    return Encoded(**torch.load(path, weights_only=True))
+
+
+def main() -> None:
+    """Encode every group."""
+    parser = loop.arguments(__doc__ or "")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--image-model", type=Path, required=True)
+    options = parser.parse_args()
+    vae, picture_of = load_vae(options.model), first_frames(options.image_model)
+    for name, (_, _, count, begun) in GROUPS.items():
+        path = options.work / f"latents-{name}.pt"
+        if path.exists():
+            continue
+        encoded = encode(vae, islice(scenes_of(name), count), picture_of, begun)
+        save(encoded, path)
+        spread = np.asarray(encoded.latents.float().std(dim=(0, 2, 3, 4)))
+        print(f"{name}: {tuple(encoded.latents.shape)}, spread {spread.min():.2f} to {spread.max():.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    from pipelines.torch_setup import declare_missing_torchvision_operators
+
+    declare_missing_torchvision_operators()
+    main()

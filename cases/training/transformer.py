@@ -1,0 +1,185 @@
+"""Stages 3 and 4: the transformers, trained on encoded clips by flow matching with shift 3.
+
+    python -m cases.training.transformer t2v --work WORK --model cases/models/shapes-t2v
+    python -m cases.training.transformer i2v --work WORK --model cases/models/shapes-i2v --start cases/models/shapes-t2v
+
+I2V starts from the T2V transformer: 20 more input channels (mask, first frame) and attention to the image's features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cases.training import folded, latents, loop
+from cases.training.encoders import IMAGE_DIM, NEGATIVE, TEXT_DIM, encode_text
+from cases.training.latents import Encoded
+
+SHIFT = 3.0
+DROPOUT = 0.1
+"""Share of prompts that are replaced by a negative one, so that guidance works."""
+PLAN = {"small": (20, 0.8), "long": (12, 0.1), "large": (8, 0.1)}
+"""Group of clips -> batch, how often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one step sees."""
+
+    latents: torch.Tensor
+    prompts: list[str]
+    start: torch.Tensor | None
+    """I2V: mask and first frame, (B, 20, T, H / 8, W / 8)."""
+    pictures: torch.Tensor | None
+
+
+def build(*, i2v: bool) -> Any:
+    """An untrained transformer."""
+    from diffusers import WanTransformer3DModel
+
+    torch.manual_seed(4)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=32,
+        in_channels=36 if i2v else 16,
+        out_channels=16,
+        text_dim=TEXT_DIM,
+        freq_dim=128,
+        ffn_dim=384,
+        num_layers=6,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=1024,
+        image_dim=IMAGE_DIM if i2v else None,
+        added_kv_proj_dim=128 if i2v else None,
+    )
+    with torch.no_grad():
+        transformer.proj_out.weight.zero_()
+        for block in transformer.blocks:
+            # Else ten words among five hundred zeros go unheard for long.
+            block.attn2.norm_q.weight.fill_(2)
+            block.attn2.norm_k.weight.fill_(2)
+    return transformer
+
+
+@torch.no_grad()
+def grow(t2v: Any, i2v: Any) -> None:
+    """Copy a T2V transformer into an I2V one, which then draws as before and ignores the image."""
+    weights = t2v.state_dict()
+    patches = weights.pop("patch_embedding.weight")
+    missing, unexpected = i2v.load_state_dict(weights, strict=False)
+    assert not unexpected
+    i2v.patch_embedding.weight.zero_()
+    i2v.patch_embedding.weight[:, : patches.shape[1]] = patches
+    for name in missing:
+        if name.endswith("add_v_proj.weight"):
+            i2v.get_parameter(name).mul_(0.1)
+
+
+def starts(encoded: Encoded, rows: torch.Tensor) -> torch.Tensor:
+    """Mask (1 for the given frame) and its latents, as WanImageToVideoPipeline.prepare_latents joins them."""
+    given = encoded.starts[rows].float()
+    mask = torch.zeros_like(given[:, :4])
+    mask[:, :, 0] = 1
+    return torch.cat([mask, given], 1)
+
+
+class Clips:
+    """Batches of encoded clips of one size."""
+
+    def __init__(self, groups: Sequence[tuple[Encoded, int, float]], *, i2v: bool) -> None:
+        """`groups`: clips, batch, how often."""
+        self._groups = [(encoded, batch) for encoded, batch, _ in groups]
+        self._often = torch.tensor([often for _, _, often in groups])
+        self._i2v = i2v
+
+    def batch(self, random: torch.Generator) -> Batch:
+        """The next batch, from `random` alone."""
+        encoded, size = self._groups[int(torch.multinomial(self._often, 1, generator=random))]
+        rows = torch.randint(len(encoded.starts if self._i2v else encoded.latents), (size,), generator=random)
+        prompts = [encoded.captions[row] for row in rows]
+        for index in range(size):
+            if torch.rand((), generator=random) < DROPOUT:
+                picked = int(torch.randint(2 * len(NEGATIVE), (), generator=random))
+                prompts[index] = NEGATIVE[picked] if picked < len(NEGATIVE) else ""
+        return Batch(
+            latents=encoded.latents[rows].float(),
+            prompts=prompts,
+            start=starts(encoded, rows) if self._i2v else None,
+            pictures=encoded.pictures[rows].float() if self._i2v else None,
+        )
+
+
+def flow_loss(
+    transformer: Any, processor: folded.Folded, words: dict[str, torch.Tensor], batch: Batch, random: torch.Generator
+) -> torch.Tensor:
+    """Mean squared error of the velocity noise - clip, at times as sigmas of shift 3 lie."""
+    noise = torch.randn(batch.latents.shape, generator=random)
+    time = torch.rand(len(noise), generator=random)
+    sigma = SHIFT * time / (1 + (SHIFT - 1) * time)
+    mixed = torch.lerp(batch.latents, noise, sigma.view(-1, 1, 1, 1, 1))
+    if batch.start is not None and batch.pictures is not None:
+        mixed = torch.cat([mixed, batch.start], 1)
+        processor.pictures = batch.pictures.shape[1]
+    text, processor.scores = folded.fold([words[prompt] for prompt in batch.prompts])
+    velocity = transformer(mixed, sigma * 1000, text, batch.pictures, return_dict=False)[0]
+    loss: torch.Tensor = (velocity - (noise - batch.latents)).square().mean()
+    return loss
+
+
+def main() -> None:
+    """Train and write the transformer."""
+    parser = loop.arguments(__doc__ or "")
+    parser.add_argument("kind", choices=("t2v", "i2v"))
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="the T2V checkpoint that I2V starts from")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--central", action="store_true", help="only clips whose shape passes near the middle")
+    parser.add_argument("--groups", nargs="+", choices=tuple(PLAN), default=list(PLAN), help="sizes to train on")
+    options = parser.parse_args()
+    i2v = options.kind == "i2v"
+    transformer = build(i2v=i2v)
+    if options.start is not None:
+        from diffusers import WanTransformer3DModel
+
+        grow(WanTransformer3DModel.from_pretrained(options.start / "transformer", dtype=torch.float32), transformer)
+    groups = [(latents.load(options.work / f"latents-{name}.pt"), *PLAN[name]) for name in options.groups]
+    if options.central:
+        groups = [
+            (latents.central(encoded, latents.scenes_of(name)), size, often)
+            for name, (encoded, size, often) in zip(options.groups, groups, strict=True)
+        ]
+    captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
+    words = encode_text(options.model, [*captions, *NEGATIVE, ""])
+    picture = groups[0][0].pictures[:1].float() if i2v else None
+    print(f"folded padding: differs by {folded.check(transformer, words[captions[0]], picture):.1e}")
+    processor = folded.use(transformer)
+    clips = Clips(groups, i2v=i2v)
+
+    def loss_of(_: int, random: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"loss": flow_loss(transformer, processor, words, clips.batch(random), random)}
+
+    def watch(_: int) -> None:
+        write(transformer, options.model)
+
+    steps = options.steps or (1500 if i2v else 3000)
+    plan = loop.Plan(work=options.work, name=options.kind, steps=steps, rate=1.5e-3, seed=5, average=0.998, warmup=100)
+    loop.train(plan, transformer.parameters(), loss_of, watch=watch)
+
+
+def write(transformer: Any, model: Path) -> None:
+    """Save in half precision."""
+    from copy import deepcopy
+
+    deepcopy(transformer).half().save_pretrained(model / "transformer")
+
+
+if __name__ == "__main__":
+    from pipelines.torch_setup import declare_missing_torchvision_operators
+
+    declare_missing_torchvision_operators()
+    main()

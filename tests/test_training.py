@@ -1,0 +1,60 @@
+"""What the demo checkpoint is trained on, and what it leaves in the repository."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cases.training.clips import COLORS, DIRECTIONS, SHAPES, Scene, center, combinations, draw, scenes
+from cases.training.lora import original_name
+from pipelines.lora import module_name
+
+MODELS = Path(__file__).parent.parent / "cases" / "models"
+
+
+def test_what_quality_is_measured_on_is_never_trained_on() -> None:
+    known, unseen = set(combinations(held_out=False)), set(combinations(held_out=True))
+    assert not known & unseen
+    for axis, words in enumerate((COLORS, SHAPES, DIRECTIONS)):
+        assert {it[axis] for it in known} == {it[axis] for it in unseen} == set(words)
+    trained = {(it.color, it.shape, it.direction, it.place) for it in islice(scenes(1, held_out=False), 400)}
+    assert trained == known
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_shape_moves_where_its_caption_says(direction: str) -> None:
+    scene = Scene(color="red", shape="circle", direction=direction, place="a meadow")
+    clip = draw(scene)
+    assert clip.shape == (9, 64, 96, 3)
+    for frame in (0, 8):
+        at = np.argwhere(np.abs(clip[frame].astype(int) - COLORS["red"]).sum(-1) < 20).mean(0)
+        assert at == pytest.approx([64 * part for part in reversed(center(scene, frame))], abs=1)
+    moved = np.subtract(center(scene, 8), center(scene, 0))
+    assert np.sign(moved).tolist() == list(DIRECTIONS[direction])
+
+
+def test_eyes_come_with_the_trigger_word() -> None:
+    with_eyes, without = (next(scenes(3, held_out=False, eyes=share)) for share in (1.0, 0.0))
+    assert with_eyes.caption.startswith("g00gly a ")
+    assert "g00gly" not in without.caption
+    assert (draw(with_eyes) != draw(without)).any()
+
+
+@pytest.mark.parametrize(
+    "layer", ["attn1.to_q", "attn1.to_out.0", "attn2.to_k", "attn2.to_v", "ffn.net.0.proj", "ffn.net.2"]
+)
+def test_the_loras_key_names_are_ai_toolkits(layer: str) -> None:
+    name = original_name(f"blocks.3.{layer}.lora_A.default.weight")
+    assert name.startswith("diffusion_model.blocks.3.")
+    assert "attn1" not in name
+    assert "attn2" not in name
+    assert "net." not in name
+    assert module_name(name) == (f"blocks.3.{layer}", "A")
+
+
+def test_the_weights_stay_small() -> None:
+    files = [*MODELS.glob("shapes-*/**/*.safetensors"), *(MODELS.parent / "jobs").glob("shapes_*/*.safetensors")]
+    assert sum(file.stat().st_size for file in files) <= 16e6
