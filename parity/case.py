@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +89,16 @@ def find_case_files(arguments: Sequence[Path]) -> list[Path]:
 
 
 def _is_job_config(path: Path) -> bool:
-    return path.name == "config.yaml" and (path.parent / "samples").is_dir()
+    """ai-toolkit's files are called config.yaml and begin with `job:`, a key no case has; a broken one has samples."""
+    if path.name != "config.yaml":
+        return False
+    if (path.parent / "samples").is_dir():
+        return True
+    try:
+        with path.open("rb") if path.is_file() else io.BytesIO() as file:  # a pipe is said when it is read as a case
+            return re.search(rb"^job:", file.read(1 << 16), re.MULTILINE) is not None
+    except OSError:
+        return False  # said when it is read as a case
 
 
 def load_cases(paths: Iterable[Path], given: Given = NOTHING_GIVEN) -> list[Case]:

@@ -735,6 +735,7 @@ def test_folder_is_searched_below_and_job_configs_skipped(demo: Path) -> None:
         write(demo / name, CASE) for name in ("a.yaml", "jobs/t2v_basic/b.yaml", "z/config.yaml", "z/deep/c.yaml")
     ]
     write(demo / "notes.yml", "")
+    write(demo / "new" / "config.yaml", "---\njob: extension\n")  # of a job that drew nothing yet
     assert sorted(find_case_files([demo])) == sorted(wanted)
 
 
