@@ -108,7 +108,7 @@ def test_a_file_no_wan_recipe_makes(
 def test_without_a_config_the_request_is_where_the_search_starts(
     workshop: Workshop, engine: Engine, tmp_path: Path
 ) -> None:
-    hidden = next(item for item in HIDDEN if item.value == "absent")
+    hidden = next(item for item in HIDDEN if (item.setting, item.value) == ("lora_file", "absent"))
     job, _ = workshop.hidden_case(dataclasses.replace(hidden, value="lost"), "t2v")
     video = next((job.parent / "samples").iterdir())
     item = {
