@@ -54,10 +54,10 @@ def diagnosed(
     return diagnosis
 
 
-@pytest.mark.parametrize("job", ["t2v_basic", "i2v_basic"])
-def test_the_reference_server_against_real_previews(
-    cases: CaseFiles, engine: Engine, tmp_path: Path, job: str, machine: str
+def test_the_reference_server_against_a_real_preview(
+    cases: CaseFiles, engine: Engine, tmp_path: Path, machine: str
 ) -> None:
+    job = "i2v_basic"  # it has every part that T2V has
     path = cases.write(
         model=JOBS[job],
         checkpoint=str(DEMO / "models" / MODELS[job]),

@@ -47,7 +47,6 @@ def search(path: Path, engine: Engine, out: Path, budget: float | None = None) -
         ("t2v", "lora_scale", "0.8"),
         ("t2v", "lora_file", "absent"),
         ("wan22-i2v", "boundary", "0.9"),
-        ("t2v", "frames", "low_vram rule"),
         ("i2v", "resize", "bicubic"),
     ],
 )
