@@ -28,7 +28,6 @@ from tests.conftest import CaseFiles
 from tests.oracle import JOBS, recorded_fingerprints
 from tests.test_runner import KNOWN, preview_keys
 
-MODELS = {"t2v_basic": "tiny-wan-t2v", "i2v_basic": "tiny-wan-i2v"}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def test_the_reference_server_against_a_real_preview(
     job = "i2v_basic"  # it has every part that T2V has
     path = cases.write(
         model=JOBS[job],
-        checkpoint=str(DEMO / "models" / MODELS[job]),
+        checkpoint=str(DEMO / "models" / "tiny-wan-i2v"),
         preview=preview_keys(job),
         request=str(DEMO / "requests" / f"{job}.json"),
         pipeline="reference",
