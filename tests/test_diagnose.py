@@ -29,7 +29,6 @@ from tests.oracle import JOBS, recorded_fingerprints
 from tests.test_runner import KNOWN, preview_keys
 
 
-
 @pytest.fixture(scope="module")
 def workshop(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("planted"), engine)
