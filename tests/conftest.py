@@ -17,6 +17,7 @@ import yaml
 from parity.case import DEMO
 from pipelines.engine import Engine
 from tests.browser import browse, chromium
+from tests.drawn import Drawn
 from tests.oracle import fingerprint
 
 __all__ = ["browse", "chromium"]
@@ -32,6 +33,13 @@ def engine() -> Iterator[Engine]:
     engine = Engine("cpu")
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def drawn(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """See Drawn."""
+    base = tmp_path_factory.getbasetemp()
+    return Drawn((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "drawn", engine)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,13 @@ class Outcome:
 class Kills:
     """Cases in a folder, and what they draw undisturbed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, frames: Sequence[int] = FRAMES) -> None:
         self.folder = folder
         self.cases = folder / "cases"
         self.cases.mkdir()
         files = CaseFiles(self.cases)
-        for number, frames in enumerate(FRAMES):
-            request = files.request(sample_steps=2, num_frames=frames, width=64, height=64, seed=number)
+        for number, count in enumerate(frames):
+            request = files.request(sample_steps=2, num_frames=count, width=64, height=64, seed=number)
             files.write(f"case-{number}", request=request, expect=None)
         self.said = ""
         """What the run that was finished last said."""

@@ -14,7 +14,7 @@ from parity.merge import read_results
 from parity.result import to_json
 from tests import faults
 from tests.conftest import CaseFiles
-from tests.test_pytest_entry import pytest_parity
+from tests.test_pytest_entry import pytest_parity_here
 
 IDS = ("fine", "flipped", "dropped", "late", "scale", "shift")
 
@@ -94,7 +94,9 @@ def test_pytest_fails_and_names_it(broken: Broken, tmp_path: Path) -> None:
         "--parity-out",
         tmp_path / "out",
     ]
-    done = pytest_parity("-p", "tests.faults", *paths, "--parity-device", "cpu", "-v")
+    with pytest.MonkeyPatch.context() as patch:
+        faults.install(patch)
+        done = pytest_parity_here(*paths, "--parity-device", "cpu", "-v")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "test_case[fine] XFAIL" in done.stdout  # drift as expected, and the baseline holds
     for name, said in SAID.items():
@@ -111,7 +113,9 @@ def test_pytest_fails_and_names_it(broken: Broken, tmp_path: Path) -> None:
 
 
 def test_pytest_with_baselines_that_are_not_there(tmp_path: Path) -> None:
-    done = pytest_parity("--parity-baselines", tmp_path / "nowhere", "--parity-out", tmp_path / "out", "-k", "guitar")
+    done = pytest_parity_here(
+        "--parity-baselines", tmp_path / "nowhere", "--parity-out", tmp_path / "out", "-k", "guitar"
+    )
     assert done.returncode == 2
     assert "nowhere: no such folder; `parity baseline accept` makes one" in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ from pipelines.recipe import Conditioning, Precision, Recipe
 from pipelines.request import Request
 from pipelines.scheduler import flow_schedule
 from pipelines.video import Frames, encode
+from tests.drawn import Drawn
 from tests.oracle import (
     JOBS,
     ORACLE,
@@ -44,9 +45,9 @@ def reference_recipe(request: dict[str, Any], job: str, index: int, folder: Path
 
 
 @pytest.mark.parametrize(("job", "index"), SAMPLES)
-def test_preview_recipe_draws_the_trainers_preview(engine: Engine, machine: str, job: str, index: int) -> None:
+def test_preview_recipe_draws_the_trainers_preview(drawn: Drawn, machine: str, job: str, index: int) -> None:
     recipe = sample_recipe(job, index)
-    frames = engine.generate(recipe)
+    frames = drawn(recipe)
     found = match(frames, "preview", job, index, machine)
     if found.exact:
         assert encode(frames, recipe.codec, recipe.fps) == recorded(found.recording, "preview", job, index)[1]
@@ -55,10 +56,10 @@ def test_preview_recipe_draws_the_trainers_preview(engine: Engine, machine: str,
 @pytest.mark.parametrize(
     ("job", "index"), [("t2v_basic", 0), ("t2v_basic", 1), ("i2v_basic", 0), ("wan22_t2v", 0), ("wan22_t2v", 1)]
 )
-def test_reference_profile_draws_the_servers_video(engine: Engine, machine: str, job: str, index: int) -> None:
+def test_reference_profile_draws_the_servers_video(drawn: Drawn, machine: str, job: str, index: int) -> None:
     request = json.loads((DEMO / "requests" / f"{job}.json").read_text())
     recipe = reference_recipe(request, job, index, DEMO / "requests")
-    frames = engine.generate(recipe)
+    frames = drawn(recipe)
     found = match(frames, "inference", job, index, machine)
     if found.exact:
         assert encode(frames, recipe.codec, recipe.fps) == recorded(found.recording, "inference", job, index)[1]
@@ -193,8 +194,8 @@ def test_webp_bytes_are_the_trainers(recording: str, job: str, index: int) -> No
 
 
 @pytest.fixture(scope="module")
-def right(engine: Engine) -> Frames:
-    return engine.generate(sample_recipe("t2v_basic", 0))
+def right(drawn: Drawn) -> Frames:
+    return drawn(sample_recipe("t2v_basic", 0))
 
 
 @pytest.mark.parametrize(
@@ -218,10 +219,10 @@ def test_models_of_the_jobs_are_in_the_catalogue() -> None:
     assert {model_of(job).pipeline for job in JOBS} == {"WanPipeline", "WanImageToVideoPipeline"}
 
 
-def test_what_is_particular_to_wan22_is_seen(engine: Engine) -> None:
+def test_what_is_particular_to_wan22_is_seen(engine: Engine, drawn: Drawn) -> None:
     """Must-fail: as measured on the recordings' own CPU, 35.6 dB for the boundary and 31.9 for the conditioning."""
     recipe = sample_recipe("wan22_i2v", 0)
-    right = engine.generate(recipe)
+    right = drawn(recipe)
     for wrong, most in (
         ({"boundary": 0.9}, 37),
         ({"conditioning": Conditioning(latents="mode", rounded=False)}, 33),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,31 @@ from tests.report_cases import drifted_case, passed_case
 ROOT = Path(__file__).parent.parent
 
 
+Done = subprocess.CompletedProcess[str]
+
+
 def pytest_parity(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+    """`pytest parity/ …` in a process of its own."""
     command = [sys.executable, "-m", "pytest", "parity/", "-p", "no:cacheprovider", *map(str, arguments)]
     env = {**os.environ, **(environment or {})}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
 
 
-Done = subprocess.CompletedProcess[str]
+def pytest_parity_here(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+    """The same session in this process, where what takes a process most of its time is imported already."""
+    out, err = io.StringIO(), io.StringIO()
+    own = ["parity/", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", *map(str, arguments)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(ROOT)
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        code = pytest.main(own)
+    return Done(own, code, out.getvalue(), err.getvalue())
+
+
+def by(workers: str) -> Callable[..., Done]:
+    """How a session with so many workers is run."""
+    return pytest_parity_here if workers == "0" else pytest_parity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +73,17 @@ class Ran:
         return data
 
 
-def ran(cases: Path, folder: Path, *arguments: str) -> Ran:
+def ran(cases: Path, folder: Path, workers: str) -> Ran:
     folder.mkdir()
-    done = pytest_parity(
+    done = by(workers)(
         "--parity-cases",
         cases,
         "--parity-out",
         folder / "out",
         "--junitxml",
         folder / "junit.xml",
-        *arguments,
+        "-v",
+        *("-n", workers),
         environment={"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(folder / "summary.md")},
     )
     return Ran(done=done, folder=folder)
@@ -84,12 +105,12 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(four: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return ran(four, tmp_path_factory.mktemp("alone") / "run", "-v")
+    return ran(four, tmp_path_factory.mktemp("alone") / "run", "0")
 
 
 @pytest.fixture(scope="module")
 def spread(four: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return ran(four, tmp_path_factory.mktemp("spread") / "run", "-n", "2")
+    return ran(four, tmp_path_factory.mktemp("spread") / "run", "2")
 
 
 def test_one_test_a_case_with_the_verdict_as_failure(alone: Ran) -> None:
@@ -160,7 +181,7 @@ def test_github_is_told_once(name: str, request: pytest.FixtureRequest) -> None:
 
 def test_markers_resume_and_an_exit_code_of_0(four: Path, alone: Ran) -> None:
     """On what another session left: nothing is drawn. `skip` is a tag of `fine`, and does not skip it."""
-    done = pytest_parity(
+    done = pytest_parity_here(
         "--parity-cases", four, "--parity-out", alone.folder / "out", "--parity-resume", "-m", "smoke and not i2v"
     )
     assert done.returncode == 0, done.stdout + done.stderr  # xfail_strict is set in pyproject.toml
@@ -172,7 +193,7 @@ def test_markers_resume_and_an_exit_code_of_0(four: Path, alone: Ran) -> None:
 def test_tag_and_diagnosis_on_failure(cases: CaseFiles, tmp_path: Path) -> None:
     cases.write("one", request=cases.request(sample_steps=1), tags=["asked"])
     cases.write("two", request=cases.request(sample_steps=1), tags=["asked"])
-    done = pytest_parity(
+    done = pytest_parity_here(
         *("--parity-cases", cases.folder, "--parity-out", tmp_path / "out", "--parity-tag", "asked"),
         *("--parity-diagnose", "on-failure", "-x"),
     )
@@ -190,7 +211,7 @@ def test_tag_and_diagnosis_on_failure(cases: CaseFiles, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_bad_case_file_stops_collection_with_one_message(cases: CaseFiles, workers: str) -> None:
     cases.write("bad", modle="x")
-    done = pytest_parity("--parity-cases", cases.folder, "-n", workers)
+    done = by(workers)("--parity-cases", cases.folder, "-n", workers)
     assert done.returncode != 0
     assert (done.stdout + done.stderr).count("did you mean model?") == 1
     assert "parity/conftest.py" not in done.stdout + done.stderr
@@ -203,7 +224,7 @@ def test_a_second_session_in_the_folder_is_refused(cases: CaseFiles, tmp_path: P
     first = OutDir(tmp_path / "out")
     first.acquire()
     try:
-        done = pytest_parity("--parity-cases", cases.folder, "--parity-out", first.path, "-n", workers)
+        done = by(workers)("--parity-cases", cases.folder, "--parity-out", first.path, "-n", workers)
     finally:
         first.release()
     assert done.returncode == 2
@@ -215,9 +236,9 @@ def test_a_second_session_in_the_folder_is_refused(cases: CaseFiles, tmp_path: P
 
 def test_wrong_options_are_said_as_on_the_command_line(cases: CaseFiles) -> None:
     cases.write()
-    done = pytest_parity("--parity-timeout", "soon")
+    done = pytest_parity_here("--parity-timeout", "soon")
     assert "must be a number of seconds above 0, e.g. 600, is 'soon'" in done.stderr
-    done = pytest_parity("--parity-cases", cases.folder, "--parity-tag", "none")
+    done = pytest_parity_here("--parity-cases", cases.folder, "--parity-tag", "none")
     assert "no case matched --parity-tag none; there are: case" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -31,7 +31,7 @@ from reports.view import reproduce
 from tests.conftest import CaseFiles
 from tests.report_cases import Page, run_of
 from tests.targets import GUITAR, OTHER, Answer, Handler, Server, error, serving
-from tests.test_pytest_entry import pytest_parity
+from tests.test_pytest_entry import pytest_parity_here
 from tests.test_report_diagnosis import search
 from tests.test_runner import KNOWN
 
@@ -717,7 +717,7 @@ def test_pytest_draws_on_a_target(server: Server, cases: CaseFiles, tmp_path: Pa
     path = cases.write(request=cases.request(), pipeline="reference", expect=KNOWN)
     target = ["--parity-target", server.url, "--parity-target-lora-root", str(DEMO / "jobs")]
     out = tmp_path / "out"
-    done = pytest_parity("--parity-cases", path, *target, "--parity-out", out, "--parity-target-timeout", "20")
+    done = pytest_parity_here("--parity-cases", path, *target, "--parity-out", out, "--parity-target-timeout", "20")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 xfailed" in done.stdout
     (result,) = from_json((tmp_path / "out" / "results.json").read_text()).cases

@@ -21,6 +21,7 @@ from parity.result import CaseResult, Run, from_json
 from parity.runner import Options, Session
 from pipelines.engine import Engine
 from pipelines.video import encode
+from tests.drawn import Drawn
 from tests.serving import CHECKPOINTS, process, settings_of, thread
 from tests.test_runner import KNOWN
 
@@ -33,14 +34,14 @@ def hashes(run: Run) -> dict[str, str]:
     return {case.id: case.output.sha256 for case in run.cases if case.output is not None}
 
 
-def drawn_here(ids: list[str], out: Path, engine: Engine) -> dict[str, str]:
-    with Session(Options(out=out), engine) as session:
+def drawn_here(ids: list[str], out: Path, drawn: Drawn) -> dict[str, str]:
+    with Session(Options(out=out, cache=drawn.root)) as session:
         for case_id in ids:
             session.run_case(load_case(DEMO / f"{case_id}.yaml"), Quiet())
         return hashes(session.finish(ids))
 
 
-def test_reference_cases_are_the_same_files(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reference_cases_are_the_same_files(tmp_path: Path, drawn: Drawn, capsys: pytest.CaptureFixture[str]) -> None:
     """One process serves, another runs the demo against it."""
     files = [str(DEMO / f"{case_id}.yaml") for case_id in REFERENCE]
     threads = {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]} if "OMP_NUM_THREADS" in os.environ else {}
@@ -49,7 +50,7 @@ def test_reference_cases_are_the_same_files(tmp_path: Path, engine: Engine, caps
         assert main(["run", *files, *target, "--out", str(tmp_path / "there"), "--no-html"]) == 0
         printed = capsys.readouterr().err
         run = from_json((tmp_path / "there" / "results.json").read_text())
-        assert hashes(run) == drawn_here(REFERENCE, tmp_path / "here", engine)
+        assert hashes(run) == drawn_here(REFERENCE, tmp_path / "here", drawn)
     assert [case.status for case in run.cases] == ["expected_drift"]
     assert f"{client.base_url}" in printed
     for case in run.cases:
@@ -67,7 +68,7 @@ def server(folder: Path, **changes: Any) -> Iterator[str]:
         yield str(client.base_url)
 
 
-def test_faithful_cases_are_the_same_files(tmp_path: Path, engine: Engine) -> None:
+def test_faithful_cases_are_the_same_files(tmp_path: Path, engine: Engine, drawn: Drawn) -> None:
     with (
         server(tmp_path / "data", profile="faithful") as url,
         Session(Options(out=tmp_path / "there"), engine) as session,
@@ -75,7 +76,7 @@ def test_faithful_cases_are_the_same_files(tmp_path: Path, engine: Engine) -> No
         for case_id in FAITHFUL:
             session.run_case(load_case(DEMO / f"{case_id}.yaml", Given(url=url)), Quiet())
         run = session.finish(FAITHFUL)
-    assert hashes(run) == drawn_here(FAITHFUL, tmp_path / "here", engine)
+    assert hashes(run) == drawn_here(FAITHFUL, tmp_path / "here", drawn)
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def test_resume_without_a_run_or_elsewhere_is_one_message(cases: CaseFiles, tmp_
 
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     """`python -m tests.kills` does it 50 times."""
-    outcome = Kills(tmp_path).kill("out", after=2, delay=0.2, cached=True)
+    outcome = Kills(tmp_path, (1, 1, 5, 1)).kill("out", after=2, delay=0.2, cached=True)
     assert outcome.wrong == ()
     assert outcome.finished >= 2
 
@@ -419,7 +419,7 @@ def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(cases: CaseFi
 
 def test_sigterm_writes_what_is_known_and_ends_with_143(cases: CaseFiles, tmp_path: Path) -> None:
     for name in ("one", "two", "three", "four", "five", "six"):
-        cases.write(name, request=cases.request(sample_steps=20, num_frames=9, seed=len(name)))
+        cases.write(name, request=cases.request(sample_steps=60, num_frames=1, seed=len(name)))
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "parity.cli", "run", str(cases.folder), "--out", str(out), "--no-cache"],

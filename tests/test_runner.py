@@ -15,20 +15,21 @@ from parity.result import CaseResult, Run, from_json, to_json
 from parity.runner import Options, Session, in_loading_order
 from pipelines.recipe import Recipe
 from tests.conftest import CaseFiles
+from tests.drawn import Drawn
 from tests.oracle import JOBS, ORACLE, RECORDINGS, SAMPLES, checkpoint_of, fingerprint, recorded, recorded_fingerprints
 
 KNOWN = ["scheduler", "lora_application", "precision"]
 
 
-def run(cases: list[Case], out: Path) -> Run:
-    with Session(Options(out=out, device="cpu")) as session:
+def run(cases: list[Case], out: Path, drawn: Drawn | None = None) -> Run:
+    with Session(Options(out=out, device="cpu", cache=drawn.root if drawn else None)) as session:
         for case in cases:
             session.run_case(case, Quiet())
         return session.finish([case.id for case in cases])
 
 
-def run_one(path: Path, out: Path) -> CaseResult:
-    return run([load_case(path)], out).cases[0]
+def run_one(path: Path, out: Path, drawn: Drawn | None = None) -> CaseResult:
+    return run([load_case(path)], out, drawn).cases[0]
 
 
 def at_own_previews(cases: CaseFiles, name: str, **changes: object) -> Path:
@@ -49,14 +50,16 @@ def this_recording() -> str:
     return known.get(fingerprint(), RECORDINGS[0])
 
 
-def test_faithful_passes_and_reference_drifts_as_expected(cases: CaseFiles, tmp_path: Path, machine: str) -> None:
+def test_faithful_passes_and_reference_drifts_as_expected(
+    cases: CaseFiles, tmp_path: Path, machine: str, drawn: Drawn
+) -> None:
     faithful = at_own_previews(cases, "faithful")
     expected = at_own_previews(cases, "expected", pipeline="reference", expect=KNOWN)
     plain = at_own_previews(cases, "plain", pipeline="reference")
     narrow = at_own_previews(cases, "narrow", pipeline="reference", expect=["scheduler"])
     wide = at_own_previews(cases, "wide", pipeline="reference", expect=[*KNOWN, "seed"])
     gated = at_own_previews(cases, "gated", pipeline="reference", expect=KNOWN, tolerance={"psnr": 60})
-    done = run(load_cases([faithful, expected, plain, narrow, wide, gated]), tmp_path / "out")
+    done = run(load_cases([faithful, expected, plain, narrow, wide, gated]), tmp_path / "out", drawn)
     results = {case.id: case for case in done.cases}
     if machine in recorded_fingerprints().values():
         assert results["faithful"].bit_identical is True
@@ -81,7 +84,7 @@ def test_faithful_passes_and_reference_drifts_as_expected(cases: CaseFiles, tmp_
 
 
 @pytest.mark.parametrize("pipeline", ["faithful", "reference"])
-def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, machine: str, pipeline: str) -> None:
+def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, machine: str, drawn: Drawn, pipeline: str) -> None:
     """Drawn on a CPU like the recording one, faithful is bit-identical; reference differs in exactly what it should.
 
     One sample of each: tests/test_oracle.py draws them all.
@@ -90,7 +93,7 @@ def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, machine: str, pipe
     for job in dict(SAMPLES):
         keys = {"model": JOBS[job], "checkpoint": str(checkpoint_of(job)), "preview": preview_keys(job, 0)}
         paths.append(cases.write(job, **keys, pipeline=pipeline))
-    for result in run(load_cases(paths), tmp_path / "out").cases:
+    for result in run(load_cases(paths), tmp_path / "out", drawn).cases:
         factors = [finding.factor for finding in result.findings]
         if pipeline == "reference":
             more = ["boundary", "conditioning"] if result.id.startswith("wan22_i2v") else []
@@ -133,7 +136,7 @@ def test_other_frame_count_is_never_cut_to_fit(cases: CaseFiles, tmp_path: Path)
     assert result.bit_identical is False
 
 
-def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Path) -> None:
+def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Path, drawn: Drawn) -> None:
     """The recipes agree; the file has other frames: a finding by pixels, and a note."""
     from PIL import Image
 
@@ -141,12 +144,12 @@ def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Pat
     images = [Image.fromarray(frame) for frame in frames[:7]]
     video = tmp_path / "short.webp"
     images[0].save(video, save_all=True, append_images=images[1:], duration=66)
-    result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out")
+    result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out", drawn)
     assert [finding.factor for finding in result.findings] == ["frame_count"]
     assert any("has frames 7, its config makes 9" in note for note in result.notes)
 
 
-def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: Path) -> None:
+def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: Path, drawn: Drawn) -> None:
     import imageio_ffmpeg
 
     frames, _ = recorded("avx2", "preview", "t2v_basic", 0)
@@ -156,13 +159,13 @@ def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: 
     for frame in frames:
         writer.send(frame.tobytes())
     writer.close()
-    result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out")
+    result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out", drawn)
     assert [finding.factor for finding in result.findings] == ["codec"]
     assert result.metrics["psnr"].mean is not None
     assert result.compared_as == "decoded webp, quality 80 with decoded mp4"
 
 
-def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, machine: str) -> None:
+def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, drawn: Drawn, machine: str) -> None:
     from PIL import Image
 
     frames, _ = recorded(this_recording(), "preview", "t2v_basic", 0)
@@ -170,7 +173,7 @@ def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, ma
     folder.mkdir()
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"{number}.png")
-    result = run_one(cases.write(preview=preview_keys() | {"video": str(folder)}), tmp_path / "out")
+    result = run_one(cases.write(preview=preview_keys() | {"video": str(folder)}), tmp_path / "out", drawn)
     assert result.compared_as == "raw frames with lossless preview frames"
     assert result.codec_floor is None
     if machine in recorded_fingerprints().values():

@@ -16,10 +16,10 @@ import pytest
 
 from parity.case import DEMO, load_case
 from pipelines.catalog import MODELS
-from pipelines.engine import Engine
 from pipelines.inference import request_of_preview
 from pipelines.video import encode
 from tests.documented import blocks, made_tiny
+from tests.drawn import Drawn
 from tests.serving import body, finished, process, submit, until
 from tests.test_model_pages import tiny
 
@@ -31,9 +31,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "i2v-waving-reference"])
-def test_what_is_served_is_what_a_case_draws(case_id: str, client: httpx.Client, engine: Engine) -> None:
+def test_what_is_served_is_what_a_case_draws(case_id: str, client: httpx.Client, drawn: Drawn) -> None:
     recipe = load_case(DEMO / f"{case_id}.yaml").inference
-    expected = encode(engine.generate(recipe), recipe.codec, recipe.fps)
+    expected = encode(drawn(recipe), recipe.codec, recipe.fps)
     served = _served(client, request_of_preview(recipe).model_dump(exclude_none=True))
     assert hashlib.sha256(served).hexdigest() == hashlib.sha256(expected).hexdigest()
 
@@ -143,7 +143,7 @@ def test_a_killed_server_goes_on_and_forgets_nothing(tmp_path: Path) -> None:
         done = submit(client, body())
         before = finished(client, done)
         video = client.get(before["outputs"]["videos"][0]["url"]).content
-        ids = [submit(client, body(sample_steps=30, num_frames=9)) for _ in range(2)]
+        ids = [submit(client, body(sample_steps=60)) for _ in range(2)]
         until(lambda: client.get(f"/v1/requests/{ids[0]}/status").json()["progress"] is not None)
         running.kill()
         running.wait()

@@ -25,6 +25,7 @@ from pipelines.inference import request_of_preview
 from pipelines.request import Request
 from pipelines.video import encode
 from tests.conftest import CaseFiles
+from tests.drawn import Drawn
 from tests.serving import body, finished, settings_of, submit, thread
 
 # The cases tagged avx2 have the recipes of others: their previews were drawn on another CPU.
@@ -43,9 +44,9 @@ def client(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator
 
 
 @pytest.mark.parametrize("case_id", FAITHFUL)
-def test_a_request_gives_the_bytes_of_the_case(case_id: str, client: httpx.Client, engine: Engine) -> None:
+def test_a_request_gives_the_bytes_of_the_case(case_id: str, client: httpx.Client, drawn: Drawn) -> None:
     recipe = load_case(DEMO / f"{case_id}.yaml").inference
-    expected = encode(engine.generate(recipe), recipe.codec, recipe.fps)
+    expected = encode(drawn(recipe), recipe.codec, recipe.fps)
     request = request_of_preview(recipe).model_dump(exclude_none=True)
     result = finished(client, submit(client, request))
     assert result["status"] == "succeeded", result
