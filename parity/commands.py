@@ -174,8 +174,8 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def import_job(options: argparse.Namespace) -> int:
-    from parity.job_cases import default_out, plan_case_files, write_case_files
-    from parity.jobs import UnsupportedModelError, Wanted, read_job_folder
+    from parity.importing.case_files import default_out, plan_case_files, write_case_files
+    from parity.importing.folder import UnsupportedModelError, Wanted, read_job_folder
     from parity.terminal.jobs import import_text, unsupported_text
 
     wanted = Wanted(

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from parity.case import DEMO, Case, find_case_files, load_cases
 from parity.cli import main
 from parity.findings import find_differences
-from parity.job_cases import default_out
+from parity.importing.case_files import default_out
 from parity.progress import Quiet
 from parity.runner import Options, Session
 from pipelines.recipe import to_dict

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from parity.job_cases import CaseFile
-from parity.jobs import JobImport
+from parity.importing.case_files import CaseFile
+from parity.importing.folder import JobImport
 from parity.terminal.text import table
 from pipelines.job_folder import LoraFiles, PreviewFile
 

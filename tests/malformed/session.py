@@ -59,7 +59,8 @@ def _parity(torch: bool) -> Command:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WAN_PARITY_CACHE": ""}
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)
-    from parity import case, cli, jobs  # noqa: F401
+    from parity import case, cli  # noqa: F401
+    from parity.importing import folder  # noqa: F401
 
     if torch:
         from parity import runner  # noqa: F401

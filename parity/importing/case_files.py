@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from parity.jobs import JobImport
-from parity.pairing import Pairing
+from parity.importing.folder import JobImport
+from parity.importing.pairing import Pairing
 from parity.result import write_atomically
 from pipelines.content import real_path
 from pipelines.document import read

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.pairing import Pairing, pair
+from parity.importing.pairing import Pairing, pair
 from pipelines.catalog import MODELS, Model, find_model, models_of_job
 from pipelines.errors import CaseError, UsageError
 from pipelines.job import PROCESS, Job, read_job

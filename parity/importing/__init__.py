@@ -1,0 +1,1 @@
+"""`parity import`: a job folder read, its previews paired, a case file written for each."""
