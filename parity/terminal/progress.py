@@ -74,6 +74,9 @@ class Bar:
         there = f", {result.target.url}" if result.target is not None else ""
         took = f" ({seconds:.1f} s{before}{there})" if seconds is not None else ""
         print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        if result.repeat is not None:
+            lines = (result.repeat.sentence, *(f"note: {note}" for note in result.repeat.notes))
+            print("\n".join(f"  {line}" for line in lines), file=sys.stderr, flush=True)
         if result.search is not None:  # of a server's case, before what follows from it
             print(search_text(result.search), file=sys.stderr, flush=True)
         if result.diagnosis is not None:

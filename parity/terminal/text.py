@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.case import Case
-from parity.findings import known_differences, show_field
+from parity.findings import known_differences, notes_on_repeating, show_field
 from parity.result import Run
 from pipelines.drift import FACTORS
 from pipelines.recipe import to_dict
@@ -34,7 +34,7 @@ def plan_text(case: Case) -> str:
     if case.expect is not None:
         parts.append(f"  expected: {', '.join(case.expect) or 'nothing'}")
     parts += [f"  cannot be repeated: {reason}" for reason in case.preview.obstacles]
-    parts += [f"  note: {note}" for note in case.preview.notes]
+    parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
     return "\n".join(parts)
 
 
