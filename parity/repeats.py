@@ -84,11 +84,12 @@ def draw_again(engine: Engine, case: Case, count: int, progress: Progress) -> li
 
 
 def measure_repeats(
-    case: Case, comparison: Comparison, drawings: Sequence[Drawn], notes: Sequence[str] = ()
+    case: Case, comparison: Comparison, drawings: Sequence[Drawn], notes: Sequence[str] = (), doubt: str = ""
 ) -> Measured:
     """Hold drawings of a request against each other, every two of them, and each against the preview.
 
     `comparison`: of the first of the `drawings`, which is the case's output. `notes`: what else is to be said of them.
+    `doubt`: why they may not be several drawings at all.
     """
     decisive = [drawing.seen if drawing.raw is None else drawing.raw for drawing in drawings]
     hashes = [frames_sha256(frames) for frames in decisive]
@@ -112,7 +113,7 @@ def measure_repeats(
         within=floor.within if floor is not None else None,
         notes=(*_notes(case, places, identical), *notes),
     )
-    return Measured(result=dataclasses.replace(result, sentence=_sentence(result, drawings)), floor=floor)
+    return Measured(result=dataclasses.replace(result, sentence=_sentence(result, drawings, doubt)), floor=floor)
 
 
 def _metrics_of(case: Case) -> tuple[str, ...]:
@@ -194,13 +195,13 @@ def _notes(case: Case, places: Sequence[str], identical: bool) -> list[str]:
     return notes
 
 
-def _sentence(result: RepeatResult, drawings: Sequence[Drawn]) -> str:
+def _sentence(result: RepeatResult, drawings: Sequence[Drawn], doubt: str) -> str:
     """`repeats: bit-identical, 3 drawings, 1 in a fresh process`, or how it does not."""
     places = [drawing.where for drawing in drawings]
     where = "on the server" if "server" in places else f"{places.count('fresh process')} in a fresh process"
     count = f"{len(drawings)} drawings, {where}"
     if result.identical:
-        return f"repeats: bit-identical, {count}"
+        return f"repeats: bit-identical, {count}" + (f"; {doubt}" if doubt else "")
     words = "differs between processes" if result.between_processes else "does not repeat"
     shapes = list(dict.fromkeys(shape_words(drawing.seen) for drawing in drawings))
     if len(shapes) > 1:
@@ -213,7 +214,7 @@ def _sentence(result: RepeatResult, drawings: Sequence[Drawn]) -> str:
         words += f"; raw {result.raw_floor.psnr_mean:.4g} dB"
     total = max(len(drawing.seen) for drawing in drawings)
     sentence = f"{words}; {_which(result.frames, total)}; {count}"
-    return sentence if result.reason is None else f"{sentence}; why: {result.reason}"
+    return sentence if result.reason is None else f"{sentence}; {result.reason}"
 
 
 def _figures(floor: RepeatFloor) -> str:

@@ -109,15 +109,6 @@ def _ask_again(exchange: Exchange, case: Case, progress: Progress, count: int) -
 def measure_there(case: Case, comparison: Comparison, drawn: Sequence[Served]) -> Measured:
     """Hold a server's drawings against each other. What can be seen of its not having drawn is said."""
     notes = ["whether a fresh process drew any of them is the server's matter, and not known here"]
-    for what, values in (
-        ("request id", [served.target.request_id for served in drawn]),
-        ("file", [served.target.fetched for served in drawn]),
-    ):
-        if len(set(values)) < len(values):
-            notes.append(
-                f"the server answered with the same {what} more than once: it did not draw these anew, so that they "
-                "are alike proves nothing"
-            )
     seeds = {served.said.seed for served in drawn}
     if len(seeds) > 1:
         notes.append(f"its answers name other seeds: {', '.join(sorted(map(str, seeds)))}")
@@ -130,7 +121,20 @@ def measure_there(case: Case, comparison: Comparison, drawn: Sequence[Served]) -
         )
         for served in drawn
     ]
-    return measure_repeats(case, comparison, drawings, notes)
+    return measure_repeats(case, comparison, drawings, notes, _doubt(drawn))
+
+
+def _doubt(drawn: Sequence[Served]) -> str:
+    """Why equal files may be one file, sent more than once; empty: nothing to be seen of that."""
+    seen: dict[tuple[str, str | None], bytes] = {}
+    for served in drawn:
+        for what, name in (("request id", served.target.request_id), ("place of its file", served.target.fetched)):
+            if (
+                seen.setdefault((what, name), served.encoded) is not served.encoded
+                and seen[what, name] == served.encoded
+            ):
+                return f"the server answered with one {what} again, so it may have kept the file and drawn nothing"
+    return ""
 
 
 def _judged(case: Case, known: Known, comparison: Comparison, served: Served, measured: Measured | None) -> CaseResult:
