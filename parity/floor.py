@@ -66,7 +66,8 @@ class Floor:
             return True
         metric, noisy = self.to_preview[0][name], self.frames
         steady = [number for frame, number in enumerate(_numbers(metric)) if frame not in noisy]
-        return meets(summarize(name, steady), key, limit) and self._is_noise(name, worst=bool(worst))
+        held = not steady or meets(summarize(name, steady), key, limit)
+        return held and self._is_noise(name, worst=bool(worst))
 
     def _is_noise(self, name: str, *, worst: bool) -> bool:
         """By a metric's error over the frames that are not the same in all drawings."""
