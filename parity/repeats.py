@@ -190,7 +190,7 @@ def _notes(case: Case, places: Sequence[str], identical: bool) -> list[str]:
         notes.append(GPU_NOISE)
     if identical and reason is not None:
         notes.append(f"the drawings are alike although {reason}")
-    if not identical and list(places) == ["this process", "fresh process"]:
+    if not identical and reason is None and list(places) == ["this process", "fresh process"]:
         notes.append("two drawings cannot tell whether it is the process that matters: --repeat 3 does")
     return notes
 

@@ -113,11 +113,9 @@ class RepeatDrawing:
     where: Literal["this process", "fresh process", "server"]
     file_sha256: str
     to_preview: Closeness
-    """As the case is compared."""
     raw_sha256: str | None = None
     """Of the frames before encoding (shape and bytes); null: drawn on a server."""
     request_id: str | None = None
-    """The server's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
