@@ -302,7 +302,7 @@ def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Pa
     assert "no two drawings of this request are alike" in result.notes[-1]
     assert reproduce(result, {}) == f"parity run {I2V} --repeat 2"
     page, github = Page(render(run_of(result), tmp_path)), summary(run_of(result), tmp_path)
-    assert f"{result.repeat.sentence}. The difference from the preview is no larger than that." in page.words
+    assert f"{result.repeat.sentence}. The difference from the preview is within that floor." in page.words
     assert f"repeat floor {result.repeat.floor.psnr_mean:.2f} dB" in page.words
     assert "does not repeat: floor PSNR" in github
     video = next(case.video.parent.glob("*_1.webp"))
