@@ -10,6 +10,9 @@ from typing import Any
 
 from parity.remote.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
 
+LEAST_DRAWINGS, MOST_DRAWINGS = 2, 16
+"""Of one request: fewer repeat nothing, all are held in memory and every two are compared."""
+
 
 def add_running(add_argument: Any, prefix: str = "--") -> None:
     """Add `--out` and its kind; for pytest with the prefix `--parity-`."""
@@ -34,6 +37,17 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
         type=_seconds,
         metavar="SECONDS",
         help="end a case whose loading, one step or decoding takes longer (default: any time)",
+    )
+
+
+def add_repeat(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--repeat`."""
+    add_argument(
+        f"{prefix}repeat",
+        type=_drawings,
+        metavar="N",
+        help=f"draw every request N times ({LEAST_DRAWINGS} to {MOST_DRAWINGS}), once in a fresh process and never "
+        "from the cache: is it the same video each time, and if not, how far apart are they?",
     )
 
 
@@ -114,6 +128,13 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, e.g. 600, is {text!r}")
     return value
+
+
+def _drawings(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not LEAST_DRAWINGS <= int(text) <= MOST_DRAWINGS:
+        allowed = f"{LEAST_DRAWINGS} to {MOST_DRAWINGS}"
+        raise argparse.ArgumentTypeError(f"must be a number of drawings, {allowed}, e.g. 3, is {text!r}")
+    return int(text)
 
 
 def _number(text: str) -> float:

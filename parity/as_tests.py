@@ -30,7 +30,7 @@ _MARKERS = frozenset(
 )
 """Markers that do something: a tag must not skip its case."""
 _OPTIONS = re.compile(
-    r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|timeout|tag|max-size|target|target-lora-root|target-timeout)\b)"
+    r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|repeat|timeout|tag|max-size|target|target-lora-root|target-timeout)\b)"
 )
 
 
@@ -112,6 +112,8 @@ def properties(result: CaseResult, report: Path, check: CaseCheck | None = None)
     told["factors"] = ", ".join(finding.factor for finding in result.findings) or "none"
     if result.output is not None:
         told["output_sha256"] = result.output.sha256
+    if result.repeat is not None:
+        told["repeat"] = result.repeat.sentence
     if result.target is not None:
         told["target"] = result.target.url
     if check is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parity import commands, interrupt
-from parity.arguments import add_max_size, add_running, add_tag, add_target, megabytes
+from parity.arguments import add_max_size, add_repeat, add_running, add_tag, add_target, megabytes
 from parity.baselines.arguments import add_baseline
 from parity.server.arguments import add_serve
 from pipelines.errors import ParityError
@@ -86,12 +86,13 @@ def _add_run(parsers: Any) -> None:
         description="Draws every case's request with the real diffusers pipeline and holds it against the preview. "
         "Without CASES the embedded demo runs.",
         epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
-        "  parity run my_case.yaml --device cuda:0 --offload model\n"
+        "  parity run my_case.yaml --device cuda:0 --offload model\n  parity run my_case.yaml --repeat 3\n"
         "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_selection(run)
     run.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
+    add_repeat(run.add_argument)
     _add_running(run)
     run.set_defaults(run=commands.run, run_only=True, search=False, budget=None)
 
@@ -132,7 +133,7 @@ def _add_diagnose(parsers: Any) -> None:
         "--budget", type=_budget, metavar="N", help="generations to spend on a case (default: what the plan says)"
     )
     _add_running(diagnose)
-    diagnose.set_defaults(run=commands.run, run_only=False)
+    diagnose.set_defaults(run=commands.run, run_only=False, repeat=None)
 
 
 def _add_selftest(parsers: Any) -> None:

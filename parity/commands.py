@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         budget=options.budget,
         cache=None if options.no_cache else default_root(),
         resume=options.resume,
+        repeat=options.repeat,
         timeout=options.timeout,
     )
     interrupted = False

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from parity.arguments import add_max_size, add_running, add_tag, add_target, given_target
+from parity.arguments import add_max_size, add_repeat, add_running, add_tag, add_target, given_target
 from parity.as_tests import BaselineGate, conclude, failure, in_pytests_words, marker_name
 from parity.baselines.arguments import add_noise
 from parity.baselines.noise import Noise
@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add_tag(group.addoption, "--parity-")
     add_running(group.addoption, "--parity-")
+    add_repeat(group.addoption, "--parity-")
     add_target(group.addoption, "--parity-")
     group.addoption(
         "--parity-diagnose",
@@ -246,6 +247,7 @@ def _options(config: pytest.Config) -> Options:
         only_drifted=diagnose == "on-failure",
         cache=_cache(config),
         resume=config.getoption("--parity-resume"),
+        repeat=config.getoption("--parity-repeat"),
         timeout=config.getoption("--parity-timeout"),
         shard=Path(given["shard"]) if given else None,
     )

@@ -15,12 +15,6 @@ from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 from pipelines.video import Frames
 
-NEVER_TWICE = (
-    "no two drawings of this request are alike: the noise in its control image's latents comes from a generator that "
-    "nobody seeds, so its figures are those of one drawing"
-)
-"""A note on what does not repeat."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
@@ -75,8 +69,6 @@ def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
     frames = lab.draw(case.inference, case.id, trace)
     drawn_at = time.perf_counter()
     notes = _store(shelf, key, frames, case.inference, case.id) if shelf is not None and key is not None else ()
-    if not case.inference.repeats:
-        notes += (NEVER_TWICE,)
     return Drawing(
         frames=frames,
         weights_sha256=weights,

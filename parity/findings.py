@@ -1,4 +1,4 @@
-"""Findings: what differs between two recipes, named before any model runs."""
+"""Findings: what differs between two recipes, and whether they repeat, named before any model runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from parity.factors import CATALOGUE
 from parity.result import Evidence, FindingResult
 from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors, lora_field
 from pipelines.recipe import Recipe
+
+NEVER_TWICE = (
+    "no two drawings of this request are alike: the noise in its control image's latents comes from a generator that "
+    "nobody seeds, so its figures are those of one drawing"
+)
+GPU_NOISE = (
+    "the noise in the control image's latents comes from the GPU's generator, whose numbers depend on the GPU model: "
+    "on another one this request gives another video"
+)
 
 
 def show_field(recipe: Recipe, name: str) -> str:
@@ -56,3 +65,24 @@ def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "r
         )
         for factor in differing_factors(preview, inference)
     )
+
+
+def why_not(recipe: Recipe) -> str | None:
+    """Why two drawings of a recipe need not be alike; None: they must be."""
+    if not recipe.repeats:
+        return "the noise in its control image's latents comes from a generator that nobody seeds"
+    if recipe.seed is None:
+        return "the request has no seed"
+    if recipe.compiled:
+        return "torch.compile (max-autotune) chooses kernels by how fast they are at the time"
+    return None
+
+
+def notes_on_repeating(case: Case) -> tuple[str, ...]:
+    """What the recipes alone say, without a drawing."""
+    inference, preview = case.inference.conditioning, case.preview.conditioning
+    if not case.inference.repeats:
+        return (NEVER_TWICE,)
+    on_gpu = inference is not None and inference.noise == "cuda"
+    # Of a preview drawn on a GPU its own notes say so.
+    return (GPU_NOISE,) if on_gpu and (preview is None or preview.noise != "cuda") else ()

@@ -73,6 +73,18 @@ def summarize(name: str, values: Sequence[float]) -> MetricResult:
     )
 
 
+def statistic(metric: MetricResult, key: str) -> float:
+    """What a tolerance key (`psnr`, `ssim_min`, `lpips_max`) is about: the mean, or the worst frame."""
+    value = {"": metric.mean, "min": metric.min, "max": metric.max}[key.partition("_")[2]]
+    return math.inf if value is None else value
+
+
+def meets(metric: MetricResult, key: str, limit: float) -> bool:
+    """Whether a metric that was measured keeps a tolerance."""
+    number = statistic(metric, key)
+    return number >= limit if metric.higher_is_better else number <= limit
+
+
 def unavailable(name: str, reason: str) -> MetricResult:
     """A metric that was not measured, and why."""
     return MetricResult(variant=VARIANTS[name], higher_is_better=HIGHER_IS_BETTER[name], unavailable=reason)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from parity.diagnosis.result import Diagnosis, Search
+from parity.diagnosis.result import Closeness, Diagnosis, Search
 from pipelines import strict_json
 
 SCHEMA_VERSION = 1
@@ -107,6 +107,57 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatDrawing:
+    """One of several drawings of one request."""
+
+    where: Literal["this process", "fresh process", "server"]
+    file_sha256: str
+    to_preview: Closeness
+    raw_sha256: str | None = None
+    """Of the frames before encoding (shape and bytes); null: drawn on a server."""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatFloor:
+    """How near the drawings of one request come to each other: every two of them are compared."""
+
+    psnr_mean: float | None
+    """dB, over the pairs that differ, as a case's metrics are; null: none does."""
+    psnr_lowest: float | None
+    """Of the two drawings that are furthest apart."""
+    ssim_mean: float | None = None
+    """null: not measured (raw frames beside a lossy file; frames that are too small)."""
+    ssim_lowest: float | None = None
+    per_frame: tuple[float | None, ...] = ()
+    """The lowest PSNR of every frame; null: equal in all drawings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatResult:
+    """Whether a request gives the same video when it is drawn again (`--repeat`), and how far apart if not."""
+
+    drawings: tuple[RepeatDrawing, ...]
+    """The first is the case's output."""
+    identical: bool
+    """By every pixel before encoding; of a server, of its files as they are decoded."""
+    between_processes: bool
+    """Those of this process are alike, the one of a fresh process is not. Only three drawings or more can tell."""
+    reason: str | None
+    """Why two drawings need not be alike, by the recipe; null: they must be (a server's: it is expected)."""
+    sentence: str
+    frames: tuple[int, ...] = ()
+    """Those that are not the same in all drawings, counted from 0."""
+    floor: RepeatFloor | None = None
+    """Between frames as they are compared with the preview; null: these are equal, or do not pair."""
+    raw_floor: RepeatFloor | None = None
+    """Between frames before encoding; null: equal, or of a server."""
+    within: bool | None = None
+    """Whether the difference from the preview is no larger than the floor; null: there is no floor."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """One case."""
 
@@ -154,6 +205,8 @@ class CaseResult:
     target: TargetResult | None = None
     """The server that drew the output; null: it was drawn here. What it did is not known: the `inference` recipe is
     then what is expected of it, and every finding says its evidence."""
+    repeat: RepeatResult | None = None
+    """Whether the request draws the same again; null: not asked for (`--repeat`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ class Wanted:
     diagnosis: str | None
     only_drifted: bool
     search: bool
+    repeat: int | None = None
+    """How often each request is drawn."""
 
 
 def still_holds(known: CaseResult, case: Case, wanted: Wanted) -> bool:
@@ -26,6 +28,8 @@ def still_holds(known: CaseResult, case: Case, wanted: Wanted) -> bool:
     if known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
         return False
     if known.preview is not None and known.preview.sha256 != _video_sha256(case):
+        return False
+    if known.status != "unpairable" and wanted.repeat is not None and _drawings(known) < wanted.repeat:
         return False
     if wanted.search:
         return known.search is not None and known.search.of == "preview" and known.search.stopped is None
@@ -35,6 +39,11 @@ def still_holds(known: CaseResult, case: Case, wanted: Wanted) -> bool:
     if known.diagnosis is None:  # a server's, of which a search found nothing to diagnose
         return known.search is not None and known.search.of == "server" and known.search.stopped is None
     return known.diagnosis.mode == wanted.diagnosis and known.diagnosis.stopped != "interrupted"
+
+
+def _drawings(known: CaseResult) -> int:
+    """How many of one request were compared with each other."""
+    return 0 if known.repeat is None else len(known.repeat.drawings)
 
 
 def _video_sha256(case: Case) -> str | None:

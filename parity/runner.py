@@ -12,30 +12,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from parity.blank import blank_result, compared_result, result_without_drawing
+from parity.blank import blank_result, result_without_drawing
 from parity.cache import open_cache
 from parity.case import Case
-from parity.compare import compare, drawn_here, read_preview
+from parity.compare import read_preview
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
 from parity.diagnosis.result import Search
 from parity.diagnosis.search import plan_text, search
-from parity.drawing import Shelf, draw
+from parity.drawing import Shelf
 from parity.environment import describe
 from parity.findings import known_differences
+from parity.here import compare_here
 from parity.outdir import OutDir
 from parity.progress import Progress, Watched
 from parity.remote.exchange import Exchange
 from parity.remote.run import There, compare_there
 from parity.remote.target import Target
+from parity.repeats import draw_again
 from parity.result import CaseResult, Run, Status, in_order, now, to_json, write_atomically
 from parity.resume import Wanted, still_holds
-from parity.verdict import findings_from_pixels, judge, not_a_number
+from parity.verdict import not_a_number
 from parity.watchdog import Watchdog
 from pipelines.engine import OFFLOADS, Engine, Offload
 from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, ParityError, UnreproducibleError
 from pipelines.stages import Trace
+from pipelines.video import Frames
 
 Thoroughness = Literal["full", "gains", "quick"]
 """full: gains and losses. gains: half the drawings. quick: a ranking by latents, for two generations."""
@@ -61,6 +64,8 @@ class Options:
     """Where drawn frames are kept by what they were drawn from; None: nowhere."""
     resume: bool = False
     """Whether to keep the finished cases of the run in `out`."""
+    repeat: int | None = None
+    """How often to draw a request, to see whether it repeats (`parity.repeats`); None: once."""
     timeout: float | None = None
     """Seconds that loading, a denoising step or decoding may take; None: any time."""
     shard: Path | None = None
@@ -87,6 +92,7 @@ class Session:
         self._previous: dict[str, CaseResult] = {}
         self._done: set[str] = set()
         self._exchanges: dict[Target, Exchange] = {}
+        self._again: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
 
     def __enter__(self) -> Session:
@@ -135,6 +141,7 @@ class Session:
             if isinstance(error, NotANumberError):
                 result = dataclasses.replace(result, findings=(*result.findings, not_a_number(str(error))))
         self._keep(result)
+        self._again = None
         progress.case_finished(result)
         if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
             raise KeyboardInterrupt
@@ -155,7 +162,10 @@ class Session:
         if known is None:
             return None
         wanted = Wanted(
-            diagnosis=self.options.diagnose, only_drifted=self.options.only_drifted, search=self.options.search
+            diagnosis=self.options.diagnose,
+            only_drifted=self.options.only_drifted,
+            search=self.options.search,
+            repeat=self.options.repeat,
         )
         return known if still_holds(known, case, wanted) else None
 
@@ -220,37 +230,32 @@ class Session:
         if thoroughness is not None:
             progress.planned(str(plan))
         read_at = time.perf_counter()
+        again = self._draw_again(case, progress)
+        drawn_at = time.perf_counter()
         lab = Lab(self.engine, case, preview, progress, self.options.budget)
         trace = Trace() if thoroughness else None
-        drawing = draw(lab, self._shelf, trace)
-        raw = drawing.frames
-        drawn_at = time.perf_counter()
-        comparison = compare(case.video, preview, drawn_here(raw, case.inference), case.preview)
-        known = known_differences(case)
-        findings = (*known, *findings_from_pixels(comparison, known))
-        judged = judge(case, comparison, findings)
-        artifacts = self.out.write_videos(case, comparison)
-        done_at = time.perf_counter()
-        timings = {
-            "read_preview": read_at - clock,
-            "load": drawing.load_seconds,
-            "generate": drawing.draw_seconds,
-            "compare": done_at - drawn_at,
-            "total": done_at - clock,
-        }
+        compared = compare_here(lab, self.out, self._shelf, trace, again)
+        timings = {"read_preview": read_at - clock, **({"repeat": drawn_at - read_at} if again else {})}
+        timings |= {**compared.result.timings, "total": time.perf_counter() - clock}
         result = dataclasses.replace(
-            compared_result(case, comparison, judged, findings, drawing.notes),
-            weights_sha256=drawing.weights_sha256,
-            drawn_before=drawing.drawn_before,
-            timings={name: round(seconds, 3) for name, seconds in timings.items()},
-            artifacts=artifacts,
+            compared.result, timings={name: round(seconds, 3) for name, seconds in timings.items()}
         )
         if trace is None:
             return result
         self._keep(result)
         kept = functools.partial(dataclasses.replace, result)
-        diagnosis = diagnose(lab, plan, raw, trace, lambda known: self._keep(kept(diagnosis=known)))
+        floor = result.repeat.raw_floor if result.repeat is not None else None
+        noise = floor.psnr_mean if floor is not None else None
+        diagnosis = diagnose(lab, plan, compared.raw, trace, lambda known: self._keep(kept(diagnosis=known)), noise)
         return kept(diagnosis=diagnosis)
+
+    def _draw_again(self, case: Case, progress: Progress) -> list[tuple[bool, Frames]]:
+        """The drawings of --repeat besides the case's own; made once, also of a case that is compared twice."""
+        if self.options.repeat is None:
+            return []
+        if self._again is None or self._again[0] != case.id:
+            self._again = case.id, draw_again(self.engine, case, self.options.repeat, progress)
+        return self._again[1]
 
     def _compare_there(
         self, target: Target, case: Case, progress: Progress, thoroughness: Thoroughness | None
@@ -259,7 +264,7 @@ class Session:
         exchange = self._exchanges.get(target)
         if exchange is None:
             exchange = self._exchanges[target] = Exchange(target)
-        compared = compare_there(exchange, self.out, case, progress)
+        compared = compare_there(exchange, self.out, case, progress, self.options.repeat)
         if thoroughness is None:
             return compared.result
         self._keep(compared.result)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from parity.case import Case
 from parity.compare import Comparison
+from parity.floor import Floor
+from parity.metrics import meets, statistic
 from parity.result import FindingResult, MetricResult, Status
 from pipelines.video import Frames
 
@@ -16,8 +17,10 @@ _BLACK = 8
 """Levels of 255 up to which every pixel is black; a codec may lift black by a few."""
 
 
-def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...]) -> list[FindingResult]:
-    """Factors the recipes do not differ in, but the videos do."""
+def findings_from_pixels(
+    comparison: Comparison, known: tuple[FindingResult, ...], floor: Floor | None = None
+) -> list[FindingResult]:
+    """Factors the recipes do not differ in, but the videos do: by more than drawings do from each other (`floor`)."""
     found = {finding.factor for finding in known}
     preview, output = comparison.preview, comparison.output
     more: list[FindingResult] = []
@@ -34,7 +37,8 @@ def findings_from_pixels(comparison: Comparison, known: tuple[FindingResult, ...
     if broken is not None and broken != _broken(comparison.preview_frames):
         note = "what was drawn is no video: look at the server's precision, weights and driver before anything else"
         more.append(_finding(BROKEN_OUTPUT, "a video", broken, note))
-    if not comparison.bit_identical and not found and not more:
+    noise = floor is not None and floor.within
+    if not comparison.bit_identical and not found and not more and not noise:
         note = (
             "the recipes are equal, the bits are not: another CPU or GPU rounds differently, or the preview's cause "
             "lies outside its config (other library versions, live weights)"
@@ -68,13 +72,17 @@ def judge(
     *,
     said: str = "",
     objections: Sequence[str] = (),
+    floor: Floor | None = None,
 ) -> tuple[Status, str]:
     """Status and sentence of a case that ran.
 
     `said`: what the sentence ends in instead of the findings' names: these by how they are known.
-    `objections`: further reasons to fail.
+    `objections`: further reasons to fail. `floor`: what its drawings differ by, which fails no gate.
     """
     found = {finding.factor for finding in findings}
+    if floor is not None and floor.within and "environment" in (case.expect or ()):
+        found.add("environment")  # that it does not show is noise as well
+    noise = floor.excused(case.tolerance) if floor is not None else ()
     problems = list(objections)
     if case.expect is not None:
         found_by_recipe = found - ({"environment"} - set(case.expect))
@@ -83,17 +91,26 @@ def judge(
             problems.append(f"expected to differ but do not: {', '.join(missing)}")
         if surprise:
             problems.append(f"differ unexpectedly: {', '.join(surprise)}")
-    gates, broken = check_tolerance(case.tolerance, comparison.metrics)
+    tolerance = {key: limit for key, limit in case.tolerance.items() if key not in noise}
+    gates, broken = check_tolerance(tolerance, comparison.metrics)
     if broken:
         return "error", f"could not be gated: {'; '.join(broken)}"
     problems += gates
     same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics)
     factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings and not said else ""
+    repeats = _against_floor(floor, noise)
     if problems:
-        return "drifted", f"{'; '.join(problems)} ({same}{factors}{said})"
+        return "drifted", f"{'; '.join(problems)} ({same}{factors}{said}{repeats})"
     if case.expect:
-        return "expected_drift", f"differs exactly as expected in {', '.join(case.expect)} ({same}{said})"
-    return "passed", same + factors + said
+        return "expected_drift", f"differs exactly as expected in {', '.join(case.expect)} ({same}{said}{repeats})"
+    return "passed", same + factors + said + repeats
+
+
+def _against_floor(floor: Floor | None, excused: Sequence[str]) -> str:
+    if floor is None:
+        return ""
+    words = f"; {'within' if floor.within else 'beyond'} the repeat floor of {floor.psnr:.4g} dB"
+    return words + (f", below tolerance by noise alone: {', '.join(excused)}" if excused else "")
 
 
 def check_tolerance(tolerance: Mapping[str, float], metrics: Mapping[str, MetricResult]) -> tuple[list[str], list[str]]:
@@ -102,19 +119,16 @@ def check_tolerance(tolerance: Mapping[str, float], metrics: Mapping[str, Metric
     broken: list[str] = []
     unpaired: list[str] = []
     for key, limit in tolerance.items():
-        name, _, worst = key.partition("_")
-        metric = metrics[name]
+        metric = metrics[key.partition("_")[0]]
         if metric.unavailable is not None:
             if all(other.unavailable is not None for other in metrics.values()):
                 unpaired.append(key)
             else:
                 broken.append(f"{key}: {metric.unavailable}")
             continue
-        value = {"": metric.mean, "min": metric.min, "max": metric.max}[worst]
-        number = math.inf if value is None else value
-        if number < limit if metric.higher_is_better else number > limit:
+        if not meets(metric, key, limit):
             wanted = "at least" if metric.higher_is_better else "at most"
-            failed.append(f"{key} is {number:.4g}, must be {wanted} {limit:g}")
+            failed.append(f"{key} is {statistic(metric, key):.4g}, must be {wanted} {limit:g}")
     if unpaired:  # frames that do not pair are drift, and the reason is the same for all
         failed.append(f"{', '.join(unpaired)}: {metrics['psnr'].unavailable}")
     return failed, broken

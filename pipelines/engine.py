@@ -93,10 +93,21 @@ class Engine:
         with self._ready(recipe, token) as pipe:
             return stages.decode(pipe, latents, self.device, self.work)
 
-    def close(self) -> None:
-        """Undo LoRA and precision and let go of the weights and of what they encoded."""
-        self._let_go()
+    def forget(self) -> None:
+        """Let go of what was encoded: the next drawing makes everything anew but the weights."""
         self._memory.clear()
+
+    def close(self) -> None:
+        """Undo LoRA and precision and let go of the weights and of what they encoded, for other processes too."""
+        import gc
+
+        import torch
+
+        self._let_go()
+        self.forget()
+        if self.device.type == "cuda":
+            gc.collect()  # a pipeline's parts refer to each other
+            torch.cuda.empty_cache()
 
     def _let_go(self) -> None:
         self._unfit(0)

@@ -12,11 +12,12 @@ function svg(parent, name, attributes, text) {
 
 /** Horizontal lines a metric is held against; the caption above the curve says which is which. */
 function limitsOf(caseData, key) {
-  const { tolerance, codec_floor: floor } = caseData;
+  const { tolerance, codec_floor: floor, repeat } = caseData;
   return [
     ["mean", tolerance[key]],
     ["worst", tolerance[`${key}_min`] ?? tolerance[`${key}_max`]],
     ["floor", floor ? floor[key] : null],
+    ["repeat", repeat && repeat.floor ? repeat.floor[`${key}_mean`] : null],
   ].flatMap(([kind, value]) => (typeof value === "number" ? [{ kind, value }] : []));
 }
 

@@ -178,6 +178,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             all_identical=view.all_identical,
             curve_summary=view.curve_summary,
             limits=view.limits,
+            repeat_floor=view.repeat_floor,
             evidence=view.EVIDENCE,
             server_facts=view.server_facts,
             decibels=DECIBELS,

@@ -112,13 +112,13 @@ class Limit:
     """A horizontal line a metric is held against."""
 
     kind: str
-    """mean or worst: a tolerance. floor: what the codec alone costs."""
+    """mean or worst: a tolerance. floor: what the codec alone costs. repeat: what two drawings differ by."""
     label: str
     value: float
 
 
 def limits(case: CaseResult, name: MetricName) -> list[Limit]:
-    """The lines of a metric's curve: its tolerances and the codec floor, as far as there are any."""
+    """The lines of a metric's curve: its tolerances and both floors, as far as there are any."""
     floor = case.codec_floor or {}
     lines = (
         ("mean", "tolerance, mean", case.tolerance.get(name.key)),
@@ -128,8 +128,17 @@ def limits(case: CaseResult, name: MetricName) -> list[Limit]:
             case.tolerance.get(f"{name.key}_min", case.tolerance.get(f"{name.key}_max")),
         ),
         ("floor", "codec floor", floor.get(name.key)),
+        ("repeat", "repeat floor", repeat_floor(case, name)),
     )
     return [Limit(kind=kind, label=label, value=value) for kind, label, value in lines if value is not None]
+
+
+def repeat_floor(case: CaseResult, name: MetricName) -> float | None:
+    """What two drawings of the case's request leave of a metric; None if they are alike, or were not drawn."""
+    floor = case.repeat.floor if case.repeat is not None else None
+    if floor is None:
+        return None
+    return {"psnr": floor.psnr_mean, "ssim": floor.ssim_mean}.get(name.key)
 
 
 def ordered(run: Run) -> list[tuple[int, CaseResult]]:
@@ -162,13 +171,16 @@ def factor_counts(run: Run) -> dict[str, int]:
 
 def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
     """The command that runs this case again, as thoroughly as it was run."""
-    words = ["parity", "run", case.case_file]
+    repeat = () if case.repeat is None else ("--repeat", str(len(case.repeat.drawings)))
+    words = ["parity", "run", case.case_file, *repeat]
     there = case.target.arguments if case.target is not None else ()
     if case.search is not None and case.search.of == "preview":
         words = ["parity", "diagnose", "--search", case.case_file]
     elif case.diagnosis is not None or case.search is not None:  # a diagnosis looks for a server's settings
         modes = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}
         words = ["parity", "diagnose", *modes[case.diagnosis.mode if case.diagnosis else "full"], case.case_file]
+        if repeat:
+            words = ["parity", "run", "--diagnose", case.case_file, *repeat]
     offload = environment.get("offload", "none")
     return shlex.join([*words, *there, *([] if offload == "none" else ["--offload", str(offload)])])
 

@@ -75,7 +75,12 @@ def _environment_changes(result: CaseResult, environment: Mapping[str, Any], bas
 
 
 def _never_twice(result: CaseResult) -> bool:
-    """Whether the request is drawn with noise that nobody seeds (`Recipe.repeats`)."""
+    """Whether the request is drawn with noise that nobody seeds (`Recipe.repeats`), or a server's was seen to differ.
+
+    What is drawn here and does not repeat although its recipe does is an error, which no baseline makes good.
+    """
+    if result.target is not None and result.repeat is not None and not result.repeat.identical:
+        return True
     conditioning = result.recipes.get("inference", {}).get("conditioning")
     return isinstance(conditioning, Mapping) and conditioning.get("noise") == "unseeded"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parity.diagnosis.ranking import Noise
 from parity.diagnosis.result import Closeness, FactorCost, Stopped, Trial
 
 
@@ -19,6 +20,7 @@ def conclude(
     preview: Trial | None,
     stopped: Stopped | None,
     error: str | None,
+    noise: Noise | None = None,
 ) -> str:
     """What is known by now: explained or not, by which factors, and which costs most."""
     if stopped == "error":
@@ -44,6 +46,8 @@ def conclude(
     first = factors[0]
     if len(factors) > 1 and first.level in ("visible", "frames do not pair"):
         sentence += f"; {first.factor} costs most"
+    if noise is not None:
+        sentence += f"; {noise}"
     return head + sentence
 
 

@@ -17,7 +17,7 @@ from parity.compare import encoded_again
 from parity.diagnosis.conclusion import conclude
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.origin import find_origin
-from parity.diagnosis.ranking import is_rounding, rank
+from parity.diagnosis.ranking import Noise, is_rounding, rank
 from parity.diagnosis.result import (
     Diagnosis,
     FactorCost,
@@ -94,13 +94,21 @@ def make_plan(case: Case, mode: Literal["full", "gains"] = "full") -> Plan:
     return Plan(mode=mode, case=case, factors=tuple(factors), experiments=tuple(experiments))
 
 
-def diagnose(lab: Lab, plan: Plan, as_is: Frames, trace: Trace, on_change: Callable[[Diagnosis], None]) -> Diagnosis:
+def diagnose(
+    lab: Lab,
+    plan: Plan,
+    as_is: Frames,
+    trace: Trace,
+    on_change: Callable[[Diagnosis], None],
+    noise: float | None = None,
+) -> Diagnosis:
     """Run a plan. `as_is`, `trace`: the request's drawing, already made in `lab`; an empty trace tells no origin.
 
+    `noise`: PSNR in dB between raw drawings of a request that does not repeat, if it was measured.
     Whatever ends it early (budget, Ctrl-C, an error of the engine), what is known so far is returned; `on_change`
     hears of every step on the way. A KeyboardInterrupt is returned as `stopped: interrupted`, not raised.
     """
-    work = _Counterfactuals(lab, plan, as_is, trace)
+    work = _Counterfactuals(lab, plan, as_is, trace, noise)
     stopped: Stopped | None = None
     error: str | None = None
     try:
@@ -117,10 +125,13 @@ def diagnose(lab: Lab, plan: Plan, as_is: Frames, trace: Trace, on_change: Calla
 class _Counterfactuals:
     """The state of a running diagnosis."""
 
-    def __init__(self, lab: Lab, plan: Plan, as_is: Frames, trace: Trace) -> None:
+    def __init__(self, lab: Lab, plan: Plan, as_is: Frames, trace: Trace, noise: float | None) -> None:
         self.lab, self.plan, self.case = lab, plan, plan.case
         self.stopped: Stopped | None = None
         self._as_is_frames, self._trace = as_is, trace
+        again = [experiment for experiment in plan.experiments if experiment.kind == "gain"]
+        noisy = frozenset(experiment.factor for experiment in again if not experiment.recipe.repeats)
+        self._noise = Noise(factors=noisy, psnr=noise) if noisy else None
         self._as_is_trial: Trial | None = None
         self._preview_trial: Trial | None = None
         self._trials: dict[tuple[str, str], Trial] = {}
@@ -258,7 +269,7 @@ class _Counterfactuals:
                     not_measured=self._not_measured(gain, loss),
                 )
             )
-        return rank(costs, self._as_is_trial)
+        return rank(costs, self._as_is_trial, self._noise)
 
     def _not_measured(self, gain: Trial | None, loss: Trial | None) -> str | None:
         missing = [name for name, trial in (("gain", gain), ("loss", loss)) if trial is None]
@@ -277,7 +288,7 @@ class _Counterfactuals:
             smallest = tuple(cost.factor for cost in factors if cost.factor in smallest)
         return Diagnosis(
             mode=self.plan.mode,
-            sentence=conclude(factors, smallest, self._as_is_trial, preview, stopped, error),
+            sentence=conclude(factors, smallest, self._as_is_trial, preview, stopped, error, self._noise),
             explained=explained,
             stopped=stopped,
             error=error,

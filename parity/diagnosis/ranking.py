@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import get_args
 
 from parity.diagnosis.result import Closeness, FactorCost, Level, Trial
@@ -16,21 +17,43 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 """Costliest first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Of a request that no two drawings of are alike."""
+
+    factors: frozenset[str]
+    """Which, put right alone, leave it so."""
+    psnr: float | None
+    """Between two drawings, raw, in dB; None: not measured (`--repeat`)."""
+
+    def exceeded(self, before: float | None, now: float) -> bool:
+        """Whether the squared error fell by more than there is between two drawings."""
+        if self.psnr is None or before is None:
+            return False
+        return 10 ** (-before / 10) - 10 ** (-now / 10) > 10 ** (-self.psnr / 10)
+
+    def __str__(self) -> str:
+        apart = "--repeat N measures how far" if self.psnr is None else f"{self.psnr:.1f} dB raw"
+        names = ", ".join(sorted(self.factors))
+        return f"no two drawings of the request are alike ({apart}): gains of {names} hold that noise"
+
+
 def is_rounding(preview: Recipe, closeness: Closeness) -> bool:
     """Whether a difference is no larger than what another CPU or GPU makes of the same recipe."""
     return preview.precision.dtype != "float32" and closeness.psnr is not None and closeness.psnr >= ROUNDING_DB
 
 
-def rank(costs: list[FactorCost], as_is: Trial | None) -> list[FactorCost]:
+def rank(costs: list[FactorCost], as_is: Trial | None, noisy: Noise | None = None) -> list[FactorCost]:
     """Costliest first: by the loss alone, or by the gain where no loss was drawn. Numbers what was measured.
 
-    Factors that figures cannot tell apart keep the catalogue's order, in which they come.
+    Factors that figures cannot tell apart keep the catalogue's order, in which they come. `noisy`: whose gains are of
+    drawings that do not repeat; such a one counts for what it takes away beyond noise.
     """
 
     def gained(cost: FactorCost) -> float:
         now = _decibels(cost.gain.to_recipe) if cost.gain is not None else None
         before = _decibels(as_is.to_recipe) if as_is is not None else None
-        if now is None:
+        if now is None or (noisy is not None and cost.factor in noisy.factors and not noisy.exceeded(before, now)):
             return 0.0
         return now if before is None else (now - before if now - before >= 1 else 0.0)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from parity.case import Case
 from parity.compare import Comparison
 from parity.findings import find_differences, show
+from parity.floor import Floor
 from parity.remote.exchange import Served
 from parity.result import Evidence, FindingResult
 from parity.verdict import findings_from_pixels
@@ -88,8 +89,13 @@ def _contradictions(served: Served) -> list[str]:
     ]
 
 
-def findings_of(case: Case, known: Known, comparison: Comparison, suffix: str) -> tuple[FindingResult, ...]:
-    """Findings with their evidence. What is expected, but would show in a file that is the preview's, is none."""
+def findings_of(
+    case: Case, known: Known, comparison: Comparison, suffix: str, floor: Floor | None = None
+) -> tuple[FindingResult, ...]:
+    """Findings with their evidence. What is expected, but would show in a file that is the preview's, is none.
+
+    `floor`: what the server's drawings of this request differ by.
+    """
     found = [_with_evidence(finding, known) for finding in find_differences(case.preview, known.recipe)]
     found = [_with_blame(finding, case) for finding in found]
     if comparison.bit_identical:
@@ -105,7 +111,7 @@ def findings_of(case: Case, known: Known, comparison: Comparison, suffix: str) -
                 evidence="pixels",
             )
         )
-    for finding in findings_from_pixels(comparison, tuple(found)):
+    for finding in findings_from_pixels(comparison, tuple(found), floor):
         if finding.factor == "environment":
             doubt = "; or the server does not draw as it is expected to: --diagnose tells"
             note = finding.note + (doubt if known.proof == "expected" else "")

@@ -76,8 +76,11 @@ class Exchange:
     def close(self) -> None:
         self._client.close()
 
-    def draw(self, case: Case, progress: Progress) -> Served:
-        """Have a case drawn. Raises TargetError; whatever ends it early, the server is told to stop as well."""
+    def draw(self, case: Case, progress: Progress, *, anew: bool = False) -> Served:
+        """Have a case drawn. Raises TargetError; whatever ends it early, the server is told to stop as well.
+
+        `anew`: send the request although an equal one was sent in this run.
+        """
         assert case.posted is not None
         clock = time.monotonic()
         deadline = clock + self.target.timeout
@@ -87,9 +90,10 @@ class Exchange:
         key = json.dumps(body, sort_keys=True)
         if key in self._failed:
             raise TargetError(self._failed[key])
-        done = self._done.get(key)
+        done = None if anew else self._done.get(key)
         if done is None:
-            done = self._done[key] = self._ask(case, body, key, deadline, progress)
+            done = self._ask(case, body, key, deadline, progress)
+            self._done.setdefault(key, done)
         asked_at = time.monotonic()
         videos = done.result.outputs.videos if done.result.outputs is not None else []
         if len(videos) <= case.posted.index:

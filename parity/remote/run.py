@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,10 +19,12 @@ from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.result import Diagnosis, Search
 from parity.diagnosis.search import OF_SERVER, plan_text, search
+from parity.findings import notes_on_repeating
 from parity.outdir import OutDir
 from parity.progress import Progress
 from parity.remote.evidence import Known, disproved, findings_of, known_of, objections, said
 from parity.remote.exchange import Exchange, Served
+from parity.repeats import Drawn, Measured, measure_repeats
 from parity.result import CaseResult, Evidence
 from parity.verdict import judge
 from pipelines.errors import OutOfMemoryError, ParityError, UnreproducibleError
@@ -30,6 +32,10 @@ from pipelines.recipe import Recipe
 from pipelines.stages import Trace
 from pipelines.video import Frames, Video
 
+_NO_PROOF = (
+    "what the server did was not looked for: its drawings of one request are not alike, so none made here could prove "
+    "what it does, and what comes near could not be told from its noise"
+)
 Keep = Callable[[CaseResult], None]
 
 
@@ -43,40 +49,100 @@ class Compared:
     known: Known
     comparison: Comparison
     result: CaseResult
+    measured: Measured | None
+    """None: its request was not to be repeated."""
 
 
-def compare_there(exchange: Exchange, out: OutDir, case: Case, progress: Progress) -> Compared:
-    """Have a case drawn by its target and compare. Raises TargetError, MediaError and UnreproducibleError."""
+def compare_there(
+    exchange: Exchange, out: OutDir, case: Case, progress: Progress, repeat: int | None = None
+) -> Compared:
+    """Have a case drawn by its target and compare. Raises TargetError, MediaError and UnreproducibleError.
+
+    `repeat`: how often to send its request; None: once, and not at all if an equal one was sent in this run.
+    """
     if case.preview.obstacles:
         raise UnreproducibleError("; ".join(case.preview.obstacles))
     clock = time.perf_counter()
     preview = read_preview(case.video, case.preview)
     read_at = time.perf_counter()
     served = exchange.draw(case, progress)
+    served_at = time.perf_counter()
+    again = _ask_again(exchange, case, progress, repeat) if repeat is not None else []
     drawn_at = time.perf_counter()
     kind = served.suffix.removeprefix(".")
     output = Output(encoded=served.encoded, suffix=served.suffix, kind=kind, seen=served.video, raw=None)
     comparison = compare(case.video, preview, output, case.preview)
     known = known_of(case, served)
+    measured = measure_there(case, comparison, [served, *again]) if again else None
     artifacts = out.write_videos(case, comparison)
     done_at = time.perf_counter()
     timings = {
         "read_preview": read_at - clock,
         **served.seconds,
+        **({"repeat": drawn_at - served_at} if again else {}),
         "compare": done_at - drawn_at,
         "total": done_at - clock,
     }
-    result = _judged(case, known, comparison, served)
+    result = _judged(case, known, comparison, served, measured)
     result = dataclasses.replace(
         result, timings={name: round(seconds, 3) for name, seconds in timings.items()}, artifacts=artifacts
     )
-    return Compared(case=case, preview=preview, served=served, known=known, comparison=comparison, result=result)
+    return Compared(
+        case=case,
+        preview=preview,
+        served=served,
+        known=known,
+        comparison=comparison,
+        result=result,
+        measured=measured,
+    )
 
 
-def _judged(case: Case, known: Known, comparison: Comparison, served: Served) -> CaseResult:
-    findings = findings_of(case, known, comparison, served.suffix)
+def _ask_again(exchange: Exchange, case: Case, progress: Progress, count: int) -> list[Served]:
+    drawn = []
+    for number in range(2, count + 1):
+        progress.waiting(f"drawing {number} of {count}")
+        drawn.append(exchange.draw(case, progress, anew=True))
+    return drawn
+
+
+def measure_there(case: Case, comparison: Comparison, drawn: Sequence[Served]) -> Measured:
+    """Hold a server's drawings against each other. What can be seen of its not having drawn is said."""
+    notes = ["whether a fresh process drew any of them is the server's matter, and not known here"]
+    seeds = {served.said.seed for served in drawn}
+    if len(seeds) > 1:
+        notes.append(f"its answers name other seeds: {', '.join(sorted(map(str, seeds)))}")
+    drawings = [
+        Drawn(
+            where="server",
+            seen=served.video.frames,
+            file_sha256=hashlib.sha256(served.encoded).hexdigest(),
+            request_id=served.target.request_id,
+        )
+        for served in drawn
+    ]
+    return measure_repeats(case, comparison, drawings, notes, _doubt(drawn))
+
+
+def _doubt(drawn: Sequence[Served]) -> str:
+    """Why equal files may be one file, sent more than once; empty: nothing to be seen of that."""
+    seen: dict[tuple[str, str | None], bytes] = {}
+    for served in drawn:
+        for what, name in (("request id", served.target.request_id), ("place of its file", served.target.fetched)):
+            if (
+                seen.setdefault((what, name), served.encoded) is not served.encoded
+                and seen[what, name] == served.encoded
+            ):
+                return f"the server answered with one {what} again, so it may have kept the file and drawn nothing"
+    return ""
+
+
+def _judged(case: Case, known: Known, comparison: Comparison, served: Served, measured: Measured | None) -> CaseResult:
+    floor = measured.floor if measured is not None else None
+    findings = findings_of(case, known, comparison, served.suffix, floor)
     gone = disproved(case, known, comparison)
-    judged = judge(case, comparison, findings, said=said(case, findings, gone), objections=objections(case, known))
+    ending = said(case, findings, gone)
+    judged = judge(case, comparison, findings, said=ending, objections=objections(case, known), floor=floor)
     notes = [*case.inference.notes, *served.notes, *known.surprises]
     if gone:
         notes.append(
@@ -89,7 +155,12 @@ def _judged(case: Case, known: Known, comparison: Comparison, served: Served) ->
     )
     if case.profile is None:
         notes.append("`pipeline` is a mapping: what it says of the server is an expectation, nothing there reads it")
-    return dataclasses.replace(compared_result(case, comparison, judged, findings, tuple(notes)), target=served.target)
+    notes += [f"expected of the server: {note}" for note in notes_on_repeating(case)]
+    return dataclasses.replace(
+        compared_result(case, comparison, judged, findings, tuple(notes)),
+        target=served.target,
+        repeat=measured.result if measured is not None else None,
+    )
 
 
 class There:
@@ -103,6 +174,8 @@ class There:
     def diagnose(self) -> CaseResult:
         """The comparison's result with proven findings, a diagnosis, a search: as far as each came."""
         compared, result = self._compared, self._compared.result
+        if result.repeat is not None and not result.repeat.identical:
+            return dataclasses.replace(result, notes=(*result.notes, _NO_PROOF))
         expected = dataclasses.replace(compared.known.recipe, obstacles=())
         self._progress.planned("1 generation: is the server's file what is expected of it?")
         trace = Trace()
@@ -132,7 +205,7 @@ class There:
         """The result, now that the server is known to have drawn `recipe`."""
         compared = self._compared
         known = dataclasses.replace(compared.known, recipe=recipe, proof=proof)
-        result = _judged(compared.case, known, compared.comparison, compared.served)
+        result = _judged(compared.case, known, compared.comparison, compared.served, compared.measured)
         return dataclasses.replace(
             result,
             notes=(*result.notes, note),

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from parity.case import Case
 from parity.result import CaseResult
 from parity.terminal.diagnosis import diagnosis_text, search_text
+from parity.terminal.text import repeat_text
 
 _MARKS = {"passed": "ok", "expected_drift": "ok", "drifted": "DRIFTED", "unpairable": "UNPAIRABLE", "error": "ERROR"}
 
@@ -33,6 +34,8 @@ class Bar:
         self._close()
         kept = f"{_MARKS[result.status]}: {result.verdict} (kept from the run that is resumed)"
         print(f"{self._head()}: {kept}", file=sys.stderr, flush=True)
+        if result.repeat is not None:
+            print(repeat_text(result.repeat), file=sys.stderr, flush=True)
 
     def planned(self, plan: str) -> None:
         self._close()
@@ -74,6 +77,8 @@ class Bar:
         there = f", {result.target.url}" if result.target is not None else ""
         took = f" ({seconds:.1f} s{before}{there})" if seconds is not None else ""
         print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        if result.repeat is not None:
+            print(repeat_text(result.repeat), file=sys.stderr, flush=True)
         if result.search is not None:  # of a server's case, before what follows from it
             print(search_text(result.search), file=sys.stderr, flush=True)
         if result.diagnosis is not None:

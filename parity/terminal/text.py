@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.case import Case
-from parity.findings import known_differences, show_field
-from parity.result import Run
+from parity.findings import known_differences, notes_on_repeating, show_field
+from parity.result import RepeatResult, Run
 from pipelines.drift import FACTORS
 from pipelines.recipe import to_dict
 
@@ -34,7 +34,7 @@ def plan_text(case: Case) -> str:
     if case.expect is not None:
         parts.append(f"  expected: {', '.join(case.expect) or 'nothing'}")
     parts += [f"  cannot be repeated: {reason}" for reason in case.preview.obstacles]
-    parts += [f"  note: {note}" for note in case.preview.notes]
+    parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
     return "\n".join(parts)
 
 
@@ -47,9 +47,16 @@ def count_of(number: int) -> str:
     return f"{number} case{'' if number == 1 else 's'}"
 
 
+def repeat_text(repeat: RepeatResult) -> str:
+    """Whether a request draws the same again, and what is to be said of that."""
+    return "\n".join(f"  {line}" for line in (repeat.sentence, *(f"note: {note}" for note in repeat.notes)))
+
+
 def summary(run: Run) -> str:
     """Counts, failures first in words."""
     counts: dict[str, int] = {}
     for case in run.cases:
         counts[case.status] = counts.get(case.status, 0) + 1
-    return f"{count_of(len(run.cases))}: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    words = f"{count_of(len(run.cases))}: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    again = [case.repeat.identical for case in run.cases if case.repeat is not None]
+    return words + (f"; drawn again: {sum(again)} of {len(again)} bit-identical" if again else "")
