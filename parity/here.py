@@ -15,7 +15,7 @@ from parity.diagnosis.lab import Lab
 from parity.drawing import Shelf, draw
 from parity.findings import known_differences, notes_on_repeating
 from parity.outdir import OutDir
-from parity.repeats import Drawn, Measured, measure_repeats
+from parity.repeat.measure import Drawn, Measured, measure_repeats
 from parity.result import CaseResult
 from parity.verdict import findings_from_pixels, judge
 from pipelines.stages import Trace

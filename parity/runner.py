@@ -30,7 +30,7 @@ from parity.progress import Progress, Watched
 from parity.remote.exchange import Exchange
 from parity.remote.run import There, compare_there
 from parity.remote.target import Target
-from parity.repeats import draw_again
+from parity.repeat.measure import draw_again
 from parity.result import CaseResult, Run, Status, in_order, now, to_json, write_atomically
 from parity.resume import Wanted, still_holds
 from parity.verdict import not_a_number
@@ -65,7 +65,7 @@ class Options:
     resume: bool = False
     """Whether to keep the finished cases of the run in `out`."""
     repeat: int | None = None
-    """How often to draw a request, to see whether it repeats (`parity.repeats`); None: once."""
+    """How often to draw a request, to see whether it repeats (`parity.repeat`); None: once."""
     timeout: float | None = None
     """Seconds that loading, a denoising step or decoding may take; None: any time."""
     shard: Path | None = None

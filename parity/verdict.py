@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.floor import Floor
 from parity.metrics import meets, statistic
+from parity.repeat.floor import Floor
 from parity.result import FindingResult, MetricResult, Status
 from pipelines.video import Frames
 

@@ -23,14 +23,14 @@ from parity.diagnosis.result import Closeness, FactorCost, Trial
 from parity.drawing import Shelf
 from parity.environment import describe
 from parity.findings import GPU_NOISE, notes_on_repeating
-from parity.floor import Floor
-from parity.fresh import draw_afresh
 from parity.here import compare_here
 from parity.metrics import measure
 from parity.outdir import OutDir
 from parity.progress import Quiet
 from parity.remote.target import Given
-from parity.repeats import Drawn, Measured, measure_repeats
+from parity.repeat.floor import Floor
+from parity.repeat.fresh import draw_afresh
+from parity.repeat.measure import Drawn, Measured, measure_repeats
 from parity.result import CaseResult, from_json, to_json
 from parity.resume import Wanted, still_holds
 from parity.runner import Options, Session

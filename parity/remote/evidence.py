@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from parity.case import Case
 from parity.compare import Comparison
 from parity.findings import find_differences, show
-from parity.floor import Floor
 from parity.remote.exchange import Served
+from parity.repeat.floor import Floor
 from parity.result import Evidence, FindingResult
 from parity.verdict import findings_from_pixels
 from pipelines.recipe import Asked, Codec, Recipe, frame_duration

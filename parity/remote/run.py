@@ -24,7 +24,7 @@ from parity.outdir import OutDir
 from parity.progress import Progress
 from parity.remote.evidence import Known, disproved, findings_of, known_of, objections, said
 from parity.remote.exchange import Exchange, Served
-from parity.repeats import Drawn, Measured, measure_repeats
+from parity.repeat.measure import Drawn, Measured, measure_repeats
 from parity.result import CaseResult, Evidence
 from parity.verdict import judge
 from pipelines.errors import OutOfMemoryError, ParityError, UnreproducibleError

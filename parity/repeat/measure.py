@@ -14,9 +14,9 @@ from parity.case import Case
 from parity.compare import Comparison, frames_sha256, shape_words
 from parity.diagnosis.result import Closeness
 from parity.findings import GPU_NOISE, why_not
-from parity.floor import Floor, Metrics, means_of
-from parity.fresh import draw_afresh
 from parity.metrics import measure, unavailable
+from parity.repeat.floor import Floor, Metrics, means_of
+from parity.repeat.fresh import draw_afresh
 from parity.result import RepeatDrawing, RepeatFloor, RepeatResult, Status
 from pipelines.video import Frames
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipelines.video import Frames
 
 # -P: a folder called `torch` where the user happens to be is nobody's torch; PYTHONPATH is this process' own path.
-_COMMAND = (sys.executable, "-P", "-m", "parity.fresh")
+_COMMAND = (sys.executable, "-P", "-m", "parity.repeat.fresh")
 
 
 def draw_afresh(
