@@ -216,6 +216,9 @@ def test_alike_and_not_alike(cases: CaseFiles) -> None:
     assert not tiny.result.identical
     assert tiny.result.frames == (3,)
     assert "frame 3 of 5" in tiny.result.sentence
+    cut = measured(case, noise(9), "ttft", noise(1), noise(2), noise(1)[:4], noise(2)[:4])
+    assert (cut.floor, cut.result.floor, cut.result.within) == (None, None, None)
+    assert "does not repeat: 5 frames of 24x16 and 4 frames of 24x16; all 5 frames" in cut.result.sentence
 
 
 def test_what_the_recipe_knows(cases: CaseFiles) -> None:
