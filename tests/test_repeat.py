@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from parity.repeat.measure import Drawn, Measured, measure_repeats
 from parity.result import CaseResult, from_json, to_json
 from parity.resume import Wanted, still_holds
 from parity.runner import Options, Session
+from parity.terminal.progress import Bar
 from parity.verdict import findings_from_pixels, judge
 from pipelines import fingerprint
 from pipelines.engine import Engine
@@ -216,6 +218,9 @@ def test_alike_and_not_alike(cases: CaseFiles) -> None:
     assert not tiny.result.identical
     assert tiny.result.frames == (3,)
     assert "frame 3 of 5" in tiny.result.sentence
+    cut = measured(case, noise(9), "ttft", noise(1), noise(2), noise(1)[:4], noise(2)[:4])
+    assert (cut.floor, cut.result.floor, cut.result.within) == (None, None, None)
+    assert "does not repeat: 5 frames of 24x16 and 4 frames of 24x16; all 5 frames" in cut.result.sentence
 
 
 def test_what_the_recipe_knows(cases: CaseFiles) -> None:
@@ -252,7 +257,9 @@ def run(case: Case, engine: Engine, out: Path, **options: Any) -> CaseResult:
     return result
 
 
-def test_drawn_anew_each_time_and_once_in_a_fresh_process(cases: CaseFiles, engine: Engine, tmp_path: Path) -> None:
+def test_drawn_anew_each_time_and_once_in_a_fresh_process(
+    cases: CaseFiles, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     case = case_of(cases, request=cases.request(num_frames=5, sample_steps=2))
     cache, environment = Cache(tmp_path / "cache"), describe("cpu") | {"offload": "none"}
     key = Shelf(cache, environment).key(case.inference, fingerprint.weights(case.inference))
@@ -269,6 +276,8 @@ def test_drawn_anew_each_time_and_once_in_a_fresh_process(cases: CaseFiles, engi
     assert result.output is not None
     assert {drawing.raw_sha256 for drawing in result.repeat.drawings} == {result.output.raw_sha256}
     assert properties(result, tmp_path)["repeat"] == result.repeat.sentence
+    Bar(1).case_finished(result)
+    assert f"\n  {result.repeat.sentence}\n" in capsys.readouterr().err
     wanted = Wanted(diagnosis=None, only_drifted=False, search=False)
     for repeat, holds in ((None, True), (2, True), (3, True), (4, False)):
         assert still_holds(result, case, dataclasses.replace(wanted, repeat=repeat)) is holds
@@ -338,6 +347,24 @@ def test_what_goes_wrong_in_the_fresh_process_is_raised_here(engine: Engine) -> 
     recipe = dataclasses.replace(load_case(FAITHFUL).inference, seed=None)
     with pytest.raises(UnreproducibleError, match="a random seed cannot be repeated"):
         draw_afresh(engine, recipe, None, lambda: None, lambda *_: None)
+
+
+def test_a_fresh_process_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No process imports torch in a second. Ctrl-C ends it in the same way."""
+    assert main(["run", str(FAITHFUL), "--repeat", "2", "--timeout", "1", "--out", str(tmp_path), "--no-html"]) == 3
+    said = capsys.readouterr().err
+    assert "drawing 2 of 2: a fresh process loads) took more than 1 s (--timeout)" in said
+    running = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if is_ours(path.parent)]
+    assert not [command for command in running if b"parity.fresh" in command]
+
+
+def is_ours(process: Path) -> bool:
+    """Whether this process started another that runs."""
+    try:
+        status = (process / "status").read_text()
+    except OSError:
+        return False
+    return f"\nPPid:\t{os.getpid()}\n" in status
 
 
 # --- a server's

@@ -98,6 +98,7 @@ def measure_repeats(
     identical = len(set(hashes)) == 1
     to_preview = _to_preview(case, comparison, drawings)
     between = () if identical else _pairs([drawing.seen for drawing in drawings], _metrics_of(case))
+    raw = () if identical or drawings[0].raw is None else _pairs(decisive, ("psnr",))
     apart = _summary(between)
     pairing = all(metrics["psnr"].unavailable is None for metrics in to_preview)
     floor = Floor(to_preview=to_preview, between=between) if apart is not None and pairing else None
@@ -109,7 +110,7 @@ def measure_repeats(
         sentence="",
         frames=_differing(decisive),
         floor=apart,
-        raw_floor=_summary(_pairs(decisive, ("psnr",))) if drawings[0].raw is not None else None,
+        raw_floor=_summary(raw),
         within=floor.within if floor is not None else None,
         notes=(*_notes(case, places, identical), *notes),
     )
@@ -142,8 +143,10 @@ def _to_preview(case: Case, comparison: Comparison, drawings: Sequence[Drawn]) -
 
 
 def _pairs(frames: Sequence[Frames], names: Sequence[str]) -> tuple[Metrics, ...]:
-    """Metrics of every two videos that pair."""
-    return tuple(measure(a, b, names) for a, b in combinations(frames, 2) if a.shape == b.shape)
+    """Metrics of every two videos; none where they do not all pair."""
+    if len({video.shape for video in frames}) > 1:
+        return ()
+    return tuple(measure(a, b, names) for a, b in combinations(frames, 2))
 
 
 def _summary(pairs: Sequence[Metrics]) -> RepeatFloor | None:
