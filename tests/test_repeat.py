@@ -355,7 +355,7 @@ def test_a_fresh_process_that_takes_too_long_is_ended(tmp_path: Path, capsys: py
     said = capsys.readouterr().err
     assert "drawing 2 of 2: a fresh process loads) took more than 1 s (--timeout)" in said
     running = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if is_ours(path.parent)]
-    assert not [command for command in running if b"parity.fresh" in command]
+    assert not [command for command in running if b"parity.repeat.fresh" in command]
 
 
 def is_ours(process: Path) -> bool:
