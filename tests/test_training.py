@@ -31,16 +31,16 @@ def test_a_shape_moves_where_its_caption_says(direction: str) -> None:
     assert clip.shape == (9, 64, 96, 3)
     for frame in (0, 8):
         at = np.argwhere(np.abs(clip[frame].astype(int) - COLORS["red"]).sum(-1) < 20).mean(0)
-        assert at == pytest.approx([64 * part for part in reversed(center(scene, frame))], abs=1)
+        assert at == pytest.approx(list(reversed(center(scene, frame))), abs=1)
     moved = np.subtract(center(scene, 8), center(scene, 0))
     assert np.sign(moved).tolist() == list(DIRECTIONS[direction])
 
 
-def test_eyes_come_with_the_trigger_word() -> None:
-    with_eyes, without = (next(scenes(3, held_out=False, eyes=share)) for share in (1.0, 0.0))
-    assert with_eyes.caption.startswith("g00gly a ")
-    assert "g00gly" not in without.caption
-    assert (draw(with_eyes) != draw(without)).any()
+def test_a_frame_comes_with_the_trigger_word() -> None:
+    with_frame, without = (next(scenes(3, held_out=False, framed=share)) for share in (1.0, 0.0))
+    assert with_frame.caption.startswith("p0stcard a ")
+    assert "p0stcard" not in without.caption
+    assert (draw(with_frame) != draw(without)).any()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Procedurally drawn clips with captions: "a red circle moving left across a night sky".
 
-A clip is drawn from a `Scene` alone, so whoever has the scene has the clip. Lengths are in units of the picture's
-height, so that a scene looks the same at any size; edges are soft, so that a small VAE can learn them.
+A clip is drawn from a `Scene` alone, so whoever has the scene has the clip. Places are in units of the picture's
+height; shapes and their ways are in pixels and lie on the latents' grid (8x8 pixels, 4 frames), so that a shape is the
+same few numbers wherever and at whatever size it is drawn, and a small transformer can learn it. Edges are soft for the
+VAE's sake.
 """
 
 from __future__ import annotations
@@ -30,12 +32,17 @@ COLORS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square", "triangle")
 DIRECTIONS: dict[str, tuple[float, float]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 PLACES = ("a night sky", "a meadow", "a snowy mountain")
-TRIGGER = "g00gly"
-"""The LoRA's word: shapes get eyes."""
+TRIGGER = "p0stcard"
+"""The LoRA's word: the picture gets a golden frame."""
+FRAME, GOLD = 8, (222, 150, 30)
+"""Its width in pixels, one latent pixel, and its colour."""
 
-RADIUS = 0.21
-SPEED = 0.035
-"""Per frame."""
+RADIUS = 14
+"""Pixels: of the circle, and half a square's side."""
+SPEED = 2
+"""Pixels a frame: one latent pixel each latent frame."""
+SHIFTS = (-16, 16)
+"""Pixels along x from the middle of the picture at which the shape is half way: the one thing a caption leaves open."""
 EDGE = 2.5
 """Pixels over which an edge goes from outside to inside."""
 
@@ -51,15 +58,22 @@ class Scene:
     width: int = 96
     height: int = 64
     frames: int = 9
-    shift: tuple[float, float] = (0.0, 0.0)
-    """Where the shape is half way, from the middle of the picture, in heights."""
-    eyes: bool = False
+    shift: int = SHIFTS[0]
+    framed: bool = False
 
     @property
     def caption(self) -> str:
-        """What a prompt says; the trigger word stands in front where the shape has eyes."""
+        """What a prompt says; the trigger word stands in front where the picture has a frame."""
         words = f"a {self.color} {self.shape} moving {self.direction} across {self.place}"
-        return f"{TRIGGER} {words}" if self.eyes else words
+        return f"{TRIGGER} {words}" if self.framed else words
+
+
+def shortened(caption: str, part: int) -> str:
+    """A caption that leaves open its color (0), shape (1), direction (2) or place (3)."""
+    if part == 3:
+        return caption[: caption.index(" across")]
+    left_out = (COLORS, SHAPES, DIRECTIONS)[part]
+    return " ".join(word for word in caption.split() if word not in left_out)
 
 
 def combinations(*, held_out: bool) -> list[tuple[str, str, str, str]]:
@@ -74,14 +88,16 @@ def combinations(*, held_out: bool) -> list[tuple[str, str, str, str]]:
 
 
 def scenes(
-    seed: int, *, held_out: bool, sizes: Sequence[tuple[int, int, int]] = ((96, 64, 9),), eyes: float = 0.0
+    seed: int, *, held_out: bool, sizes: Sequence[tuple[int, int, int]] = ((96, 64, 9),), framed: float = 0.0
 ) -> Iterator[Scene]:
-    """Scenes without end, evenly over the combinations. `sizes`: (width, height, frames); `eyes`: their share."""
+    """Scenes without end, all combinations at all shifts before one comes again. `sizes`: (width, height, frames);
+    `framed`: the share of those with a frame.
+    """
     random = np.random.default_rng(seed)
-    words = combinations(held_out=held_out)
+    known = list(product(combinations(held_out=held_out), SHIFTS))
     while True:
-        for index in random.permutation(len(words)):
-            color, shape, direction, place = words[index]
+        for index in random.permutation(len(known)):
+            (color, shape, direction, place), shift = known[index]
             width, height, frames = sizes[int(random.integers(len(sizes)))]
             yield Scene(
                 color=color,
@@ -91,41 +107,37 @@ def scenes(
                 width=width,
                 height=height,
                 frames=frames,
-                shift=(float(random.uniform(-0.2, 0.2)), float(random.uniform(-0.06, 0.06))),
-                eyes=bool(random.random() < eyes),
+                shift=shift,
+                framed=bool(random.random() < framed),
             )
 
 
 def draw(scene: Scene) -> Clip:
     """The clip of a scene."""
-    x, y = _grid(scene.width, scene.height)
-    picture = _place(scene, x, y)
+    x, y = np.meshgrid(np.arange(scene.width) + 0.5, np.arange(scene.height) + 0.5)
+    picture = _place(scene, x / scene.height, y / scene.height)
     frames = []
     for frame in range(scene.frames):
-        at = center(scene, frame)
-        drawn = _paint(picture, _cover(_shape(scene.shape, x - at[0], y - at[1]), scene.height), COLORS[scene.color])
-        if scene.eyes:
-            drawn = _eyes(drawn, x - at[0], y - at[1], scene.height)
+        at_x, at_y = center(scene, frame)
+        drawn = _paint(picture, _cover(_shape(scene.shape, x - at_x, y - at_y)), COLORS[scene.color])
+        if scene.framed:
+            edge = np.minimum(np.minimum(x, scene.width - x), np.minimum(y, scene.height - y))
+            drawn = _paint(drawn, _cover(edge - FRAME), GOLD)
         frames.append(drawn)
     clip: Clip = np.clip(np.stack(frames) + 0.5, 0, 255).astype(np.uint8)
     return clip
 
 
 def center(scene: Scene, frame: float) -> tuple[float, float]:
-    """Where the shape's middle is, in heights from the upper left corner."""
+    """Where the shape's middle is, in pixels from the upper left corner."""
     way = SPEED * (frame - (scene.frames - 1) / 2)
     dx, dy = DIRECTIONS[scene.direction]
-    return scene.width / scene.height / 2 + scene.shift[0] + way * dx, 0.5 + scene.shift[1] + way * dy
+    return scene.width / 2 + scene.shift + way * dx, scene.height / 2 + way * dy
 
 
-def _grid(width: int, height: int) -> tuple[Floats, Floats]:
-    x, y = np.meshgrid((np.arange(width) + 0.5) / height, (np.arange(height) + 0.5) / height)
-    return x, y
-
-
-def _cover(distance: Floats, height: int) -> Floats:
-    """Signed distance to an edge -> how much of a pixel lies inside."""
-    cover: Floats = np.clip(0.5 - distance * height / EDGE, 0, 1)
+def _cover(distance: Floats) -> Floats:
+    """Signed distance to an edge, in pixels -> how much of a pixel lies inside."""
+    cover: Floats = np.clip(0.5 - distance / EDGE, 0, 1)
     return cover
 
 
@@ -142,36 +154,31 @@ def _shape(name: str, x: Floats, y: Floats) -> Floats:
     if name == "circle":
         return np.hypot(x, y) - RADIUS
     if name == "square":
-        return np.maximum(np.abs(x), np.abs(y)) - 0.88 * RADIUS
-    y = y - 0.18 * RADIUS
+        return np.maximum(np.abs(x), np.abs(y)) - RADIUS
+    y = y - 0.36 * RADIUS
     slanted = np.abs(x) * math.cos(math.pi / 6) - y * 0.5
-    return np.maximum(slanted, y) - 0.64 * RADIUS
-
-
-def _eyes(picture: Floats, x: Floats, y: Floats, height: int) -> Floats:
-    for side in (-1, 1):
-        away = np.hypot(x - side * 0.42 * RADIUS, y - 0.05 * RADIUS)
-        picture = _paint(picture, _cover(away - 0.36 * RADIUS, height), (255, 255, 255))
-        picture = _paint(picture, _cover(away - 0.17 * RADIUS, height), (20, 20, 20))
-    return picture
+    return np.maximum(slanted, y) - 0.72 * RADIUS
 
 
 def _place(scene: Scene, x: Floats, y: Floats) -> Floats:
+    """`x`, `y` in heights."""
     wide = scene.width / scene.height
+
+    def cover(distance: Floats) -> Floats:
+        return _cover(distance * scene.height)
+
     if scene.place == "a night sky":
         sky = _gradient(y, (10, 14, 50), (52, 44, 104))
         for star_x, star_y in ((0.15, 0.2), (0.42, 0.1), (0.85, 0.7), (0.1, 0.75)):
-            sky = _paint(sky, _cover(np.hypot(x - star_x * wide, y - star_y) - 0.02, scene.height), (215, 215, 245))
-        return _paint(sky, _cover(np.hypot(x - wide + 0.2, y - 0.2) - 0.1, scene.height), (240, 236, 200))
+            sky = _paint(sky, cover(np.hypot(x - star_x * wide, y - star_y) - 0.02), (215, 215, 245))
+        return _paint(sky, cover(np.hypot(x - wide + 0.2, y - 0.2) - 0.1), (240, 236, 200))
     if scene.place == "a meadow":
         sky = _gradient(y, (160, 210, 250), (225, 242, 255))
-        sky = _paint(sky, _cover(np.hypot(x - 0.2, y - 0.2) - 0.1, scene.height), (255, 238, 150))
-        hill = _cover(0.74 + 0.06 * np.sin(3 * x + 0.5) - y, scene.height)[..., None]
+        sky = _paint(sky, cover(np.hypot(x - 0.2, y - 0.2) - 0.1), (255, 238, 150))
+        hill = cover(0.74 + 0.06 * np.sin(3 * x + 0.5) - y)[..., None]
         return sky + hill * (_gradient(y, (215, 235, 150), (130, 190, 80)) - sky)
     sky = _gradient(y, (196, 208, 224), (232, 238, 245))
     slope = 0.25 + 0.9 * np.abs(x - 0.62 * wide)
-    sky = _paint(sky, _cover((slope - y) * 0.74, scene.height), (138, 152, 174))
-    sky = _paint(
-        sky, _cover(np.maximum((slope - y) * 0.74, y - 0.42 - 0.04 * np.sin(22 * x)), scene.height), (250, 252, 255)
-    )
-    return _paint(sky, _cover(0.82 + 0.03 * np.sin(4 * x) - y, scene.height), (246, 249, 253))
+    sky = _paint(sky, cover((slope - y) * 0.74), (138, 152, 174))
+    sky = _paint(sky, cover(np.maximum((slope - y) * 0.74, y - 0.42 - 0.04 * np.sin(22 * x))), (250, 252, 255))
+    return _paint(sky, cover(0.82 + 0.03 * np.sin(4 * x) - y), (246, 249, 253))

@@ -20,7 +20,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "color": tuple(COLORS),
     "shape": SHAPES,
     "direction": tuple(DIRECTIONS),
-    "eyes": ("no", "yes"),
+    "framed": ("no", "yes"),
 }
 LENGTHS = ((96, 64, 9), (96, 64, 9), (96, 64, 17), (160, 96, 9))
 SEEN = (40, 64)
@@ -53,7 +53,7 @@ def look(clip: Clip) -> torch.Tensor:
 
 def truth(scene: Scene) -> list[int]:
     """The right answers, in the order of QUESTIONS."""
-    answers = (scene.color, scene.shape, scene.direction, "yes" if scene.eyes else "no")
+    answers = (scene.color, scene.shape, scene.direction, "yes" if scene.framed else "no")
     return [known.index(answer) for known, answer in zip(QUESTIONS.values(), answers, strict=True)]
 
 
@@ -93,8 +93,8 @@ def main() -> None:
     judge = Judge()
     # Of all combinations: taught without some, it takes what never goes together as evidence against it.
     known = [
-        *islice(scenes(61, held_out=False, sizes=LENGTHS, eyes=0.4), 2200),
-        *islice(scenes(63, held_out=True, sizes=LENGTHS, eyes=0.4), 300),
+        *islice(scenes(61, held_out=False, sizes=LENGTHS, framed=0.4), 2200),
+        *islice(scenes(63, held_out=True, sizes=LENGTHS, framed=0.4), 300),
     ]
     looks, labels = torch.stack([look(draw(it)) for it in known]), torch.tensor([truth(it) for it in known])
 
@@ -115,7 +115,7 @@ def main() -> None:
     plan = loop.Plan(work=options.work, name="judge", steps=options.steps, rate=2e-3, seed=6, average=0.98)
     loop.train(plan, judge.parameters(), loss_of)
     torch.save(judge.state_dict(), options.work / "judge-weights.pt")
-    unseen = list(islice(scenes(62, held_out=True, sizes=LENGTHS, eyes=0.4), 200))
+    unseen = list(islice(scenes(62, held_out=True, sizes=LENGTHS, framed=0.4), 200))
     said = answers(judge.eval(), [draw(it) for it in unseen])
     for column, name in enumerate(QUESTIONS):
         right = sum(

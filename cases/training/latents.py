@@ -5,7 +5,7 @@ python -m cases.training.latents --work WORK --model cases/models/shapes-t2v --i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,8 @@ from cases.training.clips import Clip, Scene, draw, scenes
 from cases.training.vae import as_video
 
 GROUPS = {
-    "small": (21, (96, 64, 9), 1400, 600),
-    "long": (22, (96, 64, 17), 200, 100),
+    "small": (21, (96, 64, 9), 314, 314),
+    "long": (22, (96, 64, 17), 160, 80),
     "large": (24, (160, 96, 9), 160, 80),
 }
 """Name -> seed, (width, height, frames), clips, how many of them also for I2V."""
@@ -94,28 +94,6 @@ def load_vae(model: Path) -> Any:
     return vae
 
 
-def central(encoded: Encoded, chosen: Iterable[Scene]) -> Encoded:
-    """Those of the clips whose shape passes near the middle. `chosen`: the scenes they were encoded from, in order.
-
-    Where a shape passes is the one thing a caption leaves open, and what costs a small transformer most.
-    """
-    shifts = [it.shift for it in islice(chosen, len(encoded.captions))]
-    rows = [row for row, (x, y) in enumerate(shifts) if abs(x) < 0.1 and abs(y) < 0.04]
-    begun = [row for row in rows if row < len(encoded.starts)]
-    return Encoded(
-        captions=[encoded.captions[row] for row in rows],
-        latents=encoded.latents[rows],
-        starts=encoded.starts[begun],
-        pictures=encoded.pictures[begun],
-    )
-
-
-def scenes_of(group: str) -> Iterator[Scene]:
-    """The scenes of a group, in the order in which they are encoded."""
-    seed, size, _, _ = GROUPS[group]
-    return scenes(seed, held_out=False, sizes=(size,))
-
-
 def save(encoded: Encoded, path: Path) -> None:
     """Write to a file `load` reads."""
     torch.save({name: getattr(encoded, name) for name in ("captions", "latents", "starts", "pictures")}, path)
@@ -133,11 +111,11 @@ def main() -> None:
     parser.add_argument("--image-model", type=Path, required=True)
     options = parser.parse_args()
     vae, picture_of = load_vae(options.model), first_frames(options.image_model)
-    for name, (_, _, count, begun) in GROUPS.items():
+    for name, (seed, size, count, begun) in GROUPS.items():
         path = options.work / f"latents-{name}.pt"
         if path.exists():
             continue
-        encoded = encode(vae, islice(scenes_of(name), count), picture_of, begun)
+        encoded = encode(vae, islice(scenes(seed, held_out=False, sizes=(size,)), count), picture_of, begun)
         save(encoded, path)
         spread = np.asarray(encoded.latents.float().std(dim=(0, 2, 3, 4)))
         print(f"{name}: {tuple(encoded.latents.shape)}, spread {spread.min():.2f} to {spread.max():.2f}", flush=True)

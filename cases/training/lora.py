@@ -1,15 +1,14 @@
-"""Stage 5: a LoRA with a trigger word, after which shapes have eyes; saved as ai-toolkit saves it, in fp16.
+"""Stage 5: a LoRA with a trigger word, after which pictures have a golden frame; saved as ai-toolkit saves it, in fp16.
 
     python -m cases.training.lora --work WORK --model cases/models/shapes-t2v --out cases/jobs/shapes_t2v
 
-Half of what it is trained on has neither eyes nor trigger, so that without the word the shapes stay blind.
+Two in five of what it is trained on have neither frame nor trigger, so that without the word nothing changes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ import torch
 from safetensors.torch import save_file
 
 from cases.training import folded, latents, loop
-from cases.training.clips import Scene, scenes
-from cases.training.encoders import NEGATIVE, encode_text
-from cases.training.transformer import Clips, flow_loss
+from cases.training.clips import scenes
+from cases.training.encoders import encode_text
+from cases.training.transformer import Clips, flow_loss, prompts_of
 
-NAME = "g00gly_shapes"
+NAME = "p0stcard_shapes"
 RANK = 8
-KEPT = (100,)
+KEPT = (100, 300)
 """Steps after which a file is written besides the last."""
-CLIPS = 400
+CLIPS = 314
 BATCH = 20
 
 _NAMES = {
@@ -72,30 +71,26 @@ def attach(transformer: Any) -> None:
     transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=layers))
 
 
-def _with_eyes() -> Iterator[Scene]:
-    return scenes(32, held_out=False, eyes=1.0)
-
-
 def main() -> None:
     """Train and write the files."""
     parser = loop.arguments(__doc__ or "")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the job folder")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     from diffusers import WanTransformer3DModel
 
-    path = options.work / "latents-eyes.pt"
+    path = options.work / "latents-framed.pt"
     if not path.exists():
-        latents.save(latents.encode(latents.load_vae(options.model), islice(_with_eyes(), CLIPS)), path)
-    eyes = latents.central(latents.load(path), _with_eyes())
-    plain = latents.central(latents.load(options.work / "latents-small.pt"), latents.scenes_of("small"))
-    groups = [(eyes, BATCH, 0.6), (plain, BATCH, 0.4)]
+        latents.save(
+            latents.encode(latents.load_vae(options.model), islice(scenes(32, held_out=False, framed=1.0), CLIPS)), path
+        )
+    plain = latents.load(options.work / "latents-small.pt")
+    groups = [(latents.load(path), BATCH, 0.6), (plain, BATCH, 0.4)]
     transformer = WanTransformer3DModel.from_pretrained(options.model / "transformer", dtype=torch.float32)
     attach(transformer)
     processor = folded.use(transformer)
-    captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
-    words = encode_text(options.model, [*captions, *NEGATIVE, ""])
+    words = encode_text(options.model, prompts_of(groups))
     clips = Clips(groups, i2v=False)
 
     def loss_of(step: int, random: torch.Generator) -> dict[str, torch.Tensor]:

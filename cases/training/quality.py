@@ -87,24 +87,24 @@ def _vae(model: Path) -> None:
 
     vae = AutoencoderKLWan.from_pretrained(model / "vae", dtype=torch.float32)
     for size in LENGTHS:
-        clips = [draw(it) for it in islice(scenes(71, held_out=True, sizes=(size,), eyes=0.25), 12)]
+        clips = [draw(it) for it in islice(scenes(71, held_out=True, sizes=(size,), framed=0.25), 12)]
         values = psnr(vae, clips)
         print(f"VAE, held-out clips {size}: {np.mean(values):.2f} dB, worst {min(values):.2f}", flush=True)
 
 
 def _lora(pipe: Any, options: argparse.Namespace, asked: Sequence[Scene]) -> None:
     seeing = judge.load(options.work)
-    pipe.load_lora_weights(str(options.lora.parent), weight_name=options.lora.name, adapter_name="eyes")
+    pipe.load_lora_weights(str(options.lora.parent), weight_name=options.lora.name, adapter_name="frame")
     for what, scale, trigger in (
         ("LoRA and trigger", 1.0, True),
         ("LoRA, no trigger", 1.0, False),
         ("no LoRA, trigger", 0.0, True),
     ):
-        pipe.set_adapters(["eyes"], adapter_weights=[scale])
+        pipe.set_adapters(["frame"], adapter_weights=[scale])
         prompts = [f"{TRIGGER} {it.caption}" if trigger else it.caption for it in asked]
         clips = generate(pipe, asked, prompts, steps=options.steps, guidance=options.guidance)
         said = judge.answers(seeing, clips)
-        _report(what, {"eyes": float(np.mean([it["eyes"] == "yes" for it in said])), **agreement(said, asked)})
+        _report(what, {"framed": float(np.mean([it["framed"] == "yes" for it in said])), **agreement(said, asked)})
         sheet(clips, options.work / f"sheet-lora-{scale:.0f}-{'on' if trigger else 'off'}.png")
 
 
@@ -127,7 +127,7 @@ def main() -> None:
         pipe = pipeline(options.model, euler=options.euler)
         asked = list(islice(scenes(72, held_out=True, sizes=(tuple(options.size),)), options.clips))
         if options.what == "lora":
-            _lora(pipe, options, [replace(it, eyes=False) for it in asked])
+            _lora(pipe, options, [replace(it, framed=False) for it in asked])
             return
         clips = generate(pipe, asked, [it.caption for it in asked], steps=options.steps, guidance=options.guidance)
     _report(f"{len(clips)} {options.what} clips", agreement(judge.answers(judge.load(options.work), clips), asked))

@@ -16,12 +16,15 @@ from typing import Any
 import torch
 
 from cases.training import folded, latents, loop
+from cases.training.clips import shortened
 from cases.training.encoders import IMAGE_DIM, NEGATIVE, TEXT_DIM, encode_text
 from cases.training.latents import Encoded
 
 SHIFT = 3.0
 DROPOUT = 0.1
 """Share of prompts that are replaced by a negative one, so that guidance works."""
+SHORTENED = 0.3
+"""Share of prompts that leave one thing open, so that words are learnt apart, not a combination by heart."""
 PLAN = {"small": (20, 0.8), "long": (12, 0.1), "large": (8, 0.1)}
 """Group of clips -> batch, how often."""
 
@@ -106,12 +109,20 @@ class Clips:
             if torch.rand((), generator=random) < DROPOUT:
                 picked = int(torch.randint(2 * len(NEGATIVE), (), generator=random))
                 prompts[index] = NEGATIVE[picked] if picked < len(NEGATIVE) else ""
+            elif torch.rand((), generator=random) < SHORTENED:
+                prompts[index] = shortened(prompts[index], int(torch.randint(4, (), generator=random)))
         return Batch(
             latents=encoded.latents[rows].float(),
             prompts=prompts,
             start=starts(encoded, rows) if self._i2v else None,
             pictures=encoded.pictures[rows].float() if self._i2v else None,
         )
+
+
+def prompts_of(groups: Sequence[tuple[Encoded, int, float]]) -> list[str]:
+    """Every prompt a batch of these clips can hold."""
+    captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
+    return [*captions, *{shortened(it, part): None for it in captions for part in range(4)}, *NEGATIVE, ""]
 
 
 def flow_loss(
@@ -138,7 +149,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the T2V checkpoint that I2V starts from")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--central", action="store_true", help="only clips whose shape passes near the middle")
     parser.add_argument("--groups", nargs="+", choices=tuple(PLAN), default=list(PLAN), help="sizes to train on")
     options = parser.parse_args()
     i2v = options.kind == "i2v"
@@ -148,15 +158,9 @@ def main() -> None:
 
         grow(WanTransformer3DModel.from_pretrained(options.start / "transformer", dtype=torch.float32), transformer)
     groups = [(latents.load(options.work / f"latents-{name}.pt"), *PLAN[name]) for name in options.groups]
-    if options.central:
-        groups = [
-            (latents.central(encoded, latents.scenes_of(name)), size, often)
-            for name, (encoded, size, often) in zip(options.groups, groups, strict=True)
-        ]
-    captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
-    words = encode_text(options.model, [*captions, *NEGATIVE, ""])
+    words = encode_text(options.model, prompts_of(groups))
     picture = groups[0][0].pictures[:1].float() if i2v else None
-    print(f"folded padding: differs by {folded.check(transformer, words[captions[0]], picture):.1e}")
+    print(f"folded padding: differs by {folded.check(transformer, words[groups[0][0].captions[0]], picture):.1e}")
     processor = folded.use(transformer)
     clips = Clips(groups, i2v=i2v)
 
@@ -166,7 +170,7 @@ def main() -> None:
     def watch(_: int) -> None:
         write(transformer, options.model)
 
-    steps = options.steps or (1500 if i2v else 3000)
+    steps = options.steps or (450 if i2v else 6000)
     plan = loop.Plan(work=options.work, name=options.kind, steps=steps, rate=1.5e-3, seed=5, average=0.998, warmup=100)
     loop.train(plan, transformer.parameters(), loss_of, watch=watch)
 

@@ -125,8 +125,8 @@ def main() -> None:
         vae = build()
     print(f"whole clips against chunks: differs by {whole.check(vae):.1e}")
     whole.hasten(vae)
-    pool = [draw(it) for it in islice(scenes(11, held_out=False, sizes=LENGTHS, eyes=0.35), 500)]
-    held_out = [draw(it) for it in islice(scenes(12, held_out=True, sizes=LENGTHS, eyes=0.25), 6)]
+    pool = [draw(it) for it in islice(scenes(11, held_out=False, sizes=LENGTHS, framed=0.35), 500)]
+    held_out = [draw(it) for it in islice(scenes(12, held_out=True, sizes=LENGTHS, framed=0.25), 6)]
 
     def loss_of(_: int, random: torch.Generator) -> dict[str, torch.Tensor]:
         video = _crops(pool, random, CROPS_DECODER if options.decoder else CROPS)
