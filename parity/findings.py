@@ -11,10 +11,8 @@ from parity.result import Evidence, FindingResult
 from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors, lora_field
 from pipelines.recipe import Recipe
 
-NEVER_TWICE = (
-    "no two drawings of this request are alike: the noise in its control image's latents comes from a generator that "
-    "nobody seeds, so its figures are those of one drawing"
-)
+_UNSEEDED = "the noise in its control image's latents comes from a generator that nobody seeds"
+NEVER_TWICE = f"no two drawings of this request are alike: {_UNSEEDED}, so its figures are those of one drawing"
 GPU_NOISE = (
     "the noise in the control image's latents comes from the GPU's generator, whose numbers depend on the GPU model: "
     "on another one this request gives another video"
@@ -70,7 +68,7 @@ def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "r
 def why_not(recipe: Recipe) -> str | None:
     """Why two drawings of a recipe need not be alike; None: they must be."""
     if not recipe.repeats:
-        return "the noise in its control image's latents comes from a generator that nobody seeds"
+        return _UNSEEDED
     if recipe.seed is None:
         return "the request has no seed"
     if recipe.compiled:

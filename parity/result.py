@@ -122,9 +122,9 @@ class RepeatDrawing:
 class RepeatFloor:
     """How near the drawings of one request come to each other: every two of them are compared."""
 
-    psnr_mean: float | None
-    """dB, over the pairs that differ, as a case's metrics are; null: none does."""
-    psnr_lowest: float | None
+    psnr_mean: float
+    """dB, over the pairs that differ, as a case's metrics are."""
+    psnr_lowest: float
     """Of the two drawings that are furthest apart."""
     ssim_mean: float | None = None
     """null: not measured (raw frames beside a lossy file; frames that are too small)."""

@@ -34,7 +34,7 @@ def test_every_factor_is_planted() -> None:
 
 
 def test_a_part_of_the_matrix(engine: Engine, tmp_path: Path) -> None:
-    chosen = [*matrix(["t2v"], 2)[-1:], *matrix(["wan22-i2v"], 2)[-1:]]
+    chosen = [*matrix(["t2v"], 2)[-1:], *matrix(["i2v"], 2)[-1:], *matrix(["wan22-i2v"], 2)[-1:]]
     rows = list(run_matrix(chosen, tmp_path, Quiet(), engine))
     assert [(row.factors, row.findings, row.diagnosed) for row in rows] == [
         (frozenset(plant.factor for plant in plants),) * 3 for _, plants in chosen

@@ -201,7 +201,7 @@ def test_a_worker_that_is_killed_fails_its_case_by_name(cases: CaseFiles, tmp_pa
         cases.write(name, request=quick, expect=["frame_count", "steps"])
     out = tmp_path / "out"
     done = pytest_parity(
-        *("-p", "tests.faults", "-n", "1", "--parity-cases", cases.folder, "--parity-out", out),
+        *("-p", "tests.faults", "-n", "2", "--parity-cases", cases.folder, "--parity-out", out),
         *("--junitxml", tmp_path / "junit.xml"),
     )
     assert done.returncode == 1, done.stdout + done.stderr

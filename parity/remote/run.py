@@ -129,11 +129,9 @@ def _doubt(drawn: Sequence[Served]) -> str:
     seen: dict[tuple[str, str | None], bytes] = {}
     for served in drawn:
         for what, name in (("request id", served.target.request_id), ("place of its file", served.target.fetched)):
-            if (
-                seen.setdefault((what, name), served.encoded) is not served.encoded
-                and seen[what, name] == served.encoded
-            ):
+            if seen.get((what, name)) == served.encoded:
                 return f"the server answered with one {what} again, so it may have kept the file and drawn nothing"
+            seen.setdefault((what, name), served.encoded)
     return ""
 
 

@@ -213,7 +213,7 @@ def _sentence(result: RepeatResult, drawings: Sequence[Drawn], doubt: str) -> st
         words += f": floor {_figures(result.floor)}"
     elif "server" not in places:
         words += ": the files show nothing of it"
-    if result.raw_floor is not None and result.raw_floor.psnr_mean is not None:
+    if result.raw_floor is not None:
         words += f"; raw {result.raw_floor.psnr_mean:.4g} dB"
     total = max(len(drawing.seen) for drawing in drawings)
     sentence = f"{words}; {_which(result.frames, total)}; {count}"
