@@ -8,7 +8,7 @@ Holds for WanPipeline and WanImageToVideoPipeline of diffusers 0.42.1.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,7 +123,6 @@ def denoise(
     inputs: dict[str, Any] = {"prompt_embeds": text(recipe.prompt)}
     if recipe.guidance > 1:
         inputs["negative_prompt_embeds"] = text(recipe.negative_prompt)
-    conditioning = dict(inputs)
     assert recipe.seed is not None
 
     def mark_step() -> None:
@@ -168,13 +167,18 @@ def denoise(
             callback_on_step_end=step_done,
         ).frames
     if trace is not None:
-        trace.conditioning["prompt"] = conditioning["prompt_embeds"].cpu()
-        if "negative_prompt_embeds" in conditioning:
-            trace.conditioning["negative_prompt"] = conditioning["negative_prompt_embeds"].cpu()
-        trace.sigmas = tuple(float(sigma) for sigma in pipe.scheduler.sigmas)
-        trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
+        _finish(trace, pipe, inputs)
     _check_finite(latents, f"the latents after {recipe.steps} steps")
     return latents.cpu()
+
+
+def _finish(trace: Trace, pipe: Any, inputs: Mapping[str, Any]) -> None:
+    """Note what a drawing was conditioned on, and its schedule."""
+    trace.conditioning["prompt"] = inputs["prompt_embeds"].cpu()
+    if "negative_prompt_embeds" in inputs:
+        trace.conditioning["negative_prompt"] = inputs["negative_prompt_embeds"].cpu()
+    trace.sigmas = tuple(float(sigma) for sigma in pipe.scheduler.sigmas)
+    trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
 
 
 def _check_finite(values: torch.Tensor, what: str) -> None:
