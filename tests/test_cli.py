@@ -42,7 +42,7 @@ def test_plan_shows_both_recipes_and_marks_differences(capsys: pytest.CaptureFix
 def test_plan_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(DEMO), "--tag", "i2v", "--json"]) == 0
     rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) >= {"i2v-waving-reference", "i2v-waving-faithful", "i2v-cat-faithful"}
+    assert set(rows) >= {"i2v-waving-reference", "i2v-waving-faithful", "shapes-i2v-resize"}
     assert rows["i2v-waving-faithful"]["findings"] == []
     assert rows["i2v-waving-reference"]["recipes"]["preview"]["width"] == {"asked": 100, "applied": 96}
 

@@ -26,7 +26,7 @@ from tests.serving import CHECKPOINTS, process, settings_of, thread
 from tests.test_runner import KNOWN
 
 REFERENCE = ["i2v-waving-reference"]
-FAITHFUL = ["i2v-cat-faithful", "t2v-mixed-1-faithful"]
+FAITHFUL = ["i2v-waving-faithful", "t2v-mixed-1-faithful"]
 """One with an image, one of a job with two LoRA scales. tests/test_server_faithful.py posts the requests of all."""
 
 
