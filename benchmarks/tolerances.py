@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +157,16 @@ def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:
     return rows
 
 
-def cell(values: Iterable[dict[str, float | None]], name: str) -> str:
-    """`38.5 (36.0)`: the mean, and the worst preview."""
+def cell(values: Sequence[dict[str, float | None]], name: str) -> str:
+    """`38.5 (36.0)`: the mean, and the worst preview; of those that differ, if some do not."""
     known = [value for it in values if (value := it[name]) is not None]
     if not known:
-        return "identical" if list(values) else ""
+        return "identical" if values else ""
+    identical = len(values) - len(known)
     digits = 1 if name == "psnr" else 3
     worst = min(known) if HIGHER_IS_BETTER[name] else max(known)
-    return f"{sum(known) / len(known):.{digits}f} ({worst:.{digits}f})"
+    alike = f", {identical} identical" if identical else ""
+    return f"{sum(known) / len(known):.{digits}f} ({worst:.{digits}f}){alike}"
 
 
 def picture(recipe: Recipe, path: Path) -> None:

@@ -98,7 +98,7 @@ def main() -> None:
             write(transformer, options.out / f"{NAME}_{step:09d}.safetensors", step)
         return {"loss": flow_loss(transformer, processor, words, clips.batch(random), random)}
 
-    plan = loop.Plan(work=options.work, name="lora", steps=options.steps, rate=2e-3, seed=7, average=0.95, warmup=20)
+    plan = loop.Plan(work=options.work, name="lora", steps=options.steps, rate=1e-3, seed=7, average=0.98, warmup=20)
     loop.train(plan, transformer.parameters(), loss_of)
     write(transformer, options.out / f"{NAME}.safetensors", options.steps)
 

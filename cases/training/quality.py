@@ -115,8 +115,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--lora", type=Path)
     parser.add_argument("--clips", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--size", type=int, nargs=3, default=(96, 64, 9), metavar=("WIDTH", "HEIGHT", "FRAMES"))
     parser.add_argument("--euler", action="store_true")
     options = parser.parse_args()
@@ -130,8 +130,10 @@ def main() -> None:
             _lora(pipe, options, [replace(it, framed=False) for it in asked])
             return
         clips = generate(pipe, asked, [it.caption for it in asked], steps=options.steps, guidance=options.guidance)
-    _report(f"{len(clips)} {options.what} clips", agreement(judge.answers(judge.load(options.work), clips), asked))
-    sheet(clips, options.work / f"sheet-{options.what}.png")
+    size = "x".join(map(str, options.size))
+    what = f"{options.what}, {len(clips)} clips {size}, guidance {options.guidance:g}"
+    _report(what, agreement(judge.answers(judge.load(options.work), clips), asked))
+    sheet(clips, options.work / f"sheet-{options.what}-{size}.png")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ DROPOUT = 0.1
 """Share of prompts that are replaced by a negative one, so that guidance works."""
 SHORTENED = 0.3
 """Share of prompts that leave one thing open, so that words are learnt apart, not a combination by heart."""
-PLAN = {"small": (20, 0.8), "long": (12, 0.1), "large": (8, 0.1)}
+PLAN = {"small": (20, 0.55), "long": (12, 0.1), "large": (8, 0.35)}
 """Group of clips -> batch, how often."""
 
 
@@ -170,7 +170,7 @@ def main() -> None:
     def watch(_: int) -> None:
         write(transformer, options.model)
 
-    steps = options.steps or (450 if i2v else 6000)
+    steps = options.steps or (450 if i2v else 7000)
     plan = loop.Plan(work=options.work, name=options.kind, steps=steps, rate=1.5e-3, seed=5, average=0.998, warmup=100)
     loop.train(plan, transformer.parameters(), loss_of, watch=watch)
 

@@ -1,7 +1,7 @@
 """Stage 1: the VAE, AutoencoderKLWan of the real one's shape (8x8 spatial, 4x temporal, 16 channels), much narrower.
 
 python -m cases.training.vae --work WORK --model cases/models/shapes-t2v
-python -m cases.training.vae --work WORK --model cases/models/shapes-t2v --decoder --steps 1500
+python -m cases.training.vae --work WORK --model cases/models/shapes-t2v --decoder
 
 The second goes on with the decoder alone: latents stay what they are, and whatever was trained on them stays good.
 """
@@ -112,7 +112,7 @@ def main() -> None:
     """Train, measure on held-out clips, write the folder."""
     parser = loop.arguments(__doc__ or "")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, help="default: 2200; of the decoder 1500")
     parser.add_argument("--decoder", action="store_true", help="train a finished VAE's decoder on")
     options = parser.parse_args()
     if options.decoder:
@@ -143,7 +143,8 @@ def main() -> None:
         print(f"vae: step {step}: held-out PSNR {np.mean(values):.2f} dB, worst {min(values):.2f}", flush=True)
 
     name, rate = ("decoder", 1.5e-3) if options.decoder else ("vae", 3e-3)
-    plan = loop.Plan(work=options.work, name=name, steps=options.steps, rate=rate, seed=1)
+    steps = options.steps or (1500 if options.decoder else 2200)
+    plan = loop.Plan(work=options.work, name=name, steps=steps, rate=rate, seed=1)
     loop.train(plan, vae.parameters(), loss_of, watch=watch)
     if not options.decoder:
         with torch.no_grad():
