@@ -131,13 +131,15 @@ def test_an_unwritable_out_is_said_before_any_work(cases: CaseFiles, tmp_path: P
 
 
 def test_the_demo_is_complete() -> None:
-    """Every demo case loads; each recorded sample has a faithful case, and reference cases state what they expect."""
+    """Every case loads; each job with previews has a faithful case, and reference cases state what they expect."""
     from parity.case import find_case_files, load_cases
     from pipelines.drift import differing_factors
 
     loaded = load_cases(find_case_files([]))
-    faithful = [case for case in loaded if "faithful" in case.tags and "shapes" not in case.tags]
-    assert len({(str(case.preview.lora_files), case.preview.prompt) for case in faithful}) == 8
+    jobs = {path.parent.parent for path in (DEMO / "jobs").glob("*/samples/*.webp")}
+    drawn_again = {case.video.parent.parent for case in loaded if not {"reference", "drift"} & set(case.tags)}
+    # What low VRAM draws has another number of frames than any server's: that is its story.
+    assert drawn_again == jobs - {DEMO / "jobs" / "shapes_t2v_low_vram"}
     for case in loaded:
         if "reference" in case.tags:
             more = {"boundary", "conditioning"} if case.inference.conditioning is not None else set()
