@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -58,3 +59,10 @@ def test_the_loras_key_names_are_ai_toolkits(layer: str) -> None:
 def test_the_weights_stay_small() -> None:
     files = [*MODELS.glob("shapes-*/**/*.safetensors"), *(MODELS.parent / "jobs").glob("shapes_*/*.safetensors")]
     assert sum(file.stat().st_size for file in files) <= 16e6
+
+
+def test_no_config_says_where_it_was_made() -> None:
+    configs = [*MODELS.glob("shapes-*/**/*.json")]
+    assert configs
+    for config in configs:
+        assert not json.loads(config.read_text()).get("_name_or_path"), config

@@ -119,6 +119,7 @@ def main() -> None:
         from diffusers import AutoencoderKLWan
 
         vae = AutoencoderKLWan.from_pretrained(options.model / "vae", dtype=torch.float32)
+        vae.register_to_config(_name_or_path="")  # diffusers would save where it was loaded from
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     else:
