@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parity.result import CaseResult, FindingResult, MetricResult, Run, Status, VideoResult, to_json
+from parity.results.case import CaseResult, FindingResult, MetricResult, Run, Status, VideoResult, to_json
 
 WIDTH, HEIGHT = 416, 240
 VIDEOS = 4
@@ -155,7 +155,7 @@ def recipe(scheduler: str) -> dict[str, Any]:
 def render(folder: Path, max_size: str) -> None:
     """The command, in a process of its own."""
     page = folder / "report.html"
-    command = [sys.executable, "-m", "parity.cli", "report", str(folder), "--out", str(page), "--max-size", max_size]
+    command = [sys.executable, "-m", "parity", "report", str(folder), "--out", str(page), "--max-size", max_size]
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
     seconds = time.perf_counter() - start

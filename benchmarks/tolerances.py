@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from parity.case import DEMO
-from parity.compare import deliver
-from parity.metrics import HIGHER_IS_BETTER, lpips_weights, measure
+from parity.case.load import DEMO
+from parity.comparison.compare import deliver
+from parity.comparison.metrics import HIGHER_IS_BETTER, lpips_weights, measure
+from pipelines.aitoolkit.job import read_job
+from pipelines.aitoolkit.job_folder import parse_video_name
+from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import find_model
-from pipelines.control_image import from_bytes
-from pipelines.engine import Engine
-from pipelines.job import read_job
-from pipelines.job_folder import parse_video_name
-from pipelines.lora import lora_file
-from pipelines.preview import preview_recipe
+from pipelines.engine.engine import Engine
+from pipelines.lora_files import lora_file
+from pipelines.media.control_image import from_bytes
+from pipelines.media.video import Frames
 from pipelines.recipe import LoraApplication, Precision, Recipe, Resize
 from pipelines.scheduler import flow_schedule
-from pipelines.video import Frames
 
 JOBS = {"shapes_t2v": "wan21_1b", "shapes_i2v": "wan21_i2v_14b480p"}
 """Job -> the API's model."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from parity.as_tests import BaselineGate, expected_drift, failure, in_pytests_words, properties
-from parity.case import Case
-from parity.progress import Quiet
-from parity.runner import Session
+from parity.case.load import Case
+from parity.case.progress import Quiet
+from parity.pytest_plugin.wording import BaselineGate, expected_drift, failure, in_pytests_words, properties
+from parity.run.session import Session
 from pipelines.errors import ParityError
 
 

@@ -5,11 +5,11 @@ Source: the model pages of runcomfy-com/ai-toolkit-inference and its pipeline cl
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.errors import CaseError
+from pipelines.files.words import did_you_mean
 
 PipelineName = Literal["WanPipeline", "WanImageToVideoPipeline"]
 
@@ -166,12 +166,6 @@ MODELS: dict[str, Model] = {
         ),
     )
 }
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean X?` for the nearest known word, else the list of them."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 
 def find_model(model_id: str) -> Model:

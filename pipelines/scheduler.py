@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import strict_json
-from pipelines.content import read_text
 from pipelines.errors import CaseError, WeightsError
+from pipelines.files import strict_json
+from pipelines.files.content import read_text
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin

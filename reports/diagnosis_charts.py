@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from parity.diagnosis.result import Closeness, Origin, WaterfallStep
+from parity.results.diagnosis import Closeness, Origin, WaterfallStep
 
 _FROM_DB, _TO_DB = 10.0, 55.0
 """The bars' scale, as in the terminal. Unrelated videos are at 10 dB or so."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.diagnosis.result import Closeness, Cost, Diagnosis, FactorCost, Level, Origin, Search, StageGap, Trial
+from parity.results.diagnosis import Closeness, Cost, Diagnosis, FactorCost, Level, Origin, Search, StageGap, Trial
 from reports import diagnosis_charts as charts
 from reports.diagnosis_charts import Bar, Chart, percent
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from parity.diagnosis.result import FactorCost
-from parity.result import CaseResult, Run, Status
+from parity.results.case import CaseResult, Run, Status
+from parity.results.diagnosis import FactorCost
 from reports import view
 
 SUMMARY_LIMIT = 1 << 20

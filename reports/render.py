@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from parity.result import CaseResult, Run, to_json, write_atomically
+from parity.results.case import CaseResult, Run, to_json
+from pipelines.files.content import write_atomically
 from reports import view
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view

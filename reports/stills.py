@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from parity.result import CaseResult, Status
+from parity.results.case import CaseResult, Status
 from reports.view import worst_frame
 
 SIDES = ("preview", "output")

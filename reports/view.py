@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from parity.result import CaseResult, Evidence, MetricResult, Run, Status
+from parity.results.case import CaseResult, Evidence, MetricResult, Run, Status
 
 ORDER: tuple[Status, ...] = ("drifted", "error", "unpairable", "expected_drift", "passed")
 """Failures first."""

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from parity.case import DEMO
-from pipelines.engine import Engine
-from tests.browser import browse, chromium
-from tests.drawn import Drawn
-from tests.oracle import fingerprint
+from parity.case.load import DEMO
+from pipelines.engine.engine import Engine
+from tests.support.browser import browse, chromium
+from tests.support.drawn import Drawn
+from tests.support.oracle import fingerprint
 
 __all__ = ["browse", "chromium"]
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import httpx
 
-from parity.case import DEMO
+from parity.case.load import DEMO
 from pipelines.catalog import MODELS
-from tests.serving import body, finished
+from tests.support.serving import body, finished
 
 LORA = {"path": "t2v_basic/tiny_t2v.safetensors"}
 HIGH = {"path": "wan22_t2v/tiny22_t2v_high_noise.safetensors", "transformer": "high"}

@@ -24,12 +24,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from parity.cache import Cache
-from parity.result import Run, from_json
-from pipelines.content import sha256_file
+from parity.results.case import Run, from_json
+from parity.run.cache import Cache
+from pipelines.files.content import sha256_file
 from tests.conftest import CaseFiles
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FRAMES = (1, 5, 9, 5, 1)
 """Of the cases, each with a seed of its own."""
 
@@ -98,7 +98,7 @@ class Kills:
         command = [
             sys.executable,
             "-m",
-            "parity.cli",
+            "parity",
             "run",
             str(self.cases),
             "--out",

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from tests.serving import body, finished, process, submit
+from tests.support.serving import body, finished, process, submit
 
 QUEUE = 10
 LONGEST_WAIT = 12.0

@@ -35,7 +35,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from tests.serving import body, finished, process, submit
+from tests.support.serving import body, finished, process, submit
 
 JSON = {"content-type": "application/json"}
 MAX_GROWTH = 800

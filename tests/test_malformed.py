@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.malformed.fakes import COMMANDS
-
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 
 def printed(*arguments: str) -> Any:

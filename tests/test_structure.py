@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 
 def imported(folder: str) -> dict[str, set[str]]:
@@ -53,7 +52,7 @@ def test_only_the_pytest_entry_imports_pytest() -> None:
 def test_light_commands_import_no_torch(arguments: list[str]) -> None:
     code = (
         "import sys\n"
-        "from parity.cli import main\n"
+        "from parity.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'torchvision'} & set(sys.modules)\n"
@@ -67,7 +66,7 @@ def test_light_commands_import_no_torch(arguments: list[str]) -> None:
 
 def test_help_imports_no_pydantic_either() -> None:
     code = (
-        "import sys, argparse\nfrom parity.cli import main\n"
+        "import sys, argparse\nfrom parity.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\nsys.exit('pydantic' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_demo_is_planned_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from parity.cli import main; sys.exit(main())"
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from parity.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-P", "-c", code, str(installed), "plan", "--tag", "smoke"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert str(installed / "cases") in done.stdout
+    assert str(installed / "parity" / "cases") in done.stdout
 
 
 def test_its_tests_are_collected_in_a_repository_of_ones_own(installed: Path, tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_its_tests_are_collected_in_a_repository_of_ones_own(installed: Path, tm
 
 
 def test_the_wheel_holds_the_reports_files_and_no_output(installed: Path) -> None:
-    files = {path.name for path in (installed / "reports").iterdir()}
+    files = {path.name for path in (installed / "parity" / "reports").iterdir()}
     assert {"template.html", "diagnosis.html", "report.css", "report.js", "github.md"} <= files
-    assert (installed / "parity" / "explain" / "scheduler.md").is_file()
-    assert not (installed / "reports" / "out").exists()
+    assert (installed / "parity" / "factors" / "explain" / "scheduler.md").is_file()
+    assert not (installed / "parity" / "reports" / "out").exists()
     assert not (installed / "tests").exists()
     assert not (installed / "benchmarks").exists()

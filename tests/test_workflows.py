@@ -13,10 +13,10 @@ import yaml
 from _pytest.config import get_config
 from xdist import plugin as xdist
 
-from parity import conftest
-from parity.cli import _parser
+from parity.cli.main import _parser
+from parity.pytest_plugin import options as plugin
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / ".github" / "workflows").glob("parity-*.yml"))
 STUB = """#!/bin/bash
 printf '%s\\x1f' "${0##*/}" "$@" >> "$LOG"; printf '\\x1e' >> "$LOG"
@@ -70,7 +70,7 @@ def pytest_options(arguments: list[str]) -> Any:
     """As pytest reads them, with ours and xdist's. Fails for an option that does not exist."""
     parser = get_config()._parser
     xdist.pytest_addoption(parser)
-    conftest.pytest_addoption(parser)
+    plugin.pytest_addoption(parser)
     known, unknown = parser.parse_known_and_unknown_args(arguments)
     assert not unknown
     return known

@@ -137,7 +137,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from pipelines.torch_setup import declare_missing_torchvision_operators
+    from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 
     declare_missing_torchvision_operators()
     main()

@@ -13,9 +13,9 @@ from parity.baselines.approvals import approved
 from parity.baselines.file import Accepted, Baseline, file_name, from_result
 from parity.baselines.recipes import compare_recipes
 from parity.baselines.sources import Drawn
-from parity.environment import differences
-from pipelines.catalog import did_you_mean
+from parity.results.environment import differences
 from pipelines.errors import UsageError
+from pipelines.files.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

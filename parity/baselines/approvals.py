@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parity.baselines.sources import Drawn
-from pipelines import strict_json
-from pipelines.content import read_text
 from pipelines.errors import UsageError
+from pipelines.files import strict_json
+from pipelines.files.content import read_text
 
 _MAX_BYTES = 16 << 20
 

@@ -11,8 +11,8 @@ from parity.baselines.frames import describe_frames
 from parity.baselines.nearness import Nearness, compare_metrics
 from parity.baselines.noise import Noise
 from parity.baselines.recipes import RecipeChanges, compare_recipes, without_paths
-from parity.environment import differences
-from parity.result import CaseResult, VideoResult
+from parity.results.case import CaseResult, VideoResult
+from parity.results.environment import differences
 
 Outcome = Literal["holds", "improved", "changed", "worse", "no_baseline", "not_run", "unpairable"]
 """holds: equal bits, or within the noise of another environment. improved: nearer to the preview beyond that noise.

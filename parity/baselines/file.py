@@ -13,11 +13,11 @@ from urllib.parse import quote
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.baselines.recipes import without_paths
-from parity.environment import reaching_the_bits
-from parity.result import CaseResult, MetricResult, Status
-from pipelines import strict_json
-from pipelines.content import read_text
+from parity.results.case import CaseResult, MetricResult, Status
+from parity.results.environment import reaching_the_bits
 from pipelines.errors import UsageError
+from pipelines.files import strict_json
+from pipelines.files.content import read_text
 
 SCHEMA_VERSION = 1
 KIND = "wan-parity baseline"

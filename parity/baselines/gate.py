@@ -11,8 +11,8 @@ from parity.baselines.check import CaseCheck, check_case
 from parity.baselines.file import Baseline
 from parity.baselines.noise import Noise
 from parity.baselines.sources import Drawn, Source, cases_of
-from pipelines.catalog import did_you_mean
 from pipelines.errors import UsageError
+from pipelines.files.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

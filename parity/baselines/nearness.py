@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from parity.baselines.file import DECIMALS, Measured
 from parity.baselines.noise import Noise
-from parity.result import MetricResult
+from parity.results.case import MetricResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

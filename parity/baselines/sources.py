@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.merge import read_results, results_file
-from parity.outdir import last_results
-from parity.result import CaseResult, Run
-from pipelines.content import real_path
+from parity.results.case import CaseResult, Run
+from parity.results.folders import last_results
+from parity.results.merge import read_results, results_file
 from pipelines.errors import UsageError
+from pipelines.files.content import real_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from parity.baselines.file import MAX_BYTES, Baseline, file_name, read
-from parity.result import write_atomically
-from pipelines import strict_json
-from pipelines.content import read_bytes, read_text
 from pipelines.errors import UsageError
+from pipelines.files import strict_json
+from pipelines.files.content import read_bytes, read_text, write_atomically
 
 DEFAULT = Path("baselines")
 _STAGING = ".staging"

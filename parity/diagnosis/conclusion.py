@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parity.diagnosis.ranking import Noise
-from parity.diagnosis.result import Closeness, FactorCost, Stopped, Trial
+from parity.results.diagnosis import Closeness, FactorCost, Stopped, Trial
 
 
 def words(closeness: Closeness) -> str:

@@ -12,31 +12,22 @@ from typing import Literal
 
 import numpy as np
 
-from parity.case import Case
-from parity.compare import encoded_again
+from parity.case.load import Case
+from parity.comparison.compare import encoded_again
+from parity.comparison.metrics import psnr_frame
 from parity.diagnosis.conclusion import conclude
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.origin import find_origin
 from parity.diagnosis.ranking import Noise, is_rounding, rank
-from parity.diagnosis.result import (
-    Diagnosis,
-    FactorCost,
-    Level,
-    Origin,
-    StageGap,
-    Stopped,
-    Trial,
-    WaterfallStep,
-)
-from parity.factors import CATALOGUE, likeliest_first
-from parity.findings import show
-from parity.metrics import psnr_frame
+from parity.factors.catalogue import CATALOGUE, likeliest_first
+from parity.factors.findings import show
+from parity.results.diagnosis import Diagnosis, FactorCost, Level, Origin, StageGap, Stopped, Trial, WaterfallStep
 from pipelines.drift import differing_factors, latents_key, take, take_all
-from pipelines.engine import Engine
+from pipelines.engine.engine import Engine
+from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
+from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
-from pipelines.stages import Trace
-from pipelines.video import Frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

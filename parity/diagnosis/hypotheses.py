@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from parity.case import Case
-from pipelines.control_image import load as load_control_image
+from parity.case.load import Case
+from pipelines.aitoolkit.job import Sample
 from pipelines.drift import LORA_FACTORS, with_loras
 from pipelines.errors import ParityError
-from pipelines.job import Sample
-from pipelines.lora import lora_file
+from pipelines.lora_files import lora_file
+from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import FILTERS, Conditioning, Expert, LoraFile, Precision, Recipe, Resize
 from pipelines.scheduler import flow_schedule
 

@@ -5,27 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from parity.case import Case
-from parity.compare import closeness, deliver, frames_sha256, is_lossless
-from parity.diagnosis.result import Cost, Trial
+from parity.case.load import Case
+from parity.case.progress import TrialProgress
+from parity.comparison.compare import closeness, deliver, frames_sha256, is_lossless
+from parity.results.diagnosis import Cost, Trial
 from pipelines.drift import drawing_key, latents_key
-from pipelines.engine import Engine
+from pipelines.engine.engine import Engine
+from pipelines.engine.stages import Trace
+from pipelines.media.video import Frames, Video
 from pipelines.recipe import Recipe
-from pipelines.stages import Trace
-from pipelines.video import Frames, Video
 
 if TYPE_CHECKING:
     import torch
-
-
-class TrialProgress(Protocol):
-    """Hears of experiments as they go."""
-
-    def trial_started(self, label: str, steps: int) -> None: ...
-
-    def step_done(self, done: int, steps: int) -> None: ...
 
 
 class BudgetSpentError(Exception):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from parity.diagnosis.result import Origin, StageGap
-from pipelines.stages import Trace
+from parity.results.diagnosis import Origin, StageGap
+from pipelines.engine.stages import Trace
 
 if TYPE_CHECKING:
     import torch

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from parity.case import Case
+from parity.case.load import Case
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.origin import squared_gap
 from parity.diagnosis.ranking import LEVELS
-from parity.diagnosis.result import Diagnosis, FactorCost, Level, Stopped
-from parity.factors import CATALOGUE, likeliest_first
-from parity.findings import show
+from parity.factors.catalogue import CATALOGUE, likeliest_first
+from parity.factors.findings import show
+from parity.results.diagnosis import Diagnosis, FactorCost, Level, Stopped
 from pipelines.drift import differing_factors, latents_key, take
 from pipelines.errors import ParityError
 from pipelines.recipe import Recipe

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import get_args
 
-from parity.diagnosis.result import Closeness, FactorCost, Level, Trial
+from parity.results.diagnosis import Closeness, FactorCost, Level, Trial
 from pipelines.recipe import Recipe
 
 ROUNDING_DB = 46.0

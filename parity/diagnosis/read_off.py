@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from parity.case import Case
-from parity.diagnosis.result import Setting
+from parity.case.load import Case
+from parity.results.diagnosis import Setting
+from pipelines.graph import FRAME_RULES
+from pipelines.media.video import Video
 from pipelines.recipe import Asked, Quantization, Recipe, frame_duration
-from pipelines.trainer import FRAME_RULES
-from pipelines.video import Video
 
 
 def read_off(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from parity.case import Case
-from parity.compare import closeness, deliver, is_lossless
+from parity.case.load import Case
+from parity.comparison.compare import closeness, deliver, is_lossless
 from parity.diagnosis.hypotheses import Axis, Option, axes, rounding_variants
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.read_off import read_off, undrawable
-from parity.diagnosis.result import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
-from parity.findings import show
+from parity.factors.findings import show
+from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
 from pipelines.drift import LORA_FACTORS, drawing_key
 from pipelines.errors import ParityError
 from pipelines.recipe import Precision, Recipe, to_dict

@@ -13,10 +13,9 @@ import yaml
 
 from parity.importing.folder import JobImport
 from parity.importing.pairing import Pairing
-from parity.result import write_atomically
-from pipelines.content import real_path
-from pipelines.document import read
 from pipelines.errors import CaseError, UsageError
+from pipelines.files.content import real_path, write_atomically
+from pipelines.files.document import read
 
 State = Literal["new", "unchanged", "kept"]
 """kept: the file is there and says something else than would be written now."""

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.importing.pairing import Pairing, pair
-from pipelines.catalog import MODELS, Model, find_model, models_of_job
-from pipelines.errors import CaseError, UsageError
-from pipelines.job import PROCESS, Job, read_job
-from pipelines.job_folder import (
+from pipelines.aitoolkit.job import PROCESS, Job, read_job
+from pipelines.aitoolkit.job_folder import (
     LoraFiles,
     PreviewFile,
     all_lora_files,
@@ -19,6 +17,8 @@ from pipelines.job_folder import (
     samples_folder,
     toolkit_version,
 )
+from pipelines.catalog import MODELS, Model, find_model, models_of_job
+from pipelines.errors import CaseError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

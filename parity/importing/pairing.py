@@ -8,16 +8,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipelines.aitoolkit.job import Job
+from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile, drawn_again
+from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import Model
-from pipelines.content import present, real_path
-from pipelines.control_image import load as load_control_image
 from pipelines.errors import MediaError, WeightsError
-from pipelines.inference import cannot_be_asked, request_of_preview
-from pipelines.job import Job
-from pipelines.job_folder import LoraFiles, PreviewFile, drawn_again
-from pipelines.lora import read_header
-from pipelines.preview import preview_recipe
-from pipelines.request import Request
+from pipelines.files.content import present, real_path
+from pipelines.lora_files import read_header
+from pipelines.media.control_image import load as load_control_image
+from pipelines.reference.inference import cannot_be_asked, request_of_preview
+from pipelines.reference.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

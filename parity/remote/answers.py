@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.strict_json import loads
+from pipelines.files.strict_json import loads
 
 _LONGEST = 400
 """Characters of a server's message that are repeated."""

@@ -18,8 +18,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from parity.case.target import Target, origin
 from parity.remote.answers import Accepted, Result, Status, error_of, read_json, short
-from parity.remote.target import Target, origin
 from pipelines.errors import TargetError
 
 FIRST_CONTACT_S = 15.0

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parity.case import Case
-from parity.compare import Comparison
-from parity.findings import find_differences, show
+from parity.case.load import Case
+from parity.comparison.compare import Comparison
+from parity.comparison.floor import Floor
+from parity.comparison.verdict import findings_from_pixels
+from parity.factors.findings import find_differences, show
 from parity.remote.exchange import Served
-from parity.repeat.floor import Floor
-from parity.result import Evidence, FindingResult
-from parity.verdict import findings_from_pixels
+from parity.results.case import Evidence, FindingResult
 from pipelines.recipe import Asked, Codec, Recipe, frame_duration
 
 IN_FILE = ("frame_count", "snapping", "fps", "codec")

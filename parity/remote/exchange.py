@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.case import Case
-from parity.progress import Progress
+from parity.case.load import Case
+from parity.case.progress import Progress
+from parity.case.target import Target
 from parity.remote.answers import Result, Status, short
 from parity.remote.answers import Video as VideoAnswer
 from parity.remote.client import MAX_FILE, Client
-from parity.remote.target import Target
-from parity.result import TargetResult
-from pipelines.content import check_file
+from parity.results.case import TargetResult
 from pipelines.errors import MediaError, TargetError
+from pipelines.files.content import check_file
+from pipelines.media.video import Video, read_video
 from pipelines.recipe import frame_duration
-from pipelines.video import Video, read_video
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _MOST_FRAMES = 1000

@@ -7,35 +7,20 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from parity.blank import compared_result
-from parity.case import Case
-from parity.compare import Comparison, Output, compare, deliver, read_preview
-from parity.diagnosis.counterfactuals import diagnose, make_plan
-from parity.diagnosis.lab import BudgetSpentError, Lab
-from parity.diagnosis.result import Diagnosis, Search
-from parity.diagnosis.search import OF_SERVER, plan_text, search
-from parity.findings import notes_on_repeating
-from parity.outdir import OutDir
-from parity.progress import Progress
+from parity.case.load import Case
+from parity.case.progress import Progress
+from parity.comparison.compare import Comparison, Output, compare, read_preview
+from parity.comparison.outcome import compared_result
+from parity.comparison.verdict import judge
+from parity.factors.findings import notes_on_repeating
 from parity.remote.evidence import Known, disproved, findings_of, known_of, objections, said
 from parity.remote.exchange import Exchange, Served
 from parity.repeat.measure import Drawn, Measured, measure_repeats
-from parity.result import CaseResult, Evidence
-from parity.verdict import judge
-from pipelines.errors import OutOfMemoryError, ParityError, UnreproducibleError
-from pipelines.recipe import Recipe
-from pipelines.stages import Trace
-from pipelines.video import Frames, Video
+from parity.results.case import CaseResult
+from pipelines.errors import UnreproducibleError
+from pipelines.media.video import Video
 
-_NO_PROOF = (
-    "what the server did was not looked for: its drawings of one request are not alike, so none made here could prove "
-    "what it does, and what comes near could not be told from its noise"
-)
 Keep = Callable[[CaseResult], None]
 
 
@@ -53,9 +38,7 @@ class Compared:
     """None: its request was not to be repeated."""
 
 
-def compare_there(
-    exchange: Exchange, out: OutDir, case: Case, progress: Progress, repeat: int | None = None
-) -> Compared:
+def compare_there(exchange: Exchange, case: Case, progress: Progress, repeat: int | None = None) -> Compared:
     """Have a case drawn by its target and compare. Raises TargetError, MediaError and UnreproducibleError.
 
     `repeat`: how often to send its request; None: once, and not at all if an equal one was sent in this run.
@@ -74,7 +57,6 @@ def compare_there(
     comparison = compare(case.video, preview, output, case.preview)
     known = known_of(case, served)
     measured = measure_there(case, comparison, [served, *again]) if again else None
-    artifacts = out.write_videos(case, comparison)
     done_at = time.perf_counter()
     timings = {
         "read_preview": read_at - clock,
@@ -83,10 +65,8 @@ def compare_there(
         "compare": done_at - drawn_at,
         "total": done_at - clock,
     }
-    result = _judged(case, known, comparison, served, measured)
-    result = dataclasses.replace(
-        result, timings={name: round(seconds, 3) for name, seconds in timings.items()}, artifacts=artifacts
-    )
+    result = judged(case, known, comparison, served, measured)
+    result = dataclasses.replace(result, timings={name: round(seconds, 3) for name, seconds in timings.items()})
     return Compared(
         case=case,
         preview=preview,
@@ -135,7 +115,7 @@ def _doubt(drawn: Sequence[Served]) -> str:
     return ""
 
 
-def _judged(case: Case, known: Known, comparison: Comparison, served: Served, measured: Measured | None) -> CaseResult:
+def judged(case: Case, known: Known, comparison: Comparison, served: Served, measured: Measured | None) -> CaseResult:
     floor = measured.floor if measured is not None else None
     findings = findings_of(case, known, comparison, served.suffix, floor)
     gone = disproved(case, known, comparison)
@@ -159,103 +139,3 @@ def _judged(case: Case, known: Known, comparison: Comparison, served: Served, me
         target=served.target,
         repeat=measured.result if measured is not None else None,
     )
-
-
-class There:
-    """Finds out here what a server did: draws what is expected of it, or looks for what it drew."""
-
-    def __init__(self, compared: Compared, lab: Lab, mode: Literal["full", "gains"], progress: Progress, keep: Keep):
-        """`lab`: of the case, with its preview. `keep`: hears of the result as it grows."""
-        self._compared, self._lab, self._mode = compared, lab, mode
-        self._progress, self._keep = progress, keep
-
-    def diagnose(self) -> CaseResult:
-        """The comparison's result with proven findings, a diagnosis, a search: as far as each came."""
-        compared, result = self._compared, self._compared.result
-        if result.repeat is not None and not result.repeat.identical:
-            return dataclasses.replace(result, notes=(*result.notes, _NO_PROOF))
-        expected = dataclasses.replace(compared.known.recipe, obstacles=())
-        self._progress.planned("1 generation: is the server's file what is expected of it?")
-        trace = Trace()
-        try:
-            frames = self._lab.draw(expected, "what is expected of the server", trace)
-        except BudgetSpentError:
-            return result
-        except OutOfMemoryError:
-            raise  # the session tries again with another offload mode; the server is not asked again
-        except ParityError as error:
-            return dataclasses.replace(result, diagnosis=_not_drawn(self._mode, error))
-        if self._is_the_servers(frames, expected):
-            note = "drawn here, what is expected of the server gives its file to the last bit"
-            return self._explain(self._known_as(expected, "pixels", note), expected, self._lab, frames, trace)
-        return self._search(expected)
-
-    def _is_the_servers(self, frames: Frames, recipe: Recipe) -> bool:
-        served = self._compared.served
-        encoded, delivered = deliver(frames, recipe)
-        if hashlib.sha256(encoded).digest() == hashlib.sha256(served.encoded).digest():
-            return True
-        return delivered.frames.shape == served.video.frames.shape and bool(
-            np.array_equal(delivered.frames, served.video.frames)
-        )
-
-    def _known_as(self, recipe: Recipe, proof: Evidence, note: str) -> CaseResult:
-        """The result, now that the server is known to have drawn `recipe`."""
-        compared = self._compared
-        known = dataclasses.replace(compared.known, recipe=recipe, proof=proof)
-        result = _judged(compared.case, known, compared.comparison, compared.served, compared.measured)
-        return dataclasses.replace(
-            result,
-            notes=(*result.notes, note),
-            artifacts=compared.result.artifacts,
-            timings=compared.result.timings,
-        )
-
-    def _explain(self, result: CaseResult, recipe: Recipe, lab: Lab, frames: Frames, trace: Trace) -> CaseResult:
-        """What each factor costs, our drawing standing in for the server's."""
-        plan = make_plan(dataclasses.replace(self._compared.case, inference=recipe), self._mode)
-        self._progress.planned(str(plan))
-        self._keep(result)
-        fixes = {finding.factor: finding.fix for finding in result.findings}
-
-        def with_diagnosis(known: Diagnosis) -> CaseResult:
-            factors = tuple(dataclasses.replace(one, fix=fixes.get(one.factor, one.fix)) for one in known.factors)
-            return dataclasses.replace(result, diagnosis=dataclasses.replace(known, factors=factors))
-
-        return with_diagnosis(diagnose(lab, plan, frames, trace, lambda known: self._keep(with_diagnosis(known))))
-
-    def _search(self, expected: Recipe) -> CaseResult:
-        compared = self._compared
-        case = dataclasses.replace(
-            compared.case,
-            preview=expected,
-            inference=compared.case.preview,
-            video=Path(f"output{compared.served.suffix}"),
-        )
-        self._progress.planned(plan_text(case, OF_SERVER))
-
-        def keep(found: Search) -> None:
-            self._keep(dataclasses.replace(compared.result, search=found))
-
-        lab = self._lab.of(case, compared.served.video)
-        found, best = search(lab, keep, OF_SERVER)
-        if found.verdict == "proven":
-            note = "what the server did was found by drawing it here: its file, to the last bit"
-            result = dataclasses.replace(self._known_as(best, "pixels", note), search=found)
-            frames = lab.draw(best, "what the server did")  # its latents are known
-            again = lab.of(compared.case, compared.preview)
-            return self._explain(result, best, again, frames, Trace())
-        if found.verdict == "likely":
-            note = "what the server did was found as far as rounding lets it: another kind of CPU or GPU drew its file"
-            return dataclasses.replace(self._known_as(best, "likely", note), search=found)
-        note = "what is expected of the server does not give its file here, and nothing that was tried does"
-        result = dataclasses.replace(compared.result, notes=(*compared.result.notes, note))
-        return dataclasses.replace(result, search=found)
-
-
-def _not_drawn(mode: Literal["full", "gains"], error: ParityError) -> Diagnosis:
-    """The server's video was compared; what it did can only be found out by an engine here."""
-    reason = (
-        f"what the server did is found out by drawing here, which needs checkpoint and LoRA on this machine: {error}"
-    )
-    return Diagnosis(mode=mode, sentence=f"stopped: {reason}", explained=None, stopped="error", error=reason)

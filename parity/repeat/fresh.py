@@ -25,10 +25,10 @@ from pipelines import errors
 from pipelines.errors import DeviceError, ParityError
 
 if TYPE_CHECKING:
-    from pipelines.engine import Engine
+    from pipelines.engine.engine import Engine
+    from pipelines.engine.stages import OnStep
+    from pipelines.media.video import Frames
     from pipelines.recipe import Recipe
-    from pipelines.stages import OnStep
-    from pipelines.video import Frames
 
 # -P: a folder called `torch` where the user happens to be is nobody's torch; PYTHONPATH is this process' own path.
 _COMMAND = (sys.executable, "-P", "-m", "parity.repeat.fresh")
@@ -98,7 +98,7 @@ def main() -> None:
     def say(**words: Any) -> None:
         saying.write(json.dumps(words) + "\n")
 
-    from pipelines.engine import Engine
+    from pipelines.engine.engine import Engine
 
     try:
         engine = Engine(device, offload)

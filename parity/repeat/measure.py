@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from parity.case import Case
-from parity.compare import Comparison, frames_sha256, shape_words
-from parity.diagnosis.result import Closeness
-from parity.findings import GPU_NOISE, why_not
-from parity.metrics import measure, unavailable
-from parity.repeat.floor import Floor, Metrics, means_of
+from parity.case.load import Case
+from parity.comparison.compare import Comparison, frames_sha256, shape_words
+from parity.comparison.floor import Floor, Metrics, means_of
+from parity.comparison.metrics import measure, unavailable
+from parity.factors.findings import GPU_NOISE, why_not
 from parity.repeat.fresh import draw_afresh
-from parity.result import RepeatDrawing, RepeatFloor, RepeatResult, Status
-from pipelines.video import Frames
+from parity.results.case import RepeatDrawing, RepeatFloor, RepeatResult, Status
+from parity.results.diagnosis import Closeness
+from pipelines.media.video import Frames
 
 if TYPE_CHECKING:
-    from parity.progress import Progress
-    from pipelines.engine import Engine
+    from parity.case.progress import Progress
+    from pipelines.engine.engine import Engine
 
 _WHAT_NOW = (
     "its recipe repeats, so drawings must be equal to the bit, and no figure of this case can be trusted: see "

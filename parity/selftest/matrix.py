@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from parity.case import load_case
-from parity.compare import read_preview
+from parity.case.load import load_case
+from parity.case.progress import Progress
+from parity.comparison.compare import read_preview
 from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import BUDGET, diagnose_quickly, make_quick_plan
-from parity.diagnosis.result import Search, Verdict
-from parity.progress import Progress
-from parity.runner import Options, Session
+from parity.results.diagnosis import Search, Verdict
+from parity.run.session import Options, Session
+from parity.run.task import Task
 from parity.selftest.planted import HIDDEN, WAN21, WAN22, Hidden, Kind, Plant, combinations, singles
 from parity.selftest.workshop import Workshop
-from pipelines.engine import Engine
+from pipelines.engine.engine import Engine
 from pipelines.recipe import Recipe, to_dict
 
 
@@ -76,8 +77,8 @@ def run_matrix(
     """Diagnose every planted case, fully, by gains alone and quickly; a row for each as it is done."""
     workshop = Workshop(folder / "jobs", engine)
     with (
-        Session(Options(out=folder / "full", diagnose="full"), engine) as full,
-        Session(Options(out=folder / "gains", diagnose="gains"), engine) as gains,
+        Session(Options(out=folder / "full", task=Task(diagnose="full")), engine) as full,
+        Session(Options(out=folder / "gains", task=Task(diagnose="gains")), engine) as gains,
     ):
         for number, (kind, plants) in enumerate(cases, 1):
             yield _row(workshop, full, gains, kind, plants, f"{number:03d}-{kind}", progress)
@@ -174,7 +175,7 @@ def run_searches(
 ) -> Iterator[SearchRow]:
     """Search every preview; a row for each as it is done."""
     workshop = Workshop(folder / "hidden", engine)
-    with Session(Options(out=folder / "search", search=True), engine) as session:
+    with Session(Options(out=folder / "search", task=Task(search=True)), engine) as session:
         for kind, unknown in cases:
             clock = time.perf_counter()
             expected, path, drawn = _unknown_case(workshop, kind, unknown)

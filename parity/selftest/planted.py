@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pipelines.control_image import load as load_control_image
-from pipelines.lora import lora_file
+from pipelines.lora_files import lora_file
+from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import Asked, Conditioning, Expert, Precision, Resize
 from pipelines.scheduler import flow_schedule
 

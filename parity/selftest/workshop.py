@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from parity.case import DEMO
-from parity.result import write_atomically
+from parity.case.load import DEMO
 from parity.selftest.planted import (
     EXPERTS,
     LORA,
@@ -35,14 +34,15 @@ from parity.selftest.planted import (
     Shape,
     lora_name,
 )
+from pipelines.aitoolkit.job import read_job
+from pipelines.aitoolkit.job_folder import parse_video_name
+from pipelines.aitoolkit.preview import preview_recipe
+from pipelines.aitoolkit.rules import BOUNDARY
 from pipelines.catalog import Model, find_model
-from pipelines.engine import Engine
-from pipelines.job import read_job
-from pipelines.job_folder import parse_video_name
-from pipelines.preview import preview_recipe
+from pipelines.engine.engine import Engine
+from pipelines.files.content import write_atomically
+from pipelines.media.video import encode
 from pipelines.recipe import Expert, Recipe
-from pipelines.trainer import BOUNDARY
-from pipelines.video import encode
 
 _DEMO_JOBS: dict[Kind, str] = {
     "t2v": "t2v_basic",

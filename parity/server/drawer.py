@@ -16,10 +16,10 @@ from parity.server.plan import plan
 from parity.server.queue import Task
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
-from pipelines.engine import Engine
+from pipelines.engine.engine import Engine
+from pipelines.media.video import encode
 from pipelines.recipe import Recipe
-from pipelines.request import Request
-from pipelines.video import encode
+from pipelines.reference.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

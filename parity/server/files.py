@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.errors import MediaError
-from pipelines.video import read_video
+from pipelines.media.video import read_video
 
 
 @dataclass(frozen=True, slots=True)

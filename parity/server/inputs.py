@@ -17,7 +17,7 @@ from parity.server.lora_root import find, is_url
 from parity.server.settings import Settings
 from pipelines.catalog import Model
 from pipelines.errors import MediaError, WeightsError
-from pipelines.request import LoraItem, PromptItem, Request
+from pipelines.reference.request import LoraItem, PromptItem, Request
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """Pillow knows more, some of which start programs."""

@@ -12,7 +12,7 @@ from parity.server.errors import ApiError
 from parity.server.schemas import Body
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
-from pipelines.request import Problem, Request, check_control_images, check_loras
+from pipelines.reference.request import Problem, Request, check_control_images, check_loras
 
 _MAX_VALUES = 20_000
 """Signs that begin a value in JSON. What makes a request large is base64, which has none of them; 32 MB of commas would

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.server.settings import Settings
+from pipelines.aitoolkit.graph import trainer_graph
+from pipelines.aitoolkit.job import read_job
+from pipelines.aitoolkit.job_folder import all_lora_files, toolkit_version
+from pipelines.aitoolkit.preview import assumed_recipe
 from pipelines.catalog import Model
-from pipelines.inference import Graph, inference_recipe, reference_graph, trainer_graph
-from pipelines.job import read_job
-from pipelines.job_folder import all_lora_files, toolkit_version
-from pipelines.preview import assumed_recipe
+from pipelines.graph import Graph
 from pipelines.recipe import Codec, Recipe
-from pipelines.request import Request
+from pipelines.reference.inference import inference_recipe, reference_graph
+from pipelines.reference.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

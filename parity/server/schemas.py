@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from pipelines.request import LoraItem, PromptItem, Request
+from pipelines.reference.request import LoraItem, PromptItem, Request
 
 MAX_PROMPTS = 100
 """A list without a bound makes gigabytes of error messages of a few megabytes of commas."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.catalog import find_model
-from pipelines.engine import Offload
+from pipelines.engine.engine import Offload
 from pipelines.errors import CaseError, UsageError
 
 Profile = Literal["reference", "faithful"]

@@ -19,7 +19,7 @@ from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
 from parity.server.queue import Queue, Task, as_text
 from parity.server.settings import Settings
-from pipelines.engine import Engine
+from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError
 
 EXIT_HUNG = 70

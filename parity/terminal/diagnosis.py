@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from parity.diagnosis.result import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
+from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
 from parity.terminal.text import table
 
 _BAR = 30

@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.importing.case_files import CaseFile
 from parity.importing.folder import JobImport
 from parity.terminal.text import table
-from pipelines.job_folder import LoraFiles, PreviewFile
+from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile
 
 _KEPT = "kept as it is"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parity.case import Case
-from parity.result import CaseResult
+from parity.case.load import Case
+from parity.results.case import CaseResult
 from parity.terminal.diagnosis import diagnosis_text, search_text
 from parity.terminal.text import repeat_text
 

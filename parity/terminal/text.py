@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.case import Case
-from parity.findings import known_differences, notes_on_repeating, show_field
-from parity.result import RepeatResult, Run
+from parity.case.load import Case
+from parity.factors.findings import known_differences, notes_on_repeating, show_field
+from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS
 from pipelines.recipe import to_dict
 

@@ -29,8 +29,8 @@ def well_behaved(_: Sequence[str]) -> int:
 
 
 def whole_results(_: Sequence[str]) -> int:
-    from parity.result import to_json
-    from tests.report_cases import error_case, run_of
+    from parity.results.case import to_json
+    from tests.support.report_cases import error_case, run_of
 
     Path("out").mkdir()
     Path("out/results.json").write_text(to_json(run_of(error_case())), encoding="utf-8")

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parity.baselines.file import from_text
-from parity.case_file import CaseKeys, validate
-from parity.result import Run as Results
-from parity.result import from_json
-from pipelines.document import read
+from parity.case.keys import CaseKeys, validate
+from parity.results.case import Run as Results
+from parity.results.case import from_json
 from pipelines.errors import CaseError
+from pipelines.files.document import read
 from tests.malformed.execute import Run
 from tests.malformed.inputs import Input
 

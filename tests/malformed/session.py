@@ -59,13 +59,13 @@ def _parity(torch: bool) -> Command:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WAN_PARITY_CACHE": ""}
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)
-    from parity import case, cli  # noqa: F401
+    from parity.cli.main import main
     from parity.importing import folder  # noqa: F401
 
     if torch:
-        from parity import runner  # noqa: F401
-        from pipelines import fingerprint
-        from pipelines.torch_setup import declare_missing_torchvision_operators
+        from parity.run import session as runner  # noqa: F401
+        from pipelines.engine import fingerprint
+        from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 
         declare_missing_torchvision_operators()
         import diffusers
@@ -74,7 +74,7 @@ def _parity(torch: bool) -> Command:
 
         fingerprint.code()
         assert all((diffusers.WanPipeline, diffusers.AutoencoderKLWan, transformers.UMT5EncoderModel))
-    return cli.main
+    return main
 
 
 def _batch(

@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 
 from parity.baselines.file import file_name, from_result, to_text
-from parity.case import DEMO
-from parity.result import to_json
-from pipelines.video import read_video
-from tests.baseline_samples import ACCEPTED, ENVIRONMENT, result, run_of
-from tests.report_cases import drifted_case, error_case, passed_case
-from tests.report_cases import run_of as reported
+from parity.case.load import DEMO
+from parity.results.case import to_json
+from pipelines.media.video import read_video
+from tests.support.baseline_samples import ACCEPTED, ENVIRONMENT, result, run_of
+from tests.support.report_cases import drifted_case, error_case, passed_case
+from tests.support.report_cases import run_of as reported
 
 T2V, I2V = "job", "i2v_job"
 STEP = "1795289016732__000000500_0"
@@ -112,7 +112,7 @@ def _videos(folder: Path) -> None:
 
 
 def _results(folder: Path) -> None:
-    from tests.test_report_diagnosis import diagnosis, search
+    from tests.reports.test_report_diagnosis import diagnosis, search
 
     (folder / "shown").mkdir()
     drifted = dataclasses.replace(drifted_case(folder / "shown"), diagnosis=diagnosis(), search=search())

@@ -1,0 +1,95 @@
+"""What the tool knows of itself and of its field: models, factors, file formats, versions, LPIPS' weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from pipelines.errors import UsageError
+
+_BEYOND_RECIPES = {
+    "environment": "equal recipes, other bits",
+    "broken_output": "the output is no video: NaN, black or frozen",
+}
+
+
+class Version(argparse.Action):
+    """`--version`: prints and exits, without importing what it names."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(nargs=0, **settings)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"wan-parity {version('wan-parity')} (torch {version('torch')}, diffusers {version('diffusers')})")
+        parser.exit()
+
+
+def add(parsers: Any) -> None:
+    """Add `parity explain`, `models`, `schema` and `fetch-lpips`."""
+    command = parsers.add_parser("explain", help="what a factor is, what it looks like, what to change")
+    command.add_argument("factor", nargs="?", metavar="FACTOR", help="without one: a list of all")
+    command.set_defaults(run=explain)
+    command = parsers.add_parser("models", help="the API's Wan models and their defaults, or the page of one")
+    command.add_argument("model", nargs="?", metavar="ID", help="print the page of this model, in Markdown")
+    command.set_defaults(run=models)
+    command = parsers.add_parser("schema", help="JSON Schema of case files, requests or results.json")
+    command.add_argument("name", choices=("case", "request", "result"))
+    command.set_defaults(run=schema)
+    command = parsers.add_parser("fetch-lpips", help="download the AlexNet weights that LPIPS needs, once")
+    command.set_defaults(run=fetch_lpips)
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Print a factor's page, or the list of factors."""
+    from parity.factors.catalogue import CATALOGUE, PAGES, explain
+    from parity.terminal.text import table
+
+    if options.factor is not None:
+        print(explain(options.factor), end="")
+        return 0
+    rows = [(name, CATALOGUE[name].note if name in CATALOGUE else _BEYOND_RECIPES[name]) for name in PAGES]
+    print(table(rows, indent=""))
+    return 0
+
+
+def models(options: argparse.Namespace) -> int:
+    """Print the catalogue, or a model's page."""
+    from pipelines.catalog import MODELS, find_model
+
+    if options.model is not None:
+        from parity.factors.model_page import page
+
+        print(page(find_model(options.model)), end="")
+        return 0
+    for model in MODELS.values():
+        print(f"{model.id}  {model.title}")
+        for name, value in model.quick_facts().items():
+            print(f"  {name:22}{value}")
+    return 0
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of a file format."""
+    from pydantic import TypeAdapter
+
+    from parity.case.keys import CaseKeys
+    from parity.results.case import Run
+    from pipelines.reference.request import Request
+
+    schema = {"case": CaseKeys, "request": Request, "result": Run}[options.name]
+    print(json.dumps(TypeAdapter(schema).json_schema(), indent=2))
+    return 0
+
+
+def fetch_lpips(_: argparse.Namespace) -> int:
+    """Download LPIPS' weights and print where they lie."""
+    from parity.comparison.metrics import fetch_lpips
+
+    try:
+        print(fetch_lpips())
+    except OSError as error:
+        raise UsageError(f"the AlexNet weights could not be downloaded: {error}") from None
+    return 0

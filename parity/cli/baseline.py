@@ -1,0 +1,220 @@
+"""`parity baseline accept|check|show|undo`: a run compared with what was accepted before, or accepted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parity.cli.options import add_noise
+from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from parity.baselines.gate import Gate
+    from parity.baselines.store import Store
+
+_EXIT_CODES = """\
+exit codes:
+  0  check: every baseline holds; accept: everything asked for was accepted
+  1  check: a case failed; accept --all: some were left out
+  2  bad usage, or a file that cannot be read; nothing was written
+"""
+
+
+def add(parsers: Any) -> None:
+    """Add `parity baseline accept|check|show|undo`."""
+    baseline = parsers.add_parser(
+        "baseline",
+        help="hold a run against what was accepted before, or accept it",
+        description="A baseline is what a case drew when a person last said that it was right: one JSON file a case, "
+        "kept in the repository.",
+        epilog=_EXIT_CODES,
+    )
+    actions = baseline.add_subparsers(title="actions", required=True, metavar="ACTION")
+    _add_accept(actions)
+    _add_check(actions)
+    command = actions.add_parser("show", help="list the baselines")
+    command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all)")
+    _add_folder(command)
+    command.set_defaults(run=show)
+    command = actions.add_parser("undo", help="take the last accept back")
+    _add_folder(command)
+    command.add_argument("--dry-run", action="store_true", help="only say what would be restored")
+    command.set_defaults(run=undo)
+
+
+def _add_accept(actions: Any) -> None:
+    command = actions.add_parser(
+        "accept",
+        help="make results the baselines",
+        description="Makes results the baselines of their cases. Prints what changes before anything is written; "
+        "without CASE, --all or --from that is all it does.",
+        epilog=_EXIT_CODES,
+    )
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("cases", nargs="*", default=[], metavar="CASE", help="case ids, or patterns: 'tiny_*'")
+    which.add_argument(
+        "--all", action="store_true", help="every case that came out as expected; drifted ones must be named"
+    )
+    which.add_argument(
+        "--from", dest="approvals", type=Path, metavar="FILE", help="the approvals exported from the HTML report"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only say what would change")
+    _add_results(command)
+    _add_folder(command)
+    command.set_defaults(run=accept)
+
+
+def _add_check(actions: Any) -> None:
+    command = actions.add_parser(
+        "check",
+        help="fail cases that got worse, changed bits or lost their baseline",
+        description="Holds every case of a run against its baseline. In an equal environment (device, CPU, versions, "
+        "flags) the bits must be equal; in another one recipe and shape must be, and the metrics within its noise.",
+        epilog=_EXIT_CODES,
+    )
+    command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all of the run)")
+    _add_results(command)
+    _add_folder(command)
+    add_noise(command.add_argument, "--noise")
+    command.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    command.set_defaults(run=check)
+
+
+def _add_results(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--results",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="results.json, or the folder it is in; repeatable (default: the last run below reports/out)",
+    )
+
+
+def _add_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--baselines", type=Path, metavar="DIR", help="default: baselines")
+
+
+def _store(options: argparse.Namespace) -> Store:
+    from parity.baselines.store import DEFAULT, Store
+
+    return Store(options.baselines or DEFAULT)
+
+
+def _existing(options: argparse.Namespace) -> Store:
+    """Must be there: a gate on a folder whose name is misspelt would say that every baseline is lost."""
+    store = _store(options)
+    if not store.exists():
+        raise UsageError(f"{store.folder}: no such folder of baselines; `parity baseline accept` makes one")
+    return store
+
+
+def _tell_leftover(store: Store) -> None:
+    leftover = store.leftover()
+    if leftover is not None:
+        print(f"parity: {leftover}", file=sys.stderr)
+
+
+def accept(options: argparse.Namespace) -> int:
+    from parity.baselines.accept import choose, propose
+    from parity.baselines.file import to_text
+    from parity.baselines.sources import cases_of, read_sources
+    from parity.terminal.baselines import proposals_text, sources_text
+
+    sources = read_sources(options.results)
+    store = _store(options)
+    _tell_leftover(store)
+    chosen, left_out = choose(cases_of(sources), options.cases, options.approvals)
+    baselines, broken = store.read_what_can_be()
+    proposals = propose(chosen, baselines, broken)
+    print(sources_text(sources))
+    print(proposals_text(proposals, left_out))
+    if not (options.cases or options.all or options.approvals):
+        raise UsageError("nothing was accepted: name the cases, or say --all, or --from approvals.json")
+    texts = {item.baseline.case: to_text(item.baseline) for item in proposals if item.kind != "unchanged"}
+    if options.dry_run:
+        print(f"{len(texts)} to write to {store.folder}; nothing was written (--dry-run)")
+        return 1 if left_out else 0
+    store.clean()
+    if texts:
+        store.replace(texts)
+        print(f"{len(texts)} written to {store.folder}; look at them in version control, or: parity baseline undo")
+    else:
+        print("nothing to write")
+    return 1 if left_out else 0
+
+
+def check(options: argparse.Namespace) -> int:
+    from parity.baselines.gate import check_all
+    from parity.baselines.noise import Noise
+    from parity.baselines.sources import read_sources
+    from parity.terminal.baselines import gate_text, sources_text
+
+    sources = read_sources(options.results)
+    store = _existing(options)
+    _tell_leftover(store)
+    noise = Noise(psnr=options.noise_psnr, ssim=options.noise_ssim)
+    gate = check_all(sources, store.read_all(), noise, options.cases)
+    if options.json:
+        print(json.dumps(_json(gate, options), indent=1, ensure_ascii=False))
+    else:
+        print(sources_text(sources))
+        print(gate_text(gate, options.baselines))
+    return 1 if gate.failed else 0
+
+
+def _json(gate: Gate, options: argparse.Namespace) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from parity.baselines.gate import accept_command
+
+    cases = []
+    for item in gate.cases:
+        path = None if item.source is None else item.source.path
+        acceptable = item.check.acceptable and path is not None
+        cases.append(
+            asdict(item.check)
+            | {
+                "failed": item.check.failed,
+                "results": None if path is None else str(path),
+                "accept": accept_command([item.check.case], path, options.baselines) if acceptable and path else None,
+            }
+        )
+    unfinished = [str(path) for path in gate.unfinished]
+    return {"failed": gate.failed, "cases": cases, "unused": gate.unused, "unfinished": unfinished}
+
+
+def show(options: argparse.Namespace) -> int:
+    from parity.terminal.baselines import baselines_text
+    from pipelines.files.words import did_you_mean
+
+    store = _existing(options)
+    _tell_leftover(store)
+    baselines = store.read_all()
+    for name in options.cases:
+        if name not in baselines:
+            raise UsageError(f"{name}: has no baseline in {store.folder}{did_you_mean(name, list(baselines))}")
+    shown = [item for name, item in sorted(baselines.items()) if not options.cases or name in options.cases]
+    print(baselines_text(shown) if shown else f"{store.folder} holds no baseline")
+    return 0
+
+
+def undo(options: argparse.Namespace) -> int:
+    store = _existing(options)
+    _tell_leftover(store)
+    leftover = store.leftover()
+    if not options.dry_run:
+        store.clean()
+    if leftover is not None and not leftover.placed:
+        print("nothing to take back; `parity baseline undo` once more takes back the accept before it")
+        return 0
+    change = store.last_change() if options.dry_run else store.undo()
+    would = "would be " if options.dry_run else ""
+    for name in change.replaced:
+        print(f"{store.folder / name}: {would}restored")
+    for name in change.new:
+        print(f"{store.folder / name}: {would}removed (it was new)")
+    return 0

@@ -1,0 +1,86 @@
+"""`parity cache`: the generated frames that are kept, so that unchanged cases are not generated again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parity.cli.options import megabytes
+from pipelines.errors import UsageError
+from pipelines.files.words import shorten
+
+if TYPE_CHECKING:
+    from parity.run.cache import Kept
+
+
+def add(parsers: Any) -> None:
+    """Add `parity cache ls|prune`."""
+    command = parsers.add_parser(
+        "cache",
+        help="the generated frames that are kept, so that unchanged cases are not generated again",
+        description="Generated frames are kept by the content of recipe, weights, code and libraries, and by the "
+        "environment that reaches their bits. They lie in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
+        "cache folder; set the variable to nothing to keep none.",
+    )
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("ls", help="list what is kept, last used first")
+    listing.set_defaults(run=list_kept)
+    pruning = actions.add_parser("prune", help="remove what was not used for long, or does not fit")
+    pruning.add_argument("--older-than", type=_days, metavar="DAYS", help="not used for so many days; 0: everything")
+    pruning.add_argument("--max-size", type=megabytes, metavar="MB", help="keep at most this much, last used first")
+    pruning.set_defaults(run=prune)
+
+
+def _days(text: str) -> timedelta:
+    try:
+        return timedelta(days=float(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"must be a number of days, e.g. 30, is {text!r}") from None
+
+
+def list_kept(_: argparse.Namespace) -> int:
+    """Print a table of what is kept."""
+    from parity.run.cache import Cache, default_root
+
+    root = default_root()
+    print(_table(root, Cache(root).entries() if root is not None else []))
+    return 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Remove what was asked for and print what is left."""
+    from parity.run.cache import Cache, default_root
+
+    if options.older_than is None and options.max_size is None:
+        raise UsageError("cache prune: say what may go, --older-than DAYS or --max-size MB")
+    root = default_root()
+    cache = Cache(root) if root is not None else None
+    removed = cache.prune(older_than=options.older_than, max_bytes=options.max_size) if cache is not None else []
+    print(f"{len(removed)} removed")
+    print(_table(root, cache.entries() if cache is not None else []))
+    return 0
+
+
+def _table(root: Path | None, entries: Sequence[Kept]) -> str:
+    """A line for each kept generation, their number and size."""
+    from parity.terminal.text import table
+
+    if root is None:
+        return "nothing is kept: WAN_PARITY_CACHE is empty"
+    if not entries:
+        return f"nothing is kept in {root}"
+    rows = [("used", "size", "model", "frames", "generated for", "prompt")]
+    for kept in entries:
+        entry = kept.entry
+        shape = f"{entry.frames} of {entry.width}x{entry.height}"
+        used = datetime.fromtimestamp(kept.used, UTC).strftime("%Y-%m-%d %H:%M")
+        rows.append((used, _size(kept.size), entry.model, shape, entry.case, shorten(entry.prompt, 40)))
+    total = _size(sum(kept.size for kept in entries))
+    return f"{table(rows)}\n{len(entries)} generations, {total} in {root}"
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MiB" if count >= 1 << 20 else f"{count / 1024:.1f} KiB"

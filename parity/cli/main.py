@@ -1,0 +1,58 @@
+"""The `parity` command: its parser, and what every subcommand has in common: exit codes, Ctrl-C, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from parity.cli import about, baseline, cache, import_job, plan, report, run, selftest, serve
+from parity.cli.parser import EXIT_CODES, Parser
+from parity.run import interrupt
+from pipelines.errors import ParityError
+
+_FIRST_STEPS = """\
+first steps:
+  parity run                     the embedded demo, a minute without a GPU
+  parity import output/my_job    a case for every preview of an ai-toolkit job
+  parity plan cases/             what differs between preview and request; runs no model
+  parity run cases/              generate, compare, report
+  parity explain scheduler       what a difference is, and what to change
+
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line. Returns the exit code; a user's mistake is one message on stderr, never a traceback."""
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given:
+        parser.print_help()
+        return 0
+    options = parser.parse(given)
+    interrupt.listen()
+    try:
+        code: int = options.run(options)
+        return code
+    except ParityError as error:
+        print(f"parity: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("parity: stopped; what was known by then is in results.json", file=sys.stderr)
+        return interrupt.exit_code()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="parity",
+        description="Does your Wan inference generate what ai-toolkit's preview showed? If not: why?",
+        epilog=_FIRST_STEPS + EXIT_CODES,
+    )
+    parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")
+    parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (run, plan, import_job, report, baseline, serve, about, selftest, cache):
+        command.add(parsers)
+    return parser

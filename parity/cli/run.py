@@ -1,0 +1,170 @@
+"""`parity run` and `parity diagnose`: generate, compare, and find out why."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parity.cli.options import add_max_size, add_repeat, add_running, add_target, generations
+from parity.cli.parser import EXIT_CODES
+from parity.cli.selection import add_selection, selected
+from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from parity.results.case import Run
+
+_IN_GITHUB = """\
+In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) the job summary and annotations are written
+too; with --json annotations go to stderr.
+
+"""
+
+
+def add(parsers: Any) -> None:
+    """Add `parity run` and `parity diagnose`."""
+    command = parsers.add_parser(
+        "run",
+        help="generate every case's request and compare it with the preview",
+        description="Generates every case's request with the real diffusers pipeline and compares it with the preview. "
+        "Without CASES the embedded demo runs.",
+        epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
+        "  parity run my_case.yaml --device cuda:0 --offload model\n  parity run my_case.yaml --repeat 3\n"
+        "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + EXIT_CODES,
+    )
+    add_selection(command)
+    command.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
+    add_repeat(command.add_argument)
+    _add_running(command)
+    command.set_defaults(run=run, search=False, budget=None)
+    _add_diagnose(parsers)
+
+
+def _add_diagnose(parsers: Any) -> None:
+    command = parsers.add_parser(
+        "diagnose",
+        help="find out why a case drifted: what each factor costs, and which fixes reproduce the preview",
+        description="Generates counterfactuals: the request with only one factor fixed (gain), the preview's recipe "
+        "with only one factor broken (loss), and both endpoints. Says what each factor costs, the smallest set of "
+        "fixes that reproduces the preview, where the two diverge, and what is left. k factors take at most 2k + 2 "
+        "generations; the plan is printed before the first. For a case on a server (--target) it first finds out what "
+        "the server did: what is assumed of it is generated here, and unless that gives its file, its settings are "
+        "searched for in its pixels.",
+        epilog="examples:\n  parity diagnose my_case.yaml\n  parity diagnose my_case.yaml --quick\n"
+        "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n"
+        "  parity diagnose my_case.yaml --target http://gpu1:8000\n\n"
+        "Ctrl-C prints what is known by then and leaves it in results.json.\n\n" + _IN_GITHUB + EXIT_CODES,
+    )
+    add_selection(command)
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
+        "--quick",
+        dest="diagnose",
+        action="store_const",
+        const="quick",
+        help="only rank the factors: few steps, latents alone, at most two generations",
+    )
+    how.add_argument(
+        "--gains", dest="diagnose", action="store_const", const="gains", help="no losses: at most k + 2 generations"
+    )
+    how.add_argument(
+        "--search",
+        action="store_true",
+        help="the config is missing or wrong: search the preview's pixels for the settings that generated it",
+    )
+    command.add_argument(
+        "--budget", type=generations, metavar="N", help="generations to spend on a case (default: what the plan says)"
+    )
+    _add_running(command)
+    command.set_defaults(run=diagnose, repeat=None)
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    add_running(command.add_argument)
+    add_target(command.add_argument)
+    command.add_argument("--json", action="store_true", help="print results.json to stdout")
+    command.add_argument("--no-html", action="store_true", help="write no report.html")
+    add_max_size(command.add_argument)
+
+
+def diagnose(options: argparse.Namespace) -> int:
+    """`parity diagnose`: as `run`, with a diagnosis of every case unless its settings are searched for."""
+    if options.diagnose is None and not options.search:
+        options.diagnose = "full"
+    return run(options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`parity run`. Returns the run's exit code; a KeyboardInterrupt is raised again once all is written."""
+    from parity.terminal.progress import Bar
+    from parity.terminal.text import count_of, summary
+
+    cases = selected(options)
+    from parity.results.folders import default_out, last_results
+    from parity.run.cache import default_root
+    from parity.run.outdir import write_page
+    from parity.run.session import Options, Session, in_loading_order
+    from parity.run.task import Task
+
+    out = options.out or (last_results().parent if options.resume else default_out())
+    _check_writable(out)
+    print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
+    settings = Options(
+        out=out,
+        task=Task(
+            diagnose=options.diagnose,
+            search=options.search,
+            budget=options.budget,
+            repeat=options.repeat,
+        ),
+        device=options.device,
+        offload=options.offload,
+        command=("parity", *sys.argv[1:]),
+        cache=None if options.no_cache else default_root(),
+        resume=options.resume,
+        timeout=options.timeout,
+    )
+    interrupted = False
+    with Session(settings) as session:
+        bar = Bar(len(cases))
+        try:
+            for case in in_loading_order(cases):
+                session.run_case(case, bar)
+            finished = session.finish([case.id for case in cases])
+        except KeyboardInterrupt:
+            interrupted, finished = True, session.run
+    if options.json:
+        print(session.results_path.read_text(encoding="utf-8"))
+    print(summary(finished), file=sys.stderr)
+    written = [session.results_path]
+    if not options.no_html:
+        written.append(write_page(finished, out, options.max_size))
+    print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
+    _tell_github(finished, out, options)
+    if interrupted:
+        raise KeyboardInterrupt
+    return finished.exit_code
+
+
+def _tell_github(finished: Run, out: Path, options: argparse.Namespace) -> None:
+    """In a step of GitHub Actions. A summary that cannot be written leaves results and exit code as they are."""
+    from parity.terminal.github import in_github, tell_github
+
+    if not in_github():
+        return
+    try:
+        tell_github(finished, out, sys.stderr if options.json else sys.stdout)
+    except UsageError as error:
+        print(f"parity: {error}", file=sys.stderr)
+
+
+def _check_writable(folder: Path) -> None:
+    """Before minutes of work: can the results be written?"""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from None

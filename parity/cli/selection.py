@@ -1,0 +1,29 @@
+"""Which cases a command is about: its arguments, and the cases they name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.case.target import NOTHING_GIVEN
+from parity.cli.options import add_tag, given_target
+
+if TYPE_CHECKING:
+    from parity.case.load import Case
+
+
+def add_selection(command: argparse.ArgumentParser) -> None:
+    """Add `CASES`, `-k` and `--tag`."""
+    command.add_argument("cases", nargs="*", type=Path, metavar="CASES", help="case files, or folders of *.yaml")
+    command.add_argument("-k", metavar="EXPR", help="only cases whose id or tags match: words, and, or, not, ( )")
+    add_tag(command.add_argument)
+
+
+def selected(options: argparse.Namespace) -> list[Case]:
+    """The cases asked for. Raises CaseError for a mistake in any of their files, UsageError if none is left."""
+    from parity.case.load import find_case_files, load_cases
+    from parity.case.select import select
+
+    given = given_target(vars(options).__getitem__) if hasattr(options, "target") else NOTHING_GIVEN
+    return select(load_cases(find_case_files(options.cases), given), options.k, options.tag)

@@ -1,0 +1,146 @@
+"""`parity serve`: the inference server's API, answered by this tool's engine."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from parity.cli.options import above_zero, megabytes, seconds
+from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from parity.server.settings import Settings
+
+_EXTRA = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def add(parsers: Any) -> None:
+    """Add `parity serve`."""
+    command = parsers.add_parser(
+        "serve",
+        help="answer the inference server's API, safe by default",
+        description="Serves the reference inference server's HTTP API with this tool's engine: what it generates "
+        "is what `parity run` generates. Needs the extra: pip install 'wan-parity[server]'. Only this machine "
+        "can reach it unless --host says otherwise, and then clients need the bearer token of $WAN_PARITY_TOKEN or "
+        "--token-file.",
+        epilog="examples:\n  parity serve --lora-root output\n"
+        "  parity serve --lora-root output --checkpoint wan21_14b=models/wan --profile faithful\n"
+        "  WAN_PARITY_TOKEN=… parity serve --lora-root output --host 0.0.0.0 --base-url http://gpu1:8000\n\n"
+        "exit codes:\n  0   stopped\n  2   bad usage; nothing was served\n"
+        "  70  a step hung: start it again, the queue goes on\n",
+    )
+    command.add_argument("--lora-root", type=Path, required=True, metavar="DIR", help="loras[].path lies in it")
+    command.add_argument("--host", default="127.0.0.1", help="address to bind to (default: 127.0.0.1)")
+    command.add_argument("--port", type=_port, default=8000, help="0: any free one (default: 8000)")
+    command.add_argument(
+        "--profile",
+        choices=("reference", "faithful"),
+        default="reference",
+        help="the inference server's graph, or the trainer's (default: reference)",
+    )
+    command.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="MODEL=DIR|ID",
+        help="folder or Hub id of a model's weights, if not its own (repeatable)",
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        default=Path("parity-serve"),
+        metavar="DIR",
+        help="queue and results (default: %(default)s)",
+    )
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
+    command.add_argument(
+        "--offload", choices=("none", "model", "sequential"), default="none", help="as for `parity run`"
+    )
+    command.add_argument("--base-url", metavar="URL", help="what addresses in answers begin with")
+    command.add_argument("--token-file", type=Path, metavar="FILE", help="holds the bearer token")
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="host whose address may be an internal one, for images and LoRAs by URL (repeatable)",
+    )
+    command.add_argument(
+        "--keep-results",
+        type=_days,
+        metavar="DAYS",
+        help="remove finished requests and their files after so long (default: keep them)",
+    )
+    command.add_argument(
+        "--queue-size", type=_count, default=32, metavar="N", help="requests at once; more get 429 (default: 32)"
+    )
+    command.add_argument(
+        "--max-body", type=megabytes, default=32 << 20, metavar="MB", help="of a request (default: 32)"
+    )
+    command.add_argument(
+        "--max-image", type=megabytes, default=16 << 20, metavar="MB", help="of a control image (default: 16)"
+    )
+    command.add_argument(
+        "--timeout", type=seconds, default=3600.0, metavar="SECONDS", help="for one request (default: 3600)"
+    )
+    command.set_defaults(run=serve)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, is {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 100_000):
+        raise argparse.ArgumentTypeError(f"must be a number from 1, is {text!r}")
+    return int(text)
+
+
+def _days(text: str) -> float:
+    return above_zero(text, "days", "30")
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM. Raises UsageError before anything is loaded."""
+    if any(find_spec(name) is None for name in _EXTRA):
+        raise UsageError("the server needs more packages: pip install 'wan-parity[server]'")
+    from parity.server.serving import serve
+
+    serve(_settings(options))
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from parity.server.settings import Limits, Settings, check_address, checkpoint_of, lora_root_of, read_token
+
+    token = read_token(options.token_file)
+    check_address(options.host, token)
+    if options.base_url is not None:
+        parts = urlsplit(options.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"--base-url {options.base_url}: must read http://host:port")
+    return Settings(
+        host=options.host,
+        port=options.port,
+        lora_root=lora_root_of(options.lora_root),
+        data=options.data.absolute(),
+        profile=options.profile,
+        checkpoints=dict(checkpoint_of(text) for text in options.checkpoint),
+        device=options.device,
+        offload=options.offload,
+        allowed_hosts=frozenset(name.lower().rstrip(".") for name in options.allow_host),
+        base_url=options.base_url.rstrip("/") if options.base_url else None,
+        token=token,
+        keep_days=options.keep_results,
+        limits=Limits(
+            queue=options.queue_size,
+            body=options.max_body,
+            image=options.max_image,
+            draw_seconds=options.timeout,
+        ),
+    )

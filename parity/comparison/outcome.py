@@ -1,0 +1,73 @@
+"""A case's result before anything was drawn, of a case that could not be, and of one that was compared."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from parity.case.load import Case
+from parity.comparison.compare import Comparison
+from parity.factors.findings import known_differences
+from parity.results.case import CaseResult, FindingResult, Status, TargetResult
+from pipelines.recipe import Recipe, to_dict
+
+
+def _yaml(case: Case) -> str | None:
+    """The case file's text, without the request's Hub token."""
+    try:
+        text = case.path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text.replace(case.token, "…") if case.token else text
+
+
+def blank_result(case: Case, status: Status, verdict: str, findings: tuple[FindingResult, ...]) -> CaseResult:
+    """What the case file alone says."""
+    return CaseResult(
+        id=case.id,
+        status=status,
+        verdict=verdict,
+        model=case.preview.model,
+        case_file=str(case.path),
+        tags=case.tags,
+        expect=case.expect,
+        tolerance=case.tolerance,
+        findings=findings,
+        recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
+        case_yaml=_yaml(case),
+        notes=case.preview.notes,
+        target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
+    )
+
+
+def compared_result(
+    case: Case,
+    comparison: Comparison,
+    judged: tuple[Status, str],
+    findings: tuple[FindingResult, ...],
+    notes: tuple[str, ...],
+) -> CaseResult:
+    """What a comparison adds to it. `notes`: of the drawing. Artifacts and timings are the caller's."""
+    status, verdict = judged
+    return dataclasses.replace(
+        blank_result(case, status, verdict, findings),
+        preview=comparison.preview,
+        output=comparison.output,
+        bit_identical=comparison.bit_identical,
+        compared_as=comparison.compared_as,
+        metrics=comparison.metrics,
+        codec_floor=comparison.codec_floor,
+        sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
+        notes=(*case.preview.notes, *comparison.notes, *notes),
+        error=verdict if status == "error" else None,
+    )
+
+
+def _sigmas(recipe: Recipe) -> tuple[float, ...]:
+    return recipe.scheduler.sigmas(recipe.steps)
+
+
+def result_without_drawing(case: Case, status: Status, reason: str) -> CaseResult:
+    """Of a case that could not be run, and why."""
+    findings = known_differences(case)
+    verb = "nobody can repeat this preview" if status == "unpairable" else "could not be run"
+    return dataclasses.replace(blank_result(case, status, f"{verb}: {reason}", findings), error=reason)

@@ -1,0 +1,255 @@
+"""Fixtures and hooks of a pytest session about cases: one process, or several workers (pytest-xdist)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from parity.baselines.noise import Noise
+from parity.case.load import Case, find_case_files, load_cases
+from parity.case.select import select
+from parity.cli.options import given_target
+from parity.pytest_plugin.shards import Devices, Shards
+from parity.pytest_plugin.wording import BaselineGate, conclude, failure, in_pytests_words, marker_name
+from parity.results.case import Run
+from parity.results.folders import default_out, last_results
+from parity.run.cache import default_root, open_cache
+from parity.run.session import Options, Session, in_loading_order
+from parity.run.task import Task
+from pipelines.engine.engine import Engine
+from pipelines.errors import ParityError, UsageError
+
+_CASES = pytest.StashKey[list[Case]]()
+_RUN = pytest.StashKey[tuple[Run, Path]]()
+"""What was run, and where it was written: set when the last case is done."""
+_SAID = pytest.StashKey[list[str]]()
+"""Lines for the end of pytest's summary."""
+_CONTROLLER = "parity-controller"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    distributed = getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
+    if distributed and not _is_worker(config):
+        config.pluginmanager.register(Controller(config), _CONTROLLER)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before collection: an error there is shown with pytest's internals."""
+    _selected(session.config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" not in metafunc.fixturenames:
+        return
+    cases = _selected(metafunc.config)
+    for tag in dict.fromkeys(tag for case in cases for tag in case.tags):
+        metafunc.config.addinivalue_line("markers", f"{marker_name(tag)}: cases tagged {tag}")
+    parameters = [
+        pytest.param(case, id=case.id, marks=[getattr(pytest.mark, name) for name in map(marker_name, case.tags)])
+        for case in cases
+    ]
+    metafunc.parametrize("case", parameters)
+
+
+@pytest.fixture(scope="session")
+def parity_baselines(request: pytest.FixtureRequest) -> BaselineGate | None:
+    """The gate on baselines; None where --parity-baselines is not given."""
+    with _stopping(request.session):
+        return _baselines(request.config)
+
+
+@pytest.fixture(scope="session")
+def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """One engine for all cases of this process. Its results are results.json, or a worker's share of it."""
+    config = request.config
+    with ExitStack() as stack:
+        with _stopping(request.session):
+            session = stack.enter_context(Session(_options(config)))
+        yield session
+        if _is_worker(config):
+            return
+        collected = [getattr(item, "callspec", None) for item in request.session.items]
+        cases = [spec.params.get("case") for spec in collected if spec is not None]
+        with _stopping(request.session):
+            run = session.finish([case.id for case in cases if isinstance(case, Case)])
+        config.stash[_RUN] = run, session.options.out
+
+
+@pytest.hookimpl(trylast=True)  # xdist ends its workers first
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    said = config.stash[_SAID] = []
+    try:
+        controller = config.pluginmanager.getplugin(_CONTROLLER)
+        if controller is not None:
+            controller.close()
+        if _RUN in config.stash:
+            said += conclude(*config.stash[_RUN], config.getoption("--parity-max-size"))
+    except ParityError as error:
+        said.append(f"parity: {in_pytests_words(str(error))}")
+        session.exitstatus = error.exit_code
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_SAID, []):
+        terminalreporter.write_line(line)
+
+
+class Controller:
+    """The process that hands the cases to workers: it holds the folder and makes one run of their results."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._devices = Devices("auto", 0)
+        self._cases: dict[str, Case] = {}
+        self._shards: Shards | None = None
+        self._begun = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """What is wrong with the command line is said once, before a worker starts."""
+        import torch
+
+        config = self._config
+        with _stopping(None):
+            if config.getoption("dist") == "each":
+                raise UsageError("--dist each runs every case once a worker, all into one folder; use -n alone")
+            self._cases = {case.id.encode("unicode_escape").decode(): case for case in _selected(config)}
+            asked = config.getoption("--parity-device")
+            self._devices = Devices(asked, torch.cuda.device_count())
+            Engine(asked, config.getoption("--parity-offload")).close()
+            open_cache(_cache(config))
+            _baselines(config)
+            out = _out(config)
+            resume = config.getoption("--parity-resume")
+            self._shards = Shards(out, uuid4().hex[:12], _command(config), resume=resume)
+
+    def pytest_report_header(self) -> str:
+        """Who draws where."""
+        from xdist.workermanage import parse_tx_spec_config
+
+        return f"wan-parity: {self._devices.sentence(len(parse_tx_spec_config(self._config)))}"
+
+    def pytest_configure_node(self, node: Any) -> None:
+        assert self._shards is not None
+        name = node.gateway.id
+        node.workerinput["parity"] = {
+            "out": str(self._shards.out.path),
+            "shard": str(self._shards.shard(name)),
+            "device": self._devices.take(name),
+        }
+
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        found = [case for case in map(self._case, ids) if case is not None]
+        if found and not self._begun and self._shards is not None:
+            with _stopping(None):
+                self._shards.begin([case.id for case in found])
+            self._begun = True
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "teardown" and self._case(report.nodeid) is not None and self._shards is not None:
+            with _stopping(None):
+                self._shards.read(report.node.gateway.id)
+
+    def pytest_handlecrashitem(self, crashitem: str, report: Any) -> None:
+        case = self._case(crashitem)
+        if case is not None and self._shards is not None:
+            name = report.node.gateway.id
+            with _stopping(None):
+                result = self._shards.died(case, name)
+            page = self._shards.out.path / "report.html"
+            report.longrepr = "\n".join([*(failure(result) or [f"worker {name} died"]), f"report: {page}"])
+            report.when, report.location = "call", (*report.location[:2], f"test_case[{case.id}]")
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._devices.give_back(node.gateway.id)
+
+    def close(self) -> None:
+        """After the workers."""
+        if self._begun and self._shards is not None:
+            self._config.stash[_RUN] = self._shards.close(), self._shards.out.path
+
+    def _case(self, nodeid: str) -> Case | None:
+        found = re.search(r"test_parity\.py::test_case\[(.*)\]", nodeid)
+        return self._cases.get(found[1]) if found else None
+
+
+@contextmanager
+def _stopping(session: pytest.Session | None) -> Iterator[None]:
+    """A user's mistake ends the session with one message. `session`: where this may be a worker."""
+    try:
+        yield
+    except ParityError as error:
+        text = in_pytests_words(str(error))
+        if session is not None and _is_worker(session.config):
+            session.shouldstop = text  # pytest.exit would look like a crash, and the worker would be replaced
+            pytest.fail(text, pytrace=False)
+        pytest.exit(text, returncode=error.exit_code)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _selected(config: pytest.Config) -> list[Case]:
+    """Raises pytest.UsageError for bad case files, and if none has the tag asked for."""
+    if _CASES in config.stash:
+        return config.stash[_CASES]
+    try:
+        given = given_target(lambda name: config.getoption(f"--parity-{name.replace('_', '-')}"))
+        cases = load_cases(find_case_files(config.getoption("--parity-cases") or []), given)
+        config.stash[_CASES] = in_loading_order(select(cases, None, config.getoption("--parity-tag")))
+        return config.stash[_CASES]
+    except ParityError as error:
+        raise pytest.UsageError(in_pytests_words(str(error))) from None
+
+
+def _options(config: pytest.Config) -> Options:
+    given = getattr(config, "workerinput", {}).get("parity", {})
+    diagnose = config.getoption("--parity-diagnose")
+    return Options(
+        out=Path(given["out"]) if given else _out(config),
+        task=Task(
+            diagnose="full" if diagnose else None,
+            only_drifted=diagnose == "on-failure",
+            repeat=config.getoption("--parity-repeat"),
+        ),
+        device=given["device"] if given else config.getoption("--parity-device"),
+        offload=config.getoption("--parity-offload"),
+        command=_command(config),
+        cache=_cache(config),
+        resume=config.getoption("--parity-resume"),
+        timeout=config.getoption("--parity-timeout"),
+        shard=Path(given["shard"]) if given else None,
+    )
+
+
+def _out(config: pytest.Config) -> Path:
+    """Raises UsageError if there is no run to resume."""
+    given: Path | None = config.getoption("--parity-out")
+    if given is not None:
+        return given
+    return last_results().parent if config.getoption("--parity-resume") else default_out()
+
+
+def _cache(config: pytest.Config) -> Path | None:
+    return None if config.getoption("--parity-no-cache") else default_root()
+
+
+def _command(config: pytest.Config) -> tuple[str, ...]:
+    return ("pytest", *map(str, config.invocation_params.args))
+
+
+def _baselines(config: pytest.Config) -> BaselineGate | None:
+    folder = config.getoption("--parity-baselines")
+    if folder is None:
+        return None
+    noise = Noise(psnr=config.getoption("--parity-noise-psnr"), ssim=config.getoption("--parity-noise-ssim"))
+    return BaselineGate.read(folder, noise)

@@ -1,0 +1,67 @@
+"""The `pytest11` entry point: options, and whether a session is about cases at all. Imports nothing heavy.
+
+Every pytest session of an environment with wan-parity in it loads this module; the hooks, and with them torch, are
+loaded only where cases are asked for: by `--parity-cases`, or by naming the package's own test file or folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from parity.cli.options import add_max_size, add_noise, add_repeat, add_running, add_tag, add_target
+
+ENTRY = Path(__file__).parents[1] / "test_parity.py"
+"""One test a case."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("parity", "wan-parity (`parity run --help` has examples)")
+    group.addoption(
+        "--parity-cases",
+        action="append",
+        type=Path,
+        metavar="PATH",
+        help="test the cases of this file, or of this folder of *.yaml (repeatable; with `--pyargs parity` and without "
+        "this option: the embedded demo)",
+    )
+    add_tag(group.addoption, "--parity-")
+    add_running(group.addoption, "--parity-")
+    add_repeat(group.addoption, "--parity-")
+    add_target(group.addoption, "--parity-")
+    group.addoption(
+        "--parity-diagnose",
+        choices=("on-failure", "always"),
+        help="find out what each factor costs: of cases that drifted, which are generated once more, or of all "
+        "(slow; default: never)",
+    )
+    add_max_size(group.addoption, "--parity-")
+    group.addoption("--parity-baselines", type=Path, metavar="DIR", help="also fail what `parity baseline check` fails")
+    add_noise(group.addoption, "--parity-noise")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the hooks where cases are asked for; without paths, `--parity-cases` alone is what to collect."""
+    if config.getoption("--parity-cases") and config.args_source != pytest.Config.ArgsSource.ARGS:
+        config.args = [str(ENTRY)]
+    config.args = [_ours(argument, config.invocation_params.dir) for argument in config.args]
+    if any(ENTRY.is_relative_to(_path(argument, config.invocation_params.dir)) for argument in config.args):
+        from parity.pytest_plugin import hooks
+
+        config.pluginmanager.register(hooks, "parity-hooks")
+
+
+def _path(argument: str, folder: Path) -> Path:
+    return Path(os.path.realpath(folder / argument.partition("::")[0]))
+
+
+def _ours(argument: str, folder: Path) -> str:
+    """`parity/` of a checkout beside an installed wheel: the same tests, but of the package that is installed."""
+    path, ours = _path(argument, folder), ENTRY.parent
+    file = path / ENTRY.name if path.name == ours.name else path
+    is_copy = file.name == ENTRY.name and (file.parent / "pytest_plugin" / "options.py").is_file()
+    if not is_copy or file.parent == Path(os.path.realpath(ours)):
+        return argument
+    return str(ours if path.name == ours.name else ENTRY) + "".join(argument.partition("::")[1:])

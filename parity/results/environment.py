@@ -1,0 +1,122 @@
+"""The machine and library versions a run's numbers hold for, and what of them may reach the bits."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "wan-parity",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "scikit-image",
+    "lpips",
+    "imageio-ffmpeg",
+)
+
+
+_BIT_VERSIONS = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "numpy", "pillow")
+"""Libraries between a recipe and its file. wan-parity is not among them: its code is what a baseline tests."""
+
+_BIT_KEYS = ("cpu_capability", "libwebp", "offload")
+_GPU_BIT_KEYS = ("gpu", "compute_capability", "cuda", "cudnn")
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Versions, device, CPU and the determinism flags in force while a model runs."""
+    import torch
+    from PIL import features
+
+    from pipelines.engine.torch_setup import flags, pick_device
+
+    chosen = pick_device(device)
+    gpu: dict[str, Any] = {}
+    if chosen.type == "cuda":
+        properties = torch.cuda.get_device_properties(chosen)
+        gpu = {
+            "gpu": properties.name,
+            "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(chosen),
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        **gpu,
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "libwebp": features.version("webp"),
+        "flags": flags(),
+    }
+
+
+def reaching_the_bits(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of results.json's `environment` that two runs with equal bits need in common.
+
+    The CPU's name counts where it draws: MKL and oneDNN choose kernels by maker and model, not by instruction set
+    alone. On a GPU the instruction set still counts, because noise is drawn on the CPU. Threads count: they cut sums.
+    Python, kernel, host, folders and the number of a GPU do not.
+    """
+    on_gpu = str(environment.get("device", "")).startswith("cuda")
+    keys = (*_BIT_KEYS, *(_GPU_BIT_KEYS if on_gpu else ("cpu",)))
+    versions, flags = environment.get("versions"), environment.get("flags")
+    return {
+        "device": "cuda" if on_gpu else environment.get("device"),
+        **{key: environment.get(key) for key in keys},
+        "versions": {name: versions.get(name) for name in _BIT_VERSIONS} if isinstance(versions, Mapping) else {},
+        "flags": dict(flags) if isinstance(flags, Mapping) else {},
+    }
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    """`torch 2.13.0 -> 2.14.0`, one for each thing in which two environments differ; none: bits must be equal."""
+    old, new = _leaves(before), _leaves(after)
+    return tuple(
+        f"{name} {_word(old.get(name))} -> {_word(new.get(name))}"
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    )
+
+
+def _leaves(environment: Mapping[str, Any]) -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in environment.items():
+        if isinstance(value, Mapping):
+            leaves |= {str(key): item for key, item in value.items()}
+        else:
+            leaves[name] = value
+    return leaves
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,39 @@
+"""Where results lie: the folder of a new run, and the last run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from parity.results.merge import MAX_BYTES
+from pipelines.errors import UsageError
+from pipelines.files import strict_json
+from pipelines.files.content import read_text
+
+_OUT = Path("reports/out")
+
+
+def default_out() -> Path:
+    """Where a run's results go when nobody says: `reports/out/<start time>`."""
+    return _OUT / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+
+
+def last_results() -> Path:
+    """The results.json below reports/out that was started last. Raises UsageError if there is none.
+
+    One that cannot be read is passed over, but not if it is newer: it could be the last run's.
+    """
+    found: list[tuple[datetime, float, Path]] = []
+    broken: list[tuple[float, Path]] = []
+    for path in _OUT.glob("*/results.json"):
+        changed = path.stat().st_mtime
+        try:
+            started = datetime.fromisoformat(strict_json.loads(read_text(path, MAX_BYTES))["started"])
+            found.append((started.astimezone(), changed, path))
+        except (OSError, ValueError, KeyError, TypeError):
+            broken.append((changed, path))
+    if not found and not broken:
+        raise UsageError(f"no run below {_OUT}; run `parity run` first, or name the folder it wrote to")
+    if not found or (broken and max(broken)[0] > max(found)[1]):
+        raise UsageError(f"{max(broken)[1]}: cannot be read; name another run")
+    return max(found)[2]

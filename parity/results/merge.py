@@ -1,0 +1,102 @@
+"""Several results.json as one run: matrix jobs, shards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from parity.results.case import CaseResult, Run, from_json
+from pipelines.errors import UsageError
+from pipelines.files.content import read_text, real_path
+
+MAX_BYTES = 64 << 20
+"""Of a results.json: thousands of cases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """A run to report."""
+
+    run: Run
+    folder: Path
+    """To which the cases' artifacts are relative."""
+    first: Path
+    """The first results.json."""
+
+
+def merge(given: Sequence[Path]) -> Merged:
+    """Read results.json files, or the folders they are in, as one run. One that is given twice counts once.
+
+    Of several, `environment` is `{"runs": [...]}`, one entry a file, in the order of the cases.
+    """
+    paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
+    runs = [read_results(path) for path in paths]
+    folder = Path(os.path.commonpath([real_path(path.parent) for path in paths]))
+    cases = [
+        _moved(case, path, folder, several=len(paths) > 1)
+        for path, run in zip(paths, runs, strict=True)
+        for case in run.cases
+    ]
+    whole = runs[0] if len(runs) == 1 else _combined(paths, runs)
+    return Merged(run=replace(whole, cases=tuple(cases)), folder=folder, first=paths[0])
+
+
+def read_results(path: Path) -> Run:
+    """Read one results.json. Raises UsageError: the path, what is wrong with it and what to do."""
+    try:
+        return from_json(read_text(path, MAX_BYTES))
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no text; give the results.json that `parity run` wrote") from None
+    except OSError as error:
+        what = f"{error.strerror}; give a results.json, or the folder it is in"
+        raise UsageError(f"{path}: {what}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def results_file(path: Path) -> Path:
+    """A results.json, or the one in a folder."""
+    return path / "results.json" if path.is_dir() else path
+
+
+def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
+    finished = [run.finished for run in runs if run.finished is not None]
+    return replace(
+        runs[0],
+        started=min(run.started for run in runs),
+        finished=max(finished) if len(finished) == len(runs) else None,
+        command=("parity", "report", *map(str, paths)),
+        environment={
+            "runs": [
+                {
+                    "results": str(path),
+                    "command": shlex.join(run.command),
+                    "started": run.started,
+                    "finished": run.finished,
+                    "cases": len(run.cases),
+                    "environment": run.environment,
+                }
+                for path, run in zip(paths, runs, strict=True)
+            ]
+        },
+    )
+
+
+def _moved(case: CaseResult, path: Path, folder: Path, *, several: bool) -> CaseResult:
+    """A case whose artifacts are relative to `folder`, and which says where it comes from if there are several.
+
+    What lies outside the folder of its results.json is let go of: a results.json from elsewhere must not pull other
+    files into a report that is passed on.
+    """
+    home = real_path(path.parent)
+    notes = [f"From {path}."] if several else []
+    artifacts = {}
+    for name, value in case.artifacts.items():
+        if "\0" not in value and real_path(home / value).is_relative_to(home):
+            artifacts[name] = Path(os.path.relpath(home / value, folder)).as_posix()
+        else:
+            notes.append(f"The artifact {name}, {value}, lies outside the folder of {path} and was not read.")
+    return replace(case, artifacts=artifacts, notes=(*case.notes, *notes))

@@ -1,0 +1,198 @@
+"""Drawn frames kept by what they were drawn from, so that an unchanged case is not drawn again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.comparison.compare import frames_sha256
+from pipelines.drift import drawing_key
+from pipelines.errors import UsageError
+from pipelines.media.video import Frames
+from pipelines.recipe import Recipe
+
+VERSION = 1
+"""Of the layout; entries of another one are no hits."""
+_ENTRY, _FRAMES = "entry.json", "frames.npz"
+_NEW = ".new-"
+
+
+def default_root() -> Path | None:
+    """`WAN_PARITY_CACHE`, none if that is empty; else wan-parity in the user's cache folder."""
+    chosen = os.environ.get("WAN_PARITY_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wan-parity" / "frames"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What `parity cache ls` says of a drawing."""
+
+    key: str
+    drawn: str
+    """ISO 8601, UTC."""
+    case: str
+    """The case it was first drawn for."""
+    model: str
+    prompt: str
+    frames: int
+    width: int
+    height: int
+    sha256: str
+    """Of the frames: their shape and bytes."""
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry in its place."""
+
+    entry: Entry
+    folder: Path
+    size: int
+    """Bytes on disk."""
+    used: float
+    """Seconds since 1970."""
+
+
+class Cache:
+    """A folder of drawings. Entries are written beside their place and moved there: none is ever half there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, key: str) -> tuple[Frames, Entry] | None:
+        """A drawing; None if there is none. One that does not hold what it should is removed."""
+        folder = self._folder(key)
+        if not folder.is_dir():
+            return None
+        try:
+            entry = _read(folder / _ENTRY)
+            with (folder / _FRAMES).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                frames: Frames = arrays["frames"]
+        except Exception:  # numpy and zipfile raise a dozen kinds for a damaged file
+            entry = None
+        if entry is None or entry.key != key or frames_sha256(frames) != entry.sha256:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+        return frames, entry
+
+    def store(self, key: str, frames: Frames, recipe: Recipe, case: str) -> None:
+        """Keep a drawing. Raises OSError if it cannot be written; nothing is left behind then."""
+        count, height, width, _ = frames.shape
+        entry = Entry(
+            key=key,
+            drawn=datetime.now(UTC).isoformat(timespec="seconds"),
+            case=case,
+            model=recipe.model,
+            prompt=recipe.prompt,
+            frames=count,
+            width=width,
+            height=height,
+            sha256=frames_sha256(frames),
+        )
+        folder = self._folder(key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder.parent))
+        try:
+            np.savez_compressed(new / _FRAMES, frames=frames)
+            (new / _ENTRY).write_text(json.dumps(asdict(entry), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            with contextlib.suppress(OSError):  # another run was first
+                new.rename(folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def entries(self) -> list[Kept]:
+        """All drawings, the one used last first."""
+        return sorted(self._entries(), key=lambda kept: -kept.used)
+
+    def prune(self, *, older_than: timedelta | None = None, max_bytes: int | None = None) -> list[Kept]:
+        """Remove drawings not used for a time, then those not used longest until the rest fits. Returns the removed.
+
+        What killed runs left half written goes too, once it is an hour old.
+        """
+        now = datetime.now(UTC).timestamp()
+        for path in self.root.glob(f"*/{_NEW}*"):
+            if now - path.stat().st_mtime > 3600:
+                shutil.rmtree(path, ignore_errors=True)
+        removed, total = [], 0
+        for kept in self.entries():
+            total += kept.size
+            too_old = older_than is not None and now - kept.used > older_than.total_seconds()
+            if too_old or (max_bytes is not None and total > max_bytes):
+                shutil.rmtree(kept.folder)
+                removed.append(kept)
+                total -= kept.size
+        return removed
+
+    def _folder(self, key: str) -> Path:
+        return self.root / key[:2] / key
+
+    def _entries(self) -> Iterator[Kept]:
+        for path in self.root.glob(f"*/*/{_ENTRY}"):
+            entry = _read(path) if not path.parent.name.startswith(_NEW) else None
+            if entry is not None:
+                size = sum(file.stat().st_size for file in path.parent.iterdir())
+                yield Kept(entry, path.parent, size, path.parent.stat().st_mtime)
+
+
+def key_of(recipe: Recipe, weights: str, environment: Mapping[str, Any], code: str) -> str:
+    """What a drawing is kept by: recipe, weights, the environment that reaches its bits, and the code that draws it."""
+    # Where the parts lie; their content is in `weights`.
+    placeless = dataclasses.replace(recipe, checkpoint="", text_encoder=None, transformers=None, vae=None)
+    parts = {
+        "version": VERSION,
+        "recipe": _content(drawing_key(placeless)),
+        "weights": weights,
+        "environment": environment,
+        "code": code,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _content(value: Any) -> Any:
+    """JSON of what a value is compared by: of a file its hash, not its path."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _content(getattr(value, field.name)) for field in fields(value) if field.compare}
+    if isinstance(value, (tuple, list)):
+        return [_content(item) for item in value]
+    return value
+
+
+def open_cache(root: Path | None) -> Cache | None:
+    """A cache that can be written to. Raises UsageError otherwise."""
+    if root is None:
+        return None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cache {root}: cannot be written: {error.strerror}; choose another (WAN_PARITY_CACHE) or give --no-cache"
+        ) from None
+    return Cache(root)
+
+
+def _read(path: Path) -> Entry | None:
+    """An entry; None if it is none of this version."""
+    try:
+        return Entry(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

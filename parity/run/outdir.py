@@ -1,0 +1,141 @@
+"""The folder of a run: one run at a time, nothing half written, a killed run can be continued."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from parity.case.load import Case
+from parity.comparison.compare import Comparison
+from parity.results.case import Run
+from parity.results.environment import differences, reaching_the_bits
+from parity.results.merge import read_results
+from pipelines.errors import MediaError, UsageError
+from pipelines.media.video import Frames
+
+_NEW = ".new-"
+SHARDS = ".shards"
+"""Results of the workers of one session, until they are merged."""
+
+
+class OutDir:
+    """Where a run writes: results.json, artifacts/<case>/. Held by one process at a time."""
+
+    def __init__(self, path: Path, shard: Path | None = None) -> None:
+        """`shard`: where one of several workers writes its results; who started them holds the folder."""
+        self.path = path
+        self.whole = path / "results.json"
+        self.results = shard or self.whole
+        self._shared = shard is not None
+        self._lock: int | None = None
+
+    def acquire(self) -> None:
+        """Take the folder, and clear what a killed run left half written. Raises UsageError if another run has it."""
+        if self._shared:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path)
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what a killed run or worker left behind. Only for who holds the folder."""
+        left_behind = (".results.json.*", f"artifacts/{_NEW}*", SHARDS)
+        for left in (path for pattern in left_behind for path in self.path.glob(pattern)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextmanager
+    def _replacing(self, case: str) -> Iterator[Path]:
+        """An empty folder that becomes the case's artifacts once it is filled; on an error it is removed."""
+        final = self.path / "artifacts" / case
+        new = final.with_name(f"{_NEW}{case}")
+        new.mkdir(parents=True)
+        try:
+            yield new
+            shutil.rmtree(final, ignore_errors=True)
+            new.rename(final)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def write_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
+        """Both videos as they are, and stills of every frame for the report."""
+        names = {
+            "output": f"output{comparison.suffix}",
+            "preview": f"preview{case.video.suffix}",
+            "preview_frames": "preview_frames",
+            "output_frames": "output_frames",
+        }
+        try:
+            with self._replacing(case.id) as folder:
+                (folder / names["output"]).write_bytes(comparison.encoded)
+                copy = shutil.copytree if case.video.is_dir() else shutil.copyfile
+                copy(case.video, folder / names["preview"])
+                _write_stills(folder / names["preview_frames"], comparison.preview_frames)
+                _write_stills(folder / names["output_frames"], comparison.output_frames)
+        except OSError as error:
+            raise MediaError(f"{self.path}: the videos cannot be written: {error.strerror or error}") from None
+        return {key: f"artifacts/{case.id}/{name}" for key, name in names.items()}
+
+    def read_previous(self, environment: Mapping[str, Any] | None) -> Run:
+        """The run to continue. Raises UsageError if there is none, or if it was made in another environment.
+
+        `environment`: None if those who run the cases look at it.
+        """
+        if not self.whole.exists():
+            raise UsageError(f"--resume: no results.json in {self.path}; name the folder of the killed run with --out")
+        previous = read_results(self.whole)
+        if environment is None or not previous.cases:
+            return previous
+        changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
+        if changed:
+            raise UsageError(
+                f"--resume: {self.whole} was made in another environment ({', '.join(changed)}); run without --resume"
+            )
+        return previous
+
+
+def _lock(folder: Path) -> int | None:
+    """A folder, locked; None where folders cannot be. The kernel lets go of it however the process ends."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(
+            f"--out {folder}: another run is writing there; wait for it, or choose another folder"
+        ) from None
+    return handle
+
+
+def _write_stills(folder: Path, frames: Frames) -> None:
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
+
+
+def write_page(run: Run, folder: Path, max_bytes: int) -> Path:
+    """Write report.html into the folder of a run. Raises MediaError if it cannot be written."""
+    from reports.render import write_report
+
+    page = folder / "report.html"
+    try:
+        write_report(run, folder, page, max_bytes=max_bytes)
+    except OSError as error:
+        raise MediaError(f"{page}: cannot be written: {error.strerror or error}") from None
+    return page

@@ -1,0 +1,100 @@
+"""Serving: binds, takes the data folder, loads, answers until stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from parity.server.settings import Settings
+from pipelines.errors import UsageError
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises UsageError before anything is loaded."""
+    if sys.platform == "win32":
+        raise UsageError("parity serve does not run on Windows yet: it locks its data folder the POSIX way; use WSL")
+    with _bound(settings) as bound, _owned(settings.data):
+        _run(settings, bound)
+
+
+@contextlib.contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    """The socket, before minutes of loading: is the address free?"""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        bound = socket.create_server((settings.host, settings.port), family=family, backlog=128)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"--host {settings.host} --port {settings.port}: cannot be bound to: {reason}") from None
+    with bound:
+        yield bound
+
+
+@contextlib.contextmanager
+def _owned(data: Path) -> Iterator[None]:
+    """The data folder, for this process alone and unreadable to other users."""
+    import fcntl
+
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise UsageError(f"--data {data}: cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"--data {data}: another server uses it") from None
+        yield
+
+
+def _base_url(settings: Settings, bound: socket.socket) -> str:
+    if settings.base_url is not None:
+        return settings.base_url
+    port = bound.getsockname()[1]
+    everywhere = settings.host in ("0.0.0.0", "::", "")
+    host = "localhost" if everywhere else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(settings: Settings, bound: socket.socket) -> None:
+    import uvicorn
+
+    from parity.server import logs
+    from parity.server.api import create_app
+    from parity.server.connection import Connection
+    from parity.server.inputs import Inputs
+    from parity.server.metrics import Metrics
+    from parity.server.queue import Queue
+    from parity.server.worker import Worker
+    from pipelines.engine.engine import Engine
+
+    logs.set_up()
+    logs.hide(settings.token)
+    engine = Engine(settings.device, settings.offload)
+    queue = Queue(settings.data / "queue.sqlite", settings.limits.queue)
+    metrics = Metrics(queue)
+    worker = Worker(settings, queue, engine, metrics, Inputs(settings))
+    base_url = _base_url(settings, bound)
+    app = create_app(settings, base_url, queue, worker, metrics)
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    worker.start()
+    try:
+        print(f"{base_url}  profile {settings.profile}, device {engine.device}; Ctrl-C stops", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and hands the signal on
+            uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        worker.stop()
+        queue.close()

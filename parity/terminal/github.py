@@ -1,0 +1,64 @@
+"""A run told to GitHub Actions: the job summary's file, annotations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TextIO
+
+from parity.results.case import Run
+from pipelines.errors import UsageError
+
+_SUMMARY = "GITHUB_STEP_SUMMARY"
+
+
+def in_github() -> bool:
+    """Whether this is a step of a job that can have a summary."""
+    return os.environ.get("GITHUB_ACTIONS") == "true" and bool(os.environ.get(_SUMMARY))
+
+
+def summary_file() -> Path:
+    """Where the step's summary goes. Raises UsageError if nobody says."""
+    value = os.environ.get(_SUMMARY)
+    if not value:
+        raise UsageError(f"--github: {_SUMMARY} is not set; GitHub Actions sets it, elsewhere use --summary FILE")
+    return Path(value)
+
+
+def tell_github(run: Run, folder: Path, stream: TextIO) -> None:
+    """Append the job summary to the step's own, and print annotations to `stream`, where GitHub reads them.
+
+    `folder` is that of results.json. Raises UsageError if the summary cannot be written.
+    """
+    from reports.github import SUMMARY_LIMIT, summary, workflow_commands
+
+    workspace = _workspace()
+    for line in workflow_commands(run, workspace=workspace):
+        print(line, file=stream, flush=True)
+    path = summary_file()
+    try:
+        before = path.stat().st_size if path.exists() else 0
+        text = summary(run, folder, workspace=workspace, max_bytes=SUMMARY_LIMIT - before - 1)
+        if text:
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(f"\n{text}" if before else text)
+    except OSError as error:
+        raise UsageError(f"{_SUMMARY}: {path}: cannot be written: {error.strerror}") from None
+    if not text:
+        raise UsageError(f"{_SUMMARY}: {path}: this step's summary is full; nothing was added")
+
+
+def write_summary(run: Run, folder: Path, path: Path) -> None:
+    """Write the job summary to a file of its own. Raises UsageError if it cannot be written."""
+    from pipelines.files.content import write_atomically
+    from reports.github import summary
+
+    try:
+        write_atomically(path, summary(run, folder, workspace=_workspace()).encode())
+    except OSError as error:
+        raise UsageError(f"--summary {path}: cannot be written: {error.strerror}") from None
+
+
+def _workspace() -> Path | None:
+    value = os.environ.get("GITHUB_WORKSPACE")
+    return Path(value) if value else None

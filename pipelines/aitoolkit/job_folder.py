@@ -1,0 +1,259 @@
+"""What an ai-toolkit job leaves in its folder: previews and LoRA files, and which was drawn with which.
+
+Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.aitoolkit.job import Job
+from pipelines.errors import WeightsError
+from pipelines.lora_files import read_header
+from pipelines.recipe import Expert
+
+# BaseSDTrainProcess.sample and GenerateImageConfig.get_image_path. `format` is jpg, png or webp; several frames: webp.
+_VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.\w+")
+
+# BaseSDTrainProcess.save; Wan 2.2 14B splits its network into one file an expert (wan22_14b_model.py: save_lora).
+_CHECKPOINT_NAME = r"{name}(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise)?\.safetensors"
+
+_LONGEST_VERSION = 100
+"""Characters. It is written into every case; what is longer is no version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoName:
+    """What ai-toolkit writes into a sample's file name: `<ms>__<step:09d>_<index>.webp`."""
+
+    drawn: datetime
+    step: int | None
+    """None: drawn without a step number; the LoRA is the final one."""
+    index: int
+
+
+def parse_video_name(name: str) -> VideoName | None:
+    """None if the file was renamed."""
+    match = _VIDEO_NAME.fullmatch(name)
+    if match is None:
+        return None
+    drawn = datetime.fromtimestamp(int(match["ms"]) / 1000, tz=UTC)
+    return VideoName(drawn=drawn, step=int(match["step"]) if match["step"] else None, index=int(match["index"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewFile:
+    """A video the trainer drew."""
+
+    path: Path
+    name: VideoName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraFiles:
+    """The weights of one step: a file, or one an expert."""
+
+    paths: tuple[Path, ...] = ()
+    """None: the preview was drawn without a LoRA, or `missing` says why there is none. High noise before low noise."""
+    experts: tuple[Expert, ...] = ()
+    """Which expert each file is for; none where one file is all there is, for both experts or the only trained one."""
+    missing: str | None = None
+    """Why the weights behind a preview are not to be had."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed."""
+
+    def of_experts(self, job: Job) -> tuple[tuple[Path, Expert | None], ...]:
+        """Each file with the expert it is for; a file that holds both comes twice. None: one transformer is all."""
+        if self.experts:
+            return tuple(zip(self.paths, self.experts, strict=True))
+        return tuple((path, expert) for path in self.paths for expert in job.experts or (None,))
+
+
+def samples_folder(job_folder: Path) -> Path:
+    return job_folder / "samples"
+
+
+def find_previews(job_folder: Path) -> tuple[list[PreviewFile], list[str]]:
+    """Previews as they were drawn, oldest first, and the names of files that are none.
+
+    The folders `.tmp` (being written) and `.thumbs` beside them are passed over.
+    """
+    previews, strangers = [], []
+    for path in sorted(samples_folder(job_folder).iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        name = parse_video_name(path.name)
+        if name is None:
+            strangers.append(path.name)
+        else:
+            previews.append(PreviewFile(path=path, name=name))
+    return sorted(previews, key=lambda preview: (preview.name.drawn, preview.name.index)), strangers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A later preview of the same step and prompt."""
+
+    by: PreviewFile
+    restarted: bool
+    """Training went back in between, so the LoRA of the step may have been written over."""
+
+
+def drawn_again(preview: PreviewFile, previews: Sequence[PreviewFile]) -> Again | None:
+    """Whether the trainer came to a preview's step and prompt a second time.
+
+    It does so with the same weights when a finished job is started again, or under `force_first_sample`. A lower step
+    drawn in between gives a restart away.
+    """
+    name = preview.name
+    later = [it for it in previews if it.name.drawn > name.drawn]
+    by = next((it for it in later if (it.name.step, it.name.index) == (name.step, name.index)), None)
+    if by is None:
+        return None
+    between = [it.name.step for it in later if it.name.drawn < by.name.drawn]
+    return Again(by=by, restarted=any(step is not None and step < (name.step or 0) for step in between))
+
+
+def find_lora(job: Job, step: int | None) -> LoraFiles:
+    """The weights a preview of `step` was drawn with. `step` None: the final ones.
+
+    The trainer saves before it draws, so the file of a step holds the preview's weights. The last preview is drawn
+    after training, when the weights were saved without a step in the name.
+    """
+    if step == 0:
+        if job.pretrained_lora is not None:
+            return LoraFiles(
+                missing=f"drawn before training, with network.pretrained_lora_path {job.pretrained_lora}; "
+                "name that file as preview.lora"
+            )
+        return LoraFiles(notes=("drawn before training (step 0): the untrained LoRA changes nothing",))
+    found = _checkpoints(job)
+    if step in found:
+        return _checking_experts(job, found[step])
+    final = found.get(None)
+    if final is None:
+        return LoraFiles(missing=_why_missing(job, step, False))
+    saved_at, last = training_step(final.paths[0]), _last_step(job.folder)
+    file = final.paths[0].name
+    if step is None or saved_at == step:
+        return _checking_experts(job, final)
+    if saved_at is not None:
+        return LoraFiles(missing=f"{_why_missing(job, step, True)}; {file} is of step {saved_at}")
+    if last not in (None, step):
+        return LoraFiles(
+            missing=f"{_why_missing(job, step, True)}; {file} does not say its step, the last preview is of step {last}"
+        )
+    return _checking_experts(job, final, f"{file} does not say its step; taken for step {step}, the preview's")
+
+
+def training_step(path: Path) -> int | None:
+    """The step ai-toolkit notes in a LoRA's metadata (`training_info`)."""
+    try:
+        return int(_metadata(path, "training_info")["step"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def toolkit_version(path: Path) -> str | None:
+    """The ai-toolkit version noted in a LoRA's metadata (`software`): 0.1.0 in all files older than 2025-06-24."""
+    try:
+        software = _metadata(path, "software")
+        version = str(software["version"])
+        return version if software["name"] == "ai-toolkit" and len(version) <= _LONGEST_VERSION else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def all_lora_files(job: Job) -> list[Path]:
+    """Every LoRA file the job has left."""
+    return [path for files in _checkpoints(job).values() for path in files.paths]
+
+
+def _metadata(path: Path, key: str) -> Any:
+    """Raises KeyError or ValueError where it is not there, or the file cannot be read."""
+    try:
+        return json.loads(read_header(path).metadata[key])
+    except WeightsError as error:
+        raise ValueError(str(error)) from None
+
+
+def _checkpoints(job: Job) -> dict[int | None, LoraFiles]:
+    """LoRA files by the step in their names; None: the final ones."""
+    pattern = re.compile(_CHECKPOINT_NAME.format(name=re.escape(job.name)))
+    found: dict[int | None, dict[Expert | None, Path]] = {}
+    for path in sorted(job.folder.iterdir()):
+        match = pattern.fullmatch(path.name)
+        if match is None or not path.is_file():
+            continue
+        expert: Any = match["expert"]
+        found.setdefault(int(match["step"]) if match["step"] else None, {})[expert] = path
+    return {step: _of_one_step(files) for step, files in found.items()}
+
+
+def _of_one_step(files: dict[Expert | None, Path]) -> LoraFiles:
+    """A whole file wins over a pair: the trainer writes the one or the other."""
+    if None in files:
+        return LoraFiles(paths=(files[None],))
+    experts: tuple[Expert, ...] = ("high", "low")
+    there = tuple(expert for expert in experts if expert in files)
+    return LoraFiles(paths=tuple(files[expert] for expert in there), experts=there)
+
+
+def lora_given(job: Job, path: Path) -> LoraFiles:
+    """The weights in a file the user names; of a pair either one, the other being beside it."""
+    match = re.fullmatch(r"(.+)_(high|low)_noise(\.\w+)", path.name)
+    if not job.experts or match is None:
+        return LoraFiles(paths=(path,))
+    pair: dict[Expert | None, Path] = {
+        expert: path.with_name(f"{match[1]}_{expert}_noise{match[3]}") for expert in job.experts
+    }
+    there = {expert: file for expert, file in pair.items() if file.is_file()}
+    return _checking_experts(job, _of_one_step(there or {"high" if match[2] == "high" else "low": path}))
+
+
+def _checking_experts(job: Job, files: LoraFiles, *notes: str) -> LoraFiles:
+    """Whether each expert that the job trains has its file. One file alone may hold both.
+
+    The file of an expert it does not train was left by an earlier run, and is not loaded for previews (load_lora).
+    """
+    if not job.experts or not files.experts:
+        if len(job.experts) > 1:
+            notes += (f"{files.paths[0].name} holds both experts' weights; the server takes a file for each: split it",)
+        return dataclasses.replace(files, notes=notes)
+    there = dict(zip(files.experts, files.paths, strict=True))
+    gone = [expert for expert in job.experts if expert not in there]
+    if gone:
+        lost = re.sub("_(high|low)_noise", f"_{gone[0]}_noise", files.paths[0].name)
+        return LoraFiles(missing=f"half of the LoRA is gone: {lost} is not beside {files.paths[0].name}")
+    paths = tuple(there[expert] for expert in job.experts)
+    return LoraFiles(paths=paths, experts=job.experts, notes=notes)
+
+
+def _why_missing(job: Job, step: int | None, there_is_a_final_one: bool) -> str:
+    """Never saved, or saved and removed again (BaseSDTrainProcess.clean_up_saves keeps the newest few)."""
+    side = f"_{job.experts[0]}_noise" if job.experts else ""
+    final = f"{job.name}{side}.safetensors"
+    if step is None:
+        return f"no LoRA for this preview: there is no {final}"
+    name = f"{job.name}_{step:09d}{side}.safetensors"
+    if not there_is_a_final_one:
+        return f"no LoRA for this preview: neither {name} nor {final} (old ones are removed)"
+    if job.save_every and step % job.save_every:
+        return f"no LoRA of step {step}: {name} was never saved (save.save_every {job.save_every})"
+    kept = f"ai-toolkit keeps the newest {job.saves_kept}" if job.saves_kept else "old ones are removed"
+    return f"the LoRA of step {step} was pruned: there is no {name} ({kept})"
+
+
+def _last_step(job_folder: Path) -> int | None:
+    """The step of the newest sample."""
+    if not samples_folder(job_folder).is_dir():
+        return None
+    previews, _ = find_previews(job_folder)
+    return previews[-1].name.step if previews else None

@@ -1,0 +1,151 @@
+"""Checkpoints in diffusers layout: a folder, or a Hub id that becomes a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, check_model, check_tokenizer
+from pipelines.errors import WeightsError
+from pipelines.hub import folder_of
+from pipelines.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+_PART_FILES = {
+    "transformers": ["transformer/*", "transformer_2/*"],
+    "text_encoder": ["text_encoder/*", "tokenizer/*"],
+    "vae": ["vae/*"],
+}
+"""What of a Wan 2.2 checkpoint can come from elsewhere."""
+
+
+def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
+    """Where a recipe's weights lie, downloaded if need be: `checkpoint`, and those of its parts that lie elsewhere.
+
+    Nothing is downloaded that is not read: an expert has 28 GB. Raises WeightsError.
+    """
+    own = [name for name in _PART_FILES if getattr(recipe, name) is None]
+    only = None if recipe.boundary is None else ["*.json", *(file for name in own for file in _PART_FILES[name])]
+    found = {"checkpoint": folder_of(recipe.checkpoint, token=token, only=only)}
+    elsewhere: dict[str, list[str] | None] = {
+        "text_encoder": None,
+        "transformers": _PART_FILES["transformers"],
+        "vae": ["*.json", "*.safetensors"],
+    }
+    for name, files in elsewhere.items():
+        source = getattr(recipe, name)
+        if source is not None:
+            found[name] = folder_of(source, token=token, only=files)
+    return found
+
+
+_RAISED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+)
+"""By diffusers and transformers on a checkpoint that does not fit together."""
+
+
+def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
+    """The recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` leaves it.
+
+    diffusers keeps the modules it wants in float32 there. Raises WeightsError for a checkpoint that does not load.
+    """
+    import torch
+
+    from pipelines.engine.torch_setup import declare_missing_torchvision_operators, quiet_loading
+
+    declare_missing_torchvision_operators()
+    import diffusers
+
+    quiet_loading()
+    found = folders(recipe, token)
+    folder = found["checkpoint"]
+    dtype: torch.dtype = getattr(torch, recipe.precision.dtype)
+    load = _load_whole if recipe.boundary is None else _load_parts
+    try:
+        pipe = load(getattr(diffusers, recipe.pipeline), found, recipe, dtype)
+    except _RAISED as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = " ".join(str(error).split())[:400]
+        raise WeightsError(f"{folder}: does not load as {recipe.pipeline}: {reason}") from None
+    _check_kind(pipe, recipe, folder)
+    _check_whole(pipe, folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:  # noqa: ARG001
+    """A checkpoint in one folder; only its text encoder may come from elsewhere."""
+    check_checkpoint(found["checkpoint"], own_encoder="text_encoder" not in found)
+    parts = {"text_encoder": _text_encoder(found["text_encoder"], dtype)} if "text_encoder" in found else {}
+    return pipeline.from_pretrained(found["checkpoint"], dtype=dtype, local_files_only=True, **parts)
+
+
+def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
+    """Wan 2.2, whose parts trainer and server take from several repositories; not all of these are whole pipelines."""
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import AutoTokenizer
+
+    folder = found["checkpoint"]
+    experts, words = found.get("transformers", folder), found.get("text_encoder", folder)
+    vae = found.get("vae", folder)
+    vae = vae / "vae" if (vae / "vae").is_dir() or "vae" not in found else vae
+    for part in ("transformer", "transformer_2"):
+        check_model(experts / part, "transformer")
+    check_model(vae, "vae")
+    check_tokenizer(words)
+    loaded = {
+        part: WanTransformer3DModel.from_pretrained(experts, subfolder=part, torch_dtype=dtype, local_files_only=True)
+        for part in ("transformer", "transformer_2")
+    }
+    return pipeline(
+        **loaded,
+        vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),
+        text_encoder=_text_encoder(words, dtype),
+        tokenizer=AutoTokenizer.from_pretrained(words, subfolder="tokenizer", local_files_only=True),
+        scheduler=recipe.scheduler.build(),
+        boundary_ratio=recipe.boundary,
+    )
+
+
+def _text_encoder(folder: Path, dtype: torch.dtype) -> Any:
+    from transformers import UMT5EncoderModel
+
+    check_encoder(folder)
+    return UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype)
+
+
+def _check_whole(pipe: Any, folder: Path) -> None:
+    """What no file had weights for is left without any, and would be found out only when it is used."""
+    for part in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder"):
+        model = getattr(pipe, part, None)
+        missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
+        if missing:
+            raise WeightsError(f"{folder / part}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
+
+
+def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
+    """A T2V transformer reads latents alone; an I2V one also the image's latents and a mask of 4 channels."""
+    if recipe.boundary is None and pipe.transformer_2 is not None:
+        raise WeightsError(f"{folder}: {recipe.model} has one transformer, this checkpoint has two: it is of Wan 2.2")
+    latents, channels = pipe.vae.config.z_dim, pipe.transformer.config.in_channels
+    is_i2v = recipe.pipeline == "WanImageToVideoPipeline"
+    if channels != (2 * latents + 4 if is_i2v else latents):
+        kind = "an I2V" if is_i2v else "a T2V"
+        raise WeightsError(
+            f"{folder}: {recipe.model} needs {kind} checkpoint, but this transformer takes {channels} channels"
+        )

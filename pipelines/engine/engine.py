@@ -1,0 +1,207 @@
+"""Recipe -> frames, on the real diffusers pipelines. The same engine draws both sides of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pipelines.engine import lora, precision, stages
+from pipelines.engine.checkpoint import load_pipeline
+from pipelines.engine.stages import Memory, OnStep, Trace, Work
+from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
+from pipelines.media.video import Frames
+from pipelines.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+Offload = Literal["none", "model", "sequential"]
+"""Where weights wait: all on the device; a part at a time on the device; a layer at a time on the device."""
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)
+"""Each needs less memory than the one before."""
+
+
+class Engine:
+    """Draws recipes one after another, keeping the last checkpoint and LoRA loaded.
+
+    Use one engine for many recipes, sorted by `load_key`: going from one LoRA, scale, application or precision to
+    another leaves the base weights where they are, bit-equal to freshly loaded ones.
+    """
+
+    def __init__(self, device: str = "auto", offload: Offload = "none") -> None:
+        """`device`: auto, cpu, cuda or cuda:n. Raises UsageError for what the machine lacks."""
+        from pipelines.engine.torch_setup import pick_device
+
+        self.device = pick_device(device)
+        if offload != "none" and self.device.type == "cpu":
+            raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU; there is no GPU in use")
+        self.offload = offload
+        self.work = Work()
+        self._memory = Memory()
+        self._pipe: Any = None
+        self._loaded: tuple[Any, ...] = ()
+        self._fitted: list[tuple[Any, lora.Undo]] = []
+
+    @staticmethod
+    def load_key(recipe: Recipe) -> tuple[Any, ...]:
+        """Recipes with equal keys share one loaded checkpoint."""
+        places = (recipe.checkpoint, recipe.text_encoder or "", recipe.transformers or "", recipe.vae or "")
+        return (recipe.pipeline, *places, recipe.boundary is not None, recipe.precision.dtype)
+
+    def load(self, recipe: Recipe, token: str | None = None) -> None:
+        """Make a recipe's checkpoint the loaded one, if it is not. `generate` does so itself; this is for timing.
+
+        `token`: a Hub token, else HF_TOKEN or the Hub's own login is used.
+        """
+        _refuse(recipe)
+        if recipe.compiled and self.device.type != "cuda":
+            raise DeviceError(f"{recipe.model} is asked for compiled, which is run on CUDA only; leave `compiled` out")
+        key = self.load_key(recipe)
+        if self._loaded != key:
+            self._let_go()
+            self._pipe = load_pipeline(recipe, token=token)
+            self._loaded = key
+            self.work.loads += 1
+
+    def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
+        """Draw a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises as `denoise`."""
+        return self.decode(self.denoise(recipe, on_step, token), recipe, token)
+
+    def denoise(
+        self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None, trace: Trace | None = None
+    ) -> torch.Tensor:
+        """The latents a recipe ends in: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
+
+        `trace`: filled with what passed by. Raises UnreproducibleError for a recipe this engine does not run,
+        WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for latents that are none.
+        """
+        with self._ready(recipe, token) as pipe:
+            return stages.denoise(
+                pipe,
+                recipe,
+                weights=(self.load_key(recipe), recipe.precision),
+                device=self.device,
+                memory=self._memory,
+                work=self.work,
+                on_step=on_step,
+                trace=trace,
+            )
+
+    def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
+        """Latents of `denoise` as frames of shape (T, H, W, 3), uint8 RGB, by a recipe's VAE. Raises as `denoise`."""
+        with self._ready(recipe, token) as pipe:
+            return stages.decode(pipe, latents, self.device, self.work)
+
+    def forget(self) -> None:
+        """Let go of what was encoded: the next drawing makes everything anew but the weights."""
+        self._memory.clear()
+
+    def close(self) -> None:
+        """Undo LoRA and precision and let go of the weights and of what they encoded, for other processes too."""
+        import gc
+
+        import torch
+
+        self._let_go()
+        self.forget()
+        if self.device.type == "cuda":
+            gc.collect()  # a pipeline's parts refer to each other
+            torch.cuda.empty_cache()
+
+    def _let_go(self) -> None:
+        self._unfit(0)
+        self._pipe, self._loaded = None, ()
+
+    @contextmanager
+    def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:
+        """The pipeline with everything of a recipe in place, under deterministic settings."""
+        self.load(recipe, token)
+        import torch
+
+        from pipelines.engine.torch_setup import deterministic
+
+        with deterministic(), torch.no_grad():
+            pipe = self._pipe
+            # The server switches TF32 on where it compiles (_apply_torch_compile).
+            torch.backends.cuda.matmul.allow_tf32 = recipe.compiled
+            try:
+                self._fit(pipe, recipe)
+                self._place(pipe)
+                yield pipe
+            except torch.OutOfMemoryError as error:
+                reason = str(error).split(". ")[0]
+                raise OutOfMemoryError(f"{self.device} ran out of memory ({reason}); try --offload model") from None
+            finally:
+                if self.offload != "none":
+                    pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
+
+    def _fit(self, pipe: Any, recipe: Recipe) -> None:
+        """Precision, LoRAs, scheduler and tiling, from whatever the last recipe left."""
+        if self.offload == "none":
+            pipe.to(self.device)
+        lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
+        fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
+            (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
+            (lora_key, lambda: lora.apply(pipe, recipe)),
+            (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else _nothing),
+        ]
+        kept = 0
+        while kept < len(self._fitted) and self._fitted[kept][0] == fittings[kept][0]:
+            kept += 1
+        self._unfit(kept)
+        for fit_key, fit in fittings[kept:]:
+            self._fitted.append((fit_key, fit()))
+        pipe.scheduler = recipe.scheduler.build()
+        pipe.register_to_config(boundary_ratio=recipe.boundary)
+        if recipe.vae_tiling:
+            pipe.vae.enable_tiling()
+        else:
+            pipe.vae.disable_tiling()
+
+    def _unfit(self, keep: int) -> None:
+        while len(self._fitted) > keep:
+            _, undo = self._fitted.pop()
+            undo()
+
+    def _place(self, pipe: Any) -> None:
+        if self.offload == "none":
+            pipe.to(self.device)
+        elif self.offload == "model":
+            pipe.enable_model_cpu_offload(device=self.device)
+        else:
+            pipe.enable_sequential_cpu_offload(device=self.device)
+
+
+def _nothing() -> None:
+    """Nothing to undo."""
+
+
+def _compile(pipe: Any) -> lora.Undo:
+    """The transformers' blocks compiled as the reference server does it for Wan 2.2 (wan22_t2v.py at af4aec1)."""
+    import torch
+
+    transformers = [part for part in (pipe.transformer, pipe.transformer_2) if part is not None]
+    for transformer in transformers:
+        transformer.compile_repeated_blocks(mode="max-autotune", dynamic=True)
+
+    def undo() -> None:
+        for transformer in transformers:
+            for module in transformer.modules():
+                module._compiled_call_impl = None
+        torch._dynamo.reset()
+
+    return undo
+
+
+def _refuse(recipe: Recipe) -> None:
+    if recipe.obstacles:
+        raise UnreproducibleError("; ".join(recipe.obstacles))
+    if recipe.seed is None:
+        raise UnreproducibleError("seed -1: a random seed cannot be repeated; give the request a seed")
+    if not -(2**63) <= recipe.seed < 2**64:
+        raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits torch takes")
+    if recipe.quantization:
+        raise UnreproducibleError(
+            f"quantized weights ({recipe.quantization}) are not run yet; unquantized pipelines are"
+        )

@@ -1,0 +1,260 @@
+"""The stages of one drawing on a real diffusers Wan pipeline: conditioning, denoising, decoding.
+
+The pipeline's own `__call__` does the work; this module hands it what an earlier drawing already encoded, writes down
+what passes by, and stops before the decode, so that latents can be decoded more than once.
+Holds for WanPipeline and WanImageToVideoPipeline of diffusers 0.42.1.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.engine.conditioning import latents_and_condition
+from pipelines.errors import MediaError, NotANumberError
+from pipelines.media.control_image import resized
+from pipelines.media.video import Frames
+from pipelines.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_TOKENS = 512
+"""Text length of both pipelines' `__call__` (`max_sequence_length`; `encode_prompt` alone would take 226)."""
+
+OnStep = Callable[[int, int], None]
+"""Called with (denoising steps done, steps in all)."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What an engine did so far, in the units that cost time."""
+
+    loads: int = 0
+    """Checkpoints loaded."""
+    denoising_steps: int = 0
+    """Each one or, with guidance, two passes through the transformer."""
+    encodings: int = 0
+    """Texts and images through their encoders, and control images through the VAE."""
+    decodes: int = 0
+    """Latents through the VAE."""
+    reused_encodings: int = 0
+
+
+@dataclass(slots=True)
+class Trace:
+    """What passed by while latents were denoised, on the CPU. Filled by `denoise`.
+
+    Memory: one latent per step, 16 x 21 x 90 x 160 float32 (19 MB) for 81 frames at 1280x720.
+    """
+
+    noise: torch.Tensor | None = None
+    """Shape (1, 16, latent frames, height / 8, width / 8), float32."""
+    conditioning: dict[str, torch.Tensor] = field(default_factory=dict)
+    """`prompt`, with guidance `negative_prompt`; I2V: `image` (CLIP) and `image_latents` (VAE, with mask)."""
+    sigmas: tuple[float, ...] = ()
+    """One more than steps."""
+    timesteps: tuple[float, ...] = ()
+    """What the transformer was told, one a step."""
+    first_prediction: torch.Tensor | None = None
+    """What the transformer said at the first step, after guidance."""
+    latents: list[torch.Tensor] = field(default_factory=list)
+    """After each step."""
+
+
+class Memory:
+    """The last encodings, by what decides them, so that no text or image is encoded twice in a row of drawings."""
+
+    def __init__(self, size: int = 16) -> None:
+        self._size = size
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, work: Work, make: Callable[[], Any]) -> Any:
+        """What `make` returned for `key` the last time, or else now."""
+        if key in self._kept:
+            work.reused_encodings += 1
+        else:
+            work.encodings += 1
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+def denoise(
+    pipe: Any,
+    recipe: Recipe,
+    *,
+    weights: Hashable,
+    device: torch.device,
+    memory: Memory,
+    work: Work,
+    on_step: OnStep | None = None,
+    trace: Trace | None = None,
+) -> torch.Tensor:
+    """The latents a recipe ends in: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
+
+    `pipe` has the recipe's weights, precision, LoRAs, scheduler and tiling. `weights`: what tells those of the encoders
+    from others', for `memory`. Raises MediaError for an I2V recipe without a control image.
+    """
+    import torch
+
+    width, height, num_frames = recipe.width.applied, recipe.height.applied, recipe.num_frames.applied
+
+    def text(words: str) -> torch.Tensor:
+        def make() -> Any:
+            return pipe.encode_prompt(
+                words, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS, device=device
+            )[0]
+
+        embeddings: torch.Tensor = memory.get(("text", weights, words), work, make)
+        return embeddings
+
+    inputs: dict[str, Any] = {"prompt_embeds": text(recipe.prompt)}
+    if recipe.guidance > 1:
+        inputs["negative_prompt_embeds"] = text(recipe.negative_prompt)
+    assert recipe.seed is not None
+
+    def mark_step() -> None:
+        if recipe.compiled:  # or a CUDA graph of the next step writes over what this one gave
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+        work.denoising_steps += 1
+        mark_step()
+        if trace is not None:
+            trace.latents.append(tensors["latents"].detach().cpu().clone())
+        if on_step is not None:
+            on_step(step + 1, recipe.steps)
+        return tensors
+
+    with ExitStack() as taps:
+        if recipe.pipeline == "WanImageToVideoPipeline":
+            if recipe.control_image is None or recipe.resize is None:
+                raise MediaError(f"{recipe.model} needs a control image")
+            inputs["image"] = resized(recipe.control_image, recipe.resize, width, height)
+            picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
+            taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture)))
+            rounded = recipe.conditioning is not None and recipe.conditioning.rounded
+            video = ("video", picture, num_frames, recipe.tiles, rounded)
+            taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video))
+            if recipe.conditioning is not None:
+                conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)
+                taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
+        if trace is not None:
+            taps.enter_context(_traced(pipe, trace))
+        mark_step()
+        latents: torch.Tensor = pipe(
+            **inputs,
+            width=width,
+            height=height,
+            num_frames=num_frames,
+            num_inference_steps=recipe.steps,
+            guidance_scale=recipe.guidance_scale,
+            # Both sides draw float32 noise from a CPU generator, so that it does not depend on the GPU.
+            generator=torch.Generator("cpu").manual_seed(recipe.seed),
+            output_type="latent",
+            callback_on_step_end=step_done,
+        ).frames
+    if trace is not None:
+        _finish(trace, pipe, inputs)
+    _check_finite(latents, f"the latents after {recipe.steps} steps")
+    return latents.cpu()
+
+
+def _finish(trace: Trace, pipe: Any, inputs: Mapping[str, Any]) -> None:
+    """Note what a drawing was conditioned on, and its schedule."""
+    trace.conditioning["prompt"] = inputs["prompt_embeds"].cpu()
+    if "negative_prompt_embeds" in inputs:
+        trace.conditioning["negative_prompt"] = inputs["negative_prompt_embeds"].cpu()
+    trace.sigmas = tuple(float(sigma) for sigma in pipe.scheduler.sigmas)
+    trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
+
+
+def _check_finite(values: torch.Tensor, what: str) -> None:
+    import torch
+
+    if not torch.isfinite(values).all():
+        raise NotANumberError(
+            f"{what} hold NaN or infinity: damaged weights, a LoRA scale or guidance out of range, or a precision or "
+            "driver that overflows; try `precision: {dtype: float32}` in the case's pipeline"
+        )
+
+
+def decode(pipe: Any, latents: torch.Tensor, device: torch.device, work: Work) -> Frames:
+    """Latents of `denoise` as frames (T, H, W, 3), as the end of both pipelines' `__call__` makes them."""
+    import torch
+
+    vae = pipe.vae
+    latents = latents.to(device, dtype=vae.dtype)
+    shape = (1, vae.config.z_dim, 1, 1, 1)
+    mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents.device, latents.dtype)
+    # A division by the reciprocal, not a product: in bfloat16 they round differently.
+    std = 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(latents.device, latents.dtype)
+    video = vae.decode(latents / std + mean, return_dict=False)[0]
+    work.decodes += 1
+    _check_finite(video, "the decoded pixels")
+    pictures = pipe.video_processor.postprocess_video(video, output_type="pil")[0]
+    pipe.maybe_free_model_hooks()
+    return np.stack([np.asarray(picture, dtype=np.uint8) for picture in pictures])
+
+
+@contextmanager
+def _tapped(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]:
+    """Put `around(original, …)` in a method's place on one object, for a while."""
+    original, tapped_before = getattr(owner, name), name in vars(owner)
+    setattr(owner, name, lambda *args, **kwargs: around(original, *args, **kwargs))
+    try:
+        yield
+    finally:
+        if tapped_before:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)
+
+
+def _remembered(owner: Any, name: str, memory: Memory, work: Work, key: Hashable) -> Any:
+    def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return memory.get(key, work, lambda: original(*args, **kwargs))
+
+    return _tapped(owner, name, around)
+
+
+@contextmanager
+def _traced(pipe: Any, trace: Trace) -> Iterator[None]:
+    """Write noise, image conditioning and the first prediction into `trace`."""
+
+    def prepare(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        prepared = original(*args, **kwargs)
+        noise, *condition = prepared if isinstance(prepared, tuple) else (prepared,)
+        trace.noise = noise.detach().cpu().clone()
+        if condition:
+            trace.conditioning["image_latents"] = condition[0].detach().cpu()
+        return prepared
+
+    def image(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        embeddings = original(*args, **kwargs)
+        trace.conditioning["image"] = embeddings.detach().cpu()
+        return embeddings
+
+    def step(original: Callable[..., Any], prediction: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if trace.first_prediction is None:
+            trace.first_prediction = prediction.detach().cpu().clone()
+        return original(prediction, *args, **kwargs)
+
+    with ExitStack() as taps:
+        taps.enter_context(_tapped(pipe, "prepare_latents", prepare))
+        taps.enter_context(_tapped(pipe.scheduler, "step", step))
+        if hasattr(pipe, "encode_image"):
+            taps.enter_context(_tapped(pipe, "encode_image", image))
+        yield

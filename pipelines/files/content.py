@@ -1,0 +1,75 @@
+"""Files by content."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+
+def present(path: Path) -> bool:
+    """Whether something lies there; no for names no file system allows (too long, a NUL byte)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def real_path(path: Path) -> Path:
+    """As Path.resolve; a link that leads to itself stays as it is, which Python before 3.13 takes for an error."""
+    return Path(os.path.realpath(path))
+
+
+def check_file(path: Path, max_bytes: int | None = None) -> None:
+    """Raises OSError for what is no file, such as a pipe that nobody writes to, or is larger than `max_bytes`.
+
+    Reading a pipe or a device can last for ever; a file ends.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file", str(path))
+    if max_bytes is not None and found.st_size > max_bytes:
+        size, limit = found.st_size / (1 << 20), max_bytes >> 20
+        raise OSError(errno.EFBIG, f"is {size:.0f} MiB, more than the {limit} MiB read of such a file", str(path))
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """A file's content. Raises OSError as `check_file`."""
+    check_file(path, max_bytes)
+    return path.read_bytes()
+
+
+def read_text(path: Path, max_bytes: int) -> str:
+    """A text in UTF-8, with or without a byte order mark. Raises OSError as `check_file`, and UnicodeDecodeError."""
+    return read_bytes(path, max_bytes).decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file. A file that has not changed since is not read again: LoRAs stand in many cases."""
+    found = path.stat()
+    return _sha256(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, _state: tuple[int, ...]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a killed writer, never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,21 @@
+"""Words that messages of every room have in common."""
+
+from __future__ import annotations
+
+import difflib
+
+
+def near(word: str, known: list[str]) -> str:
+    """`; did you mean X?` for the nearest known word; empty if none is near."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean X?` for the nearest known word, else the list of them."""
+    return near(word, known) or f"; known: {', '.join(known)}"
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, or its beginning and an ellipsis, in `length` characters at most."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,114 @@
+"""Control images: from a file, base64, a data URL or an http(s) URL to pixels of the video's size."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+
+from pipelines.errors import MediaError
+from pipelines.files.content import present, read_bytes
+from pipelines.media.picture import opened
+from pipelines.recipe import ControlImage, Resize
+
+MAX_BYTES = 64 << 20
+"""Of a file, here or there."""
+
+MAX_PIXELS = 64 << 20
+"""8192x8192. Pillow takes up to eight bytes a pixel on the way to RGB."""
+
+TIMEOUT_S = 30
+
+
+def load(source: str, folder: Path) -> ControlImage:
+    """Read a control image.
+
+    `source`: an http(s) URL, a data URL, a path (relative to `folder`), or base64.
+    Raises MediaError if it cannot be had or is no image.
+    """
+    label, data = _fetch(source, folder)
+    return from_bytes(data, label)
+
+
+def from_bytes(data: bytes, source: str) -> ControlImage:
+    """A ControlImage of an encoded image file. Raises MediaError if it does not decode."""
+    image = _decode(data, source)
+    digest = hashlib.sha256(b"%dx%d" % image.size)
+    digest.update(image.tobytes())
+    return ControlImage(source=source, data=data, sha256=digest.hexdigest(), width=image.width, height=image.height)
+
+
+def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Image.Image:
+    """The RGB image the pipeline is conditioned on."""
+    picture = _decode(image.data, image.source)
+    box = None
+    if resize.crop == "center":
+        scale = min(picture.width / width, picture.height / height)
+        left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
+        box = (left, top, left + width * scale, top + height * scale)
+    return picture.resize((width, height), Image.Resampling[resize.filter.upper()], box=box)
+
+
+def _decode(data: bytes, source: str) -> Image.Image:
+    """RGB pixels. Neither the trainer nor the server turns an image by its EXIF orientation, nor do we."""
+    with opened(data, source, "a readable image", MAX_PIXELS) as image:
+        return image.convert("RGB")
+
+
+def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
+    if source.startswith(("http://", "https://")):
+        return source, _download(source)
+    if source.startswith("data:"):
+        head, comma, body = source.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise MediaError("control image: a data URL must read data:image/…;base64,…")
+        return "data URL", _unbase64(body)
+    data = local_file(source, folder)
+    if data is not None:
+        return source, data
+    path = folder / source
+    if path.suffix:  # base64 has no dot
+        raise MediaError(f"control image {_short(source)} does not exist (looked at {_short(str(path))})")
+    return "base64" if len(source) > 64 else f"base64 {source!r}", _unbase64(source)
+
+
+def local_file(source: str, folder: Path) -> bytes | None:
+    """The content of a control image named by its path; None if `source` names none. Raises MediaError."""
+    path = folder / source
+    if source.startswith(("http://", "https://", "data:")) or not present(path) or path.is_dir():
+        return None
+    try:
+        return read_bytes(path, MAX_BYTES)
+    except OSError as error:
+        raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:60]}…"
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise MediaError(f"control image {text[:24]!r}… is neither an existing file, nor a URL, nor base64") from None
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
+            data: bytes = reply.read(MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise MediaError(f"{url}: could not be fetched: HTTP {error.code} {error.reason}") from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise MediaError(f"{url}: could not be fetched: {getattr(error, 'reason', None) or error}") from None
+    if len(data) > MAX_BYTES:
+        raise MediaError(f"{url}: is larger than {MAX_BYTES >> 20} MiB")
+    return data

@@ -1,0 +1,215 @@
+"""Videos as frames: reading what trainers and servers leave behind, writing as they write."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipelines.errors import MediaError
+from pipelines.files.content import check_file, read_bytes
+from pipelines.media.picture import opened
+from pipelines.recipe import Codec, frame_duration
+
+Frames = npt.NDArray[np.uint8]
+"""Shape (T, H, W, 3), RGB, 0 to 255."""
+
+MAX_FRAME = 4096 * 4096
+"""Pixels of one frame: the largest video the API can be asked for."""
+
+MAX_PIXELS = 256 << 20
+"""Of all frames together: 291 of 1280x720, 768 MiB as RGB. A file of a few kilobytes can claim far more."""
+
+_MAX_BYTES = 1 << 30
+"""Of a file: 256 Mi pixels at four bytes, unpacked."""
+
+_PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
+# ffmpeg's description of a file: `Stream #0:0[0x1](und): Video: h264 (High) (…), yuv420p(…), 96x64 [SAR …], …, 16 fps`
+_VIDEO_STREAM = re.compile(r"Stream #.*Video:.*?, (?P<width>\d+)x(?P<height>\d+)\b(?:.*?, (?P<fps>[\d.]+) fps)?")
+
+# Containers by ffmpeg's names: a list of other files (concat, HLS) must not pull these in under a video's name.
+_CONTAINERS = ["-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"]
+
+_FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Decoded frames and how long each is shown."""
+
+    frames: Frames
+    frame_ms: float
+    """Milliseconds a frame; 0 for a still image."""
+
+    @property
+    def fps(self) -> float:
+        return 1000 / self.frame_ms if self.frame_ms else 0.0
+
+    @property
+    def width(self) -> int:
+        return int(self.frames.shape[2])
+
+    @property
+    def height(self) -> int:
+        return int(self.frames.shape[1])
+
+
+def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
+    """A video file, byte for byte as ai-toolkit and the reference server write it with the same Pillow.
+
+    Both save an animated WebP with Pillow's defaults; quality 80 is the default.
+    """
+    images = [Image.fromarray(frame) for frame in frames]
+    out = io.BytesIO()
+    if codec.format == "webp":
+        images[0].save(
+            out,
+            format="WEBP",
+            append_images=images[1:],
+            save_all=True,
+            duration=frame_duration(fps),
+            loop=0,
+            quality=codec.quality,
+        )
+    elif codec.format == "jpeg":
+        images[0].save(out, format="JPEG", quality=codec.quality)
+    else:
+        images[0].save(out, format="PNG")
+    return out.getvalue()
+
+
+def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | None = None) -> Video:
+    """An animated or still image (WebP, GIF, PNG, JPEG).
+
+    Encoders merge identical consecutive frames into one of longer duration; frames are expanded by duration, so
+    that 13 frames written are 13 frames read. `frame_ms`: the duration a frame was written with, if known; it tells
+    two held frames from one slow one. `count`: how many frames were written, if known; libwebp stores a video whose
+    frames are all equal as a still without a duration, and nothing in the file tells how many they were.
+    Raises MediaError for anything that does not decode whole.
+    """
+    durations: list[int] = []
+    with opened(data, name, "a whole video or image file", MAX_FRAME) as image:
+        slack = 10 if image.format == "GIF" else 0
+        total = getattr(image, "n_frames", 1)
+        _check_amount(name, total, image.width, image.height)
+        frames = np.empty((total, image.height, image.width, 3), dtype=np.uint8)
+        for number in range(total):
+            image.seek(number)
+            frame = np.asarray(image.convert("RGB"), dtype=np.uint8)
+            if frame.shape != frames.shape[1:]:
+                raise ValueError(f"frame {number} has another size")
+            frames[number] = frame
+            durations.append(int(image.info.get("duration", 0)))
+    if image.format == "WEBP" and total == 1 and not durations[0] and count:
+        return Video(_repeat(name, frames, [count]), frame_ms or 0)
+    return _expand(name, frames, durations, frame_ms, slack)
+
+
+def _check_amount(name: str, frames: int, width: int, height: int) -> None:
+    if frames * width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{name}: says it has {frames} frames of {width}x{height}, more than the {MAX_PIXELS:,} pixels read; "
+            "is it damaged?"
+        )
+
+
+def _repeat(name: str, frames: Frames, counts: Sequence[int]) -> Frames:
+    _check_amount(name, sum(counts), frames.shape[2], frames.shape[1])
+    return frames if sum(counts) == len(frames) else np.repeat(frames, counts, axis=0)
+
+
+def _expand(name: str, frames: Frames, durations: Sequence[int], frame_ms: int | None, slack: int) -> Video:
+    """`slack`: how much shorter than a multiple of `frame_ms` a frame may be shown; GIF cuts to 10 ms."""
+    if not any(durations):
+        return Video(frames, 0)
+    unit = math.gcd(*durations)
+    if frame_ms and all(duration and -duration % frame_ms <= min(slack, frame_ms - 1) for duration in durations):
+        unit = frame_ms
+    counts = [max(1, -(-duration // unit)) for duration in durations]
+    return Video(_repeat(name, frames, counts), unit)
+
+
+def read_video(path: Path, frame_ms: int | None = None, count: int | None = None) -> Video:
+    """A video file or a folder of PNG frames (in name order). Nothing is resized or dropped to make shapes fit.
+
+    `frame_ms`, `count`: as for `decode`.
+    Raises MediaError when it is missing, truncated, of mixed sizes or of an unknown kind.
+    """
+    if path.is_dir():
+        return _read_folder(path, frame_ms)
+    suffix = path.suffix.lower()
+    try:
+        if suffix in _PILLOW:
+            return decode(read_bytes(path, _MAX_BYTES), str(path), frame_ms, count)
+        check_file(path)
+        if suffix in _FFMPEG and path.stat().st_size:
+            return _read_ffmpeg(path)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read: {error.strerror or error}") from None
+    kinds = ", ".join(sorted(_PILLOW | _FFMPEG))
+    raise MediaError(f"{path}: is empty or no video this tool reads ({kinds}, or a folder of PNGs)")
+
+
+def _read_folder(path: Path, frame_ms: int | None) -> Video:
+    files = sorted(path.glob("*.png"), key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name))
+    if not files:
+        raise MediaError(f"{path}: holds no PNG frames")
+    first = _read_frame(files[0])
+    _check_amount(str(path), len(files), first.shape[1], first.shape[0])
+    frames = np.empty((len(files), *first.shape), dtype=np.uint8)
+    for number, file in enumerate(files):
+        frame = _read_frame(file)
+        if frame.shape != first.shape:
+            h, w = frame.shape[:2]
+            raise MediaError(f"{file}: is {w}x{h}, the first frame {first.shape[1]}x{first.shape[0]}")
+        frames[number] = frame
+    return Video(frames, frame_ms or 0)
+
+
+def _read_frame(file: Path) -> Frames:
+    try:
+        frame: Frames = decode(read_bytes(file, _MAX_BYTES), str(file)).frames[0]
+        return frame
+    except OSError as error:
+        raise MediaError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _read_ffmpeg(path: Path) -> Video:
+    import imageio_ffmpeg
+
+    path = path.absolute()  # ffmpeg takes what stands before a colon for a protocol
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    probe = subprocess.run([ffmpeg, "-hide_banner", *_CONTAINERS, "-i", str(path)], capture_output=True, check=False)
+    stream = _VIDEO_STREAM.search(probe.stderr.decode(errors="replace"))
+    if stream is None:
+        reason = probe.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no video stream"]
+        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
+    width, height, fps = int(stream["width"]), int(stream["height"]), float(stream["fps"] or 0)
+    if not 0 < width * height <= MAX_FRAME:
+        raise MediaError(f"{path}: is {width}x{height}, more than the {MAX_FRAME:,} pixels read; is it damaged?")
+    # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
+    command = [ffmpeg, "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
+    command += [*_CONTAINERS, "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    with tempfile.TemporaryFile() as complaints:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as decoder:
+            assert decoder.stdout is not None
+            pixels = decoder.stdout.read(MAX_PIXELS * 3 + 1)
+            if len(pixels) > MAX_PIXELS * 3:
+                decoder.kill()
+                raise MediaError(f"{path}: has more than the {MAX_PIXELS:,} pixels read; is it damaged?")
+        complaints.seek(0)
+        complaint = complaints.read(10_000).decode(errors="replace").strip()
+    # A cut Matroska file ends in a complaint, not in an error code.
+    if decoder.returncode or complaint or not pixels or len(pixels) % (width * height * 3):
+        raise MediaError(f"{path}: is not a whole video ({(complaint.splitlines() or ['no frames'])[0].strip()})")
+    frames = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
+    return Video(frames, 1000 / fps if fps else 0)

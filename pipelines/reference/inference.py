@@ -1,0 +1,149 @@
+"""What the inference server does: request + prompt index + graph -> Recipe.
+
+Facts of runcomfy-com/ai-toolkit-inference at af4aec1 (src/pipelines/wan21.py, base.py, src/tasks/executor.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipelines.catalog import Model
+from pipelines.graph import FRAME_RULES, Graph
+from pipelines.hub import folder_of
+from pipelines.lora_files import lora_file
+from pipelines.media.control_image import load as load_control_image
+from pipelines.recipe import Asked, Codec, Conditioning, Precision, Quantization, Recipe, Resize
+from pipelines.reference.request import LoraItem, PromptItem, Request
+from pipelines.scheduler import Scheduler, checkpoint_boundary, checkpoint_scheduler, flow_schedule
+
+
+def reference_graph(model: Model, checkpoint: str | None = None, *, token: str | None = None) -> Graph:
+    """The reference server's graph on a GPU with bfloat16. Fetches the schedule of a checkpoint on the Hub.
+
+    `checkpoint`: a folder or Hub id that stands in for all of the model's own. `token`: a Hub token. On a CPU the
+    server itself would run float32; the case asks what is served, so the recipe stays bfloat16 wherever it is replayed.
+    Its Wan 2.2 pipelines also go through torch.compile; that is left out until asked for (`compiled`).
+    Raises WeightsError.
+    """
+    source, experts = checkpoint or model.base_checkpoint, model.experts
+    graph = Graph(
+        checkpoint=source,
+        text_encoder=None,
+        scheduler=_server_schedule(model, source, token),
+        lora_application="adapter",
+        precision=Precision("bfloat16", "kept"),
+        frame_rule="diffusers",
+        resize=Resize("lanczos", "stretch"),
+        vae_tiling=False,
+        quantization=Quantization(),
+        codec=Codec("webp", 80),
+    )
+    if experts is None:
+        return graph
+    if checkpoint is None:
+        graph = dataclasses.replace(
+            graph, transformers=experts.transformers, text_encoder=experts.text_encoder, vae=experts.vae
+        )
+    if model.needs_control_image:
+        # wan22_i2v.py makes latents of (num_frames - 1) // 4 + 1 frames itself and samples with no generator.
+        graph = dataclasses.replace(
+            graph, conditioning=Conditioning(latents="sample", noise="unseeded"), frame_rule="low_vram"
+        )
+    boundary = experts.boundary
+    if boundary is None:
+        boundary = checkpoint_boundary(folder_of(source, token=token, only=["model_index.json"]))
+    return dataclasses.replace(graph, boundary=boundary)
+
+
+def _server_schedule(model: Model, source: str, token: str | None) -> Scheduler:
+    if model.experts is not None and model.experts.shift is not None:
+        return flow_schedule("unipc", model.experts.shift)
+    return checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"]))
+
+
+def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model, folder: Path) -> Recipe:
+    """The recipe of prompt `index` of a request.
+
+    `folder`: what relative paths in the request are relative to.
+    Raises WeightsError and MediaError for a LoRA or control image that cannot be read.
+    """
+    item = request.prompts[index]
+    defaults = model.defaults
+    trigger = item.trigger_word or request.trigger_word
+    prompt = item.prompt.replace("[trigger]", trigger) if trigger else item.prompt
+    seed = defaults.seed + index if item.seed is None else item.seed
+    width = _or(item.width, defaults.width)
+    height = _or(item.height, defaults.height)
+    num_frames = _or(item.num_frames, defaults.num_frames)
+    image = load_control_image(item.control_images()[0], folder) if model.needs_control_image else None
+    loras = sorted(request.loras, key=lambda lora: lora.transformer or "")  # high before low
+    scales = [lora.network_multiplier for lora in loras]
+    return Recipe(
+        model=model.id,
+        pipeline=model.pipeline,
+        checkpoint=graph.checkpoint,
+        text_encoder=graph.text_encoder,
+        prompt=prompt,
+        negative_prompt=defaults.neg if item.neg is None else item.neg,
+        width=Asked(width, width // model.size_divisor * model.size_divisor),
+        height=Asked(height, height // model.size_divisor * model.size_divisor),
+        num_frames=Asked(num_frames, FRAME_RULES[graph.frame_rule](num_frames)),
+        steps=_or(item.sample_steps, defaults.sample_steps),
+        guidance_scale=defaults.guidance_scale if item.guidance_scale is None else item.guidance_scale,
+        seed=None if seed < 0 else seed,
+        scheduler=graph.scheduler,
+        lora_files=tuple(lora_file(folder / lora.path, lora.transformer) for lora in loras),
+        lora_scales=tuple(defaults.network_multiplier if scale is None else scale for scale in scales),
+        lora_application=graph.lora_application,
+        precision=graph.precision,
+        control_image=image,
+        resize=graph.resize if model.needs_control_image else None,
+        vae_tiling=graph.vae_tiling,
+        quantization=graph.quantization,
+        codec=graph.codec,
+        boundary=graph.boundary,
+        conditioning=graph.conditioning,
+        transformers=graph.transformers,
+        vae=graph.vae,
+        compiled=graph.compiled,
+        fps=_or(item.fps, defaults.fps),
+    )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def request_of_preview(preview: Recipe) -> Request:
+    """The config's sample as a request: the same numbers, flags and seed rules applied, sizes and frames as asked.
+
+    Raises pydantic's ValidationError where the API cannot express it (a size above 4096, 25 guidance …).
+    """
+    item = PromptItem(
+        prompt=preview.prompt,
+        width=preview.width.asked,
+        height=preview.height.asked,
+        guidance_scale=preview.guidance_scale,
+        sample_steps=preview.steps,
+        neg=preview.negative_prompt,
+        seed=-1 if preview.seed is None else preview.seed,
+        num_frames=preview.num_frames.asked,
+        fps=preview.fps,
+        ctrl_img=base64.b64encode(preview.control_image.data).decode() if preview.control_image else None,
+    )
+    loras = [
+        LoraItem(path=str(file.path.resolve()), transformer=file.expert, network_multiplier=scale)
+        for file, scale in zip(preview.lora_files, preview.lora_scales, strict=True)
+    ]
+    return Request(model=preview.model, loras=loras, prompts=[item])
+
+
+def cannot_be_asked(error: ValidationError) -> str:
+    """Why `request_of_preview` failed, in one sentence."""
+    first = error.errors(include_url=False)[0]
+    field_name = first["loc"][-1] if first["loc"] else "request"
+    return f"the sample's {field_name} {first['input']} cannot be asked of the API: {first['msg']}"

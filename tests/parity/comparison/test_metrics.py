@@ -1,0 +1,425 @@
+"""Metrics against their reference implementations, and gates that fail when they should."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+import parity.comparison.metrics
+from parity.case.keys import ToleranceKeys
+from parity.case.load import DEMO, load_case
+from parity.comparison.compare import Comparison, compare, drawn_here
+from parity.comparison.metrics import lpips_weights, measure, psnr_frame, ssim_frame, summarize, unavailable
+from parity.comparison.verdict import check_tolerance
+from parity.results.case import MetricResult, Run, to_json
+from pipelines.media.video import Frames, decode, encode, read_video
+from pipelines.recipe import Recipe
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has in its caches, LPIPS finds nothing unless a test puts it there."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def video(count: int = 4, width: int = 48, height: int = 32, seed: int = 1) -> Frames:
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def noisy(frames: Frames, amount: int, only: slice = slice(None)) -> Frames:
+    """The frames (or only some) with every value moved by up to `amount`."""
+    change = np.random.default_rng(2).integers(-amount, amount + 1, frames.shape)
+    out = frames.astype(int)
+    out[only] += change[only]
+    return out.clip(0, 255).astype(np.uint8)
+
+
+# --- PSNR
+
+
+@pytest.mark.parametrize("amount", [1, 3, 20, 100, 255])
+def test_psnr_is_scikit_images(amount: int) -> None:
+    a = video()
+    b = noisy(a, amount)
+    wanted = [peak_signal_noise_ratio(x, y, data_range=255) for x, y in zip(a, b, strict=True)]
+    result = measure(a, b)["psnr"]
+    assert result.per_frame == pytest.approx(wanted)
+    assert result.mean == pytest.approx(np.mean(wanted))
+    assert (result.min, result.max) == pytest.approx((min(wanted), max(wanted)))
+    assert result.higher_is_better
+    assert result.identical_frames == 0
+
+
+def test_psnr_does_not_wrap_around() -> None:
+    black, white = np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 255, np.uint8)
+    assert psnr_frame(black[0], white[0]) == psnr_frame(white[0], black[0]) == 0.0
+    assert psnr_frame(black[0], black[0] + np.uint8(1)) == pytest.approx(48.1308, abs=1e-4)
+
+
+def test_identical_frames_are_null_and_out_of_the_mean() -> None:
+    a = video(5)
+    b = noisy(a, 10, slice(1, 3))
+    result = measure(a, b)["psnr"]
+    first, second = psnr_frame(a[1], b[1]), psnr_frame(a[2], b[2])
+    assert result.per_frame == (None, first, second, None, None)
+    assert result.identical_frames == 3
+    assert result.mean == pytest.approx((first + second) / 2)
+    assert result.min == min(first, second)
+    assert result.max is None
+
+
+def test_all_identical_has_no_mean() -> None:
+    result = measure(video(), video())["psnr"]
+    assert (result.mean, result.min, result.max) == (None, None, None)
+    assert result.per_frame == (None,) * 4
+    assert result.identical_frames == 4
+    assert result.unavailable is None
+
+
+@pytest.mark.parametrize("limit", [0, 40, 1000, math.inf])
+@pytest.mark.parametrize("key", ["psnr", "psnr_min"])
+def test_all_identical_passes_every_psnr_gate(key: str, limit: float) -> None:
+    assert check_tolerance({key: limit}, measure(video(), video())) == ([], [])
+
+
+def test_metrics_are_strict_json() -> None:
+    metrics = measure(video(), noisy(video(), 5, slice(0, 1)))
+    run = Run(started="", finished=None, command=(), environment={"metrics": metrics}, cases=())
+    assert "Infinity" not in to_json(run)
+
+
+# --- SSIM
+
+
+@pytest.mark.parametrize("amount", [0, 1, 20, 255])
+@pytest.mark.parametrize("size", [(48, 32), (11, 11), (33, 17)])
+def test_ssim_is_scikit_images(amount: int, size: tuple[int, int]) -> None:
+    a = video(3, *size)
+    b = noisy(a, amount)
+    wanted = [
+        np.mean(
+            [
+                structural_similarity(
+                    x[:, :, channel].astype(float),
+                    y[:, :, channel].astype(float),
+                    data_range=255,
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
+                )
+                for channel in range(3)
+            ]
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    result = measure(a, b)["ssim"]
+    assert result.per_frame == pytest.approx(wanted, abs=1e-9)
+    assert result.mean == pytest.approx(np.mean(wanted))
+    assert (result.min, result.max) == pytest.approx((min(wanted), max(wanted)))
+    assert result.higher_is_better
+
+
+def test_ssim_of_identical_frames_is_one() -> None:
+    result = measure(video(), video())["ssim"]
+    assert result.per_frame == pytest.approx((1.0,) * 4)
+    assert result.mean == pytest.approx(1.0)
+    assert result.identical_frames == 0
+
+
+def test_ssim_of_flat_frames_is_a_number() -> None:
+    grey, white = np.full((16, 16, 3), 128, np.uint8), np.full((16, 16, 3), 255, np.uint8)
+    assert ssim_frame(grey, grey) == pytest.approx(1.0)
+    assert 0 < ssim_frame(grey, white) < 1
+
+
+@pytest.mark.parametrize("size", [(10, 32), (32, 10), (8, 8)])
+def test_ssim_needs_its_window(size: tuple[int, int]) -> None:
+    metrics = measure(video(2, *size), video(2, *size, seed=5))
+    assert metrics["ssim"].unavailable == "frames are smaller than the 11x11 window"
+    assert metrics["ssim"].mean is None
+    failed, broken = check_tolerance({"ssim": 0.5, "psnr": 0}, metrics)
+    assert (failed, len(broken)) == ([], 1)
+
+
+# --- LPIPS
+
+
+def test_lpips_without_weights_says_why(tmp_path: Path) -> None:
+    result = measure(video(), video())["lpips"]
+    assert result.unavailable is not None
+    assert str(tmp_path / "torch") in result.unavailable
+    assert "fetch-lpips" in result.unavailable
+    assert (result.mean, result.per_frame) == (None, ())
+    assert not (tmp_path / "torch").exists()
+
+
+@pytest.mark.parametrize("key", ["lpips", "lpips_max"])
+def test_lpips_gate_without_weights_is_not_passed(key: str) -> None:
+    failed, broken = check_tolerance({key: 1.0, "psnr": 10}, measure(video(), video()))
+    assert failed == []
+    assert len(broken) == 1
+    assert broken[0].startswith(f"{key}: AlexNet weights are not in torch hub's cache")
+
+
+@pytest.fixture(scope="module")
+def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TORCH_HOME with an AlexNet of random weights."""
+    import torch
+
+    from pipelines.engine.torch_setup import declare_missing_torchvision_operators
+
+    declare_missing_torchvision_operators()
+    import torchvision
+
+    home = tmp_path_factory.mktemp("torch")
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in torchvision.models.alexnet(weights=None).state_dict().items()}
+    draw = torch.Generator().manual_seed(0)
+    weights = {
+        # LPIPS reads no classifier: one number stands for its 58 million.
+        name: torch.zeros(()).expand(shape) if "classifier" in name else torch.randn(shape, generator=draw) * 0.05
+        for name, shape in shapes.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(home))
+        path = lpips_weights()
+    path.parent.mkdir(parents=True)
+    torch.save(weights, path)
+    return home
+
+
+@pytest.fixture
+def with_weights(alexnet: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None) -> None:  # noqa: ARG001
+    monkeypatch.setenv("TORCH_HOME", str(alexnet))
+    monkeypatch.setattr(parity.comparison.metrics, "_models", {})
+
+
+@pytest.mark.usefixtures("with_weights")
+def test_lpips_tells_frames_apart() -> None:
+    a = video(3, 64, 64)
+    result = measure(a, noisy(a, 60, slice(1, 3)))["lpips"]
+    assert result.unavailable is None
+    assert not result.higher_is_better
+    first, *others = [value for value in result.per_frame if value is not None]
+    assert first == 0
+    assert len(others) == 2
+    assert min(others) > 1e-4
+    assert (result.min, result.max) == (0, max(others))
+    assert result.mean == pytest.approx(sum(others) / 3)
+
+
+@pytest.mark.usefixtures("with_weights")
+def test_lpips_grows_with_the_difference() -> None:
+    a = video(1, 64, 64)
+    means = [measure(a, noisy(a, amount))["lpips"].mean for amount in (0, 5, 40, 160)]
+    assert means[0] == 0
+    assert means == sorted(means, key=lambda mean: mean or 0)
+    assert len(set(means)) == 4
+
+
+@pytest.mark.usefixtures("with_weights")
+@pytest.mark.parametrize(("size", "available"), [((32, 32), True), ((31, 64), False), ((64, 31), False)])
+def test_lpips_needs_alexnets_32_pixels(size: tuple[int, int], available: bool) -> None:
+    result = measure(video(1, *size), video(1, *size, seed=5))["lpips"]
+    assert (result.unavailable is None) == available
+    assert (result.mean is not None) == available
+
+
+@pytest.mark.usefixtures("with_weights")
+def test_lpips_gate_with_weights() -> None:
+    a = video(2, 64, 64)
+    metrics = measure(a, noisy(a, 60, slice(1, 2)))
+    worst, mean = metrics["lpips"].max, metrics["lpips"].mean
+    assert worst is not None
+    assert mean is not None
+    assert check_tolerance({"lpips": mean * 1.01, "lpips_max": worst * 1.01}, metrics) == ([], [])
+    failed, broken = check_tolerance({"lpips": mean * 0.99, "lpips_max": worst * 0.99}, metrics)
+    assert (len(failed), broken) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "path"),
+    [
+        ({"TORCH_HOME": "{}/t", "XDG_CACHE_HOME": "{}/x", "HOME": "{}"}, "t/hub/checkpoints"),
+        ({"XDG_CACHE_HOME": "{}/x", "HOME": "{}"}, "x/torch/hub/checkpoints"),
+        ({"HOME": "{}"}, ".cache/torch/hub/checkpoints"),
+    ],
+)
+def test_weights_are_where_torch_hub_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], path: str
+) -> None:
+    import torch.hub
+
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    assert lpips_weights().parent == tmp_path / path == Path(torch.hub.get_dir()) / "checkpoints"
+
+
+# --- gates
+
+GATES = [
+    # key, values by frame, a limit that holds, one that does not
+    ("psnr", [50.0, 50.0, 20.0], 39.9, 40.1),
+    ("psnr", [math.inf, 30.0, math.inf], 30.0, 30.1),
+    ("psnr_min", [50.0, 50.0, 20.0], 20.0, 20.1),
+    ("psnr_min", [math.inf, math.inf, 20.0], 19.9, 20.1),
+    ("ssim", [0.99, 0.99, 0.9], 0.959, 0.961),
+    ("ssim_min", [0.99, 0.99, 0.9], 0.9, 0.901),
+    ("ssim_min", [0.99, 0.99, -0.5], -0.5, -0.4),
+    ("lpips", [0.0, 0.0, 0.3], 0.101, 0.099),
+    ("lpips_max", [0.0, 0.0, 0.3], 0.3, 0.29),
+]
+
+
+def all_metrics(**values: list[float]) -> dict[str, MetricResult]:
+    """Results of all three metrics, good but for the values given."""
+    good = {"psnr": [60.0] * 3, "ssim": [1.0] * 3, "lpips": [0.0] * 3}
+    return {name: summarize(name, numbers) for name, numbers in {**good, **values}.items()}
+
+
+@pytest.mark.parametrize(("key", "values", "holds", "breaks"), GATES)
+def test_gate(key: str, values: list[float], holds: float, breaks: float) -> None:
+    metrics = all_metrics(**{key.partition("_")[0]: values})
+    assert check_tolerance({key: holds}, metrics) == ([], [])
+    failed, broken = check_tolerance({key: breaks}, metrics)
+    assert (len(failed), broken) == (1, [])
+    assert failed[0].startswith(f"{key} is ")
+    assert ("at most" if key.startswith("lpips") else "at least") in failed[0]
+    assert f"{breaks:g}" in failed[0]
+
+
+def test_every_gate_of_a_case_is_tested_here() -> None:
+    assert {key for key, *_ in GATES} == set(ToleranceKeys.model_fields)
+
+
+def test_every_failed_gate_is_named() -> None:
+    metrics = all_metrics(psnr=[10.0], ssim=[0.1], lpips=[0.9])
+    tolerance = {"psnr": 40, "psnr_min": 40, "ssim": 0.9, "ssim_min": 0.9, "lpips": 0.1, "lpips_max": 0.1}
+    failed, broken = check_tolerance(tolerance, metrics)
+    assert [message.split()[0] for message in failed] == list(tolerance)
+    assert broken == []
+
+
+def test_no_gate_is_no_failure() -> None:
+    assert check_tolerance({}, all_metrics(psnr=[1.0])) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("mean_key", "worst_key", "mean_limit", "worst_limit"),
+    [("psnr", "psnr_min", 30, 20), ("ssim", "ssim_min", 0.7, 0.6)],
+)
+def test_one_bad_frame_passes_the_mean_and_fails_the_worst(
+    mean_key: str, worst_key: str, mean_limit: float, worst_limit: float
+) -> None:
+    a = video(9)
+    b = noisy(a, 1)
+    b[4] = 255 - a[4]
+    metrics = measure(a, b)
+    assert check_tolerance({mean_key: mean_limit}, metrics) == ([], [])
+    failed, _ = check_tolerance({worst_key: worst_limit}, metrics)
+    assert len(failed) == 1
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim", "lpips"])
+def test_variant_is_named_also_when_unavailable(name: str) -> None:
+    assert summarize(name, [0.5]).variant == unavailable(name, "no").variant != ""
+
+
+# --- frames that do not fit
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_case(DEMO / "t2v-guitar-faithful.yaml").preview
+
+
+def compared(path: Path, preview: Frames, output: Frames, recipe: Recipe) -> Comparison:
+    path.write_bytes(encode(preview, recipe.codec, recipe.fps))
+    return compare(path, read_video(path, 66), drawn_here(output, recipe), recipe)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (video(8, 96, 64), "8 frames of 96x64"),
+        (video(10, 96, 64), "10 frames of 96x64"),
+        (video(1, 96, 64), "1 frames of 96x64"),
+        (video(9, 96, 80), "9 frames of 96x80"),
+        (video(9, 64, 96), "9 frames of 64x96"),
+    ],
+    ids=["shorter", "longer", "a still", "larger", "turned"],
+)
+def test_unequal_shapes_are_not_compared(tmp_path: Path, recipe: Recipe, output: Frames, words: str) -> None:
+    comparison = compared(tmp_path / "a.webp", video(9, 96, 64), output, recipe)
+    assert not comparison.bit_identical
+    for metric in comparison.metrics.values():
+        assert metric.mean is None
+        assert metric.per_frame == ()
+        assert metric.unavailable is not None
+        assert f"the preview has 9 frames of 96x64, the output {words}" in metric.unavailable
+    assert comparison.preview_frames.shape == (9, 64, 96, 3)
+    assert comparison.output_frames.shape == output.shape
+    assert (comparison.preview.frames, comparison.output.frames) == (9, len(output))
+
+
+def test_unequal_shapes_fail_every_gate(tmp_path: Path, recipe: Recipe) -> None:
+    comparison = compared(tmp_path / "a.webp", video(9, 96, 64), video(8, 96, 64), recipe)
+    tolerance = {"psnr": 0.0, "ssim_min": -1.0, "lpips": 9.0}
+    failed, broken = check_tolerance(tolerance, comparison.metrics)
+    assert ([message.split(":")[0] for message in failed], broken) == (["psnr, ssim_min, lpips"], [])
+    for key, limit in tolerance.items():
+        failed, broken = check_tolerance({key: limit}, comparison.metrics)
+        assert ([message.split(":")[0] for message in failed], broken) == ([key], [])
+
+
+def test_measure_refuses_unequal_lengths() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        measure(video(4), video(3))
+
+
+def test_every_frame_is_compared(tmp_path: Path, recipe: Recipe) -> None:
+    frames = video(9, 96, 64)
+    other = frames.copy()
+    other[8] = 255 - other[8]
+    comparison = compared(tmp_path / "a.webp", frames, other, recipe)
+    psnr = comparison.metrics["psnr"]
+    assert len(psnr.per_frame) == 9
+    assert psnr.per_frame[8] is not None
+    assert psnr.per_frame[8] == psnr.min
+    assert not comparison.bit_identical
+
+
+def test_equal_raw_frames_are_bit_identical_as_files(tmp_path: Path, recipe: Recipe) -> None:
+    frames = video(9, 96, 64)
+    comparison = compared(tmp_path / "a.webp", frames, frames, recipe)
+    assert comparison.bit_identical
+    assert comparison.metrics["psnr"].identical_frames == 9
+    assert comparison.preview.sha256 == comparison.output.sha256
+    assert np.array_equal(comparison.output_frames, decode(comparison.encoded, "a").frames)
+
+
+def test_codec_floor_is_our_frames_before_and_after_the_codec(tmp_path: Path, recipe: Recipe) -> None:
+    frames = video(3, 96, 64)
+    comparison = compared(tmp_path / "a.webp", video(3, 96, 64, seed=9), frames, recipe)
+    delivered = decode(comparison.encoded, "a").frames
+    floor = comparison.codec_floor
+    assert floor is not None
+    assert floor["psnr"] == pytest.approx(peak_signal_noise_ratio(frames, delivered, data_range=255))
+    assert floor["ssim"] == pytest.approx(np.mean([ssim_frame(a, b) for a, b in zip(frames, delivered, strict=True)]))
+
+
+def test_lossless_preview_is_compared_with_raw_frames(tmp_path: Path, recipe: Recipe) -> None:
+    frames = video(3, 96, 64)
+    png = dataclasses.replace(recipe.codec, format="png", quality=None)
+    for number, frame in enumerate(frames):
+        (tmp_path / f"{number}.png").write_bytes(encode(frame[None], png, 16))
+    comparison = compare(tmp_path, read_video(tmp_path), drawn_here(frames, recipe), recipe)
+    assert comparison.bit_identical
+    assert comparison.codec_floor is None

@@ -1,0 +1,280 @@
+"""`pytest parity/` as its users call it, in one process and on two workers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from parity.pytest_plugin.wording import in_pytests_words, marker_name, properties
+from parity.results.case import Run, from_json
+from parity.run.outdir import OutDir
+from tests.conftest import CaseFiles
+from tests.support.paths import ROOT
+from tests.support.report_cases import drifted_case, passed_case
+
+Done = subprocess.CompletedProcess[str]
+
+
+def pytest_parity(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+    """`pytest parity/ …` in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "parity/", "-p", "no:cacheprovider", *map(str, arguments)]
+    env = {**os.environ, **(environment or {})}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+
+
+def pytest_parity_here(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+    """The same session in this process, where what takes a process most of its time is imported already."""
+    out, err = io.StringIO(), io.StringIO()
+    own = ["parity/", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", *map(str, arguments)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(ROOT)
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        code = pytest.main(own)
+    return Done(own, code, out.getvalue(), err.getvalue())
+
+
+def by(workers: str) -> Callable[..., Done]:
+    """How a session with so many workers is run."""
+    return pytest_parity_here if workers == "0" else pytest_parity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A session over the same four cases."""
+
+    done: Done
+    folder: Path
+
+    @property
+    def run(self) -> Run:
+        return from_json((self.folder / "out" / "results.json").read_text())
+
+    def data(self) -> Any:
+        """results.json without times and the command line."""
+        data = json.loads((self.folder / "out" / "results.json").read_text())
+        for key in ("started", "finished", "command"):
+            data.pop(key)
+        for case in data["cases"]:
+            case.pop("timings")
+        return data
+
+
+def ran(cases: Path, folder: Path, workers: str) -> Ran:
+    folder.mkdir()
+    done = by(workers)(
+        "--parity-cases",
+        cases,
+        "--parity-out",
+        folder / "out",
+        "--junitxml",
+        folder / "junit.xml",
+        "-v",
+        *("-n", workers),
+        environment={"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(folder / "summary.md")},
+    )
+    return Ran(done=done, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One as expected, one that drifted, one whose expectation no longer holds, one that nobody can repeat."""
+    folder = tmp_path_factory.mktemp("four")
+    files = CaseFiles(folder)
+    quick = files.request(sample_steps=1, num_frames=1)
+    files.write("fine", request=quick, expect=["frame_count", "steps"], tags=["smoke", "step 2000", "skip"])
+    files.write("bad", request=quick, tags=["smoke", "i2v"])
+    files.write("mended", request=quick, expect=["frame_count", "steps", "seed"])
+    gone = files.write("gone")
+    gone.write_text(gone.read_text().replace("preview:", "preview:\n  unpairable: the LoRA was pruned"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(four: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return ran(four, tmp_path_factory.mktemp("alone") / "run", "0")
+
+
+@pytest.fixture(scope="module")
+def spread(four: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return ran(four, tmp_path_factory.mktemp("spread") / "run", "2")
+
+
+def test_one_test_a_case_with_the_verdict_as_failure(alone: Ran) -> None:
+    out = alone.done.stdout
+    assert alone.done.returncode == 1, out + alone.done.stderr
+    for outcome in ("fine] XFAIL", "bad] FAILED", "mended] FAILED", "gone] FAILED"):
+        assert f"test_case[{outcome}" in out
+    assert "XFAIL parity/test_parity.py::test_case[fine] - expected drift: frame_count, steps" in out
+    assert "drifted: psnr, ssim: the preview has 9 frames" in out
+    assert "  frame_count: 9 -> 1\n    to change: send num_frames 9 in the request\n" in out
+    assert f"report: {alone.folder}/out/report.html" in out
+    assert "drifted: expected to differ but do not: seed" in out
+    assert "unpairable: nobody can repeat this preview: the LoRA was pruned" in out
+    for internal in ("parity_session", "Traceback", "runner.py", "test_parity.py:1", "test_parity.py:2"):
+        assert internal not in out
+    assert "wan-parity: 4 cases: 2 drifted, 1 expected_drift, 1 unpairable\n" in out
+    assert (alone.folder / "out" / "report.html").is_file()
+
+
+def test_two_workers_give_the_same_results(alone: Ran, spread: Ran) -> None:
+    assert spread.done.returncode == 1, spread.done.stdout + spread.done.stderr
+    assert "wan-parity: 2 workers on " in spread.done.stdout
+    assert alone.data() == spread.data()
+    assert [case.id for case in spread.run.cases] == ["bad", "fine", "gone", "mended"]
+    assert spread.run.finished is not None
+    files = [
+        {path.relative_to(each.folder): path.read_bytes() for path in each.folder.glob("out/artifacts/**/*.*")}
+        for each in (alone, spread)
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) > 3
+    assert {path.name for path in (spread.folder / "out").iterdir()} == {"results.json", "report.html", "artifacts"}
+
+
+@pytest.mark.parametrize("name", ["alone", "spread"])
+def test_junit_knows_the_numbers(name: str, request: pytest.FixtureRequest) -> None:
+    each: Ran = request.getfixturevalue(name)
+    cases = {case.get("name"): case for case in ET.parse(each.folder / "junit.xml").iter("testcase")}
+    told = {
+        case: {item.get("name"): item.get("value") for item in element.iter("property")}
+        for case, element in cases.items()
+    }
+    fine = told["test_case[fine]"]
+    assert fine["status"] == "expected_drift"
+    assert fine["factors"] == "frame_count, steps"
+    assert fine["bit_identical"] == "false"
+    result = next(case for case in each.run.cases if case.id == "fine")
+    assert result.output is not None
+    assert fine["output_sha256"] == result.output.sha256
+    assert fine["report"] == str(each.folder / "out" / "report.html")
+    assert str(fine["psnr_mean"]).startswith("unavailable: the preview has 9 frames")
+    skipped = cases["test_case[fine]"].find("skipped")
+    assert skipped is not None
+    assert skipped.get("message") == "expected drift: frame_count, steps"
+    assert told["test_case[gone]"]["verdict"] == "nobody can repeat this preview: the LoRA was pruned"
+    assert cases["test_case[bad]"].find("failure") is not None
+
+
+@pytest.mark.parametrize("name", ["alone", "spread"])
+def test_github_is_told_once(name: str, request: pytest.FixtureRequest) -> None:
+    each: Ran = request.getfixturevalue(name)
+    annotations = [line for line in each.done.stdout.splitlines() if line.startswith("::")]
+    assert len([line for line in annotations if line.startswith("::error file=")]) == 3
+    summary = (each.folder / "summary.md").read_text()
+    assert summary.count("## wan-parity:") == 1
+    assert "2 of 4 cases drifted" in summary
+
+
+def test_markers_resume_and_an_exit_code_of_0(four: Path, alone: Ran) -> None:
+    """On what another session left: nothing is drawn. `skip` is a tag of `fine`, and does not skip it."""
+    done = pytest_parity_here(
+        "--parity-cases", four, "--parity-out", alone.folder / "out", "--parity-resume", "-m", "smoke and not i2v"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr  # xfail_strict is set in pyproject.toml
+    assert "1 xfailed" in done.stdout
+    assert "deselected" in done.stdout
+    assert [case.status for case in alone.run.cases].count("drifted") == 2  # what was not run again stays
+
+
+def test_tag_and_diagnosis_on_failure(cases: CaseFiles, tmp_path: Path) -> None:
+    cases.write("one", request=cases.request(sample_steps=1), tags=["asked"])
+    cases.write("two", request=cases.request(sample_steps=1), tags=["asked"])
+    done = pytest_parity_here(
+        *("--parity-cases", cases.folder, "--parity-out", tmp_path / "out", "--parity-tag", "asked"),
+        *("--parity-diagnose", "on-failure", "-x"),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "steps: 6 -> 1" in done.stdout
+    assert "diagnosis:" in done.stdout
+    run = from_json((tmp_path / "out" / "results.json").read_text())
+    assert [case.id for case in run.cases] == ["one"]
+    assert run.cases[0].diagnosis is not None
+    assert run.cases[0].diagnosis.smallest_set == ("steps",)
+    assert run.finished is None  # -x: the second is missing
+    assert "the run was stopped, not every case was run" in done.stdout
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_bad_case_file_stops_collection_with_one_message(cases: CaseFiles, workers: str) -> None:
+    cases.write("bad", modle="x")
+    done = by(workers)("--parity-cases", cases.folder, "-n", workers)
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).count("did you mean model?") == 1
+    assert "parity/conftest.py" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_second_session_in_the_folder_is_refused(cases: CaseFiles, tmp_path: Path, workers: str) -> None:
+    cases.write()
+    first = OutDir(tmp_path / "out")
+    first.acquire()
+    try:
+        done = by(workers)("--parity-cases", cases.folder, "--parity-out", first.path, "-n", workers)
+    finally:
+        first.release()
+    assert done.returncode == 2
+    said = f"--parity-out {first.path}: another run is writing there; wait for it, or choose another folder"
+    assert (done.stdout + done.stderr).count(said) == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not first.results.exists()
+
+
+def test_wrong_options_are_said_as_on_the_command_line(cases: CaseFiles) -> None:
+    cases.write()
+    done = pytest_parity_here("--parity-timeout", "soon")
+    assert "must be a number of seconds above 0, e.g. 600, is 'soon'" in done.stderr
+    done = pytest_parity_here("--parity-cases", cases.folder, "--parity-tag", "none")
+    assert "no case matched --parity-tag none; there are: case" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_demo_is_collected_by_default() -> None:
+    done = pytest_parity("--collect-only", "-q", "-n", "2")
+    assert done.returncode == 0, done.stdout
+    assert "test_case[t2v-guitar-faithful]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("smoke", "smoke"),
+        ("step-2000", "step-2000"),
+        ("lora/v1.2", "lora/v1.2"),
+        ("two words: (a)", "two_words_a_"),
+        ("größe", "größe"),
+        ("skip", "tag_skip"),
+        ("not", "tag_not"),
+        ("_own", "tag__own"),
+        ("", "tag_"),
+    ],
+)
+def test_markers_of_tags(tag: str, name: str) -> None:
+    assert marker_name(tag) == name
+    assert getattr(pytest.MarkGenerator(_ispytest=True), name).name == name
+
+
+def test_options_in_messages() -> None:
+    said = "--out x: choose another, or --parity-out; `--output` and --timeouts are others; give --no-cache"
+    assert in_pytests_words(said) == (
+        "--parity-out x: choose another, or --parity-out; `--output` and --timeouts are others; give --parity-no-cache"
+    )
+
+
+def test_properties_are_flat(tmp_path: Path) -> None:
+    for case in (passed_case(tmp_path), drifted_case(tmp_path)):
+        told = properties(case, tmp_path / "report.html")
+        assert {"psnr_mean", "psnr_worst", "ssim_mean", "ssim_worst"} <= set(told)
+        assert all(isinstance(value, (str, float)) for value in told.values())

@@ -1,0 +1,221 @@
+"""Workers' results as one run: merging, GPUs, a worker that dies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from parity.case.load import load_case
+from parity.case.progress import Quiet
+from parity.pytest_plugin.shards import Devices, Shards, common_environment
+from parity.results.case import CaseResult, Run, to_json
+from parity.results.merge import read_results
+from parity.run.outdir import SHARDS
+from parity.run.session import Options, Session
+from pipelines.engine.engine import Engine
+from pipelines.errors import MediaError, UsageError
+from pipelines.files.content import write_atomically
+from tests.conftest import CaseFiles
+from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity
+from tests.support.report_cases import drifted_case, error_case, passed_case, run_of
+
+CPU = {"device": "cpu", "flags": {"threads": 2}}
+
+
+def test_one_gpu_a_worker() -> None:
+    assert [Devices("auto", 2).take("gw0")] == ["cuda:0"]
+    for asked in ("auto", "cuda"):
+        devices = Devices(asked, 3)
+        assert [devices.take(f"gw{n}") for n in range(7)] == [f"cuda:{n % 3}" for n in range(7)]
+
+
+def test_a_worker_in_the_place_of_a_dead_one_gets_its_gpu() -> None:
+    devices = Devices("auto", 2)
+    assert [devices.take("gw0"), devices.take("gw1")] == ["cuda:0", "cuda:1"]
+    devices.give_back("gw1")
+    assert devices.take("gw2") == "cuda:1"
+
+
+@pytest.mark.parametrize(("asked", "gpus"), [("cuda:1", 2), ("cpu", 2), ("auto", 0), ("cuda", 0)])
+def test_one_device_for_all(asked: str, gpus: int) -> None:
+    devices = Devices(asked, gpus)
+    assert {devices.take(f"gw{n}") for n in range(4)} == {asked}
+
+
+def test_who_draws_where_is_said() -> None:
+    assert Devices("auto", 0).sentence(2) == "2 workers on the CPU"
+    assert Devices("auto", 2).sentence(2) == "2 workers, one GPU each"
+    assert Devices("cuda", 2).sentence(4) == "4 workers share 2 GPUs; -n 2 is one GPU a worker"
+    assert Devices("cuda:1", 2).sentence(2) == "2 workers on cuda:1; --parity-device auto gives each its own GPU"
+
+
+def test_one_environment_for_workers_that_draw_alike() -> None:
+    assert common_environment({}) == {}
+    assert common_environment({"gw1": CPU, "gw0": CPU}) == CPU
+    two = {f"gw{n}": {"device": f"cuda:{n}", "gpu": "A"} for n in (10, 9)}
+    assert common_environment(two) == {"device": "cuda", "gpu": "A", "workers": {"gw9": "cuda:9", "gw10": "cuda:10"}}
+
+
+def test_other_gpus_are_other_environments() -> None:
+    mixed = {"gw0": {"device": "cuda:0", "gpu": "A"}, "gw1": {"device": "cuda:1", "gpu": "B"}}
+    runs = common_environment(mixed)["runs"]
+    assert [(run["worker"], run["environment"]["gpu"]) for run in runs] == [("gw0", "A"), ("gw1", "B")]
+    threads = {"gw0": CPU, "gw1": {**CPU, "flags": {"threads": 1}}}
+    assert set(common_environment(threads)) == {"runs"}
+
+
+def written(shards: Shards, worker: str, *cases: CaseResult) -> None:
+    run = replace(run_of(*cases), environment=CPU, finished=None)
+    write_atomically(shards.shard(worker), to_json(run).encode())
+
+
+def fresh(out: Path, *, resume: bool = False) -> Shards:
+    return Shards(out, "session", ["pytest", "parity/"], resume=resume)
+
+
+def test_results_are_whole_after_every_case_and_in_the_order_of_collection(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one, two = replace(passed_case(tmp_path), id="one"), replace(drifted_case(tmp_path), id="two")
+    shards = fresh(out)
+    shards.begin(["one", "two"])
+    assert read_results(out / "results.json").cases == ()
+    written(shards, "gw1", two)
+    shards.read("gw1")
+    assert [case.id for case in read_results(out / "results.json").cases] == ["two"]
+    assert read_results(out / "results.json").finished is None
+    written(shards, "gw0", one)  # its report never came: the session is stopped
+    run = shards.close()
+    assert [case.id for case in run.cases] == ["one", "two"]
+    assert run.finished is not None
+    assert run.environment == CPU
+    assert read_results(out / "results.json") == run
+    assert not (out / SHARDS).exists()
+
+
+def test_a_run_that_lacks_a_case_is_not_finished(tmp_path: Path) -> None:
+    shards = fresh(tmp_path)
+    shards.begin(["one", "two"])
+    written(shards, "gw0", replace(passed_case(tmp_path), id="one"))
+    assert shards.close().finished is None
+
+
+def test_resumed_results_stay_until_they_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(to_json(run_of(passed_case(tmp_path), drifted_case(tmp_path))))
+    before = read_results(tmp_path / "results.json")
+    shards = fresh(tmp_path, resume=True)
+    shards.begin([before.cases[0].id])
+    assert read_results(tmp_path / "results.json") == before
+    written(shards, "gw0", replace(before.cases[0], verdict="again"))
+    run = shards.close()
+    assert [case.verdict for case in run.cases] == ["again", before.cases[1].verdict]
+    assert run.started == before.started
+    with pytest.raises(UsageError, match=r"--resume: no results\.json"):
+        fresh(tmp_path / "nothing", resume=True).begin(["one"])
+
+
+def test_shards_of_a_killed_session_are_not_taken_for_ours(tmp_path: Path) -> None:
+    killed = Shards(tmp_path, "killed", [], resume=False)
+    written(killed, "gw0", replace(error_case(), id="old"))
+    shards = fresh(tmp_path)
+    shards.begin(["one"])
+    written(killed, "gw0", replace(error_case(), id="old"))  # by an orphan
+    written(shards, "gw0", replace(passed_case(tmp_path), id="one"))
+    assert [case.id for case in shards.close().cases] == ["one"]
+
+
+def test_a_folder_is_held_while_workers_run(tmp_path: Path) -> None:
+    shards = fresh(tmp_path)
+    shards.begin(["one"])
+    with pytest.raises(UsageError, match="another run is writing there"):
+        fresh(tmp_path).begin(["one"])
+    shards.close()
+    fresh(tmp_path).begin(["one"])
+
+
+def test_results_that_cannot_be_written_are_said(tmp_path: Path) -> None:
+    shards = fresh(tmp_path / "out")
+    shards.begin(["one"])
+    (tmp_path / "out" / "results.json").unlink()
+    (tmp_path / "out" / "results.json").mkdir()
+    with pytest.raises(MediaError, match=r"results\.json: cannot be written"):
+        shards.close()
+    assert shards.out._lock is None
+
+
+def worker(shards: Shards, name: str, engine: Engine, *, resume: bool = False) -> Session:
+    options = Options(out=shards.out.path, device="cpu", shard=shards.shard(name), resume=resume)
+    return Session(options, engine)
+
+
+def test_sessions_that_share_a_folder(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
+    """Two workers side by side, then two that resume and draw only what is missing."""
+    quick = cases.request(sample_steps=1, num_frames=1)
+    paths = [cases.write(name, request=quick, expect=["frame_count", "steps"]) for name in ("one", "two", "three")]
+    loaded = [load_case(path) for path in paths]
+    out = tmp_path / "out"
+    shards = fresh(out)
+    shards.begin([case.id for case in loaded])
+    with worker(shards, "gw0", engine) as first, worker(shards, "gw1", engine) as second:
+        second.run_case(loaded[1], Quiet())
+        first.run_case(loaded[0], Quiet())
+        assert {path.name for path in shards.shard("gw0").parent.iterdir()} == {"gw0.json", "gw1.json"}
+    run = shards.close()
+    assert [case.id for case in run.cases] == ["one", "two"]
+    assert run.finished is None
+
+    again = fresh(out, resume=True)
+    again.begin([case.id for case in loaded])
+    with worker(again, "gw0", engine, resume=True) as session:
+        kept = [session.run_case(case, Quiet()) for case in loaded]
+    resumed = again.close()
+    assert kept[:2] == list(run.cases)
+    assert [case.id for case in resumed.cases] == ["one", "two", "three"]
+    assert resumed.finished is not None
+    data = json.loads((out / "results.json").read_text())
+    other = {**data, "environment": {**data["environment"], "libwebp": "0.1"}}
+    (out / "results.json").write_text(json.dumps(other))
+    third = fresh(out, resume=True)
+    third.begin(["one"])
+    with pytest.raises(UsageError, match=r"libwebp 0.1 -> "):
+        worker(third, "gw0", engine, resume=True).__enter__()
+
+
+def test_what_a_worker_died_of(cases: CaseFiles, tmp_path: Path) -> None:
+    case = load_case(cases.write("case"))
+    shards = fresh(tmp_path / "out")
+    shards.begin(["case", "late"])
+    result = shards.died(case, "gw1")
+    assert result.status == "error"
+    assert "worker gw1 died while it ran" in result.verdict
+    written(shards, "gw2", replace(error_case(), id="late", verdict="step 3 took more than 5 s"))
+    late = load_case(cases.write("late"))
+    assert shards.died(late, "gw2").verdict == "step 3 took more than 5 s"  # the watchdog's last word
+    assert [case.id for case in shards.close().cases] == ["case", "late"]
+
+
+def test_a_worker_that_is_killed_fails_its_case_by_name(cases: CaseFiles, tmp_path: Path) -> None:
+    quick = cases.request(sample_steps=1, num_frames=1)
+    for name in ("before", "killed", "later", "last"):
+        cases.write(name, request=quick, expect=["frame_count", "steps"])
+    out = tmp_path / "out"
+    done = pytest_parity(
+        *("-p", "tests.support.faults", "-n", "2", "--parity-cases", cases.folder, "--parity-out", out),
+        *("--junitxml", tmp_path / "junit.xml"),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED parity/test_parity.py::test_case[killed] - error: could not be run" in done.stdout
+    assert "died while it ran" in done.stdout
+    assert "1 failed, 3 xfailed" in done.stdout
+    run: Run = read_results(out / "results.json")
+    assert {case.id: case.status for case in run.cases} == {
+        "before": "expected_drift",
+        "killed": "error",
+        "later": "expected_drift",
+        "last": "expected_drift",
+    }
+    assert run.finished is not None
+    assert not list(out.glob("artifacts/.new-*"))
+    assert 'name="test_case[killed]"' in (tmp_path / "junit.xml").read_text()

@@ -1,0 +1,258 @@
+"""Drawn frames kept by content: hit only where every bit would be the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.case.load import load_case
+from parity.case.progress import Quiet
+from parity.cli.main import main
+from parity.results.case import CaseResult
+from parity.run.cache import Cache, Entry, default_root, key_of, open_cache
+from parity.run.session import Options, Session
+from pipelines.engine import fingerprint
+from pipelines.engine.engine import Engine
+from pipelines.errors import UsageError
+from pipelines.media.video import Frames
+from pipelines.recipe import Asked, LoraFile, Recipe
+from pipelines.scheduler import flow_schedule
+from tests.conftest import CaseFiles
+from tests.support.oracle import sample_recipe
+
+FRAMES: Frames = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return sample_recipe("t2v_basic", 0)
+
+
+def kept(cache: Cache, recipe: Recipe, *names: str) -> list[str]:
+    """Store drawings of one recipe under keys made of names; the first is the one used last."""
+    keys = [name.encode().hex().ljust(64, "0") for name in names]
+    for age, key in enumerate(keys):
+        cache.store(key, FRAMES, recipe, "case")
+        os.utime(cache.root / key[:2] / key, (1e9 - 86400 * age, 1e9 - 86400 * age))
+    return keys
+
+
+def test_what_was_stored_is_found(tmp_path: Path, recipe: Recipe) -> None:
+    cache = Cache(tmp_path)
+    assert cache.find("ab" * 32) is None
+    cache.store("ab" * 32, FRAMES, recipe, "guitar")
+    found = cache.find("ab" * 32)
+    assert found is not None
+    frames, entry = found
+    assert np.array_equal(frames, FRAMES)
+    assert (entry.case, entry.model, entry.frames, entry.width, entry.height) == ("guitar", recipe.model, 2, 6, 4)
+    assert not list(tmp_path.rglob(".new-*"))
+
+
+def test_a_damaged_entry_is_removed_and_no_hit(tmp_path: Path, recipe: Recipe) -> None:
+    cache = Cache(tmp_path)
+    key = "ab" * 32
+    folder = tmp_path / key[:2] / key
+    for damage in (
+        lambda: (folder / "frames.npz").write_bytes((folder / "frames.npz").read_bytes()[:-40]),
+        lambda: np.savez_compressed(folder / "frames.npz", frames=FRAMES + 1),
+        lambda: (folder / "entry.json").write_text("{"),
+        lambda: (folder / "entry.json").unlink(),
+    ):
+        cache.store(key, FRAMES, recipe, "guitar")
+        assert cache.find(key) is not None
+        damage()
+        assert cache.find(key) is None
+
+
+def test_prune_removes_what_was_not_used_longest(tmp_path: Path, recipe: Recipe) -> None:
+    cache = Cache(tmp_path)
+    new, middle, old = kept(cache, recipe, "new", "middle", "old")
+    assert [entry.entry.key for entry in cache.entries()] == [new, middle, old]
+    size = cache.entries()[0].size
+    assert [entry.entry.key for entry in cache.prune(max_bytes=2 * size + 10)] == [old]
+    assert cache.prune(max_bytes=2 * size + 10) == []
+    assert cache.find(middle) is not None  # used now
+    assert [entry.entry.key for entry in cache.prune(older_than=timedelta(days=1))] == [new]
+    assert [entry.entry.key for entry in cache.entries()] == [middle]
+
+
+def test_prune_clears_what_a_killed_run_left(tmp_path: Path, recipe: Recipe) -> None:
+    cache = Cache(tmp_path)
+    cache.store("ab" * 32, FRAMES, recipe, "guitar")
+    for name, age in ((".new-old", 7200), (".new-now", 0)):
+        left = tmp_path / "ab" / name
+        left.mkdir()
+        (left / "frames.npz").write_bytes(b"half")
+        os.utime(left, (left.stat().st_mtime - age,) * 2)
+    cache.prune(older_than=timedelta(days=1))
+    assert sorted(path.name for path in (tmp_path / "ab").iterdir()) == [".new-now", "ab" * 32]
+
+
+def changed(recipe: Recipe) -> dict[str, Recipe]:
+    lora = LoraFile(path=Path("elsewhere.safetensors"), sha256="cd" * 32)
+    return {
+        "prompt": dataclasses.replace(recipe, prompt=recipe.prompt + "!"),
+        "seed": dataclasses.replace(recipe, seed=1),
+        "lora": dataclasses.replace(recipe, lora_files=(lora,)),
+        "scale": dataclasses.replace(recipe, lora_scales=(0.98,)),
+        "width": dataclasses.replace(recipe, width=Asked(asked=112, applied=112)),
+        "shift": dataclasses.replace(recipe, scheduler=flow_schedule("flow_match_euler", 3.1)),
+    }
+
+
+def test_the_key_is_what_reaches_the_bits(recipe: Recipe) -> None:
+    key = key_of(recipe, "weights", {"torch": "2.13.0"}, "code")
+    for name, other in changed(recipe).items():
+        assert key_of(other, "weights", {"torch": "2.13.0"}, "code") != key, name
+    assert key_of(recipe, "others", {"torch": "2.13.0"}, "code") != key
+    assert key_of(recipe, "weights", {"torch": "2.14.0"}, "code") != key
+    assert key_of(recipe, "weights", {"torch": "2.13.0"}, "edited") != key
+    moved = dataclasses.replace(
+        recipe,
+        checkpoint="/elsewhere",
+        lora_files=tuple(dataclasses.replace(file, path=Path("/elsewhere/lora")) for file in recipe.lora_files),
+        width=Asked(asked=recipe.width.applied + 1, applied=recipe.width.applied),
+        fps=recipe.fps + 1,
+    )
+    assert key_of(moved, "weights", {"torch": "2.13.0"}, "code") == key
+
+
+def test_weights_are_known_by_content(tmp_path: Path, recipe: Recipe) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "vae").mkdir(parents=True)
+        (tmp_path / name / "vae" / "model.safetensors").write_bytes(b"weights")
+        (tmp_path / name / "README.md").write_text(name)  # never loaded
+    of = [dataclasses.replace(recipe, checkpoint=str(tmp_path / name), text_encoder=None) for name in ("one", "two")]
+    assert fingerprint.weights(of[0]) == fingerprint.weights(of[1])
+    (tmp_path / "two" / "vae" / "model.safetensors").write_bytes(b"Weights")
+    assert fingerprint.weights(of[0]) != fingerprint.weights(of[1])
+
+
+def test_files_of_the_hubs_cache_are_known_by_their_names(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = tmp_path / "blobs" / ("ab" * 32)
+    blob.parent.mkdir()
+    blob.write_bytes(b"gigabytes")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr(fingerprint, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    assert fingerprint.weights(dataclasses.replace(recipe, checkpoint=str(tmp_path / "snapshot"), text_encoder=None))
+
+
+def test_edited_code_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "edited_library"
+    package.mkdir()
+    (package / "__init__.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(fingerprint, "_LIBRARIES", ("edited_library",))
+    before = fingerprint.code.__wrapped__()
+    assert fingerprint.code.__wrapped__() == before
+    (package / "__init__.py").write_text("x = 2")
+    assert fingerprint.code.__wrapped__() != before
+
+
+# ---- A run ----
+
+
+def run(path: Path, out: Path, cache: Path | None, engine: Engine) -> CaseResult:
+    with Session(Options(out=out, device="cpu", cache=cache), engine) as session:
+        return session.run_case(load_case(path), Quiet())
+
+
+def test_an_unchanged_case_is_not_drawn_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
+    path = cases.write("one", request=cases.request(sample_steps=1, num_frames=1))
+    cache = tmp_path / "cache"
+    first = run(path, tmp_path / "a", cache, engine)
+    steps = engine.work.denoising_steps
+    second = run(path, tmp_path / "b", cache, engine)
+    assert engine.work.denoising_steps == steps
+    assert first.drawn_before is None
+    assert second.drawn_before is not None
+    assert first.output == second.output
+    assert first.metrics == second.metrics
+    assert (tmp_path / "b" / second.artifacts["output"]).read_bytes() == (
+        tmp_path / "a" / first.artifacts["output"]
+    ).read_bytes()
+    assert run(path, tmp_path / "c", None, engine).drawn_before is None
+    assert engine.work.denoising_steps > steps
+    cases.write("one", request=cases.request(sample_steps=1, num_frames=1, seed=7))
+    assert run(path, tmp_path / "d", cache, engine).drawn_before is None
+
+
+def test_other_gates_do_not_draw_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
+    request = cases.request(sample_steps=1, num_frames=1)
+    run(cases.write("one", request=request), tmp_path / "a", tmp_path / "cache", engine)
+    gated = run(
+        cases.write("two", request=request, expect=["frame_count", "steps"]), tmp_path / "b", tmp_path / "cache", engine
+    )
+    assert gated.status == "expected_drift"
+    assert gated.drawn_before is not None
+
+
+def test_a_full_disk_spoils_no_result(
+    cases: CaseFiles, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    path = cases.write(
+        "one", request=cases.request(sample_steps=1, num_frames=1, seed=3), expect=["frame_count", "steps", "seed"]
+    )
+    result = run(path, tmp_path / "a", tmp_path / "cache", engine)
+    assert result.status == "expected_drift"
+    assert any("could not be kept" in note and "No space left on device" in note for note in result.notes)
+    assert not list((tmp_path / "cache").rglob("*.npz"))
+    assert not list((tmp_path / "cache").rglob(".new-*"))
+
+
+def test_a_cache_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cache .*file.*cannot be written: Not a directory; choose another"):
+        open_cache(tmp_path / "file" / "cache")
+
+
+def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAN_PARITY_CACHE", "")
+    assert default_root() is None
+    monkeypatch.setenv("WAN_PARITY_CACHE", str(tmp_path))
+    assert default_root() == tmp_path
+    monkeypatch.delenv("WAN_PARITY_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert default_root() == Path("/x/wan-parity/frames")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert default_root() == Path("/home/someone/.cache/wan-parity/frames")
+
+
+def test_the_commands(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAN_PARITY_CACHE", str(tmp_path))
+    assert main(["cache", "ls"]) == 0
+    assert capsys.readouterr().out == f"nothing is kept in {tmp_path}\n"
+    kept(Cache(tmp_path), recipe, "new", "old")
+    assert main(["cache", "ls"]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 6x4" in out
+    assert "2 drawings" in out
+    assert main(["cache", "prune"]) == 2
+    assert "say what may go" in capsys.readouterr().err
+    assert main(["cache", "prune", "--older-than", "0"]) == 0
+    assert capsys.readouterr().out == f"2 removed\nnothing is kept in {tmp_path}\n"
+
+
+def test_entries_are_plain_json(tmp_path: Path, recipe: Recipe) -> None:
+    cache = Cache(tmp_path)
+    cache.store("ab" * 32, FRAMES, recipe, "guitar")
+    data = json.loads((tmp_path / "ab" / ("ab" * 32) / "entry.json").read_text())
+    assert Entry(**data) == cache.entries()[0].entry

@@ -1,0 +1,598 @@
+"""What a reader does with the report, done in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from parity.results.case import CaseResult, FindingResult, Run
+from tests.support.browser import Browse, watch
+from tests.support.report_cases import (
+    HOSTILE,
+    drifted_case,
+    error_case,
+    hostile_run,
+    passed_case,
+    psnr,
+    recipe,
+    run_of,
+    video,
+)
+
+GUITAR = "#case-t2v-guitar"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Every status: two that failed, one expected, two that passed."""
+    drifted = drifted_case(tmp_path)
+    expected = replace(
+        drifted,
+        id="t2v-night",
+        status="expected_drift",
+        model="wan21_1b",
+        tags=("night run",),
+        findings=(FindingResult(factor="seed", preview="42", inference="7", note="other noise"),),
+        metrics={"psnr": psnr([20.0, 21.0, 22.0])},
+    )
+    passed = passed_case(tmp_path)
+    near = replace(passed, id="i2v-near", bit_identical=False, metrics={"psnr": psnr([44.0, 45.0])})
+    return run_of(passed, expected, near, error_case(), drifted)
+
+
+def case(page: Page, name: str = "t2v-guitar") -> Locator:
+    return page.locator(f"section.case[id='case-{name}']")
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait until a condition holds in the page; fail after 20 s. The page's policy forbids Playwright's own way."""
+    page.evaluate(
+        "condition => new Promise((done, fail) => { const end = performance.now() + 20000; (function look() {"
+        f"if ({condition}) done(); else if (performance.now() > end) fail(new Error(condition));"
+        "else setTimeout(look, 10); })(); })",
+        condition,
+    )
+
+
+def lay_out_all(page: Page) -> None:
+    """Cases far from the window too."""
+    page.evaluate("document.querySelectorAll('.case').forEach((item) => { item.style.contentVisibility = 'visible'; })")
+
+
+def shown(page: Page) -> list[str]:
+    """Cases in the overview, from the top."""
+    return page.locator("tr[data-row]:visible th a").all_text_contents()
+
+
+def sections(page: Page) -> list[str]:
+    """Cases below it."""
+    return page.locator("section.case:not([hidden]) h2").all_text_contents()
+
+
+def expect_frame(page: Page, frame: int, name: str = "t2v-guitar") -> None:
+    """The preview shows a frame, and the words say so."""
+    expect(case(page, name).locator("[data-side=preview] canvas")).to_have_attribute(
+        "aria-label", f"preview, frame {frame}"
+    )
+    expect(case(page, name).locator(".position")).to_have_text(re.compile(rf"^frame {frame} of"))
+
+
+def pixels(page: Page, side: str) -> list[int]:
+    values: list[int] = page.evaluate(
+        "side => { const canvas = document.querySelector(`.case [data-side=${side}] canvas`);"
+        "return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]; }",
+        side,
+    )
+    return values
+
+
+# ---- The page ----
+
+
+def test_only_our_script_runs(tmp_path: Path, browse: Browse) -> None:
+    hostile = hostile_run(tmp_path)
+    page = browse(hostile)
+    page.locator("section.case").first.scroll_into_view_if_needed()
+    expect(page.locator("[data-side=difference] canvas").first).to_have_attribute(
+        "aria-label", "Difference at frame 6, 4 times"
+    )  # so our script did run
+    assert page.title().startswith("wan-parity: 1 of 2 cases")
+    expect(page.locator("img, [onerror]")).to_have_count(0)
+
+
+def test_what_users_write_stays_text(tmp_path: Path, browse: Browse) -> None:
+    prompt = f"{HOSTILE} \"quoted\" 'single' 🎸 \u202eright to left\u202c " + "long " * 2000
+    assert len(prompt) > 10_000
+    drifted = replace(
+        drifted_case(tmp_path),
+        id=HOSTILE,
+        case_file=f"cases/{HOSTILE} '🎸'.yaml",
+        case_yaml=prompt,
+        recipes={"preview": recipe(prompt=prompt), "inference": recipe(prompt=prompt + "!")},
+        tags=(HOSTILE,),
+        findings=(FindingResult(factor=HOSTILE, preview=prompt, inference=HOSTILE, note=HOSTILE, fix=HOSTILE),),
+    )
+    for width in (1280, 400):
+        page = browse(run_of(drifted), width=width)
+        page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+        expect(page.locator("img, [onerror]")).to_have_count(0)
+        assert page.title().startswith("wan-parity:")
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        assert page.locator("pre.source").text_content() == prompt
+        page.locator(".chip", has_text="onerror").click()
+        assert shown(page) == [HOSTILE]
+        assert HOSTILE in (page.locator("section.case td", has_text="onerror").last.text_content() or "")
+
+
+def test_the_watch_over_the_console_and_the_network_fails(chromium: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("<script>console.error('bad'); fetch('http://192.0.2.1/x').catch(() => {}); missing()</script>")
+    page = chromium.new_page()
+    complaints = watch(page, path.as_uri())
+    page.goto(path.as_uri())
+    until(page, "document.readyState === 'complete'")
+    page.close()
+    assert {complaint.split(":")[0] for complaint in complaints} >= {"error", "request", "uncaught"}
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_fits_the_window(run: Run, browse: Browse, width: int) -> None:
+    page = browse(run, GUITAR, width=width)
+    expect_frame(page, 6)
+    page.keyboard.press("a")  # the bar of approvals too
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "states"),
+    [(1280, "light", "a234?"), (1280, "dark", "a3"), (400, "light", "a2"), (400, "dark", "4?")],
+)
+def test_axe_finds_no_serious_violation(
+    run: Run, browse: Browse, width: int, theme: Literal["light", "dark"], states: str
+) -> None:
+    page = browse(run, GUITAR, width=width, theme=theme)
+    expect_frame(page, 6)
+    page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    # axe takes places of elements that are not laid out, or lie beneath the bar of approvals, for places on screen.
+    page.evaluate("document.getElementById('approvals').style.position = 'static'")
+    lay_out_all(page)
+    for key in states:
+        page.keyboard.press(key)
+        found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
+        violations = [
+            (item["id"], item["nodes"][0]["html"], item["nodes"][0]["failureSummary"])
+            for item in found.response["violations"]
+            if item["impact"] in ("serious", "critical")
+        ]
+        assert violations == [], key
+
+
+def test_axe_would_find_one(run: Run, browse: Browse) -> None:
+    page = browse(run)
+    page.evaluate("document.getElementById('filter').removeAttribute('aria-describedby')")
+    page.evaluate("document.querySelector('label[for=filter]').remove()")
+    page.evaluate("document.getElementById('filter').placeholder = ''")
+    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
+    assert "label" in {item["id"] for item in found.response["violations"]}
+
+
+def test_nothing_jumps_while_stills_load(run: Run, browse: Browse) -> None:
+    page = browse(run, "#environment")  # far from the viewers
+    viewer = case(page).locator(".viewer")
+    lay_out_all(page)
+    before = viewer.bounding_box()
+    case(page).scroll_into_view_if_needed()
+    expect_frame(page, 6)
+    after = viewer.bounding_box()
+    assert before
+    assert after
+    assert (after["width"], after["height"]) == (before["width"], before["height"])
+
+
+# ---- The overview ----
+
+
+def test_failures_stand_first_and_the_rest_in_tiers(run: Run, browse: Browse) -> None:
+    page = browse(run)
+    assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]
+    tiers = page.locator("button.fold")
+    assert tiers.all_text_contents() == ["Failed", "Drifted exactly as expected", "Passed"]
+    tiers.nth(2).click()
+    assert shown(page) == ["t2v-guitar", "broken", "t2v-night"]
+    expect(tiers.nth(2)).to_have_attribute("aria-expanded", "false")
+
+
+def test_many_quiet_cases_are_folded_beside_failures(tmp_path: Path, browse: Browse) -> None:
+    quiet = [replace(passed_case(tmp_path / str(place)), id=f"quiet-{place}", artifacts={}) for place in range(11)]
+    page = browse(run_of(*quiet, error_case()))
+    assert shown(page) == ["broken"]
+    page.get_by_role("button", name="Passed", exact=True).click()
+    assert len(shown(page)) == 12
+    page.reload()
+    page.locator("#filter").fill("quiet-7")  # a filter shows what matches
+    assert shown(page) == ["quiet-7"]
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ("status:failed", ["t2v-guitar", "broken"]),
+        ("status:drifted", ["t2v-guitar"]),
+        ("status:passed,error", ["broken", "i2v-near", "i2v"]),
+        ("factor:scheduler", ["t2v-guitar"]),
+        ("-factor:scheduler model:wan21", ["t2v-night", "i2v-near", "i2v"]),
+        ("model:I2V", ["i2v-near", "i2v"]),
+        ('tag:"night run"', ["t2v-night"]),
+        ("tag:smoke factor:lora_application", ["t2v-guitar"]),
+        ("whole safetensors", ["broken"]),
+        ("guitar stairs status:expected", ["t2v-night"]),
+        ("status:", ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]),
+    ],
+)
+def test_the_filter(run: Run, browse: Browse, words: str, ids: list[str]) -> None:
+    page = browse(run)
+    page.locator("#filter").fill(words)
+    assert shown(page) == ids
+    assert sections(page) == ids
+    if words != "status:":
+        expect(page.locator("#found")).to_have_text(f"{len(ids)} of 5 cases")
+
+
+def test_the_filter_says_what_it_does_not_know(run: Run, browse: Browse) -> None:
+    page = browse(run)
+    page.locator("#filter").fill("stauts:failed")
+    assert shown(page) == []
+    expect(page.locator("#found")).to_have_text(
+        "0 of 5 cases “stauts:” is no key; keys are status, factor, model, tag."
+    )
+
+
+def test_chips_filter_and_show_that_they_do(run: Run, browse: Browse) -> None:
+    page = browse(run)
+    chip = page.get_by_role("button", name="seed 1")
+    chip.click()
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#filter")).to_have_value("factor:seed")
+    assert shown(page) == ["t2v-night"]
+    chip.click()
+    expect(chip).to_have_attribute("aria-pressed", "false")
+    assert len(shown(page)) == 5
+
+
+def test_columns_sort_inside_the_tiers_and_sections_follow(run: Run, browse: Browse) -> None:
+    page = browse(run)
+    header = page.get_by_role("button", name="PSNR", exact=True)
+    header.click()
+    assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]
+    header.click()
+    assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v", "i2v-near"]  # no figure: last both ways
+    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
+    assert sections(page) == shown(page)
+    header.click()
+    expect(page.locator("th[aria-sort]")).to_have_count(0)
+    page.get_by_role("button", name="Case", exact=True).click()
+    assert shown(page) == ["broken", "t2v-guitar", "t2v-night", "i2v", "i2v-near"]
+
+
+# ---- The viewer ----
+
+
+def test_scrubbing(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)  # opens at the worst frame
+    case(page).get_by_role("slider", name="Frame").focus()
+    page.keyboard.press("ArrowRight")
+    expect_frame(page, 7)
+    expect(case(page).locator("[data-side=output] canvas")).to_have_attribute("aria-label", "output, frame 7")
+    expect(case(page).locator(".values")).to_contain_text("PSNR 30.25 dB")
+    expect(case(page).locator(".position")).to_have_text("frame 7 of 0–12, 0.43 s")
+    page.keyboard.press("End")
+    expect(case(page).locator("[data-side=output] .gap")).to_have_text("no frame 12 in the output")
+    case(page).get_by_role("button", name="Worst frame").click()
+    expect_frame(page, 6)
+    case(page).locator(".strip button").nth(2).click()
+    expect(case(page).locator(".strip button").nth(2)).to_have_attribute("aria-current", "true")
+
+
+def test_the_curve_is_clicked_and_dragged(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    plot = case(page).locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    plot.click(position={"x": 57, "y": 40})  # its left end
+    expect_frame(page, 0)
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 57, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=4)
+    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + 60, steps=4)
+    page.mouse.up()
+    expect(case(page).locator(".position")).to_have_text(re.compile("^frame 12 of"))
+
+
+def test_the_difference_is_that_of_the_stills(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    case(page).get_by_label("Gain of the difference").select_option("16")
+    label = case(page).locator("[data-side=difference] canvas")
+    expect(label).to_have_attribute("aria-label", "Difference at frame 6, 16 times")
+    preview, output, difference = (pixels(page, side) for side in ("preview", "output", "difference"))
+    assert len(difference) == 96 * 64 * 4
+    assert any(difference[0::4])
+    assert difference == [
+        255 if place % 4 == 3 else min(255, 16 * abs(left - right))
+        for place, (left, right) in enumerate(zip(preview, output, strict=True))
+    ]
+
+
+def test_the_heatmap_is_darkest_where_nothing_differs(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    case(page).get_by_text("Difference", exact=True).first.click()
+    expect(case(page).locator(".difference canvas")).to_be_visible()
+    expect(case(page).locator(".preview canvas")).to_be_hidden()
+    preview, output, heat = (pixels(page, side) for side in ("preview", "output", "difference"))
+    most = [max(abs(preview[i + c] - output[i + c]) for c in range(3)) for i in range(0, len(heat), 4)]
+    light = [sum(heat[i : i + 3]) for i in range(0, len(heat), 4)]
+    pairs = sorted(zip(most, light, strict=True))
+    assert len({shade for _, shade in pairs}) > 20
+    by_level = dict(pairs)
+    assert {shade for level, shade in pairs if level == 0} == {4}  # (0, 0, 4)
+    levels = sorted(by_level)
+    assert [by_level[level] for level in levels] == sorted(by_level.values())
+
+
+def test_the_slider_shows_the_preview_left_and_the_output_right(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    page.keyboard.press("2")
+    output = case(page).locator(".output .stage")
+    box = output.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.25, middle, steps=5)
+    page.mouse.up()
+    split = case(page).get_by_label("Divider: preview to its left, output to its right")
+    assert float(split.input_value()) == pytest.approx(25, abs=1)
+    assert output.evaluate("element => getComputedStyle(element).clipPath") == "inset(0px 0px 0px 25%)"
+    assert case(page).locator(".preview .stage").bounding_box() == box  # one over the other
+
+
+def test_blink_swaps_by_hand(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)  # with reduced motion it does not start by itself
+    expect_frame(page, 6)
+    page.keyboard.press("3")
+    preview, output = (case(page).locator(f".{side} .stage") for side in ("preview", "output"))
+    expect(preview).to_be_visible()
+    expect(output).to_be_hidden()
+    page.keyboard.press("s")
+    expect(output).to_be_visible()
+    expect(preview).to_be_hidden()
+
+
+def test_zoom_and_pan_move_all_stages(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    for _ in range(3):
+        page.keyboard.press("+")
+    expect(case(page).locator(".zoom")).to_have_text("338%")
+    panes = case(page).locator(".pane")
+
+    def transforms() -> set[str]:
+        found: list[str] = panes.evaluate_all("all => all.map((pane) => getComputedStyle(pane).transform)")
+        return set(found)
+
+    before = transforms()
+    assert len(before) == 1
+    page.keyboard.press("Shift+ArrowRight")
+    moved = transforms()
+    assert len(moved) == 1
+    assert moved != before
+    box = case(page).locator(".preview .stage").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 80, box["y"] + 60, steps=3)
+    page.mouse.up()
+    assert transforms() != moved
+    case(page).get_by_role("button", name="Reset").click()
+    expect(case(page).locator(".zoom")).to_have_text("100%")
+
+
+def test_play_runs_to_the_end_and_loops_if_asked(run: Run, browse: Browse) -> None:
+    page = browse(run, f"{GUITAR}/frame=10")
+    expect_frame(page, 10)
+    case(page).get_by_label("Speed").select_option("2")
+    play = case(page).locator(".play")
+    page.keyboard.press("Space")
+    expect(play).to_have_text("❚❚ Pause")
+    expect(play).to_have_text("▶ Play")  # at the end it stops
+    expect(case(page).locator(".position")).to_have_text(re.compile("^frame 12 of"))
+    page.keyboard.press("l")
+    expect(case(page).get_by_label("Loop")).to_be_checked()
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('.case .scrubber input').value === '11'")
+    until(page, "document.querySelector('.case .scrubber input').value === '1'")  # past the end
+    page.keyboard.press("Space")
+    expect(play).to_have_text("▶ Play")
+
+
+def test_the_way_of_looking_is_kept(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    top = case(page).evaluate("element => element.getBoundingClientRect().top")
+    page.keyboard.press("4")
+    assert case(page).evaluate("element => element.getBoundingClientRect().top") == pytest.approx(top, abs=1)
+    page.reload()
+    expect(case(page).get_by_role("radio", name="Difference")).to_be_checked()
+    case(page, "t2v-night").locator(".viewer").scroll_into_view_if_needed()
+    expect(case(page, "t2v-night").get_by_role("radio", name="Difference")).to_be_checked()
+
+
+def test_another_size_is_drawn_to_scale_and_not_subtracted(tmp_path: Path, browse: Browse) -> None:
+    drifted = drifted_case(tmp_path)
+    for path in (tmp_path / "artifacts/t2v-guitar/output").iterdir():
+        with Image.open(path) as image:
+            image.resize((48, 32)).save(path)
+    small = replace(drifted, output=video(11, 48, 32), metrics={})
+    page = browse(run_of(small), GUITAR)
+    expect_frame(page, 0)
+    expect(case(page).locator(".difference .gap")).to_have_text("not computed: the sizes differ, 96×64 and 48×32")
+    boxes = [case(page).locator(f".{side} canvas").bounding_box() for side in ("preview", "output")]
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[1]["width"] == pytest.approx(boxes[0]["width"] / 2, abs=1)
+
+
+# ---- Links, keys, approvals ----
+
+
+def test_a_link_leads_to_a_case_and_a_frame(run: Run, browse: Browse) -> None:
+    page = browse(run, "#case-t2v-night/frame=4")
+    expect_frame(page, 4, "t2v-night")
+    assert case(page, "t2v-night").evaluate("element => Math.abs(element.getBoundingClientRect().top) < 60")
+    page.evaluate("location.hash = '#case-t2v-guitar/frame=2'")
+    expect_frame(page, 2)
+    page.keyboard.press("ArrowRight")
+    until(page, "location.hash === '#case-t2v-guitar/frame=3'")  # the address follows
+    page.evaluate("location.hash = '#case-t2v-guitar/frame=99'")
+    expect(page.locator("#status")).to_have_text("There is no frame 99; the last is 12.")
+    page.locator("#filter").fill("status:passed")
+    page.evaluate("location.hash = '#case-t2v-guitar/frame=1'")
+    expect(case(page)).to_be_visible()  # the filter gives way
+    expect_frame(page, 1)
+
+
+def test_a_link_to_nowhere_says_so(run: Run, browse: Browse) -> None:
+    page = browse(run, "#case-gone/frame=4")
+    expect(page.get_by_role("alert")).to_have_text("The link leads to gone, which is no case of this report.")
+
+
+def test_keys_go_from_case_to_case(run: Run, browse: Browse) -> None:
+    page = browse(run)
+    focused = "document.activeElement.textContent"
+    for name in ("t2v-guitar", "broken", "t2v-night"):
+        page.keyboard.press("j")
+        until(page, f"{focused} === {json.dumps(name)}")
+        until(page, "document.querySelector('.current h2')?.textContent === document.activeElement.textContent")
+    page.keyboard.press("k")
+    until(page, f"{focused} === 'broken'")
+    page.keyboard.press("u")
+    until(page, "document.activeElement.id === 'cases-title'")
+    page.keyboard.press("/")
+    page.keyboard.type("wj?")  # letters are letters there
+    expect(page.locator("#filter")).to_have_value("wj?")
+    page.keyboard.press("Escape")
+    until(page, "document.activeElement.id !== 'filter'")
+
+
+def test_the_help_opens_closes_and_turns_keys_off(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys and filters")).to_be_visible()
+    page.get_by_label("Single keys work").uncheck()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Keys and filters").click()
+    page.get_by_label("Single keys work").check()
+    page.keyboard.press("Escape")
+    case(page).scroll_into_view_if_needed()
+    expect_frame(page, 6)
+
+
+def test_every_key_of_the_help_does_something(run: Run, browse: Browse) -> None:
+    page = browse(run, GUITAR)
+    expect_frame(page, 6)
+    arrows = {"←": "ArrowLeft", "→": "ArrowRight", "↑": "ArrowUp", "↓": "ArrowDown"}
+    named = page.locator("#help kbd").all_text_contents()
+    assert len(named) > 25
+    handled = (
+        "([key, shiftKey]) => !document.body.dispatchEvent("
+        "new KeyboardEvent('keydown', {key, shiftKey, bubbles: true, cancelable: true}))"
+    )
+    for name in named:
+        if name == "Esc":  # the browser's own
+            continue
+        shift = name.startswith("Shift ") or name in ("↑", "↓")
+        if shift:
+            page.keyboard.press("+")  # only what is zoomed can be moved
+        key = name.removeprefix("Shift ")
+        key = {**arrows, "Space": " ", "−": "-"}.get(key, key)
+        assert page.evaluate(handled, [key, shift]), name
+        page.evaluate("document.querySelector('dialog').close()")
+    assert not page.evaluate(handled, ["q", False])
+
+
+def saved_approvals(page: Page, folder: Path) -> dict[str, Any]:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save approvals.json").click()
+    assert download.value.suggested_filename == "approvals.json"
+    path = folder / "saved.json"
+    download.value.save_as(path)
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_ticked_cases_are_saved_as_approvals(run: Run, browse: Browse, tmp_path: Path) -> None:
+    page = browse(run)
+    expect(page.locator("#approvals")).to_be_hidden()
+    page.get_by_label("Approve i2v", exact=True).first.check()
+    page.goto(page.url + GUITAR)
+    page.keyboard.press("a")
+    expect(page.locator("#approvals .ticked")).to_have_text("2 of 4 cases")  # what could not be run has no box
+    expect(case(page).get_by_label("Approve t2v-guitar")).to_be_checked()
+    page.reload()
+    expect(page.locator("#approvals .ticked")).to_have_text("2 of 4 cases")
+    assert saved_approvals(page, tmp_path) == {
+        "schema_version": 1,
+        "kind": "wan-parity approvals",
+        "results_started": run.started,
+        "cases": [
+            {"id": "i2v", "output_sha256": "9f" * 32, "raw_sha256": "3c" * 32},
+            {"id": "t2v-guitar", "output_sha256": "9f" * 32, "raw_sha256": "3c" * 32},
+        ],
+    }
+
+
+def test_tick_all_ticks_what_the_filter_shows(run: Run, browse: Browse, tmp_path: Path) -> None:
+    page = browse(run)
+    page.get_by_label("Approve t2v-night").first.check()
+    page.locator("#filter").fill("status:passed")
+    page.get_by_role("button", name="Tick all shown").click()
+    assert [item["id"] for item in saved_approvals(page, tmp_path)["cases"]] == ["i2v", "t2v-night", "i2v-near"]
+    page.get_by_role("button", name="Untick all").click()
+    expect(page.locator("#approvals")).to_be_hidden()
+
+
+def test_what_to_change_is_copied_from_the_findings(tmp_path: Path, browse: Browse) -> None:
+    fix = "pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)"
+    finding = FindingResult(factor="scheduler", preview="Euler", inference="UniPC", note="other", fix=fix)
+    drifted: CaseResult = replace(drifted_case(tmp_path), findings=(finding,), case_yaml="model: wan21_14b\n")
+    page = browse(run_of(drifted), GUITAR)
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', "
+        "{configurable: true, value: {writeText: async (text) => { window.copied = text; }}})"
+    )
+    for name, text in (
+        ("Copy the change of scheduler", fix),
+        ("Copy the command for t2v-guitar", "parity run 'cases/t2v guitar.yaml'"),
+    ):
+        button = page.get_by_role("button", name=name)
+        button.click()
+        expect(button).to_have_text("Copied")
+        assert page.evaluate("window.copied") == text
+    page.get_by_role("button", name="Copy a link to t2v-guitar and its frame").click()
+    until(page, "window.copied.endsWith('#case-t2v-guitar/frame=6')")

@@ -1,0 +1,77 @@
+"""A report in a real browser, opened from disk with the network off. Any complaint in its console fails the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from parity.results.case import Run
+from reports.render import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Browse(Protocol):
+    """Writes a run's report and opens it."""
+
+    def __call__(
+        self, run: Run, fragment: str = "", *, width: int = 1280, theme: Literal["light", "dark"] = "light"
+    ) -> Page: ...
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium here, and CI must have one (Debian: apt-get install chromium)")
+        pytest.skip("no Chromium here; the tests that parse the page have run")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def watch(page: Page, address: str) -> list[str]:
+    """Grows by what the page's console says, by errors nobody caught, and by requests for anything but the page."""
+    complaints: list[str] = []
+
+    def ask(url: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            complaints.append(f"request: {url}")
+
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
+    page.on("request", lambda request: ask(request.url))
+    return complaints
+
+
+@pytest.fixture
+def browse(chromium: Browser, tmp_path: Path) -> Iterator[Browse]:
+    contexts: list[BrowserContext] = []
+    watched: list[list[str]] = []
+
+    def browse(run: Run, fragment: str = "", *, width: int = 1280, theme: Literal["light", "dark"] = "light") -> Page:
+        path = tmp_path / "report.html"
+        write_report(run, tmp_path, path)
+        context = chromium.new_context(
+            offline=True, viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        watched.append(watch(page, path.as_uri()))
+        page.goto(path.as_uri() + fragment)
+        return page
+
+    yield browse
+    for context in contexts:
+        context.close()
+    complaints = [complaint for page in watched for complaint in page]
+    if complaints:
+        pytest.fail("the browser complains:\n" + "\n".join(complaints))

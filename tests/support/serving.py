@@ -1,0 +1,187 @@
+"""Servers for tests: the real command in a process, or its parts in a thread with an engine that waits to be told."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+
+from parity.case.load import DEMO
+from parity.server.api import create_app
+from parity.server.connection import Connection
+from parity.server.fetch import Resolve, system_resolve
+from parity.server.inputs import Inputs
+from parity.server.metrics import Metrics
+from parity.server.queue import Queue
+from parity.server.settings import Limits, Settings
+from parity.server.worker import Worker, end_process
+from pipelines.catalog import MODELS
+from pipelines.engine.engine import Engine
+from pipelines.engine.stages import OnStep
+from pipelines.media.video import Frames
+from pipelines.recipe import Recipe
+from tests.support.paths import ROOT
+
+CHECKPOINTS = {
+    model.id: str(
+        DEMO
+        / "models"
+        / f"tiny-{model.id[:3]}{'22' if model.experts else ''}-{'i2v' if model.needs_control_image else 't2v'}"
+    )
+    for model in MODELS.values()
+}
+OVER = ("succeeded", "failed", "canceled")
+
+
+def body(*, model: str = "wan21_14b", request: dict[str, Any] | None = None, **item: Any) -> dict[str, Any]:
+    """A request of one step and one frame, prompt keys replaced (None removes one)."""
+    prompt = {"prompt": "a cat", "width": 64, "height": 64, "sample_steps": 1, "num_frames": 1, "seed": 5} | item
+    kind = "i2v" if "i2v" in model else "t2v"
+    whole = {
+        "model": model,
+        "loras": [{"path": f"{kind}_basic/tiny_{kind}.safetensors"}],
+        "prompts": [{key: value for key, value in prompt.items() if value is not None}],
+    }
+    return whole | (request or {})
+
+
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """What `condition` gives once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.02)
+    return value
+
+
+def finished(client: httpx.Client, request_id: str) -> dict[str, Any]:
+    """The result of a request, once it is over."""
+
+    def over() -> bool:
+        return client.get(f"/v1/requests/{request_id}/status").json()["status"] in OVER
+
+    until(over)
+    result: dict[str, Any] = client.get(f"/v1/requests/{request_id}/result").json()
+    return result
+
+
+def submit(client: httpx.Client, request: dict[str, Any]) -> str:
+    """The id of an accepted request."""
+    reply = client.post("/v1/inference", json=request)
+    assert reply.status_code == 200, reply.text
+    return str(reply.json()["request_id"])
+
+
+@contextmanager
+def process(data: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """`parity serve` on a free loopback port, with the tiny checkpoints. Killed at the end if it still runs."""
+    command = [sys.executable, "-m", "parity", "serve", "--port", "0", "--device", "cpu", "--data", str(data)]
+    command += ["--lora-root", str(DEMO / "jobs")]
+    for model, folder in CHECKPOINTS.items():
+        command += ["--checkpoint", f"{model}={folder}"]
+    log = (data.parent / f"{data.name}.log").open("a")
+    running = subprocess.Popen(
+        [*command, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    try:
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        assert first.startswith("http://"), (data.parent / f"{data.name}.log").read_text()
+        with httpx.Client(base_url=first.split()[0], timeout=60, trust_env=False) as client:
+            yield running, client
+    finally:
+        running.kill()
+        running.wait()
+        if running.stdout is not None:
+            running.stdout.close()
+        log.close()
+
+
+class PatientEngine(Engine):
+    """Draws nothing: does a step each time it is told to, so that tests need no luck with time."""
+
+    def __init__(self) -> None:
+        self.steps = threading.Semaphore(0)
+        self.drawn: list[Recipe] = []
+
+    def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
+        del token
+        for step in range(recipe.steps):
+            assert self.steps.acquire(timeout=60)
+            if on_step is not None:
+                on_step(step + 1, recipe.steps)
+        self.drawn.append(recipe)
+        return np.zeros((recipe.num_frames.applied, recipe.height.applied, recipe.width.applied, 3), np.uint8)
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def settings_of(data: Path, **changes: Any) -> Settings:
+    """Settings of a loopback server with the tiny checkpoints."""
+    values: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": 0,
+        "lora_root": (DEMO / "jobs").resolve(),
+        "data": data,
+        "profile": "reference",
+        "checkpoints": CHECKPOINTS,
+        "device": "cpu",
+        "offload": "none",
+        "allowed_hosts": frozenset(),
+        "base_url": None,
+        "token": None,
+        "limits": Limits(),
+    }
+    return Settings(**(values | changes))
+
+
+@contextmanager
+def thread(
+    settings: Settings,
+    engine: Engine | None = None,
+    resolve: Resolve = system_resolve,
+    on_hang: Callable[[], None] = end_process,
+) -> Iterator[httpx.Client]:
+    """The server's parts in this process, behind a real socket."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    queue = Queue(settings.data / "queue.sqlite", settings.limits.queue)
+    metrics = Metrics(queue)
+    engine = engine or PatientEngine()
+    worker = Worker(settings, queue, engine, metrics, Inputs(settings, resolve), on_hang)
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        app = create_app(settings, settings.base_url or url, queue, worker, metrics)
+        config = uvicorn.Config(app, http=Connection, ws="none", log_config=None, access_log=False, proxy_headers=False)
+        server = uvicorn.Server(config)
+        running = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        worker.start()
+        running.start()
+        until(lambda: server.started)
+        try:
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            running.join()
+            if isinstance(engine, PatientEngine):
+                for _ in range(1000):
+                    engine.steps.release()
+            worker.stop()
+            queue.close()
