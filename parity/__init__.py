@@ -1,1 +1,26 @@
-"""Cases, comparison, findings and the command line of wan-parity."""
+"""wan-parity from Python: find cases, run them, read results. Importing it loads nothing else; docs/python.md says more."""
+
+import typing
+
+if typing.TYPE_CHECKING:
+    from parity.api import Case, CaseResult, ParityError, Run, __version__, find_cases, read_results, run_cases
+
+__all__ = [
+    "Case",
+    "CaseResult",
+    "ParityError",
+    "Run",
+    "__version__",
+    "find_cases",
+    "read_results",
+    "run_cases",
+]
+
+if not typing.TYPE_CHECKING:  # a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from parity import api
+
+        return getattr(api, name)

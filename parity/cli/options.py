@@ -12,6 +12,8 @@ from parity.case.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
 
 LEAST_DRAWINGS, MOST_DRAWINGS = 2, 16
 """Of one request: fewer repeat nothing, all are held in memory and every two are compared."""
+REPORT_BYTES = 25 << 20
+"""How large report.html may become when nobody says."""
 
 
 def add_running(add_argument: Any, prefix: str = "--") -> None:
@@ -109,7 +111,7 @@ def add_max_size(add_argument: Any, prefix: str = "--") -> None:
     add_argument(
         f"{prefix}max-size",
         type=megabytes,
-        default=25 << 20,
+        default=REPORT_BYTES,
         metavar="MB",
         help="size of the HTML file: frames of passing cases are left out first, and the page says so (default: 25)",
     )

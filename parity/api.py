@@ -1,0 +1,71 @@
+"""The functions behind `import parity`: the command line's steps, with values instead of text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from parity.case.load import Case, find_case_files, load_cases
+from parity.case.select import select
+from parity.cli.options import REPORT_BYTES
+from parity.results import merge
+from parity.results.case import CaseResult, Run
+from pipelines.errors import ParityError
+
+__all__ = ["Case", "CaseResult", "ParityError", "Run", "__version__", "find_cases", "read_results", "run_cases"]
+
+__version__ = version("wan-parity")
+
+
+def find_cases(*paths: str | os.PathLike[str], tags: Sequence[str] = (), matching: str | None = None) -> list[Case]:
+    """Read case files, and those in folders; without paths, the embedded demo's. Loads no model.
+
+    `tags`: only cases with any of these. `matching`: what `-k` takes, e.g. "guitar and not faithful". Raises ParityError
+    with every mistake of every file, or if no case is left.
+    """
+    return select(load_cases(find_case_files([Path(path) for path in paths])), matching, tags)
+
+
+def run_cases(
+    cases: Sequence[Case],
+    out: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    diagnose: bool = False,
+    repeat: int | None = None,
+    resume: bool = False,
+    cache: bool = True,
+) -> Run:
+    """Generate every case's request, compare it with the preview, write results.json and report.html into `out`.
+
+    A case that drifts or cannot be run is a result, not an exception: see `Run.exit_code` and `CaseResult.status`. The
+    arguments are those of `parity run`. Raises ParityError for what concerns the run as a whole: no such device, another
+    run in `out`.
+    """
+    from parity.case.progress import Quiet
+    from parity.run.cache import default_root
+    from parity.run.outdir import write_page
+    from parity.run.session import Options, Session, in_loading_order
+    from parity.run.task import Task
+
+    options = Options(
+        out=Path(out),
+        task=Task(diagnose="full" if diagnose else None, repeat=repeat),
+        device=device,
+        command=("parity.run_cases", *(str(case.path) for case in cases)),
+        cache=default_root() if cache else None,
+        resume=resume,
+    )
+    with Session(options) as session:
+        for case in in_loading_order(cases):
+            session.run_case(case, Quiet())
+        run = session.finish([case.id for case in cases])
+        write_page(run, options.out, REPORT_BYTES)
+    return run
+
+
+def read_results(path: str | os.PathLike[str]) -> Run:
+    """Read a results.json, or the one in a folder. Raises ParityError if it is none that this version reads."""
+    return merge.read_results(merge.results_file(Path(path)))
