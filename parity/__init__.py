@@ -1,4 +1,4 @@
-"""wan-parity from Python: find cases, run them, read results. Importing it loads nothing else; docs/python.md says more."""
+"""wan-parity from Python: find cases, run them, read results (docs/python.md). Importing it alone loads no torch."""
 
 import typing
 

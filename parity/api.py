@@ -22,8 +22,8 @@ __version__ = version("wan-parity")
 def find_cases(*paths: str | os.PathLike[str], tags: Sequence[str] = (), matching: str | None = None) -> list[Case]:
     """Read case files, and those in folders; without paths, the embedded demo's. Loads no model.
 
-    `tags`: only cases with any of these. `matching`: what `-k` takes, e.g. "guitar and not faithful". Raises ParityError
-    with every mistake of every file, or if no case is left.
+    `tags`: only cases with any of these. `matching`: what `-k` takes, e.g. "guitar and not faithful".
+    Raises ParityError with every mistake of every file, or if no case is left.
     """
     return select(load_cases(find_case_files([Path(path) for path in paths])), matching, tags)
 
@@ -40,9 +40,8 @@ def run_cases(
 ) -> Run:
     """Generate every case's request, compare it with the preview, write results.json and report.html into `out`.
 
-    A case that drifts or cannot be run is a result, not an exception: see `Run.exit_code` and `CaseResult.status`. The
-    arguments are those of `parity run`. Raises ParityError for what concerns the run as a whole: no such device, another
-    run in `out`.
+    The arguments are those of `parity run`. A case that drifts or cannot be run is a result, not an exception: see
+    `Run.exit_code` and `CaseResult.status`. Raises ParityError for what concerns the whole run: no such device, say.
     """
     from parity.case.progress import Quiet
     from parity.run.cache import default_root

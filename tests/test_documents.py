@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -44,7 +45,7 @@ def links(path: Path) -> list[str]:
 def anchors(path: Path) -> set[str]:
     """As GitHub names the headings of a document."""
     tokens = PARSER.parse(path.read_text())
-    headings = [after.content for token, after in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"]
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

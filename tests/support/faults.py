@@ -1,4 +1,4 @@
-"""Faults planted between engine and file, by case id. `pytest -p tests.support.faults` puts them in a run of its own."""
+"""Faults planted between engine and file, by case id. `pytest -p tests.support.faults` puts them in its run."""
 
 from __future__ import annotations
 
