@@ -1,47 +1,110 @@
-"""Data flows one way, and light commands stay light."""
+"""Data flows one way, the table of CONTRIBUTING.md says so truly, and light commands stay light."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
+from tests.structure import ROOMS, diagram, floors, imports, sources, violations
 from tests.support.paths import ROOT
 
 
-def imported(folder: str) -> dict[str, set[str]]:
-    """Module file -> modules it imports, anywhere in it."""
-    found: dict[str, set[str]] = {}
-    for path in (ROOT / folder).rglob("*.py"):
-        names: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module)
-        found[path.relative_to(ROOT / folder).as_posix()] = names
-    assert found
-    return found
+def test_no_import_breaks_a_rule() -> None:
+    assert violations(sources()) == []
 
 
-def test_pipelines_know_nothing_of_cases_or_reports() -> None:
-    for name, modules in imported("pipelines").items():
-        assert not {module for module in modules if module.split(".")[0] in ("parity", "reports")}, name
+@pytest.mark.parametrize(
+    ("path", "text", "says"),
+    [
+        ("pipelines/drift.py", "from parity.case.load import Case", "may not import parity/case/load.py"),
+        ("pipelines/reference/inference.py", "from pipelines.aitoolkit import job", "pipelines/aitoolkit/job.py"),
+        ("pipelines/aitoolkit/job.py", "from pipelines.engine.engine import Engine", "pipelines/engine/engine.py"),
+        ("pipelines/engine/lora.py", "from pipelines.reference.request import Request", "reference/request.py"),
+        ("pipelines/files/words.py", "def f():\n    from pipelines.recipe import Recipe", "pipelines/recipe.py"),
+        ("pipelines/media/video.py", "from pipelines.drift import FACTORS", "pipelines/drift.py"),
+        ("parity/results/case.py", "from parity.factors.catalogue import CATALOGUE", "parity/factors/catalogue.py"),
+        ("parity/remote/run.py", "from parity.run.session import Session", "parity/run/session.py"),
+        ("parity/diagnosis/lab.py", "from parity.terminal.text import table", "parity/terminal/text.py"),
+        ("parity/cli/main.py", "from parity.pytest_plugin import hooks", "parity/pytest_plugin/hooks.py"),
+        ("parity/server/api.py", "from parity.case.keys import CaseKeys", "parity/case/keys.py"),
+        ("parity/terminal/text.py", "from parity.run.session import Session", "parity/run/session.py"),
+        ("parity/terminal/text.py", "from pipelines.engine.engine import Engine", "may not import the engine"),
+        ("parity/baselines/check.py", "from parity.terminal.text import table", "parity/terminal/text.py"),
+        ("reports/view.py", "from parity.case.load import Case", "parity/case/load.py"),
+        ("reports/view.py", "from pipelines.recipe import Recipe", "pipelines/recipe.py"),
+        ("parity/baselines/check.py", "import torch", "imports torch"),
+        ("parity/baselines/check.py", "from pipelines.hub import folder_of", "imports transformers"),
+        ("parity/run/session.py", "import pytest", "only parity/pytest_plugin/, parity/test_parity.py may import"),
+        ("parity/remote/run.py", "import httpx", "only parity/remote/client.py may import httpx"),
+        ("parity/cli/serve.py", "def f():\n    import uvicorn", "only parity/server/ may import uvicorn"),
+        ("parity/case/load.py", "from . import keys", "is a relative import"),
+        ("parity/case/load.py", "import pipelines.recipe", "stays as it is in the wheel"),
+        ("parity/case/load.py", "if True: from pipelines import recipe", "stays as it is in the wheel"),
+        ("parity/case/load.py", "from pipelines.nothing import x", "is no module of the packages"),
+        ("parity/cellar/wine.py", "", "lies in no room"),
+    ],
+)
+def test_each_rule_can_be_broken(path: str, text: str, says: str) -> None:
+    modules = dict.fromkeys(sources(), "") | {"pipelines/hub.py": "import transformers", path: text}
+    (wrong,) = violations(modules)
+    assert wrong.startswith(path)
+    assert says in wrong
 
 
-def test_reports_know_only_results() -> None:
-    for name, modules in imported("reports").items():
-        ours = {module for module in modules if module.split(".")[0] in ("parity", "pipelines")}
-        assert ours <= {"parity.result", "parity.diagnosis.result"}, name
+def test_what_may_be_imported_is_no_violation() -> None:
+    modules = dict.fromkeys(sources(), "") | {
+        "parity/cli/main.py": "from parity.run import session\nfrom reports.render import write",
+        "parity/terminal/selftest.py": "if TYPE_CHECKING:\n    from parity.selftest.matrix import Matrix",
+        "parity/selftest/matrix.py": "import torch",
+        "parity/remote/client.py": "import httpx\nimport parity.remote.answers",
+    }
+    assert violations(modules) == []
 
 
-def test_only_the_pytest_entry_imports_pytest() -> None:
-    for folder in ("parity", "pipelines", "reports"):
-        for name, modules in imported(folder).items():
-            if (folder, name) not in (("parity", "conftest.py"), ("parity", "test_parity.py")):
-                assert not {module for module in modules if module.split(".")[0] in ("pytest", "_pytest")}, name
+def test_rooms_that_import_each_other_are_found() -> None:
+    modules = dict.fromkeys(sources(), "") | {
+        "parity/terminal/text.py": "from parity.diagnosis import lab",
+        "parity/diagnosis/lab.py": "from parity.terminal import text",
+    }
+    assert "in a circle: parity/diagnosis/, parity/terminal/" in violations(modules)[-1]
+    assert floors(imports(modules))[1] == ["parity/diagnosis/", "parity/terminal/"]
+
+
+def test_the_plan_is_printed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.structure"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith("\n0 violations\n")
+    assert " 0  pipelines/errors.py\n" in done.stdout
+
+
+def test_contributing_has_the_same_plan() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    plan = textwrap.indent(diagram(imports(sources())), "    ")
+    assert plan in text, f"put this into CONTRIBUTING.md:\n{plan}"
+
+
+def test_contributing_has_the_same_table() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    assert [(name, may_import) for name, _, may_import in rows] == [(room.name, room.may_import) for room in ROOMS]
+    for name, holds, _ in rows:
+        for word in re.findall(r"`([\w/]+\.\w+)`", holds):
+            assert (ROOT / name.removesuffix("*.py") / word).is_file(), f"{name}: {word}"
+
+
+def test_every_package_says_what_it_is() -> None:
+    for path, text in sources().items():
+        if path.endswith("/__init__.py"):
+            docstring = ast.get_docstring(ast.parse(text))
+            assert docstring is not None, path
+            assert docstring.partition("\n")[0].endswith("."), path
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Baselines: what a case drew when a person last said it was right, kept in the repository, and the gate on it."""
+"""Baselines: output that a person accepted, kept in the repository, and the gate that compares new output with it."""

@@ -1,5 +1,6 @@
-"""Why a case drifted, found by experiment.
+"""The cause of drift, found by experiment.
 
-`counterfactuals` (what each factor costs) and `quick` (the same in latents, for less) explain a case whose config is
-known; `search` finds the settings when it is not. All draw in the `lab`, and say what they found in `result`.
+`counterfactuals` (the cost of each factor) and `quick` (the same in latents, for less) explain a case whose config is
+known; `search` finds the settings when it is not. All generate in the `lab`, and report in the types of
+`results/diagnosis.py`.
 """

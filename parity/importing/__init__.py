@@ -1,1 +1,1 @@
-"""`parity import`: a job folder read, its previews paired, a case file written for each."""
+"""`parity import`: reads a job folder, pairs its previews, and writes a case file for each."""

@@ -1,5 +1,5 @@
-"""Cases drawn on somebody else's server: its HTTP API is all that is known of it.
+"""Cases generated on somebody else's server, of which only the HTTP API is known.
 
-`target` says which server, `body` what is sent, `client` speaks HTTP, `exchange` brings one request from sending to
-file, `evidence` says how each finding is known, `run` makes a result of it.
+`client` speaks HTTP, `answers` reads what the server sent, `exchange` brings one request from sending to file,
+`evidence` says how each finding is known, `diagnose` finds causes with the server's help, `run` makes a result of it.
 """

@@ -1,1 +1,1 @@
-"""`--repeat`: whether a request gives the same video when it is drawn again."""
+"""`--repeat`: generates a request several times and says whether it gives the same video each time."""

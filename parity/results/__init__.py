@@ -1,0 +1,1 @@
+"""The contract between a run and its readers: results.json, its types, and the words that describe them."""

@@ -1,0 +1,1 @@
+"""A run: cases generated one after another, cached, watched, and resumed after an interruption."""

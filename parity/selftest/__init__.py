@@ -1,1 +1,1 @@
-"""The proof of findings, diagnosis and search: drift planted on purpose, found again or not."""
+"""The proof of findings, diagnosis and search: drift planted on purpose, and whether it is found."""

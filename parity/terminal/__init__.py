@@ -1,1 +1,1 @@
-"""What the command line shows."""
+"""The text and tables that the command line prints, and the files it writes for GitHub."""

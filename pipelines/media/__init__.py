@@ -1,0 +1,1 @@
+"""Videos, pictures and control images: reading, writing and resizing them."""

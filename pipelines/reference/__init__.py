@@ -1,0 +1,1 @@
+"""The server's side: the reference server's API requests, and how it generates from them."""
