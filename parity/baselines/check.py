@@ -60,7 +60,7 @@ def check_case(
         lossless=result.codec_floor is None and result.target is None,
     )
     if _never_twice(result) and not _frames_equal(result.output, baseline):
-        note = "no two drawings of this request are alike: its recipe and shape are held, its figures are not"
+        note = "no two generations of this request are identical: its recipe and shape are held, its figures are not"
         near = Nearness(worse=(), better=(), missing=near.missing, notes=(note,))
         return _by_tolerance(result, result.output, baseline, changes, recipe, near)
     if changes and not (_frames_equal(result.output, baseline) and result.output.sha256 == baseline.output.sha256):

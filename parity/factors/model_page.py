@@ -1,7 +1,7 @@
-"""The page of a model: quick facts, a request to start from, what decides whether it matches a preview.
+"""The page of a model: quick facts, a minimal request, and what decides whether its output matches a preview.
 
-Made from the catalogue, the defaults both sides use and the factors' notes, so that no page can say other than the code
-does. `parity models ID` prints it; docs/models/ holds what it prints.
+The page is built from the catalogue, the defaults of both sides and the factors' notes, so that it cannot contradict
+the code. `parity models ID` prints it; docs/models/ holds what it prints.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pipelines.reference.request import LoraItem, PromptItem, Request
 
 _TEMPLATE = Path(__file__).with_name("model_page.md.jinja")
 _SHARED = ("width", "height", "num_frames", "fps", "sample_steps", "guidance_scale")
-"""Keys of the job's `sample` section and of a prompt item alike."""
+"""Keys that a job's `sample` section and a prompt item have in common."""
 
 CONTROL_IMAGE = "<base64, data URL or http(s) URL>"
-"""Stands in the page's request where an image belongs."""
+"""Placeholder for the image in the page's request."""
 
 
 def minimal_request(model: Model) -> Request:
-    """A request that spells every default out: what is written down cannot drift."""
+    """Build a request that states every default explicitly: a value that is written down cannot drift."""
     d = model.defaults
     item = PromptItem(
         prompt="[trigger] a photo of a person",
@@ -53,7 +53,7 @@ def minimal_request(model: Model) -> Request:
 
 
 def page(model: Model) -> str:
-    """The page in Markdown. Links are relative to docs/models/."""
+    """Render the page in Markdown. Links are relative to docs/models/."""
     template = jinja2.Template(
         _TEMPLATE.read_text(encoding="utf-8"),
         trim_blocks=True,

@@ -14,7 +14,7 @@ from parity.case.load import Case
 from parity.comparison.compare import Comparison, frames_sha256, shape_words
 from parity.comparison.floor import Floor, Metrics, means_of
 from parity.comparison.metrics import measure, unavailable
-from parity.factors.findings import GPU_NOISE, why_not
+from parity.factors.findings import GPU_NOISE, why_not_repeatable
 from parity.repeat.fresh import draw_afresh
 from parity.results.case import RepeatDrawing, RepeatFloor, RepeatResult, Status
 from parity.results.diagnosis import Closeness
@@ -106,7 +106,7 @@ def measure_repeats(
         drawings=tuple(map(_result_of, drawings, to_preview)),
         identical=identical,
         between_processes=len(here) == 1 and places.count("this process") > 1 and not identical,
-        reason=why_not(case.inference),
+        reason=why_not_repeatable(case.inference),
         sentence="",
         frames=_differing(decisive),
         floor=apart,
@@ -187,7 +187,7 @@ def _result_of(drawing: Drawn, to_preview: Metrics) -> RepeatDrawing:
 
 
 def _notes(case: Case, places: Sequence[str], identical: bool) -> list[str]:
-    how, reason = case.inference.conditioning, why_not(case.inference)
+    how, reason = case.inference.conditioning, why_not_repeatable(case.inference)
     notes = []
     if identical and how is not None and how.noise == "cuda":
         notes.append(GPU_NOISE)

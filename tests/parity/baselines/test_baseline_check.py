@@ -239,7 +239,7 @@ def test_what_nobody_seeds_is_held_by_recipe_and_shape() -> None:
     old = result(recipes=unseeded)
     again = checked(result(recipes=unseeded, frames="QRSTUVWXY", psnr=[30.0] * 9), old)
     assert (again.outcome, again.problems) == ("holds", ())
-    assert "no two drawings of this request are alike" in again.notes[0]
+    assert "no two generations of this request are identical" in again.notes[0]
     assert checked(result(recipes=other, frames="QRSTUVWXY"), old).problems == (
         "the recipe changed: boundary 0.9 -> 0.875",
     )

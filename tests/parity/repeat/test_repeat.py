@@ -240,7 +240,7 @@ def test_what_the_recipe_knows(cases: CaseFiles) -> None:
 
 def test_plan_says_what_cannot_repeat(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(I2V), str(DEMO / "wan22-i2v-waving-faithful.yaml")]) == 0
-    assert capsys.readouterr().out.count("no two drawings of this request are alike") == 1
+    assert capsys.readouterr().out.count("no two generations of this request are identical") == 1
 
 
 # --- real drawings
@@ -310,7 +310,7 @@ def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Pa
     assert result.status == "passed"
     assert "within the repeat floor of" in result.verdict
     assert "below tolerance by noise alone: psnr" in result.verdict
-    assert "no two drawings of this request are alike" in result.notes[-1]
+    assert "no two generations of this request are identical" in result.notes[-1]
     assert reproduce(result, {}) == f"parity run {I2V} --repeat 2"
     page, github = Page(render(run_of(result), tmp_path)), summary(run_of(result), tmp_path)
     assert f"{result.repeat.sentence}. The difference from the preview is within that floor." in page.words
@@ -426,7 +426,7 @@ def test_a_server_that_does_not_repeat(there: Any) -> None:
     check = check_case(result, {}, from_text(to_text(from_result(best, {}, accepted))))
     assert check.problems == ()
     assert check.outcome == "holds"
-    assert "no two drawings of this request are alike" in check.notes[0]
+    assert "no two generations of this request are identical" in check.notes[0]
     once = dataclasses.replace(result, repeat=None)
     assert check_case(once, {}, from_text(to_text(from_result(best, {}, accepted)))).outcome == "worse"
 
