@@ -227,11 +227,11 @@ def test_alike_and_not_alike(cases: CaseFiles) -> None:
 
 def test_what_the_recipe_knows(cases: CaseFiles) -> None:
     reference = load_case(I2V)
-    assert "nobody seeds" in notes_on_repeating(reference)[0]
+    assert "an unseeded generator" in notes_on_repeating(reference)[0]
     assert notes_on_repeating(case_of(cases)) == ()
     noisy = measured(reference, noise(9), "tf", noise(1), noise(2))
     assert noisy.broken_promise is None
-    assert noisy.result.sentence.endswith("comes from a generator that nobody seeds")
+    assert noisy.result.sentence.endswith("comes from an unseeded generator")
     gpu = dataclasses.replace(reference.inference, conditioning=Conditioning(latents="sample", noise="cuda"))
     on_gpu = dataclasses.replace(reference, inference=gpu)
     assert notes_on_repeating(on_gpu) == (GPU_NOISE,)
