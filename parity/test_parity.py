@@ -1,4 +1,4 @@
-"""`pytest parity/`: one test a case."""
+"""`pytest parity/`: one test for each case."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_case(
         pytest.fail(in_pytests_words(str(error)), pytrace=False)
     report = parity_session.options.out / "report.html"
     check = parity_baselines.check(result, parity_session) if parity_baselines is not None else None
-    # As record_property does, which warns with the default junit_family that the schema of Jenkins lacks properties.
+    # Not record_property, which warns with the default junit_family that Jenkins' schema has no properties.
     request.node.user_properties += properties(result, report, check).items()
     lines = failure(result)
     if parity_baselines is not None and check is not None:

@@ -83,7 +83,7 @@ class Kills:
         run = self._finish(self._start(name, *options, "--resume"), name)
         said = self.said
         wrong += [f"at the end: {fault}" for fault in torn(out)]
-        kept = set(re.findall(r"^\[\d+/\d+\] (\S+): .*\(kept from the run", said, re.MULTILINE))
+        kept = set(re.findall(r"^\[\d+/\d+\] (\S+): .*\(finished before --resume", said, re.MULTILINE))
         finished = {case.id for case in left.cases}
         if kept != finished:
             wrong.append(f"finished {sorted(finished)}, kept {sorted(kept)}")

@@ -1,4 +1,4 @@
-"""What the tool knows of itself and of its field: models, factors, file formats, versions, LPIPS' weights."""
+"""Commands that print models, factors, file formats and versions, and the one that downloads LPIPS' weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from pipelines.errors import UsageError
 
 _BEYOND_RECIPES = {
-    "environment": "equal recipes, other bits",
-    "broken_output": "the output is no video: NaN, black or frozen",
+    "environment": "equal recipes, different bits",
+    "broken_output": "the output is NaN, black or frozen",
 }
 
 
 class Version(argparse.Action):
-    """`--version`: prints and exits, without importing what it names."""
+    """The action of `--version`: prints and exits, without importing torch or diffusers."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(nargs=0, **settings)
@@ -29,13 +29,15 @@ class Version(argparse.Action):
 
 def add(parsers: Any) -> None:
     """Add `parity explain`, `models`, `schema` and `fetch-lpips`."""
-    command = parsers.add_parser("explain", help="what a factor is, what it looks like, what to change")
-    command.add_argument("factor", nargs="?", metavar="FACTOR", help="without one: a list of all")
+    command = parsers.add_parser("explain", help="explain a factor: what it is, what it looks like, what to change")
+    command.add_argument("factor", nargs="?", metavar="FACTOR", help="default: list all factors")
     command.set_defaults(run=explain)
-    command = parsers.add_parser("models", help="the API's Wan models and their defaults, or the page of one")
-    command.add_argument("model", nargs="?", metavar="ID", help="print the page of this model, in Markdown")
+    command = parsers.add_parser(
+        "models", help="list the API's Wan models and their defaults, or print one model's page"
+    )
+    command.add_argument("model", nargs="?", metavar="ID", help="print this model's page in Markdown")
     command.set_defaults(run=models)
-    command = parsers.add_parser("schema", help="JSON Schema of case files, requests or results.json")
+    command = parsers.add_parser("schema", help="print the JSON Schema of case files, requests or results.json")
     command.add_argument("name", choices=("case", "request", "result"))
     command.set_defaults(run=schema)
     command = parsers.add_parser("fetch-lpips", help="download the AlexNet weights that LPIPS needs, once")
@@ -56,7 +58,7 @@ def explain(options: argparse.Namespace) -> int:
 
 
 def models(options: argparse.Namespace) -> int:
-    """Print the catalogue, or a model's page."""
+    """Print the list of models, or one model's page."""
     from pipelines.catalog import MODELS, find_model
 
     if options.model is not None:
@@ -85,7 +87,7 @@ def schema(options: argparse.Namespace) -> int:
 
 
 def fetch_lpips(_: argparse.Namespace) -> int:
-    """Download LPIPS' weights and print where they lie."""
+    """Download LPIPS' weights and print where they are."""
     from parity.comparison.metrics import fetch_lpips
 
     try:

@@ -1,4 +1,4 @@
-"""`parity baseline accept|check|show|undo`: a run compared with what was accepted before, or accepted."""
+"""`parity baseline accept|check|show|undo`: compare a run with accepted results, or accept it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = """\
 exit codes:
-  0  check: every baseline holds; accept: everything asked for was accepted
+  0  check: every case is unchanged or improved; accept: everything asked for was accepted
   1  check: a case failed; accept --all: some were left out
   2  bad usage, or a file that cannot be read; nothing was written
 """
@@ -27,8 +27,8 @@ def add(parsers: Any) -> None:
     """Add `parity baseline accept|check|show|undo`."""
     baseline = parsers.add_parser(
         "baseline",
-        help="hold a run against what was accepted before, or accept it",
-        description="A baseline is what a case drew when a person last said that it was right: one JSON file a case, "
+        help="compare a run with accepted results, or accept it",
+        description="A baseline is the output of a case that a person last accepted: one JSON file per case, "
         "kept in the repository.",
         epilog=_EXIT_CODES,
     )
@@ -39,29 +39,29 @@ def add(parsers: Any) -> None:
     command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all)")
     _add_folder(command)
     command.set_defaults(run=show)
-    command = actions.add_parser("undo", help="take the last accept back")
+    command = actions.add_parser("undo", help="undo the last accept")
     _add_folder(command)
-    command.add_argument("--dry-run", action="store_true", help="only say what would be restored")
+    command.add_argument("--dry-run", action="store_true", help="show what would be restored, change nothing")
     command.set_defaults(run=undo)
 
 
 def _add_accept(actions: Any) -> None:
     command = actions.add_parser(
         "accept",
-        help="make results the baselines",
-        description="Makes results the baselines of their cases. Prints what changes before anything is written; "
-        "without CASE, --all or --from that is all it does.",
+        help="accept the current output as the baseline",
+        description="Makes results the baselines of their cases. Prints what will change before anything is written; "
+        "without CASE, --all or --from it only prints.",
         epilog=_EXIT_CODES,
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("cases", nargs="*", default=[], metavar="CASE", help="case ids, or patterns: 'tiny_*'")
     which.add_argument(
-        "--all", action="store_true", help="every case that came out as expected; drifted ones must be named"
+        "--all", action="store_true", help="every case with the expected outcome; drifted cases must be named"
     )
     which.add_argument(
-        "--from", dest="approvals", type=Path, metavar="FILE", help="the approvals exported from the HTML report"
+        "--from", dest="approvals", type=Path, metavar="FILE", help="approvals exported from the HTML report"
     )
-    command.add_argument("--dry-run", action="store_true", help="only say what would change")
+    command.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
     _add_results(command)
     _add_folder(command)
     command.set_defaults(run=accept)
@@ -70,12 +70,14 @@ def _add_accept(actions: Any) -> None:
 def _add_check(actions: Any) -> None:
     command = actions.add_parser(
         "check",
-        help="fail cases that got worse, changed bits or lost their baseline",
-        description="Holds every case of a run against its baseline. In an equal environment (device, CPU, versions, "
-        "flags) the bits must be equal; in another one recipe and shape must be, and the metrics within its noise.",
+        help="fail cases whose output changed, got worse or has no baseline",
+        description="Compares every case of a run with its baseline. In an equal environment (device, versions, "
+        "flags) the output must be bit-identical. In a different one the recipe, size and frame count must be equal, "
+        "and "
+        "the metrics within the noise between environments.",
         epilog=_EXIT_CODES,
     )
-    command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all of the run)")
+    command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all cases of the run)")
     _add_results(command)
     _add_folder(command)
     add_noise(command.add_argument, "--noise")
@@ -105,14 +107,14 @@ def _store(options: argparse.Namespace) -> Store:
 
 
 def _existing(options: argparse.Namespace) -> Store:
-    """Must be there: a gate on a folder whose name is misspelt would say that every baseline is lost."""
+    """The folder of baselines, which must exist: with a misspelt name, every baseline would look lost."""
     store = _store(options)
     if not store.exists():
-        raise UsageError(f"{store.folder}: no such folder of baselines; `parity baseline accept` makes one")
+        raise UsageError(f"folder of baselines not found: {store.folder}; `parity baseline accept` creates it")
     return store
 
 
-def _tell_leftover(store: Store) -> None:
+def _warn_of_leftover(store: Store) -> None:
     leftover = store.leftover()
     if leftover is not None:
         print(f"parity: {leftover}", file=sys.stderr)
@@ -126,22 +128,22 @@ def accept(options: argparse.Namespace) -> int:
 
     sources = read_sources(options.results)
     store = _store(options)
-    _tell_leftover(store)
+    _warn_of_leftover(store)
     chosen, left_out = choose(cases_of(sources), options.cases, options.approvals)
     baselines, broken = store.read_what_can_be()
     proposals = propose(chosen, baselines, broken)
     print(sources_text(sources))
     print(proposals_text(proposals, left_out))
     if not (options.cases or options.all or options.approvals):
-        raise UsageError("nothing was accepted: name the cases, or say --all, or --from approvals.json")
+        raise UsageError("nothing was accepted: name the cases, or pass --all or --from approvals.json")
     texts = {item.baseline.case: to_text(item.baseline) for item in proposals if item.kind != "unchanged"}
     if options.dry_run:
-        print(f"{len(texts)} to write to {store.folder}; nothing was written (--dry-run)")
+        print(f"{len(texts)} would be written to {store.folder}; nothing was written (--dry-run)")
         return 1 if left_out else 0
     store.clean()
     if texts:
         store.replace(texts)
-        print(f"{len(texts)} written to {store.folder}; look at them in version control, or: parity baseline undo")
+        print(f"{len(texts)} written to {store.folder}; review and commit them, or undo: parity baseline undo")
     else:
         print("nothing to write")
     return 1 if left_out else 0
@@ -155,7 +157,7 @@ def check(options: argparse.Namespace) -> int:
 
     sources = read_sources(options.results)
     store = _existing(options)
-    _tell_leftover(store)
+    _warn_of_leftover(store)
     noise = Noise(psnr=options.noise_psnr, ssim=options.noise_ssim)
     gate = check_all(sources, store.read_all(), noise, options.cases)
     if options.json:
@@ -192,24 +194,24 @@ def show(options: argparse.Namespace) -> int:
     from pipelines.files.words import did_you_mean
 
     store = _existing(options)
-    _tell_leftover(store)
+    _warn_of_leftover(store)
     baselines = store.read_all()
     for name in options.cases:
         if name not in baselines:
-            raise UsageError(f"{name}: has no baseline in {store.folder}{did_you_mean(name, list(baselines))}")
+            raise UsageError(f"{name}: no baseline in {store.folder}{did_you_mean(name, list(baselines))}")
     shown = [item for name, item in sorted(baselines.items()) if not options.cases or name in options.cases]
-    print(baselines_text(shown) if shown else f"{store.folder} holds no baseline")
+    print(baselines_text(shown) if shown else f"{store.folder}: no baselines")
     return 0
 
 
 def undo(options: argparse.Namespace) -> int:
     store = _existing(options)
-    _tell_leftover(store)
+    _warn_of_leftover(store)
     leftover = store.leftover()
     if not options.dry_run:
         store.clean()
     if leftover is not None and not leftover.placed:
-        print("nothing to take back; `parity baseline undo` once more takes back the accept before it")
+        print("nothing to undo: the last accept replaced nothing; `parity baseline undo` again undoes the one before")
         return 0
     change = store.last_change() if options.dry_run else store.undo()
     would = "would be " if options.dry_run else ""

@@ -1,4 +1,4 @@
-"""`parity cache`: the generated frames that are kept, so that unchanged cases are not generated again."""
+"""`parity cache`: list or remove the cached frames, which spare unchanged cases from being generated again."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ def add(parsers: Any) -> None:
     """Add `parity cache ls|prune`."""
     command = parsers.add_parser(
         "cache",
-        help="the generated frames that are kept, so that unchanged cases are not generated again",
-        description="Generated frames are kept by the content of recipe, weights, code and libraries, and by the "
-        "environment that reaches their bits. They lie in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
-        "cache folder; set the variable to nothing to keep none.",
+        help="list or remove cached frames, which spare unchanged cases from being generated again",
+        description="Generated frames are cached under a key made of recipe, weights, code, libraries and the "
+        "environment that can change their bits. They are in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
+        "cache folder; set the variable to an empty string to turn the cache off.",
     )
     actions = command.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("ls", help="list what is kept, last used first")
+    listing = actions.add_parser("ls", help="list cached generations, last used first")
     listing.set_defaults(run=list_kept)
-    pruning = actions.add_parser("prune", help="remove what was not used for long, or does not fit")
-    pruning.add_argument("--older-than", type=_days, metavar="DAYS", help="not used for so many days; 0: everything")
-    pruning.add_argument("--max-size", type=megabytes, metavar="MB", help="keep at most this much, last used first")
+    pruning = actions.add_parser("prune", help="remove generations by age or total size")
+    pruning.add_argument(
+        "--older-than", type=_days, metavar="DAYS", help="remove what was not used for DAYS days; 0: everything"
+    )
+    pruning.add_argument("--max-size", type=megabytes, metavar="MB", help="keep at most MB megabytes, those last used")
     pruning.set_defaults(run=prune)
 
 
@@ -38,11 +40,11 @@ def _days(text: str) -> timedelta:
     try:
         return timedelta(days=float(text))
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"must be a number of days, e.g. 30, is {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a number of days, e.g. 30, not {text!r}") from None
 
 
 def list_kept(_: argparse.Namespace) -> int:
-    """Print a table of what is kept."""
+    """Print a table of the cached generations."""
     from parity.run.cache import Cache, default_root
 
     root = default_root()
@@ -51,11 +53,11 @@ def list_kept(_: argparse.Namespace) -> int:
 
 
 def prune(options: argparse.Namespace) -> int:
-    """Remove what was asked for and print what is left."""
+    """Remove generations by age or size and print what is left."""
     from parity.run.cache import Cache, default_root
 
     if options.older_than is None and options.max_size is None:
-        raise UsageError("cache prune: say what may go, --older-than DAYS or --max-size MB")
+        raise UsageError("cache prune: say what to remove: --older-than DAYS or --max-size MB")
     root = default_root()
     cache = Cache(root) if root is not None else None
     removed = cache.prune(older_than=options.older_than, max_bytes=options.max_size) if cache is not None else []
@@ -65,13 +67,13 @@ def prune(options: argparse.Namespace) -> int:
 
 
 def _table(root: Path | None, entries: Sequence[Kept]) -> str:
-    """A line for each kept generation, their number and size."""
+    """One line for each cached generation, then their number and size."""
     from parity.terminal.text import table
 
     if root is None:
-        return "nothing is kept: WAN_PARITY_CACHE is empty"
+        return "the cache is off: WAN_PARITY_CACHE is empty"
     if not entries:
-        return f"nothing is kept in {root}"
+        return f"no cached generations in {root}"
     rows = [("used", "size", "model", "frames", "generated for", "prompt")]
     for kept in entries:
         entry = kept.entry

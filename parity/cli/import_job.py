@@ -1,4 +1,4 @@
-"""`parity import`: a case for every preview of an ai-toolkit job."""
+"""`parity import`: write a case for every preview of an ai-toolkit job."""
 
 from __future__ import annotations
 
@@ -34,12 +34,10 @@ def add(parsers: Any) -> None:
         "--prompt", type=_index, action="append", default=[], metavar="N", help="prompt index, from 0 (repeatable)"
     )
     command.add_argument(
-        "--toolkit", metavar="VERSION", help="ai-toolkit version or commit, for previews whose LoRA does not say it"
+        "--toolkit", metavar="VERSION", help="ai-toolkit version or commit, for previews whose LoRA does not record it"
     )
-    command.add_argument("--model", metavar="ID", help="API model id (`parity models`), where the job leaves it open")
-    command.add_argument(
-        "--checkpoint", metavar="DIR|ID", help="folder or Hub id of the weights, where the config's are elsewhere"
-    )
+    command.add_argument("--model", metavar="ID", help="API model id (`parity models`), if the job fits several models")
+    command.add_argument("--checkpoint", metavar="DIR|ID", help="folder or Hub id of the weights, if not the config's")
     command.add_argument(
         "--pipeline",
         choices=("reference", "faithful"),
@@ -50,7 +48,7 @@ def add(parsers: Any) -> None:
         "--expect",
         type=_factors,
         metavar="FACTORS",
-        help="factors known to differ, with commas: cases pass while exactly these are found",
+        help="factors known to differ, comma-separated: cases pass while exactly these are found",
     )
     command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     command.set_defaults(run=import_job)
@@ -69,18 +67,18 @@ def _factors(text: str) -> tuple[str, ...]:
 
 def _step(text: str) -> str:
     if text not in ("last", "all") and not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"must be last, all or a step number, is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be last, all or a step number, not {text!r}")
     return text
 
 
 def _index(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"must be a prompt index from 0, is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a prompt index from 0, not {text!r}")
     return int(text)
 
 
 def import_job(options: argparse.Namespace) -> int:
-    """Read the job, write its cases, print what was paired with what."""
+    """Read the job, write its cases, print which preview was paired with which files."""
     from parity.importing.case_files import default_out, plan_case_files, write_case_files
     from parity.importing.folder import UnsupportedModelError, Wanted, read_job_folder
     from parity.terminal.jobs import import_text, unsupported_text

@@ -1,4 +1,4 @@
-"""The `parity` command: its parser, and what every subcommand has in common: exit codes, Ctrl-C, one-line errors."""
+"""The `parity` command: the parser, and what all subcommands share: exit codes, Ctrl-C, one-line errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipelines.errors import ParityError
 
 _FIRST_STEPS = """\
 first steps:
-  parity run                     the embedded demo, a minute without a GPU
-  parity import output/my_job    a case for every preview of an ai-toolkit job
-  parity plan cases/             what differs between preview and request; runs no model
+  parity run                     run the embedded demo, a minute without a GPU
+  parity import output/my_job    write a case for every preview of an ai-toolkit job
+  parity plan cases/             show what differs between preview and request; runs no model
   parity run cases/              generate, compare, report
-  parity explain scheduler       what a difference is, and what to change
+  parity explain scheduler       explain a difference, and what to change
 
 """
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"parity: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("parity: stopped; what was known by then is in results.json", file=sys.stderr)
+        print("parity: stopped; results so far are in results.json", file=sys.stderr)
         return interrupt.exit_code()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="parity",
-        description="Does your Wan inference generate what ai-toolkit's preview showed? If not: why?",
+        description="Does your Wan inference generate what ai-toolkit's preview showed? If not, why?",
         epilog=_FIRST_STEPS + EXIT_CODES,
     )
     parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")

@@ -1,4 +1,4 @@
-"""Options of running that the command line and pytest have in common: one wording, one check. Imports nothing heavy."""
+"""Options for running cases, shared by the command line and pytest. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from parity.case.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
 
-LEAST_DRAWINGS, MOST_DRAWINGS = 2, 16
-"""Of one request: fewer repeat nothing, all are held in memory and every two are compared."""
+LEAST_REPEATS, MOST_REPEATS = 2, 16
+"""Generations of one request: one cannot be compared, and all are kept in memory and compared pairwise."""
 REPORT_BYTES = 25 << 20
-"""How large report.html may become when nobody says."""
+"""The default size limit of report.html."""
 
 
 def add_running(add_argument: Any, prefix: str = "--") -> None:
-    """Add `--out` and its kind; for pytest with the prefix `--parity-`."""
+    """Add `--out`, `--device` and the other options of a run; for pytest with the prefix `--parity-`."""
     add_argument(f"{prefix}out", type=Path, metavar="DIR", help="default: reports/out/<start time>")
     add_argument(f"{prefix}device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
     add_argument(
@@ -29,16 +29,18 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
     add_argument(
         f"{prefix}resume",
         action="store_true",
-        help=f"go on with the killed run in {prefix}out (default: the last run): keep what is finished",
+        help=f"continue the stopped run in {prefix}out (default: the last run), keeping finished cases",
     )
     add_argument(
-        f"{prefix}no-cache", action="store_true", help="draw every case, also if equal frames are kept (`parity cache`)"
+        f"{prefix}no-cache",
+        action="store_true",
+        help="generate every case, even if its frames are cached (`parity cache`)",
     )
     add_argument(
         f"{prefix}timeout",
         type=seconds,
         metavar="SECONDS",
-        help="end a case whose loading, one step or decoding takes longer (default: any time)",
+        help="stop a case if loading, one step or decoding takes longer (default: no limit)",
     )
 
 
@@ -46,21 +48,22 @@ def add_repeat(add_argument: Any, prefix: str = "--") -> None:
     """Add `--repeat`."""
     add_argument(
         f"{prefix}repeat",
-        type=_drawings,
+        type=_repeats,
         metavar="N",
-        help=f"draw every request N times ({LEAST_DRAWINGS} to {MOST_DRAWINGS}), once in a fresh process and never "
-        "from the cache: is it the same video each time, and if not, how far apart are they?",
+        help=f"generate every request N times ({LEAST_REPEATS} to {MOST_REPEATS}), once in a fresh process and never "
+        "from the cache: is it the same video each time, and if not, how large is the difference?",
     )
 
 
 def add_target(add_argument: Any, prefix: str = "--") -> None:
-    """Add `--target` and its kind."""
+    """Add `--target` and the other options about a server."""
     add_argument(
         f"{prefix}target",
         type=_url,
         metavar="URL",
-        help="draw every case on this server, which speaks the API (`parity serve`, the reference server, another); "
-        f"its bearer token: ${TOKEN_VARIABLE}",
+        help="generate every case on this server, which must offer the API (`parity serve`, the reference server, or "
+        "another); "
+        f"bearer token: ${TOKEN_VARIABLE}",
     )
     add_argument(
         f"{prefix}target-lora-root",
@@ -73,12 +76,12 @@ def add_target(add_argument: Any, prefix: str = "--") -> None:
         type=seconds,
         default=TIMEOUT_S,
         metavar="SECONDS",
-        help=f"for a whole request on a server (default: {TIMEOUT_S:g})",
+        help=f"limit for a whole request on a server (default: {TIMEOUT_S:g})",
     )
 
 
 def given_target(get: Callable[[str], Any]) -> Given:
-    """What was said of the target. `get`: an option's value by its name, `target_timeout`."""
+    """The target options as given. `get` returns an option's value by its name, e.g. `target_timeout`."""
     return Given(url=get("target"), lora_root=get("target_lora_root"), timeout=get("target_timeout"))
 
 
@@ -91,7 +94,7 @@ def _url(text: str) -> str:
 
 def _folder(text: str) -> Path:
     if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no folder")
+        raise argparse.ArgumentTypeError(f"folder not found: {text}")
     return Path(text)
 
 
@@ -102,18 +105,19 @@ def add_tag(add_argument: Any, prefix: str = "--") -> None:
         action="append",
         default=[],
         metavar="TAG",
-        help="only cases with this tag (repeatable: any of them)",
+        help="only cases with this tag (repeatable: with any of these tags)",
     )
 
 
 def add_max_size(add_argument: Any, prefix: str = "--") -> None:
-    """Add `--max-size` of the HTML file."""
+    """Add `--max-size`, the limit of the HTML file."""
     add_argument(
         f"{prefix}max-size",
         type=megabytes,
         default=REPORT_BYTES,
         metavar="MB",
-        help="size of the HTML file: frames of passing cases are left out first, and the page says so (default: 25)",
+        help="maximum size of the HTML file: frames of passing cases are left out first, and the page says so "
+        "(default: 25)",
     )
 
 
@@ -121,32 +125,32 @@ def above_zero(text: str, unit: str, example: str) -> float:
     """A finite number above 0, for argparse."""
     value = _number(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, e.g. {example}, is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, e.g. {example}, not {text!r}")
     return value
 
 
 def megabytes(text: str) -> int:
-    """Megabytes as bytes."""
+    """Parse megabytes; returns bytes."""
     return math.ceil(above_zero(text, "megabytes", "25") * (1 << 20))
 
 
 def seconds(text: str) -> float:
-    """Seconds, above 0."""
+    """Parse seconds, above 0."""
     return above_zero(text, "seconds", "600")
 
 
 def generations(text: str) -> float:
-    """At least both endpoints, or there is nothing to say."""
+    """Parse a number of generations, at least 1."""
     value = _number(text)
     if not value >= 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 generation, is {text}")
+        raise argparse.ArgumentTypeError(f"must be at least 1 generation, not {text}")
     return value
 
 
-def _drawings(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not LEAST_DRAWINGS <= int(text) <= MOST_DRAWINGS:
-        allowed = f"{LEAST_DRAWINGS} to {MOST_DRAWINGS}"
-        raise argparse.ArgumentTypeError(f"must be a number of drawings, {allowed}, e.g. 3, is {text!r}")
+def _repeats(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not LEAST_REPEATS <= int(text) <= MOST_REPEATS:
+        allowed = f"{LEAST_REPEATS} to {MOST_REPEATS}"
+        raise argparse.ArgumentTypeError(f"must be a whole number, {allowed}, e.g. 3, not {text!r}")
     return int(text)
 
 
@@ -158,18 +162,20 @@ def _number(text: str) -> float:
 
 
 def add_noise(add_argument: Any, prefix: str) -> None:
-    """Add PREFIX-psnr and PREFIX-ssim: here, and for pytest."""
+    """Add `--noise-psnr` and `--noise-ssim`, or those with another prefix."""
     add_argument(
         f"{prefix}-psnr",
         type=_decibel,
         metavar="DB",
-        help="how near two environments draw the same recipe, mean PSNR (default: 46 raw, 35.5 after a lossy codec)",
+        help="mean PSNR between the outputs of one recipe in two environments (default: 46 raw, 35.5 after a lossy "
+        "codec)",
     )
     add_argument(
         f"{prefix}-ssim",
         type=_similarity,
         metavar="SSIM",
-        help="the same as mean SSIM (default: 0.997 raw, 0.94 after a lossy codec)",
+        help="mean SSIM between the outputs of one recipe in two environments (default: 0.997 raw, 0.94 after a "
+        "lossy codec)",
     )
 
 
@@ -184,5 +190,5 @@ def _similarity(text: str) -> float:
 def _between(text: str, low: float, high: float, wanted: str) -> float:
     value = _number(text)
     if not low < value < high:
-        raise argparse.ArgumentTypeError(f"must be {wanted}, is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
     return value

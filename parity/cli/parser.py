@@ -19,14 +19,14 @@ exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that keeps line breaks of its epilog and says which command or option was probably meant."""
+    """An ArgumentParser that keeps the epilog's line breaks and suggests the command or option that was meant."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
         self.set_defaults(parser=self)
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Parse a whole command line. Exits with code 2 and one message for what it does not know."""
+        """Parse a whole command line. Exits with code 2 and one message if it holds something unknown."""
         options, unknown = self.parse_known_args(arguments)
         if unknown:
             parser: Parser = options.parser  # of the subcommand
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         super().error(message)
 
     def _meant(self, word: str) -> str:
-        """`; did you mean X?`, or nothing where nothing is near."""
+        """`; did you mean X?`, or an empty string if no known name is similar."""
         if word.startswith("-"):
             return near(word.partition("=")[0], list(self._option_string_actions))
         commands = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))

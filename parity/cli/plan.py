@@ -1,4 +1,4 @@
-"""`parity plan`: both recipes of every case and where they differ, without a model."""
+"""`parity plan`: show both recipes of every case and where they differ, without running a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def add(parsers: Any) -> None:
     command = parsers.add_parser(
         "plan",
         help="show both recipes of every case and where they differ; runs no model",
-        description="Shows both recipes, asked and applied, and names the factors in which they differ. Runs no model.",
+        description="Shows both recipes, with requested and applied values, and names the factors in which they "
+        "differ. "
+        "Runs no model.",
     )
     add_selection(command)
     command.add_argument("--json", action="store_true", help="print recipes and findings as JSON")
@@ -22,7 +24,7 @@ def add(parsers: Any) -> None:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print the plan of every case selected."""
+    """Print the plan of every selected case."""
     from parity.factors.findings import known_differences
     from parity.terminal.text import plan_text
     from pipelines.recipe import to_dict

@@ -1,4 +1,4 @@
-"""`parity report`: results.json as one HTML file."""
+"""`parity report`: render results.json as one HTML file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def add(parsers: Any) -> None:
     command = parsers.add_parser(
         "report",
         help="render results.json as one HTML file",
-        description="Renders results.json as one self-contained HTML file. Several (matrix jobs, shards) become one "
+        description="Renders results.json as one self-contained HTML file. Several (matrix jobs, shards) are merged "
+        "into one "
         "report.",
     )
     command.add_argument(
@@ -34,7 +35,7 @@ def add(parsers: Any) -> None:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Merge the results given and write the page, and whatever else was asked for."""
+    """Merge the given results and write the page, and the summaries asked for."""
     from parity.results.merge import merge
     from parity.terminal.github import summary_file, tell_github, write_summary
     from reports.render import write_report

@@ -1,4 +1,4 @@
-"""`parity run` and `parity diagnose`: generate, compare, and find out why."""
+"""`parity run` and `parity diagnose`: generate, compare, and find out why videos differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from parity.results.case import Run
 
 _IN_GITHUB = """\
-In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) the job summary and annotations are written
+In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) a job summary and annotations are written
 too; with --json annotations go to stderr.
 
 """
@@ -54,7 +54,7 @@ def _add_diagnose(parsers: Any) -> None:
         epilog="examples:\n  parity diagnose my_case.yaml\n  parity diagnose my_case.yaml --quick\n"
         "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n"
         "  parity diagnose my_case.yaml --target http://gpu1:8000\n\n"
-        "Ctrl-C prints what is known by then and leaves it in results.json.\n\n" + _IN_GITHUB + EXIT_CODES,
+        "After Ctrl-C, results so far are printed and kept in results.json.\n\n" + _IN_GITHUB + EXIT_CODES,
     )
     add_selection(command)
     how = command.add_mutually_exclusive_group()
@@ -63,10 +63,14 @@ def _add_diagnose(parsers: Any) -> None:
         dest="diagnose",
         action="store_const",
         const="quick",
-        help="only rank the factors: few steps, latents alone, at most two generations",
+        help="only rank the factors: few steps, latents only, at most two generations",
     )
     how.add_argument(
-        "--gains", dest="diagnose", action="store_const", const="gains", help="no losses: at most k + 2 generations"
+        "--gains",
+        dest="diagnose",
+        action="store_const",
+        const="gains",
+        help="only generate with one factor fixed, not broken: at most k + 2 generations",
     )
     how.add_argument(
         "--search",
@@ -74,7 +78,7 @@ def _add_diagnose(parsers: Any) -> None:
         help="the config is missing or wrong: search the preview's pixels for the settings that generated it",
     )
     command.add_argument(
-        "--budget", type=generations, metavar="N", help="generations to spend on a case (default: what the plan says)"
+        "--budget", type=generations, metavar="N", help="generations to spend on a case (default: as many as planned)"
     )
     _add_running(command)
     command.set_defaults(run=diagnose, repeat=None)
@@ -89,7 +93,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 
 
 def diagnose(options: argparse.Namespace) -> int:
-    """`parity diagnose`: as `run`, with a diagnosis of every case unless its settings are searched for."""
+    """`parity diagnose`: run with a diagnosis of every case, or with a search for its settings."""
     if options.diagnose is None and not options.search:
         options.diagnose = "full"
     return run(options)
@@ -141,14 +145,14 @@ def run(options: argparse.Namespace) -> int:
     if not options.no_html:
         written.append(write_page(finished, out, options.max_size))
     print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
-    _tell_github(finished, out, options)
+    _write_to_github(finished, out, options)
     if interrupted:
         raise KeyboardInterrupt
     return finished.exit_code
 
 
-def _tell_github(finished: Run, out: Path, options: argparse.Namespace) -> None:
-    """In a step of GitHub Actions. A summary that cannot be written leaves results and exit code as they are."""
+def _write_to_github(finished: Run, out: Path, options: argparse.Namespace) -> None:
+    """Write summary and annotations in GitHub Actions. If that fails, results and exit code stay as they are."""
     from parity.terminal.github import in_github, tell_github
 
     if not in_github():
@@ -160,7 +164,7 @@ def _tell_github(finished: Run, out: Path, options: argparse.Namespace) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Before minutes of work: can the results be written?"""
+    """Raise UsageError if results cannot be written, before minutes of work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -1,4 +1,4 @@
-"""Which cases a command is about: its arguments, and the cases they name."""
+"""The arguments that select cases, and the cases they select."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_selection(command: argparse.ArgumentParser) -> None:
 
 
 def selected(options: argparse.Namespace) -> list[Case]:
-    """The cases asked for. Raises CaseError for a mistake in any of their files, UsageError if none is left."""
+    """The selected cases. Raises CaseError for a mistake in any of their files, UsageError if no case matches."""
     from parity.case.load import find_case_files, load_cases
     from parity.case.select import select
 

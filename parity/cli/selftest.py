@@ -1,4 +1,4 @@
-"""`parity selftest`: plants drift and asks whether it is found."""
+"""`parity selftest`: plant drift and check that it is found."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def add(parsers: Any) -> None:
     """Add `parity selftest`."""
     command = parsers.add_parser(
         "selftest",
-        help="plant drift in every factor of the tiny checkpoints and see whether it is found",
-        description="Plants every factor that can drift alone and in random combinations of 2 to 5, generates the "
+        help="plant drift in every factor, with the tiny checkpoints, and check that it is found",
+        description="Plants every factor that can drift, alone and in random combinations of 2 to 5, generates the "
         "previews and asks findings, diagnosis, --quick and --search what was planted. Prints a table; exit code 1 if "
         "anything was missed, named without being planted, or cost more than promised.",
     )
@@ -22,10 +22,10 @@ def add(parsers: Any) -> None:
         "--kind", choices=("t2v", "i2v", "wan22-t2v", "wan22-i2v"), action="append", help="default: all"
     )
     command.add_argument(
-        "--combinations", type=int, default=20, metavar="N", help="random combinations a kind (default: 20)"
+        "--combinations", type=int, default=20, metavar="N", help="random combinations per kind (default: 20)"
     )
-    command.add_argument("--no-search", action="store_true", help="leave --search out")
-    command.add_argument("--only-search", action="store_true", help="leave diagnosis out")
+    command.add_argument("--no-search", action="store_true", help="skip the search")
+    command.add_argument("--only-search", action="store_true", help="skip the diagnosis")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
     command.set_defaults(run=selftest)
 
@@ -44,7 +44,7 @@ def selftest(options: argparse.Namespace) -> int:
         folder = Path(name)
         if not options.only_search:
             cases = matrix(kinds, options.combinations)
-            print(f"diagnosis of {len(cases)} planted cases: exact = findings and smallest set are what was planted")
+            print(f"diagnosis of {len(cases)} planted cases (exact: findings and smallest set are what was planted)")
             print(CASES_HEAD)
             rows = []
             for row in run_matrix(cases, folder, Quiet(), engine):
@@ -53,13 +53,13 @@ def selftest(options: argparse.Namespace) -> int:
             exact, sums = verdict(rows)
             print("\n".join(sums))
         if not options.no_search:
-            print("search with the config's value hidden: exact = proven, and all settings are those generated with")
+            print("search with the config's value hidden (exact: proven, and all settings found are the true ones)")
             searches = []
             for found in run_searches(unknowns(kinds), folder, Quiet(), engine):
                 searches.append(found)
                 print(search_line(found), flush=True)
             right = sum(found.exact for found in searches)
-            print(f"search: {right} of {len(searches)} as they should be")
+            print(f"search: {right} of {len(searches)} exact")
             exact = exact and right == len(searches)
     print(f"{'all exact' if exact else 'NOT all exact'}; {time.perf_counter() - started:.0f} s")
     return 0 if exact else 1

@@ -1,4 +1,4 @@
-"""`parity serve`: the inference server's API, answered by this tool's engine."""
+"""`parity serve`: the inference server's API, served by this tool's engine."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ def add(parsers: Any) -> None:
     """Add `parity serve`."""
     command = parsers.add_parser(
         "serve",
-        help="answer the inference server's API, safe by default",
+        help="serve the inference server's API, safe by default",
         description="Serves the reference inference server's HTTP API with this tool's engine: what it generates "
-        "is what `parity run` generates. Needs the extra: pip install 'wan-parity[server]'. Only this machine "
+        "is what `parity run` generates. Needs an extra: pip install 'wan-parity[server]'. Only this machine "
         "can reach it unless --host says otherwise, and then clients need the bearer token of $WAN_PARITY_TOKEN or "
         "--token-file.",
         epilog="examples:\n  parity serve --lora-root output\n"
         "  parity serve --lora-root output --checkpoint wan21_14b=models/wan --profile faithful\n"
         "  WAN_PARITY_TOKEN=… parity serve --lora-root output --host 0.0.0.0 --base-url http://gpu1:8000\n\n"
         "exit codes:\n  0   stopped\n  2   bad usage; nothing was served\n"
-        "  70  a step hung: start it again, the queue goes on\n",
+        "  70  a step hung; start the server again and it continues with the queue\n",
     )
-    command.add_argument("--lora-root", type=Path, required=True, metavar="DIR", help="loras[].path lies in it")
+    command.add_argument(
+        "--lora-root", type=Path, required=True, metavar="DIR", help="folder that loras[].path is relative to"
+    )
     command.add_argument("--host", default="127.0.0.1", help="address to bind to (default: 127.0.0.1)")
     command.add_argument("--port", type=_port, default=8000, help="0: any free one (default: 8000)")
     command.add_argument(
@@ -46,7 +48,7 @@ def add(parsers: Any) -> None:
         action="append",
         default=[],
         metavar="MODEL=DIR|ID",
-        help="folder or Hub id of a model's weights, if not its own (repeatable)",
+        help="folder or Hub id to load a model's weights from, instead of its default (repeatable)",
     )
     command.add_argument(
         "--data",
@@ -59,45 +61,53 @@ def add(parsers: Any) -> None:
     command.add_argument(
         "--offload", choices=("none", "model", "sequential"), default="none", help="as for `parity run`"
     )
-    command.add_argument("--base-url", metavar="URL", help="what addresses in answers begin with")
-    command.add_argument("--token-file", type=Path, metavar="FILE", help="holds the bearer token")
+    command.add_argument("--base-url", metavar="URL", help="base of the URLs in answers")
+    command.add_argument("--token-file", type=Path, metavar="FILE", help="file with the bearer token")
     command.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="host whose address may be an internal one, for images and LoRAs by URL (repeatable)",
+        help="host that may have an internal address, for images and LoRAs by URL (repeatable)",
     )
     command.add_argument(
         "--keep-results",
         type=_days,
         metavar="DAYS",
-        help="remove finished requests and their files after so long (default: keep them)",
+        help="remove finished requests and their files after DAYS days (default: keep them)",
     )
     command.add_argument(
-        "--queue-size", type=_count, default=32, metavar="N", help="requests at once; more get 429 (default: 32)"
+        "--queue-size",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="requests queued at once; more get status 429 (default: 32)",
     )
     command.add_argument(
-        "--max-body", type=megabytes, default=32 << 20, metavar="MB", help="of a request (default: 32)"
+        "--max-body", type=megabytes, default=32 << 20, metavar="MB", help="limit of a request's size (default: 32)"
     )
     command.add_argument(
-        "--max-image", type=megabytes, default=16 << 20, metavar="MB", help="of a control image (default: 16)"
+        "--max-image",
+        type=megabytes,
+        default=16 << 20,
+        metavar="MB",
+        help="limit of a control image's size (default: 16)",
     )
     command.add_argument(
-        "--timeout", type=seconds, default=3600.0, metavar="SECONDS", help="for one request (default: 3600)"
+        "--timeout", type=seconds, default=3600.0, metavar="SECONDS", help="limit for one request (default: 3600)"
     )
     command.set_defaults(run=serve)
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"must be 0 to 65535, is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text!r}")
     return int(text)
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 100_000):
-        raise argparse.ArgumentTypeError(f"must be a number from 1, is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100000, not {text!r}")
     return int(text)
 
 
@@ -108,7 +118,7 @@ def _days(text: str) -> float:
 def serve(options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. Raises UsageError before anything is loaded."""
     if any(find_spec(name) is None for name in _EXTRA):
-        raise UsageError("the server needs more packages: pip install 'wan-parity[server]'")
+        raise UsageError("`parity serve` needs more packages: pip install 'wan-parity[server]'")
     from parity.server.serving import serve
 
     serve(_settings(options))
@@ -123,7 +133,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.base_url is not None:
         parts = urlsplit(options.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"--base-url {options.base_url}: must read http://host:port")
+            raise UsageError(f"--base-url {options.base_url}: must be of the form http://host:port")
     return Settings(
         host=options.host,
         port=options.port,

@@ -75,7 +75,7 @@ class BaselineGate:
             return []
         lines = ["against its baseline:", *check_lines(check, with_environment=True)]
         if check.acceptable:
-            lines.append(f"  if it is right so: {accept_command([check.case], results, self.folder)}")
+            lines.append(f"  if this change is intended, run: {accept_command([check.case], results, self.folder)}")
         return lines
 
 

@@ -1,4 +1,4 @@
-"""Baselines and the gate on them, as text."""
+"""Text about baselines: the list of them, what accepting changes, and how a check against them came out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from parity.baselines.gate import Checked, Gate, accept_command
 from parity.baselines.sources import Source
 from parity.terminal.text import count_of, table
 
-_WORDS = {"no_baseline": "NO BASELINE", "not_run": "NOT RUN"}
-_COUNTED = {"holds": "hold", "no_baseline": "without baseline", "not_run": "not run"}
+_OUTCOMES = {"no_baseline": "NO BASELINE", "not_run": "NOT RUN"}
+_COUNTED = {"holds": "unchanged", "no_baseline": "without baseline", "not_run": "not run"}
 
 
 def sources_text(sources: Sequence[Source]) -> str:
-    """Which results are meant: the default is the last run, and that may be another than one thinks."""
+    """Say which results are used: by default those of the last run, which may not be the one the user has in mind."""
     return "\n".join(
         f"{item.path}: run of {item.run.started}, {count_of(len(item.run.cases))}"
         + ("" if item.run.finished else ", not finished")
@@ -26,7 +26,7 @@ def sources_text(sources: Sequence[Source]) -> str:
 
 
 def proposals_text(proposals: Sequence[Proposal], left_out: Sequence[LeftOut]) -> str:
-    """What accepting changes."""
+    """A table of what accepting would change."""
     rows: list[tuple[str, ...]] = [(item.baseline.case, item.kind, _proposal_words(item)) for item in proposals]
     rows += [(item.case, "left out", item.reason) for item in left_out]
     return table(rows) if rows else "  nothing to accept"
@@ -35,53 +35,55 @@ def proposals_text(proposals: Sequence[Proposal], left_out: Sequence[LeftOut]) -
 def _proposal_words(item: Proposal) -> str:
     if item.kind == "new":
         numbers = ", ".join(f"{name} {mean_text(item.baseline, name)}" for name in item.baseline.metrics)
-        return f"{item.baseline.accepted.status}; {numbers or 'no metric: the preview has another shape'}"
+        return (
+            f"{item.baseline.accepted.status}; {numbers or 'no metrics: size or frame count differs from the preview'}"
+        )
     return ", ".join(item.changes)
 
 
 def gate_text(gate: Gate, baselines: Path | None) -> str:
-    """Failures first, then what holds, what is said of environments, and the commands that accept."""
+    """Failures first, then unchanged cases, differing environments, counts, and the commands that accept changes."""
     ordered = sorted(gate.cases, key=lambda item: not item.check.failed)
     lines = [line for item in ordered for line in check_lines(item.check)]
     lines += _environments(gate.cases)
-    lines += [f"baseline not used: {name} is not in this run" for name in gate.unused]
+    lines += [f"baseline not checked: {name} is not in this run" for name in gate.unused]
     lines += [
-        f"FAILED: {path} is of a run that did not finish; what is missing was not checked" for path in gate.unfinished
+        f"FAILED: {path}: the run did not finish; cases missing from it were not checked" for path in gate.unfinished
     ]
     counts: dict[str, int] = {}
     for item in gate.cases:
         counts[item.check.outcome] = counts.get(item.check.outcome, 0) + 1
-    words = ", ".join(f"{count} {_COUNTED.get(outcome, outcome)}" for outcome, count in sorted(counts.items()))
-    lines.append(f"{count_of(len(gate.cases))}: {words}")
+    counted = ", ".join(f"{count} {_COUNTED.get(outcome, outcome)}" for outcome, count in sorted(counts.items()))
+    lines.append(f"{count_of(len(gate.cases))}: {counted}")
     lines += _accepting(gate.cases, baselines)
     return "\n".join(lines)
 
 
 def check_lines(check: CaseCheck, *, with_environment: bool = False) -> list[str]:
-    """A line with the outcome, and one for each reason."""
-    how = " by tolerance" if check.compared == "tolerance" else ""
-    if check.failed:
-        outcome = _WORDS.get(check.outcome, check.outcome.upper())
+    """One line with the outcome, and one for each reason."""
+    by_tolerance = check.compared == "tolerance"
+    if check.outcome == "holds":
+        outcome = f"ok: unchanged ({'within tolerance' if by_tolerance else 'bit-identical'})"
     else:
-        outcome = "ok: holds" if check.outcome == "holds" else f"ok: {check.outcome}"
-        how = how or (" to the bit" if check.outcome == "holds" else "")
-    lines = [f"  {check.case}: {outcome}{how}"]
+        outcome = _OUTCOMES.get(check.outcome, check.outcome.upper()) if check.failed else f"ok: {check.outcome}"
+        outcome += " (compared by tolerance)" if by_tolerance else ""
+    lines = [f"  {check.case}: {outcome}"]
     lines += [f"      {reason}" for reason in (*check.problems, *check.notes)]
     if with_environment and check.environment:
-        lines.append(f"      another environment: {', '.join(check.environment)}")
+        lines.append(f"      different environment: {', '.join(check.environment)}")
     return lines
 
 
 def _environments(cases: Sequence[Checked]) -> list[str]:
-    """Each way in which an environment differs, once."""
+    """One line for each set of environment differences."""
     counts: dict[tuple[tuple[str, ...], str | None], int] = {}
     for item in cases:
         if item.check.environment:
             key = (item.check.environment, item.check.compared)
             counts[key] = counts.get(key, 0) + 1
-    how = {"tolerance": "compared by tolerance", "bits": "bits are equal all the same"}
+    how = {"tolerance": "compared by tolerance", "bits": "bit-identical all the same"}
     return [
-        f"another environment for {count_of(count)} ({how[compared or 'bits']}): {', '.join(changes)}"
+        f"different environment for {count_of(count)} ({how[compared or 'bits']}): {', '.join(changes)}"
         for (changes, compared), count in counts.items()
     ]
 
@@ -91,13 +93,15 @@ def _accepting(cases: Sequence[Checked], baselines: Path | None) -> list[str]:
     for item in cases:
         if item.check.acceptable and item.source is not None:
             by_results.setdefault(item.source.path, []).append(item.check.case)
-    return [f"if it is right so: {accept_command(ids, path, baselines)}" for path, ids in by_results.items()]
+    return [
+        f"if this change is intended, run: {accept_command(ids, path, baselines)}" for path, ids in by_results.items()
+    ]
 
 
 def baselines_text(baselines: Sequence[Baseline]) -> str:
-    """One row a baseline."""
+    """A table with one row per baseline."""
     rows: list[tuple[str, ...]] = [
-        ("case", "file sha256", "video", "psnr", "ssim", "lpips", "accepted", "of the run", "status", "environment")
+        ("case", "file sha256", "video", "psnr", "ssim", "lpips", "accepted", "run started", "status", "environment")
     ]
     for item in baselines:
         output = item.output
@@ -131,6 +135,6 @@ def _environment(baseline: Baseline) -> str:
     environment = baseline.environment
     device = environment.get("gpu") or f"{environment.get('cpu')} {environment.get('cpu_capability')}"
     versions = environment.get("versions")
-    if not isinstance(versions, Mapping):  # of another version, or edited: a baseline's environment is kept as it comes
+    if not isinstance(versions, Mapping):  # the file was edited, or written by another version of wan-parity
         versions = {}
     return f"{device}, torch {versions.get('torch')}, diffusers {versions.get('diffusers')}"

@@ -1,4 +1,4 @@
-"""A diagnosis and a search as the command line shows them."""
+"""Text of a diagnosis and of a search."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from parity.terminal.text import table
 
 _BAR = 30
 _FROM_DB, _TO_DB = 10.0, 55.0
-"""The bars' scale. Unrelated videos are at 10 dB or so; a full bar is no difference at all."""
+"""The scale of the bars. Unrelated videos are at about 10 dB; a full bar means identical."""
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
-    """Sentence, table of factors, waterfall, where it starts, what to change, what it took."""
+    """The conclusion, the table of factors, the fixes one by one, the first divergence, what to change, the cost."""
     parts = [f"  {diagnosis.sentence}"]
     if diagnosis.factors:
         parts.append(_factors(diagnosis))
@@ -25,28 +25,28 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         parts.append(_origin(diagnosis.origin))
     if diagnosis.residue is not None:
         causes = "".join(f"\n    - {cause}" for cause in diagnosis.outside)
-        left = f"  left unexplained: {figures(diagnosis.residue)}. Assumed, or known to lie outside the recipes:"
+        left = f"  left unexplained: {figures(diagnosis.residue)}. Possible causes outside the recipes:"
         parts.append(left + causes)
     needed = diagnosis.smallest_set if diagnosis.smallest_set is not None else [f.factor for f in diagnosis.factors]
     changes = [(cost.factor, cost.fix) for cost in diagnosis.factors if cost.factor in needed]
     if changes:
-        parts.append("  what to change (`parity explain FACTOR` says more):\n" + table(changes, indent="    "))
+        parts.append("  what to change (details: `parity explain FACTOR`):\n" + table(changes, indent="    "))
     if diagnosis.cost is not None:
         cost = diagnosis.cost
         parts.append(
             f"  cost: {cost.spent:g} of {cost.planned:g} generations planned, {cost.denoising_steps} denoising steps, "
-            f"{cost.decodes} decodes, {cost.encodings} encodings, {cost.reused} drawings reused, {cost.seconds:g} s"
+            f"{cost.decodes} decodes, {cost.encodings} encodings, {cost.reused} generations reused, {cost.seconds:g} s"
             + (f"; stopped: {diagnosis.stopped}" if diagnosis.stopped else "")
         )
     return "\n".join(parts)
 
 
 def figures(closeness: Closeness | None) -> str:
-    """`36.12 dB 0.9531`."""
+    """PSNR and SSIM in short: `36.12 dB 0.9531`, `identical`, or why there are none."""
     if closeness is None:
         return "-"
     if closeness.unavailable is not None:
-        return "no pairs"
+        return "not comparable"
     if closeness.identical:
         return "identical"
     ssim = f" {closeness.ssim:.4f}" if closeness.ssim is not None else ""
@@ -55,19 +55,19 @@ def figures(closeness: Closeness | None) -> str:
 
 def _factors(diagnosis: Diagnosis) -> str:
     if diagnosis.mode == "quick":
-        rows: list[tuple[str, ...]] = [("rank", "factor", "preview", "inference", "latents move by", "level")]
+        rows: list[tuple[str, ...]] = [("rank", "factor", "preview", "inference", "latents change by", "level")]
         rows += [
-            (_rank(cost), cost.factor, _cut(cost.preview), _cut(cost.inference), _moved(cost), cost.level or "?")
+            (_rank(cost), cost.factor, _cut(cost.preview), _cut(cost.inference), _change(cost), cost.level or "?")
             for cost in diagnosis.factors
         ]
     else:
-        rows = [("rank", "factor", "right alone: file", "raw", "wrong alone: file", "raw", "level")]
+        rows = [("rank", "factor", "only this fixed: file", "raw", "only this broken: file", "raw", "level")]
         rows += [
             (_rank(cost), cost.factor, *_pair(cost.gain), *_pair(cost.loss), cost.level or "?")
             for cost in diagnosis.factors
         ]
         if diagnosis.as_is is not None:
-            rows.insert(1, ("", "as it is", *_pair(diagnosis.as_is), "", "", ""))
+            rows.insert(1, ("", "as requested", *_pair(diagnosis.as_is), "", "", ""))
         if diagnosis.preview_recipe is not None:
             rows.append(("", "preview's recipe", *_pair(diagnosis.preview_recipe), "", "", ""))
     missing = [(cost.factor, cost.not_measured) for cost in diagnosis.factors if cost.not_measured]
@@ -85,19 +85,19 @@ def _pair(trial: Trial | None) -> tuple[str, str]:
     return ("-", "-") if trial is None else (figures(trial.to_preview), figures(trial.to_recipe))
 
 
-def _moved(cost: FactorCost) -> str:
+def _change(cost: FactorCost) -> str:
     return "-" if cost.latent_gap is None else f"{math.sqrt(cost.latent_gap):.2%}"
 
 
 def _waterfall(steps: tuple[WaterfallStep, ...]) -> str:
     rows = []
     for step in steps:
-        name = "as it is" if step.taken is None else f"+ {step.taken}"
+        name = "as requested" if step.taken is None else f"+ {step.taken}"
         if step.trial is None:
-            rows.append((name, "not drawn (--budget)", ""))
+            rows.append((name, "not generated (--budget)", ""))
         else:
             rows.append((name, figures(step.trial.to_preview), _bar(step.trial.to_preview)))
-    return "  from the request as it is to the preview's recipe, file against file:\n" + table(rows, indent="    ")
+    return "  adding fixes one by one (each file compared with the preview):\n" + table(rows, indent="    ")
 
 
 def _bar(closeness: Closeness) -> str:
@@ -110,20 +110,22 @@ def _bar(closeness: Closeness) -> str:
 
 
 def _origin(origin: Origin) -> str:
-    lines = [f"  where it starts: {origin.sentence}"]
+    lines = [f"  first divergence: {origin.sentence}"]
     if origin.latent_gaps:
         shown = ", ".join(f"{math.sqrt(gap):.2%}" for gap in origin.latent_gaps)
-        first = "no step" if origin.first_step is None else f"step {origin.first_step}"
-        lines.append(f"    latents part at {first}; after each step they are apart by {shown} of their size")
+        first = "never diverge" if origin.first_step is None else f"diverge at step {origin.first_step}"
+        lines.append(f"    latents {first}; relative difference after each step: {shown}")
     return "\n".join(lines)
 
 
 def search_text(search: Search) -> str:
-    """Sentence, one line per setting, what it took."""
+    """The conclusion, one row per setting, and the cost."""
     rows = [("setting", "assumed" if search.of == "preview" else "expected", "found", "evidence")]
-    rows += [(s.name, _cut(s.assumed), _cut(s.found) if s.changed else "the same", s.evidence) for s in search.settings]
-    whose = "" if search.of == "preview" else "what the server did: "
-    parts = [f"  {whose}{search.sentence}", table(rows)]
+    rows += [
+        (s.name, _cut(s.assumed), _cut(s.found) if s.changed else "unchanged", s.evidence) for s in search.settings
+    ]
+    subject = "" if search.of == "preview" else "the server's settings: "
+    parts = [f"  {subject}{search.sentence}", table(rows)]
     parts += [f"  note: {note}" for note in search.notes]
     if search.cost is not None:
         cost = search.cost

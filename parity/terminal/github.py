@@ -1,4 +1,4 @@
-"""A run told to GitHub Actions: the job summary's file, annotations."""
+"""Output for GitHub Actions: the job summary's file and the annotations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def in_github() -> bool:
 
 
 def summary_file() -> Path:
-    """Where the step's summary goes. Raises UsageError if nobody says."""
+    """The file that holds the step's summary. Raises UsageError outside GitHub Actions."""
     value = os.environ.get(_SUMMARY)
     if not value:
-        raise UsageError(f"--github: {_SUMMARY} is not set; GitHub Actions sets it, elsewhere use --summary FILE")
+        raise UsageError(f"--github: {_SUMMARY} is not set, as it is in GitHub Actions; elsewhere use --summary FILE")
     return Path(value)
 
 

@@ -1,4 +1,4 @@
-"""What `parity import` prints: what was paired with what, and what to do next."""
+"""What `parity import` prints: which preview was paired with which files, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from parity.importing.folder import JobImport
 from parity.terminal.text import table
 from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile
 
-_KEPT = "kept as it is"
 
-
-def import_text(read_in: JobImport, files: Sequence[CaseFile], out: Path, dry_run: bool) -> str:
-    """Table, counts, and notes."""
-    assumed = ", assumed" if read_in.model_assumed else ""
+def import_text(job: JobImport, files: Sequence[CaseFile], out: Path, dry_run: bool) -> str:
+    """The table of previews, counts, and notes."""
+    assumed = ", assumed" if job.model_assumed else ""
     common = _common_toolkit(files)
     toolkit = "" if common is None else f", ai-toolkit {common}"
-    head = f"{read_in.job.name}: {read_in.model.id}{assumed}{toolkit}; {_previews(files)} -> {out}"
-    rows = [_heading(read_in, common), *(_row(read_in, file, common) for file in files)]
+    head = f"{job.job.name}: {job.model.id}{assumed}{toolkit}; {_previews(files)} -> {out}"
+    rows = [_heading(job, common), *(_row(job, file, common) for file in files)]
     parts = [head, table(rows)]
     parts.append(_counts(files, dry_run))
-    parts += _notes(read_in, files, out)
+    parts += _notes(job, files, out)
     parts += [] if dry_run else [f"next: parity plan {shlex.quote(str(out))}"]
     return "\n".join(parts)
 
 
 def unsupported_text(paired: Sequence[tuple[PreviewFile, LoraFiles]]) -> str:
-    """The table for a job whose model cannot be run: no cases, but what belongs to what."""
+    """The table for a job whose model cannot be run: there are no cases, but each preview has its prompt and LoRA."""
     rows = [("preview", "step", "prompt", "LoRA")]
     rows += [
         (
@@ -44,23 +42,22 @@ def unsupported_text(paired: Sequence[tuple[PreviewFile, LoraFiles]]) -> str:
 
 
 def _common_toolkit(files: Sequence[CaseFile]) -> str | None:
-    """What stands above the table instead of in each row; None: they differ."""
+    """The one ai-toolkit version of all previews, shown above the table; None if they differ."""
     versions = {file.pairing.toolkit or "unknown" for file in files}
     return next(iter(versions)) if len(versions) == 1 else None
 
 
-def _heading(read_in: JobImport, common_toolkit: str | None) -> tuple[str, ...]:
+def _heading(job: JobImport, common_toolkit: str | None) -> tuple[str, ...]:
     toolkit = () if common_toolkit is not None else ("toolkit",)
-    image = ("control image",) if read_in.model.needs_control_image else ()
+    image = ("control image",) if job.model.needs_control_image else ()
     return ("preview", "step", "prompt", "", "LoRA", *image, *toolkit, "case file", "state")
 
 
-def _row(read_in: JobImport, file: CaseFile, common_toolkit: str | None) -> tuple[str, ...]:
+def _row(job: JobImport, file: CaseFile, common_toolkit: str | None) -> tuple[str, ...]:
     pairing = file.pairing
     image: tuple[str, ...] = ()
-    if read_in.model.needs_control_image:
+    if job.model.needs_control_image:
         image = (pairing.control_image.name if pairing.control_image else "missing",)
-    state = _KEPT if file.state == "kept" else file.state
     return (
         pairing.preview.path.name,
         _step(pairing.preview),
@@ -70,7 +67,7 @@ def _row(read_in: JobImport, file: CaseFile, common_toolkit: str | None) -> tupl
         *image,
         *(() if common_toolkit is not None else (pairing.toolkit or "unknown",)),
         file.path.name,
-        f"{state}; unpairable: {pairing.unpairable}" if pairing.unpairable is not None else state,
+        file.state + (f"; unpairable: {pairing.unpairable}" if pairing.unpairable is not None else ""),
     )
 
 
@@ -80,7 +77,7 @@ def _step(preview: PreviewFile) -> str:
 
 def _lora(files: LoraFiles) -> str:
     if files.missing is not None:
-        return "gone"
+        return "missing"
     return " + ".join(path.name for path in files.paths) or "none (before training)"
 
 
@@ -97,30 +94,36 @@ def _counts(files: Sequence[CaseFile], dry_run: bool) -> str:
     count = {state: sum(file.state == state for file in files) for state in ("new", "unchanged", "kept")}
     unpairable = sum(file.pairing.unpairable is not None for file in files)
     parts = [f"{count['new']} {'to be written (--dry-run)' if dry_run else 'written'}"]
-    parts += [f"{count[state]} {word}" for state, word in (("unchanged", "unchanged"), ("kept", _KEPT)) if count[state]]
+    parts += [f"{count[state]} {state}" for state in ("unchanged", "kept") if count[state]]
     return ", ".join(parts) + (f"; {unpairable} unpairable" if unpairable else "")
 
 
-def _notes(read_in: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
-    """What the user should know or decide, a line each."""
+def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
+    """One line for each thing the user should know or decide."""
     notes = []
     if any(file.state == "kept" for file in files):
         notes.append(
-            f"{_KEPT}: edited, or job or options are others now; delete a file and import again to have it written anew"
+            "kept: differs from what would be written (edited, or job or options changed); delete it to regenerate"
         )
-    if read_in.model_assumed:
-        notes.append(f"model: {read_in.job.arch} has others as well; --model says which one (`parity models`)")
-    if any(file.pairing.toolkit is None for file in files):
-        notes.append("toolkit: no LoRA says the ai-toolkit version; --toolkit does, e.g. --toolkit 0.12.26")
-    if read_in.other_toolkits:
+    if job.model_assumed:
         notes.append(
-            f"toolkit: by the LoRA files {', '.join(read_in.other_toolkits)}; --toolkit is for those that say none"
+            f"model: {job.job.arch} stands for several models; choose another with --model ID (`parity models`)"
         )
-    if read_in.strangers:
-        shown = ", ".join(read_in.strangers[:5]) + (", …" if len(read_in.strangers) > 5 else "")
-        notes.append(f"passed over in samples/, not named by ai-toolkit: {shown}")
+    if any(file.pairing.toolkit is None for file in files):
+        notes.append("ai-toolkit version unknown; pass --toolkit 0.12.26, or whichever version generated the previews")
+    if job.other_toolkits:
+        notes.append(
+            f"ai-toolkit version: the LoRA files say {', '.join(job.other_toolkits)}; --toolkit only fills in for "
+            "files "
+            "that do not say"
+        )
+    if job.strangers:
+        shown = ", ".join(job.strangers[:5]) + (", …" if len(job.strangers) > 5 else "")
+        notes.append(f"ignored in samples/ (not named as ai-toolkit names files): {shown}")
     notes += dict.fromkeys(f"LoRA: {note}" for file in files for note in file.pairing.notes)
     if any(file.pairing.unpairable is not None for file in files):
         folder = shlex.quote(str(out))
-        notes.append(f"unpairable cases are reported, not drawn; without them: parity run {folder} -k 'not unpairable'")
+        notes.append(
+            f"unpairable cases are reported, not generated; to leave them out: parity run {folder} -k 'not unpairable'"
+        )
     return notes

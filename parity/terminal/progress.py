@@ -10,7 +10,7 @@ from tqdm import tqdm
 from parity.case.load import Case
 from parity.results.case import CaseResult
 from parity.terminal.diagnosis import diagnosis_text, search_text
-from parity.terminal.text import repeat_text
+from parity.terminal.text import repeat_text, when
 
 _MARKS = {"passed": "ok", "expected_drift": "ok", "drifted": "DRIFTED", "unpairable": "UNPAIRABLE", "error": "ERROR"}
 
@@ -32,23 +32,23 @@ class Bar:
 
     def case_kept(self, result: CaseResult) -> None:
         self._close()
-        kept = f"{_MARKS[result.status]}: {result.verdict} (kept from the run that is resumed)"
+        kept = f"{_MARKS[result.status]}: {result.verdict} (finished before --resume)"
         print(f"{self._head()}: {kept}", file=sys.stderr, flush=True)
         if result.repeat is not None:
             print(repeat_text(result.repeat), file=sys.stderr, flush=True)
 
     def planned(self, plan: str) -> None:
         self._close()
-        print(f"{self._head()} at most {plan}", file=sys.stderr, flush=True)
+        print(f"{self._head()}: plan: {plan}", file=sys.stderr, flush=True)
 
     def waiting(self, why: str) -> None:
         if why != self._waits_for:
             self._close()
             self._waits_for = why
-            words = f"{self._head()} {why}"
+            line = f"{self._head()} {why}"
             if not sys.stderr.isatty():
-                print(words, file=sys.stderr, flush=True)
-            self._bar = tqdm(desc=words, bar_format="{desc} {elapsed}", leave=False, disable=None, file=sys.stderr)
+                print(line, file=sys.stderr, flush=True)
+            self._bar = tqdm(desc=line, bar_format="{desc} {elapsed}", leave=False, disable=None, file=sys.stderr)
         self._bar.refresh()
 
     def trial_started(self, label: str, steps: int) -> None:
@@ -62,7 +62,7 @@ class Bar:
             desc=name,
             unit="step",
             leave=False,
-            disable=None,  # no bar where stderr is no terminal
+            disable=None,  # no bar if stderr is not a terminal
             file=sys.stderr,
         )
 
@@ -73,13 +73,13 @@ class Bar:
     def case_finished(self, result: CaseResult) -> None:
         self._close()
         seconds = result.timings.get("total")
-        before = f", drawn {result.drawn_before}" if result.drawn_before is not None else ""
-        there = f", {result.target.url}" if result.target is not None else ""
-        took = f" ({seconds:.1f} s{before}{there})" if seconds is not None else ""
+        cached = f", cached, generated {when(result.drawn_before)}" if result.drawn_before is not None else ""
+        server = f", {result.target.url}" if result.target is not None else ""
+        took = f" ({seconds:.1f} s{cached}{server})" if seconds is not None else ""
         print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
         if result.repeat is not None:
             print(repeat_text(result.repeat), file=sys.stderr, flush=True)
-        if result.search is not None:  # of a server's case, before what follows from it
+        if result.search is not None:  # a server's settings come before the diagnosis that builds on them
             print(search_text(result.search), file=sys.stderr, flush=True)
         if result.diagnosis is not None:
             print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)

@@ -1,30 +1,30 @@
-"""The lines of the selftest's tables."""
+"""Lines of the selftest's tables."""
 
 from __future__ import annotations
 
 from parity.selftest.matrix import Row, SearchRow
 
 CASES_HEAD = """\
-generations: full of 2k + 2, --gains of k + 2, --quick of 2; denoising steps: of the full diagnosis
+generations: spent/allowed by the full diagnosis (2k + 2), --gains (k + 2), --quick (2); steps: of the full diagnosis
 kind       exact  first (--quick)           generations       steps      time     planted"""
 
 
 def case_line(row: Row) -> str:
-    """A planted case: what was found, and what it took."""
+    """One planted case: what was found, and what it cost."""
     k = len(row.factors)
     first = f"{row.first} ({'same' if row.same_first else row.first_quick})"
     cost = f"{row.spent:g}/{2 * k + 2} {row.spent_gains:g}/{k + 2} {row.spent_quick:.2f}/2"
     wrong = ""
     if not row.exact:
         wrong = f"  FOUND {sorted(row.findings)}, DIAGNOSED {sorted(row.diagnosed)}, explained {row.explained}"
-    dear = "" if row.within_cost else "  TOO DEAR"
+    cost_note = "" if row.within_cost else "  TOO EXPENSIVE"
     exact = "yes" if row.exact else "NO"
     head = f"{row.kind:9}  {exact:5}  {first:26}{cost:18}{row.steps:3} steps {row.seconds:5.1f} s"
-    return f"{head}  {', '.join(row.planted)}{wrong}{dear}"
+    return f"{head}  {', '.join(row.planted)}{wrong}{cost_note}"
 
 
 def search_line(row: SearchRow) -> str:
-    """A search: what it found, and what it took."""
+    """One search: what it found, and what it cost."""
     exact = "yes" if row.exact else "NO"
     cost = f"{row.spent:6.1f} generations {row.seconds:6.1f} s"
     return f"{row.kind:9}  {exact:5}  {row.verdict:9}  {cost}  {row.hidden}: {row.found or 'nothing changed'}"

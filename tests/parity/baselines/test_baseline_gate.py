@@ -73,15 +73,15 @@ def test_check_fails_and_names_it(broken: Broken, name: str, capsys: pytest.Capt
     assert f"  {name}: CHANGED" in out
     for words in SAID[name]:
         assert words in out
-    assert f"if it is right so: parity baseline accept {name} --results {broken.after}/results.json" in out
+    assert f"if this change is intended, run: parity baseline accept {name} --results {broken.after}/results.json" in out
 
 
 def test_check_of_the_whole_run(broken: Broken, capsys: pytest.CaptureFixture[str]) -> None:
     into = ["--results", str(broken.after), "--baselines", str(broken.baselines)]
     assert main(["baseline", "check", *into]) == 1
     out = capsys.readouterr().out
-    assert "  fine: ok: holds to the bit\n" in out
-    assert "6 cases: 5 changed, 1 hold\n" in out
+    assert "  fine: ok: unchanged (bit-identical)\n" in out
+    assert "6 cases: 5 changed, 1 unchanged\n" in out
     assert main(["baseline", "check", "fine", *into]) == 0
 
 

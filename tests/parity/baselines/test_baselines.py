@@ -146,7 +146,7 @@ def test_accept_without_names_only_shows(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["baseline", "accept"]) == 2
     said = capsys.readouterr()
     assert "guitar  new  passed; psnr 40.00, ssim 0.9800" in said.out
-    assert said.err == "parity: nothing was accepted: name the cases, or say --all, or --from approvals.json\n"
+    assert said.err == "parity: nothing was accepted: name the cases, or pass --all or --from approvals.json\n"
     assert not Path("baselines").exists()
 
 
@@ -174,7 +174,7 @@ def test_named_is_all_or_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(result())
     assert main(["baseline", "accept", "guitar", "--dry-run"]) == 0
-    assert "1 to write to baselines; nothing was written (--dry-run)" in capsys.readouterr().out
+    assert "1 would be written to baselines; nothing was written (--dry-run)" in capsys.readouterr().out
     assert not Path("baselines").exists()
 
 
@@ -223,8 +223,8 @@ def test_several_results_are_each_held_in_their_own_environment(capsys: pytest.C
     capsys.readouterr()
     assert main(["baseline", "check", *both]) == 0
     out = capsys.readouterr().out
-    assert "3 cases: 3 hold" in out
-    assert "another environment for 1 case (compared by tolerance): torch 2.13.0 -> 2.14.0" in out
+    assert "3 cases: 3 unchanged" in out
+    assert "different environment for 1 case (compared by tolerance): torch 2.13.0 -> 2.14.0" in out
 
 
 # --- approvals

@@ -186,10 +186,11 @@ def test_check_says_what_failed_what_is_unused_and_how_to_accept(capsys: pytest.
     assert lines[0] == "reports/out/new run/results.json: run of 2026-11-23T01:00:00Z, 3 cases"
     assert lines[1:3] == ["  b: CHANGED", "      frame 4 changed"]
     assert "  c: NO BASELINE" in lines
-    assert "  a: ok: holds to the bit" in lines
-    assert "baseline not used: gone is not in this run" in lines
-    assert "3 cases: 1 changed, 1 hold, 1 without baseline" in lines
-    assert lines[-1] == "if it is right so: parity baseline accept b c --results 'reports/out/new run/results.json'"
+    assert "  a: ok: unchanged (bit-identical)" in lines
+    assert "baseline not checked: gone is not in this run" in lines
+    assert "3 cases: 1 changed, 1 unchanged, 1 without baseline" in lines
+    accepting = "parity baseline accept b c --results 'reports/out/new run/results.json'"
+    assert lines[-1] == f"if this change is intended, run: {accepting}"
     assert main(["baseline", "check", "a"]) == 0
     assert main(["baseline", "check", "gone"]) == 1
     assert "not in this run" in capsys.readouterr().out
@@ -214,10 +215,10 @@ def test_a_gate_on_nothing_does_not_pass(capsys: pytest.CaptureFixture[str]) -> 
     accept_all(result())
     capsys.readouterr()
     assert main(["baseline", "check", "--baselines", "basslines"]) == 2
-    assert "basslines: no such folder of baselines" in capsys.readouterr().err
+    assert "folder of baselines not found: basslines" in capsys.readouterr().err
     write_run(result(), finished=None)
     assert main(["baseline", "check"]) == 1
-    assert "is of a run that did not finish" in capsys.readouterr().out
+    assert ": the run did not finish; " in capsys.readouterr().out
     write_run(finished=None)
     assert main(["baseline", "check"]) == 2
     assert "holds no case" in capsys.readouterr().err
@@ -261,4 +262,4 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "guitar" not in capsys.readouterr().out
     assert main(["baseline", "show", "c"]) == 2
     assert main(["baseline", "show", "--baselines", "nowhere"]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "folder of baselines not found" in capsys.readouterr().err

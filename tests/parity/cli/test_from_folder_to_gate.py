@@ -63,7 +63,7 @@ def test_from_a_folder_to_a_gate(parity: Callable[..., tuple[int, str]], disk: P
     assert "8 written to baselines" in said
     code, said = parity("baseline", "check")
     assert code == 0
-    assert "8 cases: 8 hold" in said
+    assert "8 cases: 8 unchanged" in said
     code, said = parity("run", "cases", "--out", "again")  # from the cache
     assert code == 0
     code, said = parity("baseline", "check", "--results", "again")

@@ -39,7 +39,7 @@ def test_other_addresses_need_a_token(
         (["--checkpoint", "wan21_14b"], "MODEL=DIR"),
         (["--checkpoint", "wan21_14=a/b"], "did you mean wan21_14b"),
         (["--checkpoint", "wan21_14b=./gone"], "neither a folder nor a Hub id"),
-        (["--base-url", "gpu1:8000"], "must read http"),
+        (["--base-url", "gpu1:8000"], "must be of the form http"),
         (["--token-file", "gone.txt"], "cannot be read"),
         (["--host", "192.0.2.1", "--token-file", "TOKEN"], "cannot be bound to"),
     ],
@@ -80,7 +80,7 @@ def test_without_the_extra_there_is_one_message(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "serve", "--lora-root", JOBS, "--data", str(tmp_path / "data")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "parity: the server needs more packages: pip install 'wan-parity[server]'\n"
+    assert done.stderr == "parity: `parity serve` needs more packages: pip install 'wan-parity[server]'\n"
 
 
 def test_only_serve_imports_the_servers_packages() -> None:

@@ -209,7 +209,7 @@ def test_importing_again_adds_what_is_new_and_keeps_what_was_edited(disk: Disk) 
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"tiny_t2v-000000750-1.yaml"}
     assert "1 written" in text
-    assert "kept as it is" in row_of(text, FIRST)
+    assert "  kept" in row_of(text, FIRST)
     assert renamed.name in row_of(text, SECOND)
 
 
@@ -223,7 +223,7 @@ def test_a_broken_file_of_that_name_is_not_written_over(disk: Disk) -> None:
     (out / "tiny_t2v-000000500-0.yaml").write_text("{")
     _, text, _ = disk.run(job, "--out", out)
     assert (out / "tiny_t2v-000000500-0.yaml").read_text() == "{"
-    assert "kept as it is" in row_of(text, FIRST)
+    assert "  kept" in row_of(text, FIRST)
 
 
 def test_another_jobs_case_of_that_name_is_not_taken_for_ours(disk: Disk) -> None:
@@ -354,7 +354,7 @@ def test_a_pruned_lora_that_came_back(disk: Disk, long_job: Path) -> None:
     disk.imported(long_job, "--step", "250")
     save_lora(long_job, "tiny_t2v_000000250.safetensors", step=250)
     _, text, _ = disk.run(long_job, "--out", disk.root / "out", "--step", "250")
-    assert "kept as it is" in text
+    assert "1 kept" in text
     path = disk.root / "out" / "tiny_t2v-000000250-0.yaml"
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "unpairable: " not in line))
     case = disk.cases(disk.root / "out")["tiny_t2v-000000250-0"]
@@ -464,7 +464,7 @@ def test_the_model_by_arch_and_checkpoint(
     edit(job, lambda process: process["model"].update(keys))
     code, text, _ = disk.run(job, "--out", disk.root / "out")
     assert code == 0
-    assert ("--model says which" in text) is assumed
+    assert ("choose another with --model ID" in text) is assumed
     keys_written = yaml.safe_load((disk.root / "out" / "tiny_t2v-000000500-0.yaml").read_text())
     assert keys_written["model"] == keys_written["request"]["model"] == expected
     assert ("checkpoint" in keys_written) is ("name_or_path" not in keys)  # a base checkpoint is the model's own
@@ -605,7 +605,7 @@ def test_files_of_other_names_are_passed_over_and_said(disk: Disk) -> None:
         (job / "samples" / folder).mkdir()
         shutil.copy(job / "samples" / FIRST, job / "samples" / folder)
     _, text, _ = disk.run(job, "--out", disk.root / "out")
-    assert "passed over in samples/, not named by ai-toolkit: best one.webp" in text
+    assert "ignored in samples/ (not named as ai-toolkit names files): best one.webp" in text
     assert "2 written" in text
 
 

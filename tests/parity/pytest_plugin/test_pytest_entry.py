@@ -235,7 +235,7 @@ def test_a_second_session_in_the_folder_is_refused(cases: CaseFiles, tmp_path: P
 def test_wrong_options_are_said_as_on_the_command_line(cases: CaseFiles) -> None:
     cases.write()
     done = pytest_parity_here("--parity-timeout", "soon")
-    assert "must be a number of seconds above 0, e.g. 600, is 'soon'" in done.stderr
+    assert "must be a number of seconds above 0, e.g. 600, not 'soon'" in done.stderr
     done = pytest_parity_here("--parity-cases", cases.folder, "--parity-tag", "none")
     assert "no case matched --parity-tag none; there are: case" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

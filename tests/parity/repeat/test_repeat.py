@@ -439,7 +439,7 @@ def test_numbers_that_repeat_nothing(value: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(["run", "--repeat", value])
     assert ended.value.code == 2
-    assert "must be a number of drawings, 2 to 16" in capsys.readouterr().err
+    assert "must be a whole number, 2 to 16" in capsys.readouterr().err
 
 
 def test_pytest_has_the_option() -> None:

@@ -239,16 +239,16 @@ def test_the_commands(
 ) -> None:
     monkeypatch.setenv("WAN_PARITY_CACHE", str(tmp_path))
     assert main(["cache", "ls"]) == 0
-    assert capsys.readouterr().out == f"nothing is kept in {tmp_path}\n"
+    assert capsys.readouterr().out == f"no cached generations in {tmp_path}\n"
     kept(Cache(tmp_path), recipe, "new", "old")
     assert main(["cache", "ls"]) == 0
     out = capsys.readouterr().out
     assert "2 of 6x4" in out
-    assert "2 drawings" in out
+    assert "2 generations" in out
     assert main(["cache", "prune"]) == 2
-    assert "say what may go" in capsys.readouterr().err
+    assert "say what to remove" in capsys.readouterr().err
     assert main(["cache", "prune", "--older-than", "0"]) == 0
-    assert capsys.readouterr().out == f"2 removed\nnothing is kept in {tmp_path}\n"
+    assert capsys.readouterr().out == f"2 removed\nno cached generations in {tmp_path}\n"
 
 
 def test_entries_are_plain_json(tmp_path: Path, recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from parity.cli.main import main
-from parity.cli.run import _tell_github
+from parity.cli.run import _write_to_github
 from parity.results.case import CaseResult, FindingResult, Run, to_json
 from parity.results.diagnosis import Diagnosis, FactorCost
 from reports.github import ANNOTATION_LIMIT, SUMMARY_LIMIT, code, markdown, summary, workflow_commands
@@ -338,7 +338,7 @@ def test_a_summary_that_cannot_be_written_does_not_fail_a_run(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))  # a folder
-    _tell_github(run, tmp_path, argparse.Namespace(json=False))
+    _write_to_github(run, tmp_path, argparse.Namespace(json=False))
     said = capsys.readouterr()
     assert "GITHUB_STEP_SUMMARY" in said.err
     assert "::error" in said.out
