@@ -18,6 +18,7 @@ from parity.case.load import DEMO
 from pipelines.engine.engine import Engine
 from tests.support.browser import browse, chromium
 from tests.support.drawn import Drawn
+from tests.support.marks import Guard, mark
 from tests.support.oracle import fingerprint
 
 __all__ = ["browse", "chromium"]
@@ -25,6 +26,14 @@ __all__ = ["browse", "chromium"]
 for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(_name, None)  # tests that run in GitHub Actions must not write into its summary
 os.environ["WAN_PARITY_CACHE"] = ""  # what a test draws must have been drawn by it
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Guard())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark(items)
 
 
 @pytest.fixture(scope="session")
