@@ -12,6 +12,8 @@ import pytest
 from tests.malformed.fakes import COMMANDS
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.process
+
 
 def printed(*arguments: str) -> Any:
     """What a module prints as JSON. In a process of its own: it forks, and must have loaded nothing before."""

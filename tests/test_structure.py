@@ -107,6 +107,7 @@ def test_every_package_says_what_it_is() -> None:
             assert docstring.partition("\n")[0].endswith("."), path
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["plan"], ["models"], ["schema", "case"], ["import", "cases/jobs/t2v_basic", "--dry-run"]],
@@ -127,6 +128,7 @@ def test_light_commands_import_no_torch(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_help_imports_no_pydantic_either() -> None:
     code = (
         "import sys, argparse\nfrom parity.cli.main import main\n"

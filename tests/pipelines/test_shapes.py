@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from parity.case.load import DEMO, load_case
 from parity.comparison.compare import closeness, deliver, read_preview
@@ -15,6 +16,7 @@ from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 CASE = load_case(DEMO / "shapes-faithful.yaml")
 
 
+@pytest.mark.draws
 def test_plain_diffusers_draws_the_preview() -> None:
     declare_missing_torchvision_operators()
     import torch

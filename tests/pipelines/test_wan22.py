@@ -191,6 +191,7 @@ def test_bits_do_not_depend_on_offloading(engine: Engine, job: str, changes: dic
     own.close()
 
 
+@pytest.mark.draws
 def test_only_the_expert_at_work_is_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--offload model`: the high-noise expert leaves before the low-noise one comes, and none is left at the end.
 
@@ -251,6 +252,7 @@ def test_parts_from_other_folders(engine: Engine, tmp_path: Path) -> None:
     own.close()
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(
     ("job", "checkpoint", "said"),
     [

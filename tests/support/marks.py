@@ -20,7 +20,7 @@ MARK_OF_FIXTURE = {
     "chromium": "browser",
 }
 """A test that uses one of these fixtures, directly or through another fixture, gets the mark."""
-PYTHONS = ("python", "python3", "parity", "pytest")
+PYTHONS = ("python", "python3", "parity", "pytest", "schemathesis")
 """Programs whose start takes seconds once they import torch."""
 
 

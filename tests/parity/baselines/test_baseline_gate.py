@@ -65,6 +65,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
     return state
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("name", SAID)
 def test_check_fails_and_names_it(broken: Broken, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     into = ["--results", str(broken.after), "--baselines", str(broken.baselines)]
@@ -78,6 +79,7 @@ def test_check_fails_and_names_it(broken: Broken, name: str, capsys: pytest.Capt
     )
 
 
+@pytest.mark.draws
 def test_check_of_the_whole_run(broken: Broken, capsys: pytest.CaptureFixture[str]) -> None:
     into = ["--results", str(broken.after), "--baselines", str(broken.baselines)]
     assert main(["baseline", "check", *into]) == 1
@@ -87,6 +89,7 @@ def test_check_of_the_whole_run(broken: Broken, capsys: pytest.CaptureFixture[st
     assert main(["baseline", "check", "fine", *into]) == 0
 
 
+@pytest.mark.draws
 def test_pytest_fails_and_names_it(broken: Broken, tmp_path: Path) -> None:
     paths: list[str | Path] = [
         "--parity-cases",

@@ -224,6 +224,7 @@ def test_a_gate_on_nothing_does_not_pass(capsys: pytest.CaptureFixture[str]) -> 
     assert "holds no case" in capsys.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["accept", "guitar"], ["check"], ["show"], ["undo"], ["--help"]], ids=" ".join)
 def test_no_baseline_command_imports_torch(arguments: list[str]) -> None:
     accept_all(result())

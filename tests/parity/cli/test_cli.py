@@ -82,6 +82,7 @@ def test_usage_mistakes_exit_2(
     assert "Traceback" not in error
 
 
+@pytest.mark.process
 def test_a_bad_case_file_exits_2_and_runs_nothing(cases: CaseFiles, tmp_path: Path) -> None:
     path = cases.write(pipelin="faithful")
     done = parity("run", path, "--out", tmp_path / "out")
@@ -92,6 +93,7 @@ def test_a_bad_case_file_exits_2_and_runs_nothing(cases: CaseFiles, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.process
 def test_run_writes_results_and_report_and_another_process_gives_the_same_bits(
     cases: CaseFiles, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_run_writes_results_and_report_and_another_process_gives_the_same_bits(
     assert outputs[0] == outputs[1]
 
 
+@pytest.mark.process
 def test_run_json_on_stdout_alone(cases: CaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = cases.write(request=cases.request(**QUICK), expect=["frame_count", "steps"])
     arguments = ["run", str(path), "--out", str(tmp_path / "out"), "--device", "cpu", "--json", "--no-html"]
@@ -122,6 +125,7 @@ def test_run_json_on_stdout_alone(cases: CaseFiles, tmp_path: Path, capsys: pyte
     assert not (tmp_path / "out" / "report.html").exists()
 
 
+@pytest.mark.process
 def test_an_unwritable_out_is_said_before_any_work(cases: CaseFiles, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = parity("run", cases.write(), "--out", tmp_path / "file" / "out")

@@ -46,6 +46,7 @@ def parity(
     return parity
 
 
+@pytest.mark.draws
 def test_from_a_folder_to_a_gate(parity: Callable[..., tuple[int, str]], disk: Path) -> None:
     for name in JOBS:
         code, said = parity("import", f"jobs/{name}", "--toolkit", "0.12.26", "--expect", KNOWN)

@@ -51,6 +51,7 @@ def test_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture
     assert message in refused(capsys, tmp_path, *arguments)
 
 
+@pytest.mark.process
 def test_one_server_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with process(tmp_path / "data"):
         arguments = ["serve", "--lora-root", JOBS, "--data", str(tmp_path / "data"), "--port", "0"]
@@ -66,11 +67,13 @@ def test_tokens_that_are_none(token: str, tmp_path: Path) -> None:
     assert token not in str(caught.value)
 
 
+@pytest.mark.process
 def test_loopback() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "", "10.0.0.1", "localhost.example"))
 
 
+@pytest.mark.process
 def test_without_the_extra_there_is_one_message(tmp_path: Path) -> None:
     code = (
         "import sys\nimport importlib.util as u\nfind = u.find_spec\n"
@@ -83,6 +86,7 @@ def test_without_the_extra_there_is_one_message(tmp_path: Path) -> None:
     assert done.stderr == "parity: `parity serve` needs more packages: pip install 'wan-parity[server]'\n"
 
 
+@pytest.mark.process
 def test_only_serve_imports_the_servers_packages() -> None:
     code = (
         "import sys\nfrom parity.cli.main import main\nmain(['models'])\n"

@@ -283,6 +283,7 @@ def test_an_interrupted_diagnosis_keeps_what_it_knows(
     assert kept[0].metrics["psnr"].mean is not None
 
 
+@pytest.mark.process
 def test_ctrl_c_on_the_command_line(tmp_path: Path, workshop: Workshop) -> None:
     path = workshop.case("t2v", [plant("seed"), plant("lora_scale"), plant("precision")], "signal")
     command = [sys.executable, "-m", "parity", "diagnose", str(path), "--out", str(tmp_path), "--device", "cpu"]

@@ -154,6 +154,7 @@ def test_findings_are_quoted_as_they_read(name: str, value: object) -> None:
     assert f"`{value}`" in flat(explain(name))
 
 
+@pytest.mark.draws
 def test_code_for_cast_and_merge_does_what_the_engine_does() -> None:
     """Someone will paste it: base weights and LoRA end in the engine's bits, and not in those of a plain load."""
     import torch

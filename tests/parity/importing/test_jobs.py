@@ -148,6 +148,7 @@ def contents(recipe: Any) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.draws
 def test_an_imported_case_runs(disk: Disk) -> None:
     found = disk.imported(disk.job("t2v_basic"), "--prompt", "1")
     (case,) = found.values()

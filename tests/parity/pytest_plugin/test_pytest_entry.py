@@ -23,6 +23,8 @@ from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
 from tests.support.report_cases import drifted_case, passed_case
 
+pytestmark = pytest.mark.draws
+
 Done = subprocess.CompletedProcess[str]
 
 

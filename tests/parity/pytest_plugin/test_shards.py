@@ -196,6 +196,7 @@ def test_what_a_worker_died_of(cases: CaseFiles, tmp_path: Path) -> None:
     assert [case.id for case in shards.close().cases] == ["case", "late"]
 
 
+@pytest.mark.process
 def test_a_worker_that_is_killed_fails_its_case_by_name(cases: CaseFiles, tmp_path: Path) -> None:
     quick = cases.request(sample_steps=1, num_frames=1)
     for name in ("before", "killed", "later", "last"):

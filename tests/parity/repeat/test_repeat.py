@@ -334,6 +334,7 @@ class Wobbling(Engine):
         return super().denoise(dataclasses.replace(recipe, seed=recipe.seed + self.drawn), *rest)
 
 
+@pytest.mark.draws
 def test_a_drawing_that_wobbles_is_an_error(tmp_path: Path) -> None:
     case, wobbling = quick(FAITHFUL), Wobbling("cpu")
     again = [(True, wobbling.generate(case.inference))]
@@ -351,6 +352,7 @@ def test_what_goes_wrong_in_the_fresh_process_is_raised_here(engine: Engine) -> 
         draw_afresh(engine, recipe, None, lambda: None, lambda *_: None)
 
 
+@pytest.mark.process
 def test_a_fresh_process_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No process imports torch in a second. Ctrl-C ends it in the same way."""
     assert main(["run", str(FAITHFUL), "--repeat", "2", "--timeout", "1", "--out", str(tmp_path), "--no-html"]) == 3

@@ -126,6 +126,7 @@ def test_resume_without_a_run_or_elsewhere_is_one_message(cases: CaseFiles, tmp_
         run(loaded, tmp_path / "out", engine, resume=True)
 
 
+@pytest.mark.process
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     """`python -m tests.kills` does it 50 times."""
     outcome = Kills(tmp_path, (1, 1, 5, 1)).kill("out", after=2, delay=0.2, cached=True)
@@ -219,6 +220,7 @@ def test_the_cases_folder_is_only_read(cases: CaseFiles, tmp_path: Path, engine:
 # ---- The device ----
 
 
+@pytest.mark.draws
 def test_out_of_memory_is_tried_once_more_with_less(
     cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +366,7 @@ with Session(Options(out=Path(sys.argv[2]), device="cpu", timeout=1.0)) as sessi
 """
 
 
+@pytest.mark.process
 def test_what_hangs_outside_python_ends_the_process_with_a_result(cases: CaseFiles, tmp_path: Path) -> None:
     [case] = tiny(cases, "one")
     done = subprocess.run(
@@ -403,6 +406,7 @@ sys.exit(main(["run", sys.argv[1], "--out", sys.argv[2], "--no-html"]))
 """
 
 
+@pytest.mark.process
 def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(cases: CaseFiles, tmp_path: Path) -> None:
     [case] = tiny(cases, "one")
     done = subprocess.run(
@@ -417,6 +421,7 @@ def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(cases: CaseFi
     assert done.returncode == 130, done.stderr
 
 
+@pytest.mark.process
 def test_sigterm_writes_what_is_known_and_ends_with_143(cases: CaseFiles, tmp_path: Path) -> None:
     for name in ("one", "two", "three", "four", "five", "six"):
         cases.write(name, request=cases.request(sample_steps=60, num_frames=1, seed=len(name)))

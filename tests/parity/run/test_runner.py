@@ -115,6 +115,7 @@ def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, machine: str, draw
             assert factors == ["environment"]
 
 
+@pytest.mark.draws
 def test_both_orders_and_two_sessions_give_the_same_bits(cases: CaseFiles, tmp_path: Path) -> None:
     quick = {"sample_steps": 2, "num_frames": 5}
     paths = [
@@ -136,6 +137,7 @@ def test_loading_order_groups_checkpoints(cases: CaseFiles) -> None:
     assert [case.id for case in in_loading_order(loaded)] == ["a", "c", "b", "d"]
 
 
+@pytest.mark.draws
 def test_other_frame_count_is_never_cut_to_fit(cases: CaseFiles, tmp_path: Path) -> None:
     path = cases.write(request=cases.request(num_frames=5, sample_steps=2))
     result = run_one(path, tmp_path / "out")
@@ -200,6 +202,7 @@ def test_a_random_seed_is_unpairable(cases: CaseFiles, tmp_path: Path) -> None:
     assert done.exit_code == 3
 
 
+@pytest.mark.draws
 def test_a_broken_preview_is_an_error_and_the_next_case_runs(cases: CaseFiles, tmp_path: Path) -> None:
     _, data = recorded("avx2", "preview", "t2v_basic", 0)
     (tmp_path / "cut.webp").write_bytes(data[: len(data) // 2])
@@ -211,6 +214,7 @@ def test_a_broken_preview_is_an_error_and_the_next_case_runs(cases: CaseFiles, t
     assert done.exit_code == 3
 
 
+@pytest.mark.draws
 def test_a_gate_on_a_missing_metric_is_an_error(
     cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +225,7 @@ def test_a_gate_on_a_missing_metric_is_an_error(
     assert "fetch-lpips" in result.verdict
 
 
+@pytest.mark.draws
 def test_results_are_whole_after_every_case(cases: CaseFiles, tmp_path: Path) -> None:
     """A run that is killed leaves the finished cases readable."""
     request = cases.request(sample_steps=1, num_frames=1)
@@ -233,6 +238,7 @@ def test_results_are_whole_after_every_case(cases: CaseFiles, tmp_path: Path) ->
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["artifacts", "results.json"]
 
 
+@pytest.mark.draws
 def test_results_hold_recipes_versions_and_flags_but_no_token(cases: CaseFiles, tmp_path: Path) -> None:
     request = cases.request(sample_steps=1, num_frames=5) | {"hf_token": "hf_secret"}
     run([load_case(cases.write(request=request))], tmp_path / "out")
@@ -249,6 +255,7 @@ def test_results_hold_recipes_versions_and_flags_but_no_token(cases: CaseFiles, 
         assert len(list((tmp_path / "out" / case["artifacts"][f"{name}_frames"]).iterdir())) == case[name]["frames"]
 
 
+@pytest.mark.draws
 def test_results_survive_the_round_trip(cases: CaseFiles, tmp_path: Path) -> None:
     done = run([load_case(cases.write(request=cases.request(sample_steps=1)))], tmp_path / "out")
     assert to_json(from_json(to_json(done))) == to_json(done)

@@ -23,6 +23,8 @@ from tests.support.documented import blocks, made_tiny
 from tests.support.drawn import Drawn
 from tests.support.serving import body, finished, process, submit, until
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:

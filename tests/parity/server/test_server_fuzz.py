@@ -13,6 +13,8 @@ import pytest
 from parity.server.settings import Limits
 from tests.support.serving import PatientEngine, body, finished, settings_of, submit, thread
 
+pytestmark = pytest.mark.process
+
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

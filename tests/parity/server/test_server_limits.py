@@ -244,6 +244,7 @@ def test_how_a_request_ended_is_written_when_the_disk_lets_us(tmp_path: Path, mo
     assert next(failures, None) is None
 
 
+@pytest.mark.process
 def test_a_hung_step_ends_the_process_and_the_queue_goes_on(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, threading\n"

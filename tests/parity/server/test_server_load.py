@@ -8,6 +8,8 @@ import pytest
 
 from tests import server_load
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_full_queue_amid_bad_bodies_and_slow_clients() -> None:

@@ -18,6 +18,8 @@ from pipelines.recipe import LoraFile, Precision, Quantization, Recipe
 from pipelines.scheduler import checkpoint_scheduler
 from tests.support.oracle import sample_recipe
 
+pytestmark = pytest.mark.draws
+
 LORA = DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors"
 
 
