@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from parity.cli import about, baseline, cache, import_job, plan, report, run, selftest, serve
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
+from pipelines import cpu_kernels
 from pipelines.errors import ParityError
 
 _FIRST_STEPS = """\
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse(given)
     interrupt.listen()
     try:
+        cpu_kernels.choose(getattr(options, "cpu_kernels", None))
         code: int = options.run(options)
         return code
     except ParityError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.case.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
+from pipelines import cpu_kernels
 
 LEAST_REPEATS, MOST_REPEATS = 2, 16
 """Generations of one request: one cannot be compared, and all are kept in memory and compared pairwise."""
@@ -20,6 +21,7 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
     """Add `--out`, `--device` and the other options of a run; for pytest with the prefix `--parity-`."""
     add_argument(f"{prefix}out", type=Path, metavar="DIR", help="default: reports/out/<start time>")
     add_argument(f"{prefix}device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
+    add_cpu_kernels(add_argument, prefix)
     add_argument(
         f"{prefix}offload",
         choices=("none", "model", "sequential"),
@@ -41,6 +43,16 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
         type=seconds,
         metavar="SECONDS",
         help="stop a case if loading, one step or decoding takes longer (default: no limit)",
+    )
+
+
+def add_cpu_kernels(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--cpu-kernels`."""
+    add_argument(
+        f"{prefix}cpu-kernels",
+        choices=cpu_kernels.MODES,
+        help="portable: the same bits on every x86-64 CPU with AVX2; native: this CPU's own, with bits of their own "
+        f"(default: ${cpu_kernels.VARIABLE}, or portable)",
     )
 
 

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from parity.cli.options import add_cpu_kernels
+
 
 def add(parsers: Any) -> None:
     """Add `parity selftest`."""
@@ -27,6 +29,7 @@ def add(parsers: Any) -> None:
     command.add_argument("--no-search", action="store_true", help="skip the search")
     command.add_argument("--only-search", action="store_true", help="skip the diagnosis")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
+    add_cpu_kernels(command.add_argument)
     command.set_defaults(run=selftest)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from parity.cli.options import above_zero, megabytes, seconds
+from parity.cli.options import above_zero, add_cpu_kernels, megabytes, seconds
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def add(parsers: Any) -> None:
         help="queue and results (default: %(default)s)",
     )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
+    add_cpu_kernels(command.add_argument)
     command.add_argument(
         "--offload", choices=("none", "model", "sequential"), default="none", help="as for `parity run`"
     )

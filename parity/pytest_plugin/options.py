@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from parity.cli.options import add_max_size, add_noise, add_repeat, add_running, add_tag, add_target
+from pipelines import cpu_kernels
 
 ENTRY = Path(__file__).parents[1] / "test_parity.py"
 """One test a case."""
@@ -40,6 +41,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_max_size(group.addoption, "--parity-")
     group.addoption("--parity-baselines", type=Path, metavar="DIR", help="also fail what `parity baseline check` fails")
     add_noise(group.addoption, "--parity-noise")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Choose CPU kernels before a conftest.py imports torch, but only where cases are asked for."""
+    known = early_config.known_args_namespace
+    cpu_kernels.choose(known.parity_cpu_kernels)
+    if known.parity_cases or any(argument.rstrip("/").endswith(("parity", ENTRY.name)) for argument in args):
+        cpu_kernels.apply()
 
 
 def pytest_configure(config: pytest.Config) -> None:

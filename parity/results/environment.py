@@ -66,18 +66,23 @@ def describe(device: str) -> dict[str, Any]:
 def reaching_the_bits(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The part of results.json's `environment` that two runs with equal bits need in common.
 
-    The CPU's name counts where it draws: MKL and oneDNN choose kernels by maker and model, not by instruction set
-    alone. On a GPU the instruction set still counts, because noise is drawn on the CPU. Threads count: they cut sums.
-    Python, kernel, host, folders and the number of a GPU do not.
+    Under portable CPU kernels (`pipelines.cpu_kernels`) neither the CPU nor its threads count: measured, 1, 2 and 4
+    threads generate the same bits. With native ones both do: MKL and oneDNN choose kernels by maker and model, not by
+    instruction set alone, and threads cut sums. On a GPU the instruction set still counts then, because the noise comes
+    from the CPU. Python, kernel, host, folders and the number of a GPU do not count.
     """
     on_gpu = str(environment.get("device", "")).startswith("cuda")
     keys = (*_BIT_KEYS, *(_GPU_BIT_KEYS if on_gpu else ("cpu",)))
     versions, flags = environment.get("versions"), environment.get("flags")
+    flags = dict(flags) if isinstance(flags, Mapping) else {}
+    if flags.get("cpu_kernels") == "portable":
+        environment = {**environment, "cpu": "portable", "cpu_capability": "portable"}
+        del flags["threads"]
     return {
         "device": "cuda" if on_gpu else environment.get("device"),
         **{key: environment.get(key) for key in keys},
         "versions": {name: versions.get(name) for name in _BIT_VERSIONS} if isinstance(versions, Mapping) else {},
-        "flags": dict(flags) if isinstance(flags, Mapping) else {},
+        "flags": flags,
     }
 
 

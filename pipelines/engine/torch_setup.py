@@ -17,6 +17,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pipelines import cpu_kernels
+
 ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 """Scaled-dot-product kernels in the order tried. cuDNN's is left out: which of them wins would depend on the build."""
 
@@ -90,6 +92,7 @@ def flags() -> dict[str, object]:
             "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
             "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
             "attention": ["native", *(backend.name.lower() for backend in ATTENTION)],
+            "cpu_kernels": cpu_kernels.in_force(),
             "threads": torch.get_num_threads(),
         }
 
