@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.recipe import EXPERT_PARTS, Expert, LoraFile, Recipe, frame_duration
 
 FACTORS: dict[str, tuple[str, ...]] = {
-    "checkpoint": ("checkpoint", "text_encoder", "transformers", "vae"),
+    "checkpoint": ("weights",),
     "prompt": ("prompt",),
     "negative_prompt": ("negative_prompt",),
     "snapping": ("width", "height"),
@@ -68,10 +68,8 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return value.applied
     if name == "guidance_scale":
         return recipe.guidance
-    if name == "checkpoint":
-        return recipe.transformers or recipe.checkpoint
-    if name in ("text_encoder", "vae"):
-        return value or recipe.checkpoint
+    if name == "weights":
+        return tuple(value.places().values())
     if name == "vae_tiling":
         return recipe.tiles
     return frame_duration(value) if name == "fps" else value
@@ -98,16 +96,22 @@ def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
     return found
 
 
-_FILE_ONLY = ("codec", "fps")
+_NO_SETTINGS = ("checkpoint", "codec", "fps")
+"""Factors that are no setting of a generation: its weights, and what only touches the file."""
 
 
 def drawing_key(recipe: Recipe) -> tuple[Any, ...]:
-    """Recipes with equal keys draw equal frames: everything but what only touches the file."""
+    """Recipes with equal keys generate equal frames: everything but what only touches the file."""
+    return (*settings_key(recipe), _effective(recipe, "weights"))
+
+
+def settings_key(recipe: Recipe) -> tuple[Any, ...]:
+    """`drawing_key` without where the weights lie: recipes with equal keys and weights of equal content are alike."""
     if recipe.guidance <= 1:
         recipe = dataclasses.replace(recipe, negative_prompt="")
     if not recipe.lora_files:
         recipe = dataclasses.replace(recipe, lora_scales=(), lora_application="merged")
-    names = (name for factor, fields in FACTORS.items() if factor not in _FILE_ONLY for name in fields)
+    names = (name for factor, fields in FACTORS.items() if factor not in _NO_SETTINGS for name in fields)
     return (recipe.pipeline, *(_effective(recipe, name) for name in dict.fromkeys(names)))
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
-from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Quantization, Resize
+from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Quantization, Recipe, Resize
 from pipelines.scheduler import Scheduler
+from pipelines.weights import Weights
 
 
 def frame_rule(num_frames: int) -> int:
-    """Diffusers 0.42.1 pipelines: n with n % 4 != 1 becomes n // 4 * 4 + 1 (40 -> 41, 10 -> 9)."""
+    """The rule of the pipelines of diffusers 0.42.1: n with n % 4 != 1 becomes n // 4 * 4 + 1 (40 -> 41, 10 -> 9)."""
     return num_frames if num_frames % 4 == 1 else max(num_frames // 4 * 4 + 1, 1)
 
 
 def low_vram_frame_rule(num_frames: int) -> int:
-    """ai-toolkit's own T2V pipeline under low_vram: (n - 1) // 4 * 4 + 1 (40 -> 37)."""
+    """The rule of ai-toolkit's own T2V pipeline under low_vram: (n - 1) // 4 * 4 + 1 (40 -> 37)."""
     return (num_frames - 1) // 4 * 4 + 1
 
 
@@ -29,10 +30,9 @@ FRAME_RULES: dict[FrameRuleName, Callable[[int], int]] = {"diffusers": frame_rul
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """How a server draws, whatever it is asked to draw: the profile half of an inference recipe."""
+    """How a system generates: what the recipes of all its videos have in common, and how it counts frames."""
 
-    checkpoint: str
-    text_encoder: str | None
+    weights: Weights
     scheduler: Scheduler
     lora_application: LoraApplication
     precision: Precision
@@ -43,6 +43,20 @@ class Graph:
     codec: Codec
     boundary: float | None = None
     conditioning: Conditioning | None = None
-    transformers: str | None = None
-    vae: str | None = None
     compiled: bool = False
+
+
+_SHARED = tuple(item.name for item in fields(Graph) if item.name != "frame_rule")
+"""A recipe has these fields too."""
+
+
+def fields_of(graph: Graph, *, needs_control_image: bool) -> dict[str, Any]:
+    """The fields of a recipe that a graph decides. Without a control image there is nothing to resize."""
+    shared = {name: getattr(graph, name) for name in _SHARED}
+    return shared if needs_control_image else shared | {"resize": None}
+
+
+def graph_of(recipe: Recipe, frame_rule: FrameRuleName) -> Graph:
+    """The graph behind a recipe. One that resizes nothing stands for the resize that trainer and server share."""
+    shared = {name: getattr(recipe, name) for name in _SHARED}
+    return Graph(**shared | {"frame_rule": frame_rule, "resize": recipe.resize or Resize()})

@@ -1,26 +1,55 @@
-"""Where a checkpoint lies: a folder, or a Hub id that becomes a folder."""
+"""Where weights come from: a folder on this machine, or a Hub id that becomes a folder."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pipelines.errors import WeightsError
+from pipelines.files.content import present, real_path
 
 # What the Wan pipelines read. The repositories hold nothing else of size, but mirrors may.
 _PATTERNS = ["*.json", "*/*.json", "*/*.safetensors", "tokenizer/*"]
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a name has the form of a Hub id, `owner/name`. A folder of that name goes before it."""
+    return _HUB_ID.fullmatch(source) is not None
+
+
+def find_source(given: str, folder: Path = Path()) -> str | None:
+    """Weights as a user names them: a folder's absolute path, or the Hub id; None for what is neither.
+
+    `folder`: what a relative path is relative to.
+    """
+    local = folder / given
+    if _is_folder(local):
+        return str(local.resolve())
+    return given if is_hub_id(given) else None
+
+
+def place_of(source: str) -> str:
+    """One spelling for a folder or Hub id: absolute and without links, or the Hub id as it is."""
+    if is_hub_id(source) and not _is_folder(Path(source)):
+        return source
+    try:
+        return str(real_path(Path(source)))
+    except ValueError:  # a NUL byte
+        return source
 
 
 def folder_of(source: str, *, token: str | None = None, only: list[str] | None = None) -> Path:
     """The local folder of a checkpoint, downloaded or taken from the Hub's cache if `source` is a Hub id.
 
-    `token`: a Hub token; without one, HF_TOKEN and the Hub's own login are used. `only`: file patterns to fetch.
-    Raises WeightsError if it cannot be had.
+    `token`: a Hub token; without one, HF_TOKEN and the Hub's own login are used. `only`: patterns of files to fetch.
+    Raises WeightsError if the folder cannot be had.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute() or source.count("/") != 1:
-        raise WeightsError(f"checkpoint {source} is neither a folder here nor a Hub id (owner/name)")
+    if _is_folder(Path(source)):
+        return Path(source)
+    if not is_hub_id(source):
+        raise WeightsError(f"checkpoint {source} is neither a folder on this machine nor a Hub id (owner/name)")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -32,3 +61,7 @@ def folder_of(source: str, *, token: str | None = None, only: list[str] | None =
             f"checkpoint {source} could not be fetched from the Hub: {reason}\n"
             "  set HF_TOKEN if it is gated, or point `checkpoint:` in the case to a local copy"
         ) from None
+
+
+def _is_folder(path: Path) -> bool:
+    return present(path) and path.is_dir()

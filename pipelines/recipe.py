@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pipelines.catalog import PipelineName
 from pipelines.scheduler import Scheduler
+from pipelines.weights import WEIGHT_KEYS, Weights
 
 LoraApplication = Literal["merged", "side_path", "adapter"]
 """How LoRA weights meet the base: merged into it (float32 sum, cast back), a float32 side path cast to the
@@ -155,10 +156,7 @@ class Recipe:
     model: str
     """API model id."""
     pipeline: PipelineName
-    checkpoint: str
-    """Absolute folder, or Hub id, in diffusers layout."""
-    text_encoder: str | None
-    """Where the text encoder comes from when not from the checkpoint."""
+    weights: Weights
     prompt: str
     negative_prompt: str
     width: Asked
@@ -184,10 +182,6 @@ class Recipe:
     """Share of the 1000 timesteps: from it upwards the high-noise expert works. None: there is one transformer."""
     conditioning: Conditioning | None = None
     """None: the diffusers pipeline's own."""
-    transformers: str | None = None
-    """Where both experts come from when not from the checkpoint."""
-    vae: str | None = None
-    """Where the VAE comes from when not from the checkpoint."""
     compiled: bool = False
     """Whether the transformers' blocks go through torch.compile, which fuses operations and so rounds otherwise."""
     obstacles: tuple[str, ...] = ()
@@ -224,10 +218,25 @@ def frame_duration(fps: int) -> int:
     return 1000 // fps if fps > 0 else 0
 
 
+def keys_of(name: str) -> tuple[str, ...]:
+    """The keys that a field of a recipe has in `to_dict`: the weights have four, any other field has its name."""
+    return WEIGHT_KEYS if name == "weights" else (name,)
+
+
+def value_of(recipe: Recipe, key: str) -> Any:
+    """The value behind a key of `to_dict`."""
+    return getattr(recipe.weights if key in WEIGHT_KEYS else recipe, key)
+
+
+RECIPE_KEYS: tuple[str, ...] = tuple(
+    key for item in dataclasses.fields(Recipe) if item.name not in ("obstacles", "notes") for key in keys_of(item.name)
+)
+"""The keys of `to_dict`."""
+
+
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """JSON-ready fields; `{asked, applied}` where the two can differ. Image bytes and remarks are left out."""
-    names = (item.name for item in dataclasses.fields(recipe) if item.name not in ("obstacles", "notes"))
-    return {name: _plain(getattr(recipe, name)) for name in names}
+    return {key: _plain(value_of(recipe, key)) for key in RECIPE_KEYS}
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors
-from pipelines.recipe import Recipe
+from pipelines.recipe import RECIPE_KEYS, Recipe, keys_of
+from pipelines.weights import WEIGHT_KEYS
 
 _NOT_CONTENT = ("path", "source")
 """Where a file lay. Its sha256 is what counts."""
 
-_PATHS = ("checkpoint", "text_encoder", *_NOT_CONTENT)
+_PATHS = (*WEIGHT_KEYS, *_NOT_CONTENT)
 """Fields that can hold a path of the machine. A Hub id stays as it is."""
 
 _SHOWN = 40
@@ -57,10 +58,11 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
     factors = _differing(before, after)
     drawing: list[str] = []
     words: list[str] = []
-    grouped = {name for names in FACTORS.values() for name in names}
-    groups = {
+    of_factors = {factor: [key for name in names for key in keys_of(name)] for factor, names in FACTORS.items()}
+    grouped = {key for keys in of_factors.values() for key in keys}
+    groups: dict[str, Sequence[str]] = {
         **{"pipeline": ("pipeline",)},
-        **FACTORS,
+        **of_factors,
         **{name: (name,) for name in dict.fromkeys((*before, *after)) if name not in grouped and name != "pipeline"},
     }
     for factor, names in groups.items():
@@ -86,19 +88,18 @@ def _part(recipe: Mapping[str, Any], factor: str, name: str) -> Any:
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
     """Factors that reach the pixels by `differing_factors`, where both recipes can be read as one of this version."""
-    known = [item.name for item in fields(Recipe)]
-    found = {name for name in dict.fromkeys((*before, *after)) if name not in (*known, "model")}
+    found = {name for name in dict.fromkeys((*before, *after)) if name not in RECIPE_KEYS}
     if before.get("pipeline") != after.get("pipeline"):
         found.add("pipeline")
     try:
-        old, new = (_recipe({name: (side.get(name)) for name in known}) for side in (before, after))
+        old, new = (_recipe({name: (side.get(name)) for name in RECIPE_KEYS}) for side in (before, after))
     except (ValidationError, TypeError, ValueError, KeyError, AttributeError):
         return found | set(FACTORS)  # of another version, or edited: every difference counts
     return found | set(differing_factors(old, new))
 
 
 def _recipe(values: dict[str, Any]) -> Recipe:
-    values |= {"obstacles": (), "notes": ()}
+    values["weights"] = {key: values.pop(key) for key in WEIGHT_KEYS}
     scheduler = values["scheduler"]
     settings = tuple(sorted(scheduler["settings"].items()))
     values["scheduler"] = {"family": scheduler["family"], "settings": settings}

@@ -9,25 +9,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from parity.case.keys import CaseKeys, PipelineKeys, validate
-from parity.case.posted import LoraHere, Posted, find_loras, notes_of, with_files
-from parity.case.target import NOTHING_GIVEN, Given, Target, target_of
+from parity.case.document import CaseDocument, read_case_file
+from parity.case.graph import graph_of_case
+from parity.case.keys import CaseKeys
+from parity.case.posted import Posted, notes_of
+from parity.case.request import CaseRequest, read_request
+from parity.case.target import NOTHING_GIVEN, Given, Target
 from pipelines import catalog
-from pipelines.aitoolkit.graph import faithful_graph
 from pipelines.aitoolkit.job import Job, read_job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import assumed_recipe, preview_recipe
-from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
 from pipelines.files.content import present, real_path
-from pipelines.files.document import Document, read
 from pipelines.graph import Graph
-from pipelines.recipe import Conditioning, Precision, Recipe, Resize
-from pipelines.reference.inference import cannot_be_asked, inference_recipe, reference_graph, request_of_preview
-from pipelines.reference.request import Request, check_request
-from pipelines.scheduler import flow_schedule
+from pipelines.hub import find_source
+from pipelines.recipe import Recipe
+from pipelines.reference.inference import inference_recipe
+from pipelines.reference.request import Request
 
 DEMO = Path(catalog.__file__).parent.parent / "cases"
 """The embedded demo: beside `pipelines` in a checkout and in an installed wheel alike."""
@@ -122,65 +120,99 @@ def load_case(path: Path, given: Given = NOTHING_GIVEN) -> Case:
 
     Raises CaseError for anything wrong in the case, its job config or its request, missing files included.
     """
-    document = read(path)
-    keys = validate(document, CaseKeys)
-    folder = path.parent
+    file = read_case_file(path, given)
     try:
-        model = find_model(keys.model)
-    except CaseError as error:
-        raise document.error(("model",), str(error)) from None
-    try:
-        return _build(document, keys, model, folder, _target(document, keys, folder, given))
+        return _build(file)
     except (MediaError, WeightsError, UnreproducibleError) as error:
         raise CaseError(f"{path}: {error}") from None
 
 
-def _target(document: Document, keys: CaseKeys, folder: Path, given: Given) -> Target | None:
-    try:
-        return target_of(keys.target, folder, given)
-    except ValueError as error:
-        raise document.error(("target",), str(error)) from None
+def _build(file: CaseDocument) -> Case:
+    keys = file.keys
+    _check_files(file)
+    checkpoint = _checkpoint(file)
+    job = read_job(file.folder / keys.preview.config) if keys.preview.config is not None else None
+    preview = _preview(file, job, checkpoint) if job is not None else None
+    if preview is not None and keys.preview.unpairable is not None:
+        # Never generated, so a request for a LoRA or an image that is gone need not be complete.
+        return _case(file, job, preview, preview, keys.request if isinstance(keys.request, Request) else None, 0)
+    asked = read_request(file, preview)
+    inference = _inference(file, asked, graph_of_case(file, preview, job, checkpoint))
+    preview = preview or _assumed_preview(file, inference)
+    posted = asked.posted if file.target is not None else None
+    return _case(file, job, preview, inference, asked.request, asked.index, posted)
 
 
-def _build(document: Document, keys: CaseKeys, model: Model, folder: Path, target: Target | None) -> Case:
+def _check_files(file: CaseDocument) -> None:
+    """Raises CaseError for a config or video that does not exist."""
     for name in ("config", "video"):
-        path = getattr(keys.preview, name)
-        if path is not None and not present(folder / path):
-            raise document.error(("preview", name), f"{path} does not exist")
-    checkpoint = None
-    if keys.checkpoint is not None:
-        local = folder / keys.checkpoint
-        checkpoint = str(local.resolve()) if local.is_dir() else keys.checkpoint
-        if not local.is_dir() and (keys.checkpoint.count("/") != 1 or keys.checkpoint.startswith(".")):
-            raise document.error(("checkpoint",), f"{keys.checkpoint} is neither a folder nor a Hub id")
-    job = read_job(folder / keys.preview.config) if keys.preview.config is not None else None
-    preview = _preview(document, keys, model, job, folder, checkpoint) if job is not None else None
-    request, index = keys.request if isinstance(keys.request, Request) else None, 0
-    posted: Posted | None = None
-    if keys.preview.unpairable is not None and preview is not None:
-        inference = preview  # never drawn: a request for a LoRA or an image that is gone need not be complete
-    else:
-        request, index, request_folder, loras = _request(document, keys, model, preview, folder, target)
-        graph = _graph(document, keys, model, preview, job, checkpoint)
-        asked = request if target is None else with_files(request, loras)
-        inference = inference_recipe(asked, index, graph, model=model, folder=request_folder)
-        inference = dataclasses.replace(inference, notes=(*inference.notes, *notes_of(loras)))
-        if target is not None:
-            sent = tuple(lora.sent for lora in loras)
-            posted = Posted(request=request, index=index, folder=request_folder, loras=sent)
-    if preview is None:
-        obstacles = (keys.preview.unpairable,) if keys.preview.unpairable is not None else ()
-        preview = dataclasses.replace(assumed_recipe(inference), obstacles=obstacles)
-    tolerance = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
-    if not tolerance and not keys.expect:
-        tolerance = dict(DEFAULT_TOLERANCE)
+        path = getattr(file.keys.preview, name)
+        if path is not None and not present(file.folder / path):
+            raise file.document.error(("preview", name), f"{path} does not exist")
+
+
+def _checkpoint(file: CaseDocument) -> str | None:
+    """The case's own checkpoint, as a folder or Hub id."""
+    given = file.keys.checkpoint
+    if given is None:
+        return None
+    source = find_source(given, file.folder)
+    if source is None:
+        raise file.document.error(("checkpoint",), f"{given} is neither a folder nor a Hub id")
+    return source
+
+
+def _preview(file: CaseDocument, job: Job, checkpoint: str | None) -> Recipe:
+    """The recipe of the preview, by its job config."""
+    keys, folder = file.keys.preview, file.folder
+    if keys.sample is None:
+        raise file.document.error(("preview", "sample"), "is missing: which of the config's prompts is it?")
+    try:
+        return preview_recipe(
+            job,
+            keys.sample,
+            model=file.model,
+            checkpoint=checkpoint,
+            toolkit=keys.toolkit,
+            video=parse_video_name(Path(keys.video).name),
+            lora=folder / keys.lora if keys.lora else None,
+            control_image=real_path(folder / keys.control_image) if keys.control_image else None,
+            unpairable=keys.unpairable,
+        )
+    except CaseError as error:
+        raise file.document.error(("preview",), str(error)) from None
+
+
+def _assumed_preview(file: CaseDocument, inference: Recipe) -> Recipe:
+    """The recipe of a preview whose config the case does not name."""
+    unpairable = file.keys.preview.unpairable
+    return dataclasses.replace(assumed_recipe(inference), obstacles=() if unpairable is None else (unpairable,))
+
+
+def _inference(file: CaseDocument, asked: CaseRequest, graph: Graph) -> Recipe:
+    """The recipe of the case's prompt, with what had to be assumed of its LoRAs."""
+    request = asked.request if file.target is None else asked.local
+    recipe = inference_recipe(request, asked.index, graph, model=file.model, folder=asked.folder)
+    return dataclasses.replace(recipe, notes=(*recipe.notes, *notes_of(asked.loras)))
+
+
+def _case(
+    file: CaseDocument,
+    job: Job | None,
+    preview: Recipe,
+    inference: Recipe,
+    request: Request | None,
+    index: int,
+    posted: Posted | None = None,
+) -> Case:
+    keys = file.keys
     return Case(
-        id=keys.id or document.path.stem,
-        path=document.path,
+        id=keys.id or file.document.path.stem,
+        path=file.document.path,
         preview=preview,
         inference=inference,
-        video=folder / keys.preview.video,
-        tolerance=tolerance,
+        video=file.folder / keys.preview.video,
+        tolerance=_tolerance(keys),
         expect=None if keys.expect is None else tuple(keys.expect),
         tags=tuple(keys.tags),
         job=job,
@@ -188,106 +220,16 @@ def _build(document: Document, keys: CaseKeys, model: Model, folder: Path, targe
         trigger=(job and job.trigger_word) or _trigger(request, index),
         profile=keys.pipeline if isinstance(keys.pipeline, str) else None,
         token=request.hf_token if request is not None else None,
-        target=target,
+        target=file.target,
         posted=posted,
     )
 
 
+def _tolerance(keys: CaseKeys) -> dict[str, float]:
+    """The gates; a case that neither states one nor expects a difference has the default."""
+    tolerance = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
+    return tolerance if tolerance or keys.expect else dict(DEFAULT_TOLERANCE)
+
+
 def _trigger(request: Request | None, index: int) -> str | None:
     return (request.prompts[index].trigger_word or request.trigger_word) if request is not None else None
-
-
-def _preview(
-    document: Document, keys: CaseKeys, model: Model, job: Job, folder: Path, checkpoint: str | None
-) -> Recipe:
-    if keys.preview.sample is None:
-        raise document.error(("preview", "sample"), "is missing: which of the config's prompts is it?")
-    try:
-        return preview_recipe(
-            job,
-            keys.preview.sample,
-            model=model,
-            checkpoint=checkpoint,
-            toolkit=keys.preview.toolkit,
-            video=parse_video_name(Path(keys.preview.video).name),
-            lora=folder / keys.preview.lora if keys.preview.lora else None,
-            control_image=real_path(folder / keys.preview.control_image) if keys.preview.control_image else None,
-            unpairable=keys.preview.unpairable,
-        )
-    except CaseError as error:
-        raise document.error(("preview",), str(error)) from None
-
-
-def _request(
-    document: Document, keys: CaseKeys, model: Model, preview: Recipe | None, folder: Path, target: Target | None
-) -> tuple[Request, int, Path, list[LoraHere]]:
-    """The request, the index of its prompt, the folder its paths are relative to, and its LoRAs."""
-    if keys.request is None:
-        if preview is None:
-            raise document.error(("request",), "is missing: without preview.config nothing else says what to draw")
-        try:
-            request = request_of_preview(preview)
-        except ValidationError as error:
-            raise document.error(("preview",), f"{cannot_be_asked(error)}; write a `request:`") from None
-        return request, 0, folder, find_loras(document, None, request, folder, target, preview)
-    prefix: tuple[str, ...] = ("request",)
-    if isinstance(keys.request, str):
-        if not keys.request or not present(folder / keys.request):
-            raise document.error(prefix, f"{keys.request} does not exist")
-        document, folder, prefix = read(folder / keys.request), (folder / keys.request).parent, ()
-        request = validate(document, Request, ("request",))
-    else:
-        request = keys.request
-    if request.model != model.id:
-        raise document.error((*prefix, "model"), f"is {request.model}, but the case is about {model.id}")
-    problem = check_request(request, model)
-    if problem is not None:
-        raise document.error((*prefix, *problem[0]), problem[1])
-    loras = find_loras(document, prefix, request, folder, target, preview)
-    sample, prompts = keys.preview.sample or 0, len(request.prompts)
-    if 1 < prompts <= sample:
-        raise document.error((*prefix, "prompts"), f"has {prompts} prompts, none for sample {sample}")
-    # A request of one prompt pairs with any sample; one of several pairs prompt i with sample i.
-    return request, 0 if prompts == 1 else sample, folder, loras
-
-
-def _graph(
-    document: Document,
-    keys: CaseKeys,
-    model: Model,
-    preview: Recipe | None,
-    job: Job | None,
-    checkpoint: str | None,
-) -> Graph:
-    overrides = PipelineKeys(base=keys.pipeline) if isinstance(keys.pipeline, str) else keys.pipeline
-    if overrides.base == "faithful" and (preview is None or job is None):
-        raise document.error(("pipeline",), "faithful repeats what preview.config says; name the config, or reference")
-    if overrides.base == "faithful" and preview is not None and job is not None:
-        graph = faithful_graph(preview, job, model)
-    else:
-        graph = reference_graph(model, checkpoint)
-    changes: dict[str, object] = {}
-    if overrides.scheduler is not None:
-        scheduler = overrides.scheduler
-        try:
-            settings = scheduler.model_extra or {}
-            changes["scheduler"] = flow_schedule(scheduler.family, scheduler.shift, **settings)
-        except CaseError as error:
-            raise document.error(("pipeline", "scheduler"), str(error)) from None
-    if overrides.precision is not None:
-        changes["precision"] = Precision(overrides.precision.dtype, overrides.precision.fp32_modules)
-    if overrides.resize is not None:
-        changes["resize"] = Resize(overrides.resize.filter, overrides.resize.crop)
-    for name in ("boundary", "conditioning", "compiled"):
-        only_i2v = name == "conditioning"
-        fits = model.experts is not None and (model.needs_control_image or not only_i2v)
-        if getattr(overrides, name) is not None and not fits:
-            raise document.error(("pipeline", name), f"is for Wan 2.2{' I2V' if only_i2v else ''}, not for {model.id}")
-    if overrides.conditioning is not None:
-        how = overrides.conditioning
-        changes["conditioning"] = Conditioning(latents=how.latents, noise=how.noise, rounded=how.rounded)
-    for name in ("lora_application", "frame_rule", "vae_tiling", "boundary", "compiled"):
-        value = getattr(overrides, name)
-        if value is not None:
-            changes[name] = value
-    return dataclasses.replace(graph, **changes)  # type: ignore[arg-type]

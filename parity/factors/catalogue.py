@@ -124,8 +124,9 @@ def _snapping(recipe: Recipe) -> str:
 
 
 def _checkpoint(recipe: Recipe) -> str:
-    encoder = f", text encoder from {recipe.text_encoder}" if recipe.text_encoder else ""
-    return f"load {recipe.checkpoint}{encoder}"
+    weights = recipe.weights
+    encoder = f", text encoder from {weights.text_encoder}" if weights.text_encoder else ""
+    return f"load {weights.checkpoint}{encoder}"
 
 
 CATALOGUE: dict[str, Factor] = {

@@ -9,7 +9,7 @@ from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
 from parity.results.case import Evidence, FindingResult
 from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors, lora_field
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, value_of
 
 _UNSEEDED = "the noise in its control image's latents comes from an unseeded generator"
 NEVER_TWICE = (
@@ -22,8 +22,8 @@ GPU_NOISE = (
 
 
 def show_field(recipe: Recipe, name: str) -> str:
-    """Format a recipe field for people; a dash stands for nothing."""
-    value = getattr(recipe, name)
+    """Format a recipe's field, or a key of `to_dict`, for people; a dash stands for nothing."""
+    value = recipe.weights if name == "weights" else value_of(recipe, name)
     if name == "seed" and value is None:
         return "random"
     if name == "compiled":

@@ -16,6 +16,7 @@ from parity.importing.pairing import Pairing
 from pipelines.errors import CaseError, UsageError
 from pipelines.files.content import real_path, write_atomically
 from pipelines.files.document import read
+from pipelines.hub import is_hub_id
 
 State = Literal["new", "unchanged", "kept"]
 """kept: the file is there and says something else than would be written now."""
@@ -150,8 +151,8 @@ def case_text(read_in: JobImport, pairing: Pairing, out: Path) -> str:
         preview["unpairable"] = _Text(pairing.unpairable)
     keys: dict[str, Any] = {"model": read_in.model.id}
     if read_in.checkpoint is not None:
-        folder = Path(read_in.checkpoint)
-        keys["checkpoint"] = _relative(folder, out) if folder.is_dir() else read_in.checkpoint
+        source = read_in.checkpoint
+        keys["checkpoint"] = source if is_hub_id(source) else _relative(Path(source), out)
     keys["preview"] = preview
     if pairing.request is not None:
         keys["request"] = _request(read_in, pairing, out)

@@ -19,6 +19,7 @@ from pipelines.aitoolkit.job_folder import (
 )
 from pipelines.catalog import MODELS, Model, find_model, models_of_job
 from pipelines.errors import CaseError, UsageError
+from pipelines.hub import find_source, is_hub_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,17 +204,15 @@ def _supported() -> str:
 def _checkpoint(job: Job, given: str | None, model: Model) -> str | None:
     """What a case needs so that both sides find their weights."""
     if given is not None:
-        if Path(given).is_dir():
-            return str(Path(given).resolve())
-        if given.count("/") != 1 or given.startswith((".", "/")):
+        source = find_source(given)
+        if source is None:
             raise UsageError(f"--checkpoint {given}: is neither a folder nor a Hub id")
-        return given
-    if (job.folder / job.checkpoint).is_dir():
-        return str((job.folder / job.checkpoint).resolve())
-    if job.checkpoint.count("/") != 1 or job.checkpoint.startswith((".", "/")):
+        return source
+    source = find_source(job.checkpoint, job.folder)
+    if source is None:
         raise job.document.error(
             (*PROCESS, "model", "name_or_path"),
             f"{job.checkpoint} is not on this machine; say with --checkpoint where the weights are, as a folder or a "
             f"Hub id, e.g. --checkpoint {model.base_checkpoint}",
         )
-    return None
+    return None if is_hub_id(source) else source

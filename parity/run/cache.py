@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from parity.comparison.compare import frames_sha256
-from pipelines.drift import drawing_key
+from pipelines.drift import settings_key
 from pipelines.errors import UsageError
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
@@ -154,11 +154,9 @@ class Cache:
 
 def key_of(recipe: Recipe, weights: str, environment: Mapping[str, Any], code: str) -> str:
     """What a drawing is kept by: recipe, weights, the environment that reaches its bits, and the code that draws it."""
-    # Where the parts lie; their content is in `weights`.
-    placeless = dataclasses.replace(recipe, checkpoint="", text_encoder=None, transformers=None, vae=None)
     parts = {
         "version": VERSION,
-        "recipe": _content(drawing_key(placeless)),
+        "recipe": _content(settings_key(recipe)),
         "weights": weights,
         "environment": environment,
         "code": code,

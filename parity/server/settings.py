@@ -12,6 +12,7 @@ from typing import Literal
 from pipelines.catalog import find_model
 from pipelines.engine.engine import Offload
 from pipelines.errors import CaseError, UsageError
+from pipelines.hub import find_source
 
 Profile = Literal["reference", "faithful"]
 """reference: the inference server's graph. faithful: the trainer's."""
@@ -116,12 +117,10 @@ def checkpoint_of(text: str) -> tuple[str, str]:
         find_model(model)
     except CaseError as error:
         raise UsageError(f"--checkpoint {text}: {error}") from None
-    folder = Path(source)
-    if folder.is_dir():
-        return model, str(folder.resolve())
-    if folder.is_absolute() or source.startswith(".") or source.count("/") != 1:
+    found = find_source(source)
+    if found is None:
         raise UsageError(f"--checkpoint {text}: {source} is neither a folder nor a Hub id")
-    return model, source
+    return model, found
 
 
 def lora_root_of(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from parity.case.load import Case
 from parity.factors.findings import known_differences, notes_on_repeating, show_field
 from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS
-from pipelines.recipe import to_dict
+from pipelines.recipe import RECIPE_KEYS, keys_of
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
@@ -22,9 +22,9 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
 def plan_text(case: Case) -> str:
     """Both recipes with every field, differences marked with `*`, and the factors in which they differ."""
     findings = known_differences(case)
-    differing = {name for finding in findings for name in FACTORS[finding.factor]}
+    differing = {key for finding in findings for name in FACTORS[finding.factor] for key in keys_of(name)}
     rows = [("", "field", "preview", "inference")]
-    for name in to_dict(case.preview):
+    for name in RECIPE_KEYS:
         mark = "*" if name in differing else ""
         rows.append((mark, name, _cut(show_field(case.preview, name)), _cut(show_field(case.inference, name))))
     parts = [f"{case.id}  ({case.path})", table(rows)]

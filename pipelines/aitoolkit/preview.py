@@ -11,16 +11,17 @@ from pathlib import Path
 
 from pipelines.aitoolkit.job import PROCESS, Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName, find_lora, lora_given
+from pipelines.aitoolkit.remarks import Remarks, known_residuals, sample_remarks
 from pipelines.aitoolkit.rules import BOUNDARY, floor_size, scheduler_of, trainer_conditioning, trainer_frame_rule
 from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.graph import FRAME_RULES
+from pipelines.hub import find_source, is_hub_id
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import (
     Asked,
     Codec,
-    Conditioning,
     ControlImage,
     LoraApplication,
     LoraFile,
@@ -28,7 +29,8 @@ from pipelines.recipe import (
     Recipe,
     Resize,
 )
-from pipelines.scheduler import Scheduler, flow_schedule
+from pipelines.scheduler import flow_schedule
+from pipelines.weights import Weights
 
 
 def preview_recipe(
@@ -50,33 +52,23 @@ def preview_recipe(
     `unpairable`: why nobody can repeat it; then its LoRA and control image are not looked for, nor its prompt missed.
     Raises CaseError for a missing index or control image, and for a job of another kind of model.
     """
-    if unpairable is None and not 0 <= index < len(job.samples):
-        raise CaseError(
-            f"{job.document.path}: has {len(job.samples)} samples (0 to {len(job.samples) - 1}), not {index}"
-        )
-    if job.arch is not None and job.arch != model.arch:
-        raise CaseError(f"{job.document.path}: trains {job.arch}, but {model.id} takes LoRAs of {model.arch}")
-    sample = job.samples[index] if index < len(job.samples) else job.unlisted
-    _check_numbers(job, sample)
+    sample = _checked_sample(job, index, model, unpairable)
     is_i2v = model.needs_control_image
-    obstacles: list[str] = []
-    notes: list[str] = []
-    weights, text_encoder, vae = _checkpoint(job, model, checkpoint, notes)
-    files = () if unpairable else _lora_files(job, video, lora, obstacles, notes)
+    weights, remarks = _weights(job, model, checkpoint)
+    files: tuple[LoraFile, ...] = ()
+    if not unpairable:
+        files, found = _lora_files(job, video, lora)
+        remarks += found
     scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None, model.trainer_shift)
-    notes += [assumed] if assumed else []
-    application = _lora_application(job)
-    conditioning = trainer_conditioning(model, job.device)
-    notes += _known_floors(job, scheduler, application if files else None, conditioning)
-    _find_obstacles(job, sample, model, video, index, obstacles, notes)
-    if unpairable is not None:
-        obstacles = [unpairable, *(obstacle for obstacle in obstacles if obstacle not in unpairable)]
+    application, conditioning = _lora_application(job), trainer_conditioning(model, job.device)
+    remarks += Remarks(notes=(assumed,) if assumed else ())
+    remarks += known_residuals(job, scheduler, application if files else None, conditioning)
+    remarks += sample_remarks(job, sample, model, video, index)
     divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model)](sample.num_frames)
     return Recipe(
         model=model.id,
         pipeline=model.pipeline,
-        checkpoint=weights,
-        text_encoder=text_encoder,
+        weights=weights,
         prompt=sample.prompt,
         negative_prompt=sample.neg or "",
         width=Asked(sample.width, floor_size(sample.width, divisor)),
@@ -98,18 +90,31 @@ def preview_recipe(
         fps=sample.fps,
         boundary=None if model.experts is None else BOUNDARY,
         conditioning=conditioning,
-        vae=vae,
-        obstacles=tuple(obstacles),
-        notes=tuple(notes),
+        obstacles=_obstacles(remarks.obstacles, unpairable),
+        notes=remarks.notes,
     )
 
 
-def _check_numbers(job: Job, sample: Sample) -> None:
-    """Numbers that a config may hold, but no preview was drawn by."""
-    for name in ("guidance_scale", "network_multiplier"):
+def _checked_sample(job: Job, index: int, model: Model, unpairable: str | None) -> Sample:
+    """The sample of a prompt; for an unpairable preview, whose prompt may be gone, what the job asks for any prompt."""
+    path = job.document.path
+    if unpairable is None and not 0 <= index < len(job.samples):
+        raise CaseError(f"{path}: has {len(job.samples)} samples (0 to {len(job.samples) - 1}), not {index}")
+    if job.arch is not None and job.arch != model.arch:
+        raise CaseError(f"{path}: trains {job.arch}, but {model.id} takes LoRAs of {model.arch}")
+    sample = job.samples[index] if index < len(job.samples) else job.unlisted
+    for name in ("guidance_scale", "network_multiplier"):  # a config may hold such numbers, no preview has them
         value = getattr(sample, name)
         if not math.isfinite(value):
             raise job.document.error((*PROCESS, "sample", name), f"must be a finite number, is {value}")
+    return sample
+
+
+def _obstacles(found: tuple[str, ...], unpairable: str | None) -> tuple[str, ...]:
+    """Why a preview cannot be reproduced: the reason that the case gives, then those that it does not name."""
+    if unpairable is None:
+        return found
+    return (unpairable, *(obstacle for obstacle in found if obstacle not in unpairable))
 
 
 def assumed_recipe(inference: Recipe) -> Recipe:
@@ -131,71 +136,42 @@ def assumed_recipe(inference: Recipe) -> Recipe:
     )
 
 
-def _known_floors(
-    job: Job, scheduler: Scheduler, application: LoraApplication | None, conditioning: Conditioning | None
-) -> list[str]:
-    """What even the right recipe cannot bring back, because no file on disk holds it."""
-    floors = []
-    if scheduler.family == "unipc":
-        floors.append("drawn with an older copy of the VAE code: a residue of about 49 dB has no known cause")
-    if application is not None and job.save_dtype not in ("float32", "fp32", "float"):
-        live = "EMA weights" if job.use_ema else "float32 weights"
-        floors.append(
-            f"drawn with live {live}; the file is rounded to {job.save_dtype}: a floor nobody can explain away"
-        )
-    if application == "merged" and job.dtype != "float32":
-        # merge_in and merge_out (network_mixins.py) add and subtract in the weight's dtype. Measured on the real code.
-        floors.append(
-            f"every earlier preview of the same process merged its LoRA and took it out again in {job.dtype}; what "
-            "that rounded stays in the base weights: 47.5 to 49.4 dB on raw frames, nothing for the first preview"
-        )
-    if conditioning is not None and conditioning.noise == "cuda":
-        floors.append(
-            "drawn on a GPU: the noise in the control image's latents came from its generator, whose numbers depend on "
-            "the GPU model; on another model, or on a CPU, which takes its own, the last bits cannot repeat"
-        )
-    return floors
-
-
-def _checkpoint(job: Job, model: Model, stand_in: str | None, notes: list[str]) -> tuple[str, str | None, str | None]:
-    """Where the weights and, if elsewhere, text encoder and VAE come from (Wan21.load_model).
+def _weights(job: Job, model: Model, stand_in: str | None) -> tuple[Weights, Remarks]:
+    """The weights that a job's previews are made with (Wan21.load_model), and what had to be assumed of them.
 
     Wan 2.2 always takes a VAE of ai-toolkit's own, the one that all published checkpoints hold; a folder's is taken
     for it.
     """
-    folder = job.folder / job.checkpoint
     encoder, vae = "ai-toolkit/umt5_xxl_encoder", None if model.experts is None else "ai-toolkit/wan2.1-vae"
-    if folder.is_dir():
-        own_encoder, own_vae = (folder / "text_encoder").is_dir(), (folder / "vae").is_dir()
-        return str(folder.resolve()), None if own_encoder else encoder, None if own_vae else vae
+    source = find_source(job.checkpoint, job.folder)
+    if source is not None and not is_hub_id(source):
+        own_encoder, own_vae = ((Path(source) / part).is_dir() for part in ("text_encoder", "vae"))
+        return Weights(source, text_encoder=None if own_encoder else encoder, vae=None if own_vae else vae), Remarks()
     if stand_in is not None:
-        notes.append(f"the config's checkpoint {job.checkpoint} is no folder here; the one given is used")
-        return stand_in, None, None
-    if job.checkpoint.count("/") != 1 or job.checkpoint.startswith(("/", ".")):
+        note = f"the config's checkpoint {job.checkpoint} is no folder here; the one given is used"
+        return Weights(stand_in), Remarks(notes=(note,))
+    if source is None:
         where = (*PROCESS, "model", "name_or_path")
         raise job.document.error(
             where, f"{job.checkpoint} does not exist here; set `checkpoint:` in the case (`parity serve`: --checkpoint)"
         )
-    return job.checkpoint, encoder, vae
+    return Weights(source, text_encoder=encoder, vae=vae), Remarks()
 
 
-def _lora_files(
-    job: Job, video: VideoName | None, given: Path | None, obstacles: list[str], notes: list[str]
-) -> tuple[LoraFile, ...]:
-    """The files that hold the weights the preview was drawn with; high noise before low noise."""
+def _lora_files(job: Job, video: VideoName | None, given: Path | None) -> tuple[tuple[LoraFile, ...], Remarks]:
+    """The files that hold the weights the preview was drawn with, high noise before low noise, and remarks on them."""
     if given is None:
         found = find_lora(job, video.step if video else None)
     elif given.is_file():
         found = lora_given(job, given)
     else:
         raise CaseError(f"{given}: the preview's LoRA does not exist")
-    obstacles += [found.missing] if found.missing else []
-    notes += found.notes
+    obstacles = (found.missing,) if found.missing else ()
     try:
-        return tuple(lora_file(path, expert) for path, expert in found.of_experts(job))
+        files = tuple(lora_file(path, expert) for path, expert in found.of_experts(job))
     except UnreproducibleError as error:
-        obstacles.append(str(error))
-        return ()
+        return (), Remarks(obstacles=(*obstacles, str(error)), notes=found.notes)
+    return files, Remarks(obstacles=obstacles, notes=found.notes)
 
 
 def _lora_application(job: Job) -> LoraApplication:
@@ -221,44 +197,3 @@ def _codec(sample: Sample) -> Codec:
     if sample.num_frames > 1 or sample.format == "webp":
         return Codec("webp", 80)
     return Codec("png", None) if sample.format == "png" else Codec("jpeg", 75)
-
-
-def job_obstacles(job: Job, model: Model) -> list[str]:
-    """What no recipe of the job can repeat, whatever its prompt."""
-    obstacles = []
-    if job.network_type is None:
-        obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
-    elif job.network_type != "lora":
-        obstacles.append(f"network.type {job.network_type}: only lora is run so far")
-    if model.needs_control_image and model.experts is None and job.low_vram:
-        obstacles.append("low_vram I2V raises with current diffusers; what older versions drew is not known")
-    return obstacles
-
-
-def _find_obstacles(
-    job: Job,
-    sample: Sample,
-    model: Model,
-    video: VideoName | None,
-    index: int,
-    obstacles: list[str],
-    notes: list[str],
-) -> None:
-    """What no recipe can repeat, and what should make the reader look twice."""
-    if job.has_first_sample and video is not None and video.step == 0:
-        obstacles.append("step 0 may be drawn from the config's `first_sample` section, which is not read")
-    if sample.seed is None:
-        obstacles.append("seed -1: ai-toolkit drew a random seed and did not keep it")
-    obstacles += job_obstacles(job, model)
-    for name in ("num_frames", "sample_steps", "fps"):
-        if getattr(sample, name) < 1:
-            obstacles.append(f"{name} {getattr(sample, name)}: ai-toolkit fails on it")
-    if sample.neg is None:
-        obstacles.append("no `neg`: ai-toolkit itself crashes on Wan without a negative prompt")
-    width, height = floor_size(sample.width, 8), floor_size(sample.height, 8)
-    if model.trainer_size_divisor < 16 and (width % 16 or height % 16):
-        obstacles.append(f"{width}x{height} is no multiple of 16: diffusers refuses it, ai-toolkit does not floor it")
-    if video is not None and video.index != index:
-        notes.append(f"the video's name says prompt {video.index}, the case says sample {index}")
-    if job.arch is None:
-        notes.append("the config names no model.arch; the case's model is taken")

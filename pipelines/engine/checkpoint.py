@@ -11,17 +11,27 @@ from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, c
 from pipelines.errors import WeightsError
 from pipelines.hub import folder_of
 from pipelines.recipe import Recipe
+from pipelines.weights import PARTS, Part
 
 if TYPE_CHECKING:
     import torch
 
 
-_PART_FILES = {
-    "transformers": ["transformer/*", "transformer_2/*"],
+_EXPERTS = ["transformer/*", "transformer_2/*"]
+
+_OWN_FILES: dict[Part, list[str]] = {
     "text_encoder": ["text_encoder/*", "tokenizer/*"],
+    "transformers": _EXPERTS,
     "vae": ["vae/*"],
 }
-"""What of a Wan 2.2 checkpoint can come from elsewhere."""
+"""The files of each part in a Wan 2.2 checkpoint."""
+
+_FILES_ELSEWHERE: dict[Part, list[str] | None] = {
+    "text_encoder": None,
+    "transformers": _EXPERTS,
+    "vae": ["*.json", "*.safetensors"],
+}
+"""The files of each part in a place of its own; None: all that a pipeline reads."""
 
 
 def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
@@ -29,18 +39,12 @@ def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
 
     Nothing is downloaded that is not read: an expert has 28 GB. Raises WeightsError.
     """
-    own = [name for name in _PART_FILES if getattr(recipe, name) is None]
-    only = None if recipe.boundary is None else ["*.json", *(file for name in own for file in _PART_FILES[name])]
-    found = {"checkpoint": folder_of(recipe.checkpoint, token=token, only=only)}
-    elsewhere: dict[str, list[str] | None] = {
-        "text_encoder": None,
-        "transformers": _PART_FILES["transformers"],
-        "vae": ["*.json", "*.safetensors"],
-    }
-    for name, files in elsewhere.items():
-        source = getattr(recipe, name)
-        if source is not None:
-            found[name] = folder_of(source, token=token, only=files)
+    elsewhere = recipe.weights.elsewhere()
+    own = (pattern for part in PARTS if part not in elsewhere for pattern in _OWN_FILES[part])
+    only = None if recipe.boundary is None else ["*.json", *own]
+    found = {"checkpoint": folder_of(recipe.weights.checkpoint, token=token, only=only)}
+    for part, source in elsewhere.items():
+        found[part] = folder_of(source, token=token, only=_FILES_ELSEWHERE[part])
     return found
 
 

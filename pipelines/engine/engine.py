@@ -46,7 +46,7 @@ class Engine:
     @staticmethod
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
         """Recipes with equal keys share one loaded checkpoint."""
-        places = (recipe.checkpoint, recipe.text_encoder or "", recipe.transformers or "", recipe.vae or "")
+        places = recipe.weights.places().values()
         return (recipe.pipeline, *places, recipe.boundary is not None, recipe.precision.dtype)
 
     def load(self, recipe: Recipe, token: str | None = None) -> None:

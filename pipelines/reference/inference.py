@@ -12,13 +12,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.catalog import Model
-from pipelines.graph import FRAME_RULES, Graph
+from pipelines.graph import FRAME_RULES, Graph, fields_of
 from pipelines.hub import folder_of
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import Asked, Codec, Conditioning, Precision, Quantization, Recipe, Resize
 from pipelines.reference.request import LoraItem, PromptItem, Request
 from pipelines.scheduler import Scheduler, checkpoint_boundary, checkpoint_scheduler, flow_schedule
+from pipelines.weights import Weights
 
 
 def reference_graph(model: Model, checkpoint: str | None = None, *, token: str | None = None) -> Graph:
@@ -31,8 +32,7 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
     """
     source, experts = checkpoint or model.base_checkpoint, model.experts
     graph = Graph(
-        checkpoint=source,
-        text_encoder=None,
+        weights=Weights(source),
         scheduler=_server_schedule(model, source, token),
         lora_application="adapter",
         precision=Precision("bfloat16", "kept"),
@@ -45,9 +45,8 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
     if experts is None:
         return graph
     if checkpoint is None:
-        graph = dataclasses.replace(
-            graph, transformers=experts.transformers, text_encoder=experts.text_encoder, vae=experts.vae
-        )
+        weights = Weights(source, text_encoder=experts.text_encoder, transformers=experts.transformers, vae=experts.vae)
+        graph = dataclasses.replace(graph, weights=weights)
     if model.needs_control_image:
         # wan22_i2v.py makes latents of (num_frames - 1) // 4 + 1 frames itself and samples with no generator.
         graph = dataclasses.replace(
@@ -85,8 +84,6 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     return Recipe(
         model=model.id,
         pipeline=model.pipeline,
-        checkpoint=graph.checkpoint,
-        text_encoder=graph.text_encoder,
         prompt=prompt,
         negative_prompt=defaults.neg if item.neg is None else item.neg,
         width=Asked(width, width // model.size_divisor * model.size_divisor),
@@ -95,22 +92,11 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         steps=_or(item.sample_steps, defaults.sample_steps),
         guidance_scale=defaults.guidance_scale if item.guidance_scale is None else item.guidance_scale,
         seed=None if seed < 0 else seed,
-        scheduler=graph.scheduler,
         lora_files=tuple(lora_file(folder / lora.path, lora.transformer) for lora in loras),
         lora_scales=tuple(defaults.network_multiplier if scale is None else scale for scale in scales),
-        lora_application=graph.lora_application,
-        precision=graph.precision,
         control_image=image,
-        resize=graph.resize if model.needs_control_image else None,
-        vae_tiling=graph.vae_tiling,
-        quantization=graph.quantization,
-        codec=graph.codec,
-        boundary=graph.boundary,
-        conditioning=graph.conditioning,
-        transformers=graph.transformers,
-        vae=graph.vae,
-        compiled=graph.compiled,
         fps=_or(item.fps, defaults.fps),
+        **fields_of(graph, needs_control_image=model.needs_control_image),
     )
 
 

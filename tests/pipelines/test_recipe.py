@@ -15,8 +15,11 @@ from parity.factors.findings import find_differences
 from pipelines.drift import FACTORS, differing_factors, take
 from pipelines.recipe import Asked, Precision, Recipe, to_dict
 from pipelines.scheduler import flow_schedule
+from pipelines.weights import Weights
 from tests.conftest import CaseFiles
 from tests.support.oracle import sample_recipe
+
+CHECKPOINT = sample_recipe("t2v_basic", 0).weights.checkpoint
 
 PLANTED: dict[str, dict[str, Any]] = {
     "snapping": {"width": 80},
@@ -116,7 +119,7 @@ def recipe() -> Recipe:
         ({"prompt": "woman  playing the guitar, on stage "}, []),  # diffusers folds white space
         ({"width": Asked(100, 96)}, []),  # asked otherwise, drawn alike
         ({"vae_tiling": True}, []),  # tiles only above 256 pixels
-        ({"text_encoder": "ai-toolkit/umt5_xxl_encoder"}, ["checkpoint"]),
+        ({"weights": Weights(CHECKPOINT, text_encoder="ai-toolkit/umt5_xxl_encoder")}, ["checkpoint"]),
         ({"scheduler": flow_schedule("flow_match_euler", 5.0)}, ["scheduler"]),
         ({"lora_files": (), "lora_scales": ()}, ["lora_file"]),
         ({"seed": None}, ["seed"]),

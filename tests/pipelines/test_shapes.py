@@ -23,7 +23,7 @@ def test_plain_diffusers_draws_the_preview() -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 
     recipe = CASE.preview
-    pipe: Any = WanPipeline.from_pretrained(recipe.checkpoint, dtype=torch.float32)
+    pipe: Any = WanPipeline.from_pretrained(recipe.weights.checkpoint, dtype=torch.float32)
     pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     lora = recipe.lora_files[0].path
     pipe.load_lora_weights(str(lora.parent), weight_name=lora.name)

@@ -23,6 +23,7 @@ from pipelines.engine.engine import Engine
 from pipelines.errors import CaseError, DeviceError, WeightsError
 from pipelines.recipe import Conditioning, Precision, Recipe
 from pipelines.scheduler import flow_schedule
+from pipelines.weights import Weights
 from tests.support.oracle import sample_recipe
 
 MODELS = {"wan22_t2v": "wan22_14b_t2v", "wan22_i2v": "wan22_14b_i2v"}
@@ -100,8 +101,8 @@ def test_where_the_trainer_takes_weights_from(tmp_path: Path) -> None:
         path.read_text().replace("../../models/tiny-wan22-t2v", "ai-toolkit/Wan2.2-T2V-A14B-Diffusers-bf16")
     )
     recipe = preview_recipe(read_job(path), 0, model=find_model("wan22_14b_t2v"))
-    assert recipe.checkpoint == "ai-toolkit/Wan2.2-T2V-A14B-Diffusers-bf16"
-    assert (recipe.text_encoder, recipe.vae) == ("ai-toolkit/umt5_xxl_encoder", "ai-toolkit/wan2.1-vae")
+    assert recipe.weights.checkpoint == "ai-toolkit/Wan2.2-T2V-A14B-Diffusers-bf16"
+    assert (recipe.weights.text_encoder, recipe.weights.vae) == ("ai-toolkit/umt5_xxl_encoder", "ai-toolkit/wan2.1-vae")
 
 
 def test_older_versions_drew_with_unipc() -> None:
@@ -234,15 +235,15 @@ def test_only_the_expert_at_work_is_on_the_device(monkeypatch: pytest.MonkeyPatc
 def test_parts_from_other_folders(engine: Engine, tmp_path: Path) -> None:
     """As trainer and server take them from several repositories, which hold nothing else."""
     recipe = two_steps("wan22_t2v")
-    whole = Path(recipe.checkpoint)
+    whole = Path(recipe.weights.checkpoint)
     for target, parts in {"experts": ("transformer", "transformer_2"), "words": ("text_encoder", "tokenizer")}.items():
         for part in parts:
             shutil.copytree(whole / part, tmp_path / target / part)
     shutil.copytree(whole / "vae", tmp_path / "vae")
     (tmp_path / "base").mkdir()
-    places: dict[str, Any] = {"checkpoint": "base", "transformers": "experts", "text_encoder": "words", "vae": "vae"}
-    places = {name: str(tmp_path / place) for name, place in places.items()}
-    apart = dataclasses.replace(recipe, **places)
+    base, experts, encoder, vae = (str(tmp_path / name) for name in ("base", "experts", "words", "vae"))
+    weights = Weights(base, transformers=experts, text_encoder=encoder, vae=vae)
+    apart = dataclasses.replace(recipe, weights=weights)
     own = Engine("cpu")
     assert own.generate(apart).tobytes() == engine.generate(recipe).tobytes()
     shutil.rmtree(tmp_path / "experts" / "transformer_2")
@@ -264,7 +265,8 @@ def test_parts_from_other_folders(engine: Engine, tmp_path: Path) -> None:
 def test_checkpoints_of_another_kind(job: str, checkpoint: str, said: str) -> None:
     own = Engine("cpu")
     with pytest.raises(WeightsError, match=said):
-        own.generate(dataclasses.replace(sample_recipe(job, 0), steps=2, checkpoint=str(DEMO / "models" / checkpoint)))
+        weights = Weights(str(DEMO / "models" / checkpoint))
+        own.generate(dataclasses.replace(sample_recipe(job, 0), steps=2, weights=weights))
     own.close()
 
 

@@ -657,7 +657,9 @@ def test_override_values_arrive_in_the_recipe(tmp_path: Path) -> None:
 def test_case_checkpoint_stands_in_for_a_missing_one(demo: Path) -> None:
     edit_job(demo, "t2v_basic", {"model.name_or_path": "/somewhere/else/wan"})
     case = load(demo, in_copy(DERIVED, demo))
-    assert {case.preview.checkpoint, case.inference.checkpoint} == {str((DEMO / "models/tiny-wan-t2v").resolve())}
+    assert {case.preview.weights.checkpoint, case.inference.weights.checkpoint} == {
+        str((DEMO / "models/tiny-wan-t2v").resolve())
+    }
     assert any("/somewhere/else/wan" in note for note in case.preview.notes)
 
 

@@ -17,6 +17,7 @@ from pipelines.errors import UsageError
 from pipelines.recipe import Asked, LoraApplication, Precision, Quantization, Recipe, Resize
 from pipelines.reference.request import LoraItem, PromptItem, Request
 from pipelines.scheduler import flow_schedule
+from pipelines.weights import Weights
 from tests.support.oracle import sample_recipe
 
 FOLDER = Path(parity.factors.catalogue.__file__).parent / "explain"
@@ -124,7 +125,7 @@ def test_the_request_key_of_a_fix_is_on_its_page(preview: Recipe, name: str) -> 
         ("codec", {}, "quality .*"),
         ("quantization", {"quantization": Quantization()}, ".*"),
         ("lora_file", {"lora_files": (), "lora_scales": ()}, "serve without a LoRA"),
-        ("checkpoint", {"text_encoder": "ai-toolkit/umt5_xxl_encoder"}, "ai-toolkit/.*"),
+        ("checkpoint", {"weights": Weights("wan", text_encoder="ai-toolkit/umt5_xxl_encoder")}, "ai-toolkit/.*"),
     ],
 )
 def test_the_code_of_a_fix_is_on_its_page(preview: Recipe, name: str, changes: dict[str, Any], code: str) -> None:

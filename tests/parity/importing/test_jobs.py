@@ -478,7 +478,9 @@ def test_a_checkpoint_elsewhere_is_asked_for(disk: Disk) -> None:
     for words in ("config.yaml:1:", "model.name_or_path", "/workspace/wan", "--checkpoint"):
         assert words in error
     found = disk.imported(job, "--checkpoint", "models/tiny-wan-t2v")
-    assert {case.preview.checkpoint for case in found.values()} == {str((DEMO / "models/tiny-wan-t2v").resolve())}
+    assert {case.preview.weights.checkpoint for case in found.values()} == {
+        str((DEMO / "models/tiny-wan-t2v").resolve())
+    }
 
 
 def test_wan_22_pairs_the_files_of_both_experts(disk: Disk) -> None:

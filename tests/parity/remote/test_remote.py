@@ -26,6 +26,7 @@ from parity.run.session import Options, Session
 from pipelines.engine.engine import Engine
 from pipelines.errors import CaseError, UsageError
 from pipelines.media.video import read_video
+from pipelines.weights import Weights
 from reports.render import render
 from reports.view import reproduce
 from tests.conftest import CaseFiles
@@ -603,7 +604,7 @@ def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult]
     bare = tmp_path / "bare"
     shutil.copytree(DEMO / "models" / "tiny-wan-t2v" / "scheduler", bare / "scheduler")
     case = at(server)
-    case = dataclasses.replace(case, inference=dataclasses.replace(case.inference, checkpoint=str(bare)))
+    case = dataclasses.replace(case, inference=dataclasses.replace(case.inference, weights=Weights(str(bare))))
     result = run(case, diagnose="full")
     assert result.diagnosis is not None
     assert result.diagnosis.stopped == "error"

@@ -24,6 +24,7 @@ from pipelines.errors import UsageError
 from pipelines.media.video import Frames
 from pipelines.recipe import Asked, LoraFile, Recipe
 from pipelines.scheduler import flow_schedule
+from pipelines.weights import Weights
 from tests.conftest import CaseFiles
 from tests.support.oracle import sample_recipe
 
@@ -117,7 +118,7 @@ def test_the_key_is_what_reaches_the_bits(recipe: Recipe) -> None:
     assert key_of(recipe, "weights", {"torch": "2.13.0"}, "edited") != key
     moved = dataclasses.replace(
         recipe,
-        checkpoint="/elsewhere",
+        weights=Weights("/elsewhere"),
         lora_files=tuple(dataclasses.replace(file, path=Path("/elsewhere/lora")) for file in recipe.lora_files),
         width=Asked(asked=recipe.width.applied + 1, applied=recipe.width.applied),
         fps=recipe.fps + 1,
@@ -130,7 +131,7 @@ def test_weights_are_known_by_content(tmp_path: Path, recipe: Recipe) -> None:
         (tmp_path / name / "vae").mkdir(parents=True)
         (tmp_path / name / "vae" / "model.safetensors").write_bytes(b"weights")
         (tmp_path / name / "README.md").write_text(name)  # never loaded
-    of = [dataclasses.replace(recipe, checkpoint=str(tmp_path / name), text_encoder=None) for name in ("one", "two")]
+    of = [dataclasses.replace(recipe, weights=Weights(str(tmp_path / name))) for name in ("one", "two")]
     assert fingerprint.weights(of[0]) == fingerprint.weights(of[1])
     (tmp_path / "two" / "vae" / "model.safetensors").write_bytes(b"Weights")
     assert fingerprint.weights(of[0]) != fingerprint.weights(of[1])
@@ -145,7 +146,7 @@ def test_files_of_the_hubs_cache_are_known_by_their_names(
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "model.safetensors").symlink_to(blob)
     monkeypatch.setattr(fingerprint, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
-    assert fingerprint.weights(dataclasses.replace(recipe, checkpoint=str(tmp_path / "snapshot"), text_encoder=None))
+    assert fingerprint.weights(dataclasses.replace(recipe, weights=Weights(str(tmp_path / "snapshot"))))
 
 
 def test_edited_code_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,7 +237,7 @@ def test_checkpoint_that_is_not_here(job_folder: Path) -> None:
     with pytest.raises(CaseError, match=r"name_or_path.*checkpoint:"):
         preview_recipe(job, 0, model=find_model("wan21_14b"))
     recipe = preview_recipe(job, 0, model=find_model("wan21_14b"), checkpoint=str(DEMO))
-    assert recipe.checkpoint == str(DEMO)
+    assert recipe.weights.checkpoint == str(DEMO)
     assert any("/data/wan" in note for note in recipe.notes)
 
 
@@ -246,8 +246,8 @@ def test_hub_checkpoints_take_the_trainers_text_encoder(job_folder: Path) -> Non
     config["config"]["process"][0]["model"]["name_or_path"] = "Wan-AI/Wan2.1-T2V-14B-Diffusers"
     (job_folder / "config.yaml").write_text(json.dumps(config))
     recipe = preview_recipe(read_job(job_folder / "config.yaml"), 0, model=find_model("wan21_14b"))
-    assert recipe.checkpoint == "Wan-AI/Wan2.1-T2V-14B-Diffusers"
-    assert recipe.text_encoder == "ai-toolkit/umt5_xxl_encoder"
+    assert recipe.weights.checkpoint == "Wan-AI/Wan2.1-T2V-14B-Diffusers"
+    assert recipe.weights.text_encoder == "ai-toolkit/umt5_xxl_encoder"
 
 
 def test_video_of_another_prompt_is_noted(job_folder: Path) -> None:

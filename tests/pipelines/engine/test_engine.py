@@ -16,6 +16,7 @@ from pipelines.errors import MediaError, UnreproducibleError, UsageError, Weight
 from pipelines.lora_files import check_coverage, lora_file, module_name, read_header
 from pipelines.recipe import LoraFile, Precision, Quantization, Recipe
 from pipelines.scheduler import checkpoint_scheduler
+from pipelines.weights import Weights
 from tests.support.oracle import sample_recipe
 
 pytestmark = pytest.mark.draws
@@ -52,7 +53,7 @@ def test_swapping_reloads_nothing_and_restores_every_bit(own_engine: Engine) -> 
         preview,
         lora_application="adapter",
         precision=Precision("bfloat16", "kept"),
-        scheduler=checkpoint_scheduler(Path(preview.checkpoint)),
+        scheduler=checkpoint_scheduler(Path(preview.weights.checkpoint)),
     )
     side_path = dataclasses.replace(preview, lora_application="side_path", lora_scales=(0.5,))
     bare = dataclasses.replace(preview, precision=Precision("bfloat16", "kept"), lora_files=(), lora_scales=())
@@ -212,12 +213,12 @@ def test_broken_checkpoint_is_one_message(
 ) -> None:
     checkpoint = broken_checkpoint(tmp_path / "model", file, data)
     with pytest.raises(WeightsError, match=said):
-        own_engine.generate(short(sample_recipe("t2v_basic", 0), checkpoint=checkpoint))
+        own_engine.generate(short(sample_recipe("t2v_basic", 0), weights=Weights(checkpoint)))
 
 
 @pytest.mark.parametrize(("job", "checkpoint"), [("t2v_basic", "tiny-wan-i2v"), ("i2v_basic", "tiny-wan-t2v")])
 def test_checkpoint_of_the_other_kind(own_engine: Engine, job: str, checkpoint: str) -> None:
-    recipe = short(sample_recipe(job, 0), checkpoint=str(DEMO / "models" / checkpoint))
+    recipe = short(sample_recipe(job, 0), weights=Weights(str(DEMO / "models" / checkpoint)))
     with pytest.raises(WeightsError, match=f"{recipe.model} needs an? (I2V|T2V) checkpoint"):
         own_engine.generate(recipe)
 
@@ -245,19 +246,21 @@ def test_hub_checkpoint_comes_from_the_hubs_cache(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     recipe = short(sample_recipe("t2v_basic", 0))
     local = own_engine.generate(recipe)
-    assert own_engine.generate(dataclasses.replace(recipe, checkpoint="some/wan")).tobytes() == local.tobytes()
+    assert own_engine.generate(dataclasses.replace(recipe, weights=Weights("some/wan"))).tobytes() == local.tobytes()
     with pytest.raises(WeightsError, match=r"no/such(.|\n)*HF_TOKEN"):
-        own_engine.generate(dataclasses.replace(recipe, checkpoint="no/such"))
+        own_engine.generate(dataclasses.replace(recipe, weights=Weights("no/such")))
 
 
 def test_text_encoder_from_elsewhere(own_engine: Engine, tmp_path: Path) -> None:
     """As the trainer loads it for Hub checkpoints: another repository's, cast like all else."""
     recipe = short(sample_recipe("t2v_basic", 0))
-    shutil.copytree(Path(recipe.checkpoint) / "text_encoder", tmp_path / "text_encoder")
-    elsewhere = dataclasses.replace(recipe, text_encoder=str(tmp_path))
+    whole = recipe.weights
+    shutil.copytree(Path(whole.checkpoint) / "text_encoder", tmp_path / "text_encoder")
+    elsewhere = dataclasses.replace(recipe, weights=dataclasses.replace(whole, text_encoder=str(tmp_path)))
     assert own_engine.generate(elsewhere).tobytes() == own_engine.generate(recipe).tobytes()
     with pytest.raises(WeightsError, match=r"text_encoder|umt5"):
-        own_engine.generate(dataclasses.replace(recipe, text_encoder=str(tmp_path / "text_encoder")))
+        wrong = dataclasses.replace(whole, text_encoder=str(tmp_path / "text_encoder"))
+        own_engine.generate(dataclasses.replace(recipe, weights=wrong))
 
 
 def test_offload_needs_a_gpu() -> None:

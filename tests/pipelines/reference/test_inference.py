@@ -17,6 +17,7 @@ from pipelines.graph import Graph
 from pipelines.recipe import Conditioning, Recipe
 from pipelines.reference.inference import inference_recipe, reference_graph, request_of_preview
 from pipelines.reference.request import PromptItem, Request, check_request
+from pipelines.weights import Weights
 from tests.support.oracle import JOBS, model_of, sample_recipe
 
 LORA = "jobs/t2v_basic/tiny_t2v.safetensors"
@@ -149,10 +150,8 @@ def test_the_servers_wan22_graphs() -> None:
     assert (t2v.boundary, t2v.scheduler.shift, t2v.frame_rule, t2v.conditioning) == (0.875, 3.0, "diffusers", None)
     assert (i2v.boundary, i2v.scheduler.shift, i2v.frame_rule) == (0.9, 3.0, "low_vram")
     assert i2v.conditioning == Conditioning(latents="sample", noise="unseeded")
-    assert (i2v.vae, i2v.text_encoder, i2v.transformers) == (
-        "ai-toolkit/wan2.1-vae",
-        "ai-toolkit/umt5_xxl_encoder",
-        None,
+    assert i2v.weights == Weights(
+        I2V22.base_checkpoint, text_encoder="ai-toolkit/umt5_xxl_encoder", vae="ai-toolkit/wan2.1-vae"
     )
     item = {"prompt": "a", "width": 1280, "height": 720, "num_frames": 40}
     loras = [{"path": "jobs/wan22_t2v/tiny22_t2v_low_noise.safetensors", "transformer": "low"}]
@@ -175,7 +174,7 @@ def test_a_preview_as_a_request_differs_only_in_the_graph(job: str, index: int) 
     """The derived request asks for what the trainer drew: flags, seeds and sizes included."""
     preview = sample_recipe(job, index)
     model = model_of(job)
-    reference = reference_graph(model, preview.checkpoint)
+    reference = reference_graph(model, preview.weights.checkpoint)
     recipe = inference_recipe(request_of_preview(preview), 0, reference, model=model, folder=Path())
     expected = {"scheduler", "lora_application", "precision"}
     if job == "wan22_i2v":

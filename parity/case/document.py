@@ -1,0 +1,42 @@
+"""A case file as it is read: its document, its keys, and the model and target that they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.case.keys import CaseKeys, validate
+from parity.case.target import NOTHING_GIVEN, Given, Target, target_of
+from pipelines.catalog import Model, find_model
+from pipelines.errors import CaseError
+from pipelines.files.document import Document, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseDocument:
+    """A case file whose keys are valid."""
+
+    document: Document
+    keys: CaseKeys
+    model: Model
+    target: Target | None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths in the file are relative to."""
+        return self.document.path.parent
+
+
+def read_case_file(path: Path, given: Given = NOTHING_GIVEN) -> CaseDocument:
+    """Read a case file. `given`: the command line's target. Raises CaseError with a line for each mistake."""
+    document = read(path)
+    keys = validate(document, CaseKeys)
+    try:
+        model = find_model(keys.model)
+    except CaseError as error:
+        raise document.error(("model",), str(error)) from None
+    try:
+        target = target_of(keys.target, path.parent, given)
+    except ValueError as error:
+        raise document.error(("target",), str(error)) from None
+    return CaseDocument(document=document, keys=keys, model=model, target=target)

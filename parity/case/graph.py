@@ -1,0 +1,83 @@
+"""The graph a case is served with: a profile, with the overrides of the case's `pipeline`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from parity.case.document import CaseDocument
+from parity.case.keys import PipelineKeys
+from pipelines.aitoolkit.graph import faithful_graph
+from pipelines.aitoolkit.job import Job
+from pipelines.errors import CaseError
+from pipelines.graph import Graph
+from pipelines.recipe import Conditioning, Precision, Recipe, Resize
+from pipelines.reference.inference import reference_graph
+from pipelines.scheduler import Scheduler, flow_schedule
+
+
+def graph_of_case(file: CaseDocument, preview: Recipe | None, job: Job | None, checkpoint: str | None) -> Graph:
+    """The graph that `pipeline` asks for.
+
+    `checkpoint`: a folder or Hub id that stands in for the model's own. Raises CaseError and WeightsError.
+    """
+    pipeline = file.keys.pipeline
+    keys = PipelineKeys(base=pipeline) if isinstance(pipeline, str) else pipeline
+    profile = _profile(file, keys, preview, job, checkpoint)
+    overrides = _overrides(file, keys)
+    _check_model(file, keys)
+    return dataclasses.replace(profile, **overrides)
+
+
+def _profile(
+    file: CaseDocument, keys: PipelineKeys, preview: Recipe | None, job: Job | None, checkpoint: str | None
+) -> Graph:
+    """The graph of the profile that the overrides start from."""
+    if keys.base == "reference":
+        return reference_graph(file.model, checkpoint)
+    if preview is None or job is None:
+        raise file.document.error(
+            ("pipeline",), "faithful repeats what preview.config says; name the config, or reference"
+        )
+    return faithful_graph(preview, job, file.model)
+
+
+def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
+    """The fields of a graph that the case sets itself."""
+    values = {
+        "scheduler": _scheduler(file, keys),
+        "lora_application": keys.lora_application,
+        "precision": keys.precision and Precision(keys.precision.dtype, keys.precision.fp32_modules),
+        "frame_rule": keys.frame_rule,
+        "resize": keys.resize and Resize(keys.resize.filter, keys.resize.crop),
+        "vae_tiling": keys.vae_tiling,
+        "boundary": keys.boundary,
+        "conditioning": keys.conditioning
+        and Conditioning(
+            latents=keys.conditioning.latents, noise=keys.conditioning.noise, rounded=keys.conditioning.rounded
+        ),
+        "compiled": keys.compiled,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _scheduler(file: CaseDocument, keys: PipelineKeys) -> Scheduler | None:
+    scheduler = keys.scheduler
+    if scheduler is None:
+        return None
+    try:
+        return flow_schedule(scheduler.family, scheduler.shift, **scheduler.model_extra or {})
+    except CaseError as error:
+        raise file.document.error(("pipeline", "scheduler"), str(error)) from None
+
+
+def _check_model(file: CaseDocument, keys: PipelineKeys) -> None:
+    """Raises CaseError for an override that the case's model does not have."""
+    is_wan22 = file.model.experts is not None
+    for name, fits, kind in (
+        ("boundary", is_wan22, "Wan 2.2"),
+        ("conditioning", is_wan22 and file.model.needs_control_image, "Wan 2.2 I2V"),
+        ("compiled", is_wan22, "Wan 2.2"),
+    ):
+        if getattr(keys, name) is not None and not fits:
+            raise file.document.error(("pipeline", name), f"is for {kind}, not for {file.model.id}")
