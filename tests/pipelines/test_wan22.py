@@ -264,8 +264,8 @@ def test_parts_from_other_folders(engine: Engine, tmp_path: Path) -> None:
 )
 def test_checkpoints_of_another_kind(job: str, checkpoint: str, said: str) -> None:
     own = Engine("cpu")
+    weights = Weights(str(DEMO / "models" / checkpoint))
     with pytest.raises(WeightsError, match=said):
-        weights = Weights(str(DEMO / "models" / checkpoint))
         own.generate(dataclasses.replace(sample_recipe(job, 0), steps=2, weights=weights))
     own.close()
 

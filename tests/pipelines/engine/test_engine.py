@@ -258,8 +258,8 @@ def test_text_encoder_from_elsewhere(own_engine: Engine, tmp_path: Path) -> None
     shutil.copytree(Path(whole.checkpoint) / "text_encoder", tmp_path / "text_encoder")
     elsewhere = dataclasses.replace(recipe, weights=dataclasses.replace(whole, text_encoder=str(tmp_path)))
     assert own_engine.generate(elsewhere).tobytes() == own_engine.generate(recipe).tobytes()
+    wrong = dataclasses.replace(whole, text_encoder=str(tmp_path / "text_encoder"))
     with pytest.raises(WeightsError, match=r"text_encoder|umt5"):
-        wrong = dataclasses.replace(whole, text_encoder=str(tmp_path / "text_encoder"))
         own_engine.generate(dataclasses.replace(recipe, weights=wrong))
 
 
