@@ -1,7 +1,8 @@
-"""Why a case drifted, by experiment: what each factor gains and costs, the fewest that explain it all, what is left.
+"""Why a case drifted, by experiment: the effect of each factor, the smallest set that explains the drift, the residue.
 
-A counterfactual is one recipe with one factor taken from the other. For k factors: both ends, k gains (the request
-with one factor put right) and k losses (the preview's recipe with one factor made wrong), 2k + 2 drawings at most.
+A counterfactual is one recipe with one factor taken from the other. For k factors there are two endpoints (the request
+and the preview's recipe), k gains (the request with only this factor fixed) and k losses (the preview's recipe with
+only this factor broken): at most 2k + 2 generations.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from parity.comparison.metrics import psnr_frame
 from parity.diagnosis.conclusion import conclude
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.origin import find_origin
-from parity.diagnosis.ranking import Noise, is_rounding, rank
+from parity.diagnosis.ranking import RequestNoise, is_rounding, rank
 from parity.factors.catalogue import CATALOGUE, likeliest_first
 from parity.factors.findings import show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Origin, StageGap, Stopped, Trial, WaterfallStep
@@ -26,6 +27,7 @@ from pipelines.drift import differing_factors, latents_key, take, take_all
 from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
+from pipelines.files.words import plural
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 
@@ -41,7 +43,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a diagnosis will draw, known before it starts."""
+    """The generations of a diagnosis, known before it starts."""
 
     mode: Literal["full", "gains"]
     case: Case
@@ -51,35 +53,36 @@ class Plan:
 
     @property
     def cost(self) -> int:
-        """Full generations at most, both ends included; equal latents are denoised once."""
-        return len(self._drawn())
+        """The largest number of full generations, endpoints included; equal latents are denoised once."""
+        return len(self._distinct())
 
     @property
     def denoising_steps(self) -> int:
-        """At most."""
-        return sum(recipe.steps for recipe in self._drawn().values())
+        """The largest number of denoising steps."""
+        return sum(recipe.steps for recipe in self._distinct().values())
 
-    def _drawn(self) -> dict[object, Recipe]:
+    def _distinct(self) -> dict[object, Recipe]:
         recipes = (self.case.inference, self.case.preview, *(experiment.recipe for experiment in self.experiments))
         return {latents_key(recipe): recipe for recipe in recipes}
 
     def __str__(self) -> str:
         count = len(self.factors)
         if not count:
-            return "no factor differs: the request as it is, nothing more"
-        drawings = 2 + len(self.experiments)
-        parts = f"both ends, {count} gains" + (f", {count} losses" if self.mode == "full" else "")
-        saved = f", {drawings - self.cost} saved by reuse" if drawings > self.cost else ""
-        cost = f"{self.cost} generations{saved}, {self.denoising_steps} denoising steps"
-        return f"{parts}: {cost} ({', '.join(self.factors)})"
+            return "no factor differs: only the request is generated"
+        generations = 2 + len(self.experiments)
+        parts = f"2 endpoints, {count} with one factor fixed"
+        parts += f", {count} with one broken" if self.mode == "full" else ""
+        parts += f", {generations - self.cost} saved by reuse" if generations > self.cost else ""
+        steps = f"{self.denoising_steps} denoising steps"
+        return f"up to {plural(self.cost, 'generation')} ({parts}), {steps}: {', '.join(self.factors)}"
 
 
 def make_plan(case: Case, mode: Literal["full", "gains"] = "full") -> Plan:
-    """The counterfactuals of a case: likeliest factor first, those on weights already loaded before the others."""
+    """Plan the counterfactuals of a case: likeliest factor first, those on weights already loaded before the others."""
     factors = likeliest_first(differing_factors(case.preview, case.inference))
     gains = [Experiment(kind="gain", factor=name, recipe=take(case.inference, name, case.preview)) for name in factors]
     losses = [Experiment(kind="loss", factor=name, recipe=take(case.preview, name, case.inference)) for name in factors]
-    loaded = Engine.load_key(case.preview)  # the preview's recipe is drawn just before
+    loaded = Engine.load_key(case.preview)  # the preview's recipe is generated just before
     experiments = [*gains, *losses] if mode == "full" else gains
     experiments.sort(key=lambda item: (item.kind, Engine.load_key(item.recipe) != loaded))
     return Plan(mode=mode, case=case, factors=tuple(factors), experiments=tuple(experiments))
@@ -93,11 +96,13 @@ def diagnose(
     on_change: Callable[[Diagnosis], None],
     noise: float | None = None,
 ) -> Diagnosis:
-    """Run a plan. `as_is`, `trace`: the request's drawing, already made in `lab`; an empty trace tells no origin.
+    """Run a plan.
 
-    `noise`: PSNR in dB between raw drawings of a request that does not repeat, if it was measured.
-    Whatever ends it early (budget, Ctrl-C, an error of the engine), what is known so far is returned; `on_change`
-    hears of every step on the way. A KeyboardInterrupt is returned as `stopped: interrupted`, not raised.
+    `as_is` and `trace` are the request's frames and trace, already generated in `lab`; with an empty trace the
+    diagnosis has no origin. `noise` is the PSNR in dB between raw frames of two generations of a request that is not
+    repeatable, if it was measured. `on_change` is called after every step. If something ends the diagnosis early
+    (budget, Ctrl-C, an error of the engine), it returns what is known so far; a KeyboardInterrupt is returned as
+    `stopped: interrupted`, not raised.
     """
     work = _Counterfactuals(lab, plan, as_is, trace, noise)
     stopped: Stopped | None = None
@@ -120,9 +125,9 @@ class _Counterfactuals:
         self.lab, self.plan, self.case = lab, plan, plan.case
         self.stopped: Stopped | None = None
         self._as_is_frames, self._trace = as_is, trace
-        again = [experiment for experiment in plan.experiments if experiment.kind == "gain"]
-        noisy = frozenset(experiment.factor for experiment in again if not experiment.recipe.repeats)
-        self._noise = Noise(factors=noisy, psnr=noise) if noisy else None
+        gains = [experiment for experiment in plan.experiments if experiment.kind == "gain"]
+        noisy = frozenset(experiment.factor for experiment in gains if not experiment.recipe.repeats)
+        self._noise = RequestNoise(factors=noisy, psnr=noise) if noisy else None
         self._as_is_trial: Trial | None = None
         self._preview_trial: Trial | None = None
         self._trials: dict[tuple[str, str], Trial] = {}
@@ -131,9 +136,9 @@ class _Counterfactuals:
         self._origin: Origin | None = None
 
     def run(self) -> Iterator[None]:
-        """Experiment after experiment; yields after each."""
+        """Run one experiment after the other; yields after each."""
         try:
-            self._draw_preview()
+            self._generate_preview()
         except BudgetSpentError:
             self._as_is_trial = self.lab.judge(self.case.inference, self._as_is_frames, 0)
             self.stopped = "budget"
@@ -141,25 +146,27 @@ class _Counterfactuals:
         yield
         for experiment in self.plan.experiments:
             try:
-                trial = self.lab.trial(experiment.recipe, f"{experiment.factor}, {experiment.kind} alone")
+                trial = self.lab.trial(
+                    experiment.recipe, f"only {experiment.factor} {'fixed' if experiment.kind == 'gain' else 'broken'}"
+                )
             except BudgetSpentError:
                 self.stopped = "budget"  # later ones may still be free
                 continue
             self._trials[experiment.kind, experiment.factor] = trial
             self._find_smallest_set()
             yield
-            if self._restored_by_one(experiment, trial):
+            if self._reproduced_by_one(experiment, trial):
                 self.stopped = "explained"
                 break
         if self._smallest is None:
             self._verify_smallest_set()
-        self._draw_waterfall()
+        self._make_waterfall()
         yield
 
-    def _draw_preview(self) -> None:
+    def _generate_preview(self) -> None:
         case, lab, trace = self.case, self.lab, Trace()
         before = lab.engine.work.denoising_steps
-        frames = lab.draw(case.preview, "the preview's recipe", trace)
+        frames = lab.generate(case.preview, "the preview's recipe", trace)
         lab.compare_with(frames)
         self._preview_trial = lab.judge(case.preview, frames, lab.engine.work.denoising_steps - before)
         self._as_is_trial = lab.judge(case.inference, self._as_is_frames, len(self._trace.latents))
@@ -167,7 +174,7 @@ class _Counterfactuals:
             self._origin = find_origin(trace, self._trace, self._decode_gap(frames))
 
     def _decode_gap(self, frames: Frames) -> StageGap:
-        """The preview's latents, decoded as the request would."""
+        """Compare the decode: the preview's latents, decoded with the request's settings."""
         preview, inference = self.case.preview, self.case.inference
         names = ("checkpoint", "precision", "tiles")
         if all(getattr(preview, name) == getattr(inference, name) for name in names):
@@ -182,16 +189,19 @@ class _Counterfactuals:
             stage="decode", equal=False, gap=float(difference.sum() / (frames.astype(np.float64) ** 2).sum()), note=note
         )
 
-    def _restored_by_one(self, experiment: Experiment, trial: Trial) -> bool:
-        """Whether a gain alone already draws the preview recipe's video, so that nothing else matters."""
-        restored = self._preview_trial is not None and trial.file_sha256 == self._preview_trial.file_sha256
-        if experiment.kind == "gain" and restored and len(self.plan.factors) > 1:
-            self._smallest = ((experiment.factor,), f"{experiment.factor} alone draws the same file, byte for byte")
+    def _reproduced_by_one(self, experiment: Experiment, trial: Trial) -> bool:
+        """Check whether this gain alone generates the preview recipe's file, so no other factor matters."""
+        reproduced = self._preview_trial is not None and trial.file_sha256 == self._preview_trial.file_sha256
+        if experiment.kind == "gain" and reproduced and len(self.plan.factors) > 1:
+            self._smallest = (
+                (experiment.factor,),
+                f"fixing only {experiment.factor} generates the same file, byte for byte",
+            )
             return True
         return False
 
     def _level(self, factor: str) -> Level | None:
-        """How much a factor costs, from its loss."""
+        """Classify the effect of a factor by its loss."""
         trial, preview = self._trials.get(("loss", factor)), self._preview_trial
         if trial is None or preview is None or trial.to_recipe is None:
             return None
@@ -202,37 +212,40 @@ class _Counterfactuals:
         return "rounding" if is_rounding(self.case.preview, trial.to_recipe) else "visible"
 
     def _find_smallest_set(self) -> None:
-        """If the losses say so without a further drawing: every factor changes the video, so all are needed."""
+        """Set the smallest set if every loss changes the video, so that all factors are needed. Generates nothing."""
         levels = [self._level(factor) for factor in self.plan.factors]
         if self._smallest is None and None not in levels and "none" not in levels:
             count = len(levels)
             evidence = (
-                "with it the video is the preview recipe's; without it, not"
+                "with it fixed the video equals the preview recipe's, otherwise it does not"
                 if count == 1
-                else f"all {count} together are the preview's recipe; with any one of them left wrong the video differs"
+                else f"all {count} together give the preview's recipe; with any one of them broken the video differs"
             )
             self._smallest = (self.plan.factors, evidence)
 
     def _verify_smallest_set(self) -> None:
-        """Factors whose loss changes nothing may be left out: drawn, to be sure."""
+        """Leave out the factors whose loss changes nothing, and verify that by generating the rest."""
         levels = {factor: self._level(factor) for factor in self.plan.factors}
         if not levels or None in levels.values() or self._preview_trial is None:
             return
         needed = tuple(factor for factor, level in levels.items() if level != "none")
         recipe = take_all(self.case.inference, needed, self.case.preview)
         try:
-            trial = self.lab.trial(recipe, f"only {', '.join(needed) or 'nothing'} put right")
+            trial = self.lab.trial(recipe, f"only {', '.join(needed) or 'nothing'} fixed")
         except BudgetSpentError:
             self.stopped = "budget"
             return
         if trial.file_sha256 == self._preview_trial.file_sha256:
             without = ", ".join(factor for factor in levels if factor not in needed)
-            self._smallest = (needed, f"draws the same file, byte for byte, with {without} left as it is")
+            self._smallest = (needed, f"generates the same file, byte for byte, without fixing {without}")
         else:
-            self._smallest = (self.plan.factors, "single losses do not add up; all together are the preview's recipe")
+            self._smallest = (
+                self.plan.factors,
+                "the single losses do not add up; all factors together give the preview's recipe",
+            )
 
-    def _draw_waterfall(self) -> None:
-        """As it is, then one factor more at a time. Drawn where that costs nothing, or the budget holds it."""
+    def _make_waterfall(self) -> None:
+        """Add fixes one by one, starting from the request, as far as that costs nothing or fits the budget."""
         allowed = self.lab.budget if self.lab.budget is not None else self.plan.cost
         ranked = [cost.factor for cost in self._ranked()]
         recipe = self.case.inference
@@ -240,7 +253,7 @@ class _Counterfactuals:
         for factor in ranked:
             recipe = take(recipe, factor, self.case.preview)
             affordable = self.lab.knows(recipe) or self.lab.spent + 1 <= allowed
-            trial = self.lab.trial(recipe, f"{factor} put right as well") if affordable else None
+            trial = self.lab.trial(recipe, f"{factor} fixed as well") if affordable else None
             steps.append(WaterfallStep(taken=factor, trial=trial))
         self._waterfall = tuple(steps)
 
@@ -265,12 +278,12 @@ class _Counterfactuals:
     def _not_measured(self, gain: Trial | None, loss: Trial | None) -> str | None:
         missing = [name for name, trial in (("gain", gain), ("loss", loss)) if trial is None]
         if self.plan.mode == "gains" and missing == ["loss"]:
-            return "loss: only gains were asked for"
-        reasons = {"explained": "not needed, one factor explains all", "budget": "the budget was spent"}
-        return f"{' and '.join(missing)}: {reasons.get(self.stopped or '', 'not drawn')}" if missing else None
+            return "loss: only gains were requested"
+        reasons = {"explained": "not needed, one factor explains everything", "budget": "the budget was spent"}
+        return f"{' and '.join(missing)}: {reasons.get(self.stopped or '', 'not generated')}" if missing else None
 
     def diagnosis(self, stopped: Stopped | None = None, error: str | None = None) -> Diagnosis:
-        """What is known by now."""
+        """Return what is known so far."""
         preview = self._preview_trial
         explained = None if preview is None else preview.to_preview.identical
         factors = tuple(self._ranked())
@@ -297,10 +310,12 @@ class _Counterfactuals:
 
 
 def outside(case: Case) -> tuple[str, ...]:
-    """What may be a residue's cause: it is in no recipe."""
+    """List the possible causes of a residue that no recipe contains."""
     causes = [*case.preview.notes]
     kind = encoded_again(case.video)
     if kind is not None:
-        causes.append(f"ai-toolkit writes WebP; this preview was encoded again as {kind}, which no recipe can repeat")
+        causes.append(
+            f"ai-toolkit writes WebP; this preview was encoded again as {kind}, which no recipe can reproduce"
+        )
     causes.append("another CPU or GPU, or other library versions, round differently (47.5 to 49.5 dB on raw frames)")
     return tuple(causes)

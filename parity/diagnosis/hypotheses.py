@@ -1,7 +1,7 @@
-"""What a search varies: for each setting the values that ai-toolkit, its users and its versions are known to draw with.
+"""The settings that a search varies, each with the values that ai-toolkit, its versions and its users are known to use.
 
-Each axis is one factor. Its options depend on the hypothesis reached so far and on what lies around the case: the
-job's other prompts, its other LoRA files, the request.
+Each axis is one factor. Its options depend on the current hypothesis and on the surroundings of the case: the job's
+other prompts, its other LoRA files, the request.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from pipelines.scheduler import flow_schedule
 _STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)
 _GUIDANCE = (1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 7.5)
 _SHIFTS = (1.0, 2.0, 3.0, 5.0, 7.0, 8.0, 12.0)
-"""3: ai-toolkit. 5 and 8: as Wan checkpoints are published. 1: none."""
+"""ai-toolkit uses 3, published Wan checkpoints 5 and 8; 1 means no shift."""
 _SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 _BOUNDARIES = (0.875, 0.9)
-"""ai-toolkit, and Wan itself for T2V; Wan itself for I2V."""
+"""ai-toolkit uses 0.875, as Wan itself does for T2V; Wan's own value for I2V is 0.9."""
 _CONDITIONINGS = (
     Conditioning(latents="sample", noise="seeded"),
     Conditioning(latents="sample", noise="cuda"),
     Conditioning(latents="mode", rounded=True),
     Conditioning(latents="mode", rounded=False),
 )
-"""What can be drawn again. cuda: the same as seeded on a CPU."""
+"""The conditionings that are repeatable. On a CPU, `cuda` is the same as `seeded`."""
 _OTHER: dict[Expert, Expert] = {"high": "low", "low": "high"}
 _MOST_FILES = 12
-"""LoRA files and prompts tried; the nearest ones."""
+"""The largest number of LoRA files, and of prompts, that are tried: the nearest ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Option:
     changes: Mapping[str, Any]
     """Recipe fields."""
     number: float | None = None
-    """Where the setting is a number, so that values between options can be tried."""
+    """The value of a numeric setting; it allows values between options to be tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +58,20 @@ class Axis:
     factor: str
     options: Callable[[Recipe], Iterable[Option]]
     between: Callable[[Recipe, float], Option] | None = None
-    """An option at a number between others."""
+    """Makes an option from a number between others."""
     grain: tuple[float, ...] = ()
-    """Roundings of such a number, likeliest first: people write 0.8, not 0.7931."""
+    """The steps to which such a number is rounded, likeliest first: people write 0.8, not 0.7931."""
     only_rounds: bool = False
-    """Whether options differ by rounding alone, in half precision."""
+    """True if the options differ by rounding only, in half precision."""
     screened: bool = False
-    """Whether short drawings already tell options apart, so that only the promising are drawn whole."""
+    """True if short runs already separate the options, so that only promising ones are generated in full."""
 
 
 def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
-    """Every setting a search varies for a case. `other_side`: whose the values of `case.inference` are.
+    """List every setting that a search varies for a case. `other_side` names whose values `case.inference` holds.
 
-    Cheap ones first (tiling costs a decode, seeds show in a few steps), then by likelihood and size of the effect, so
-    that later ones see clearly; those of many values last.
+    Cheap ones come first (tiling costs a decode, seeds show after a few steps), then by likelihood and size of the
+    effect, so that large differences are gone before small ones are measured; settings with many values come last.
     """
     found = [
         Axis(factor="vae_tiling", options=_tilings),
@@ -108,7 +108,7 @@ def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
 
 
 def rounding_variants(recipe: Recipe) -> Iterator[Option]:
-    """All ways of applying and casting together: each alone hides behind the other."""
+    """List all combinations of LoRA application and precision: the effect of each can hide that of the other."""
     for application in _applications(recipe) if recipe.lora_files else [Option(label="no LoRA", changes={})]:
         for precision in _precisions(recipe):
             label = f"{application.label}; {precision.label}"
@@ -119,21 +119,21 @@ def _seeds(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
     index, seed = case.sample, recipe.seed or 0
     rules = [
         (other_side, case.inference.seed),
-        ("config's seed + prompt index (walk_seed)", seed + index),
-        ("config's seed - prompt index (no walk_seed)", seed - index),
+        ("the config's seed + prompt index (walk_seed)", seed + index),
+        ("the config's seed - prompt index (no walk_seed)", seed - index),
         ("42 + prompt index (the API's default)", 42 + index),
         ("42", 42),
         ("0 (ai-toolkit's default)", 0),
         ("prompt index", index),
-        *((f"that of prompt {number}", other.seed) for number, other in enumerate(_samples(case))),
+        *((f"the seed of prompt {number}", other.seed) for number, other in enumerate(_samples(case))),
     ]
-    for words, value in rules:
+    for rule, value in rules:
         if value is not None and value >= 0:
-            yield Option(label=f"{value}: {words}", changes={"seed": value})
+            yield Option(label=f"{value}: {rule}", changes={"seed": value})
 
 
 def _loras(case: Case, recipe: Recipe, expert: Expert | None) -> Iterator[Option]:
-    """Other files for one expert, or for a model's only transformer."""
+    """Try other files for one expert, or for the only transformer of a model."""
     if (expert is None) != (recipe.boundary is None):
         return
     if recipe.loras(expert):
@@ -154,7 +154,7 @@ def _loras(case: Case, recipe: Recipe, expert: Expert | None) -> Iterator[Option
 
 
 def _with(recipe: Recipe, expert: Expert | None, loras: tuple[tuple[LoraFile, float], ...]) -> dict[str, Any]:
-    """The recipe fields in which one expert has other LoRAs."""
+    """Return the recipe fields that give one expert other LoRAs."""
     changed = with_loras(recipe, loras, expert)
     return {"lora_files": changed.lora_files, "lora_scales": changed.lora_scales}
 
@@ -196,8 +196,8 @@ def _boundaries(recipe: Recipe) -> Iterator[Option]:
 
 def _conditionings(recipe: Recipe) -> Iterator[Option]:
     if recipe.conditioning is not None:
-        for how in _CONDITIONINGS:
-            yield Option(label=str(how), changes={"conditioning": how})
+        for conditioning in _CONDITIONINGS:
+            yield Option(label=str(conditioning), changes={"conditioning": conditioning})
 
 
 def _steps(case: Case, recipe: Recipe) -> Iterator[Option]:
@@ -214,7 +214,7 @@ def _images(case: Case, recipe: Recipe) -> Iterator[Option]:
             try:
                 images.append(load_control_image(sample.ctrl_img, case.job.folder))
             except ParityError:
-                continue  # gone from the disk
+                continue  # the file no longer exists
     for image in images:
         if image is not None:
             yield Option(label=str(image), changes={"control_image": image})
@@ -236,13 +236,13 @@ def _prompts(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
         variants += [
             ("trigger left as [trigger]", text.replace(trigger, "[trigger]")),
             ("[trigger] replaced", text.replace("[trigger]", trigger)),
-            ("without trigger", bare.lstrip(", ")),
+            ("trigger removed", bare.lstrip(", ")),
             ("trigger first", f"{trigger} {bare}"),
             ("trigger and comma first", f"{trigger}, {bare}"),
         ]
-    variants += [(f"that of prompt {n}", sample.prompt) for n, sample in enumerate(_samples(case)[:_MOST_FILES])]
-    for words, value in variants:
-        yield Option(label=f"{words}: {value!r}", changes={"prompt": value})
+    variants += [(f"prompt {n}", sample.prompt) for n, sample in enumerate(_samples(case)[:_MOST_FILES])]
+    for variant, value in variants:
+        yield Option(label=f"{variant}: {value!r}", changes={"prompt": value})
 
 
 def _negatives(case: Case, recipe: Recipe) -> Iterator[Option]:
@@ -275,8 +275,8 @@ def _precisions(recipe: Recipe) -> Iterator[Option]:
 
 def _tilings(recipe: Recipe) -> Iterator[Option]:
     if dataclasses.replace(recipe, vae_tiling=True).tiles:
-        for on in (True, False):
-            yield Option(label="tiled" if on else "untiled", changes={"vae_tiling": on})
+        for tiled in (True, False):
+            yield Option(label="tiled" if tiled else "not tiled", changes={"vae_tiling": tiled})
 
 
 def _samples(case: Case) -> tuple[Sample, ...]:

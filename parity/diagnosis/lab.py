@@ -1,4 +1,4 @@
-"""Experiments on one case: recipes drawn and held against its preview, none twice, within a budget."""
+"""Experiments on one case: generate recipes and compare them with its preview, none twice, within a budget."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 class BudgetSpentError(Exception):
-    """The next drawing would cost more than is left. Never leaves a diagnosis or search."""
+    """The next generation would exceed the budget. Diagnosis and search catch this error themselves."""
 
 
 class Lab:
-    """Draws recipes for one case.
+    """Generates recipes for one case.
 
-    Latents are kept, frames are not: of 81 frames at 1280x720 the latents take 19 MB, the frames 224 MB.
+    It keeps latents but not frames: for 81 frames at 1280x720 the latents take 19 MB, the frames 224 MB.
     """
 
     def __init__(
         self, engine: Engine, case: Case, preview: Video, progress: TrialProgress, budget: float | None = None
     ) -> None:
-        """`budget`: full-generation equivalents that may be spent; None: no limit."""
+        """`budget` is in full-generation equivalents; None means no limit."""
         self.case = case
         self.preview = preview
         self.engine = engine
@@ -49,10 +49,10 @@ class Lab:
         self._trials: dict[object, Trial] = {}
         self._recipe_frames: Frames | None = None
 
-    def of(self, case: Case, video: Video) -> Lab:
-        """A lab for another question, `video` in the preview's place: what was drawn is known, what was spent is spent.
+    def for_video(self, case: Case, video: Video) -> Lab:
+        """Return a lab that compares with `video` instead of the preview.
 
-        What it took is counted anew.
+        It shares the latents and the spent budget of this lab; its `cost` counts from zero.
         """
         other = Lab(self.engine, case, video, self._progress, self.budget)
         other.spent = other._spent_before = self.spent
@@ -60,10 +60,10 @@ class Lab:
         return other
 
     def denoise(self, recipe: Recipe, label: str, trace: Trace | None = None, *, share: float = 1.0) -> torch.Tensor:
-        """The latents a recipe ends in; not denoised again if an equal recipe's are known.
+        """Return the final latents of a recipe, from memory if an equal recipe was denoised before.
 
-        `trace` is filled only by denoising. `share`: what this is of a whole generation.
-        Raises BudgetSpentError before denoising what the budget does not hold.
+        `trace` is filled only if this call denoises. `share` is the fraction of a full generation that it costs.
+        Raises BudgetSpentError before denoising if the budget does not cover it.
         """
         key = latents_key(recipe)
         if key in self._latents:
@@ -76,26 +76,26 @@ class Lab:
         self._latents[key] = self.engine.denoise(recipe, self._progress.step_done, self.case.token, trace)
         return self._latents[key]
 
-    def draw(self, recipe: Recipe, label: str, trace: Trace | None = None) -> Frames:
-        """Frames of a recipe. Raises as `denoise`."""
+    def generate(self, recipe: Recipe, label: str, trace: Trace | None = None) -> Frames:
+        """Return the frames of a recipe. Raises like `denoise`."""
         return self.engine.decode(self.denoise(recipe, label, trace), recipe, self.case.token)
 
     def trial(self, recipe: Recipe, label: str) -> Trial:
-        """A recipe drawn and judged; judged once. Raises as `denoise`."""
+        """Generate a recipe and judge it, each recipe only once. Raises like `denoise`."""
         known = self._trials.get(_trial_key(recipe))
         if known is not None:
             self.reused += 1
             return known
         before = self.engine.work.denoising_steps
-        frames = self.draw(recipe, label)
+        frames = self.generate(recipe, label)
         return self.judge(recipe, frames, self.engine.work.denoising_steps - before)
 
     def judge(self, recipe: Recipe, frames: Frames, denoising_steps: int) -> Trial:
-        """Hold a recipe's frames against the preview and, once there are some, those of the preview's recipe."""
+        """Compare a recipe's frames with the preview and, once they are known, with the preview recipe's frames."""
         encoded, delivered = deliver(frames, recipe)
-        seen = frames if is_lossless(self.case.video) else delivered.frames
+        compared = frames if is_lossless(self.case.video) else delivered.frames
         trial = Trial(
-            to_preview=closeness(self.preview.frames, seen),
+            to_preview=closeness(self.preview.frames, compared),
             to_recipe=None if self._recipe_frames is None else closeness(self._recipe_frames, frames),
             raw_sha256=frames_sha256(frames),
             file_sha256=hashlib.sha256(encoded).hexdigest(),
@@ -105,15 +105,15 @@ class Lab:
         return trial
 
     def compare_with(self, recipe_frames: Frames) -> None:
-        """From now on also hold drawings against these frames, raw with raw."""
+        """Compare later trials with these raw frames as well."""
         self._recipe_frames = recipe_frames
 
     def knows(self, recipe: Recipe) -> bool:
-        """Whether drawing a recipe would denoise nothing."""
+        """Check whether the latents of a recipe are known, so that generating it denoises nothing."""
         return latents_key(recipe) in self._latents
 
     def cost(self, planned: float) -> Cost:
-        """What was spent so far."""
+        """Return what was spent so far."""
         done, before = self.engine.work, self._work_before
         return Cost(
             planned=round(planned, 2),

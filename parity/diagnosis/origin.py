@@ -1,4 +1,4 @@
-"""Where two drawings part: noise, conditioning, schedule, weights or decode, each compared on its own."""
+"""Where two generations diverge: noise, conditioning, schedule, weights and decode, compared one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 _CONDITIONING = ("prompt", "negative_prompt", "image", "image_latents")
-_WORDS = {
+_STAGE_NAMES = {
     "prompt": "prompt embeddings",
     "negative_prompt": "negative prompt embeddings",
     "image": "image embeddings",
@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def find_origin(preview: Trace, inference: Trace, decode: StageGap) -> Origin:
-    """Hold two traces against each other. `decode`: the same latents decoded both ways, compared by the caller."""
+    """Compare two traces. `decode` is the caller's comparison of the same latents decoded both ways."""
     assert preview.noise is not None
     assert inference.noise is not None
     noise = tensor_gap("noise", preview.noise, inference.noise)
@@ -47,13 +47,13 @@ def find_origin(preview: Trace, inference: Trace, decode: StageGap) -> Origin:
 
 
 def squared_gap(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Squared difference over the squared size of `first`; 0 is equal, about 2 is unrelated noise."""
+    """Return the squared difference relative to the size of `first`: 0 if equal, about 2 for unrelated noise."""
     first, second = first.double(), second.double()
     return float(((first - second) ** 2).sum() / max(float((first**2).sum()), 1e-30))
 
 
 def tensor_gap(stage: str, first: torch.Tensor, second: torch.Tensor) -> StageGap:
-    """One stage's tensors."""
+    """Compare the tensors of one stage."""
     if first.shape != second.shape:
         note = f"{'x'.join(map(str, first.shape))} against {'x'.join(map(str, second.shape))}"
         return StageGap(stage=stage, equal=None, note=note)
@@ -70,12 +70,12 @@ def _optional_gap(stage: str, first: torch.Tensor | None, second: torch.Tensor |
 def _sequence_gap(stage: str, first: Sequence[float], second: Sequence[float]) -> StageGap:
     if len(first) != len(second):
         return StageGap(stage=stage, equal=None, note=f"{len(first)} against {len(second)} values")
-    apart = [number for number, (a, b) in enumerate(zip(first, second, strict=True), 1) if a != b]
-    if not apart:
+    unequal = [number for number, (a, b) in enumerate(zip(first, second, strict=True), 1) if a != b]
+    if not unequal:
         return StageGap(stage=stage, equal=True, gap=0.0)
-    at = apart[0]
+    step = unequal[0]
     gap = sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / sum(a**2 for a in first)
-    note = f"first at step {at}: {first[at - 1]:.6g} against {second[at - 1]:.6g}"
+    note = f"first at step {step}: {first[step - 1]:.6g} against {second[step - 1]:.6g}"
     return StageGap(stage=stage, equal=False, gap=gap, note=note)
 
 
@@ -89,23 +89,23 @@ def _sentence(
     preview: Trace,
     inference: Trace,
 ) -> str:
-    """What the stages prove, in the order in which a drawing goes through them."""
+    """Say what the stages prove, in the order in which a generation passes through them."""
     if noise.equal is None:
-        return f"The latents have another shape ({noise.note}): another frame size or count."
+        return f"The latents have different shapes ({noise.note}): frame size or number of frames differs."
     parts = ["They start from different noise" if not noise.equal else "The noise is equal"]
-    moved = [_WORDS[gap.stage] for gap in conditioning if not gap.equal]
+    moved = [_STAGE_NAMES[gap.stage] for gap in conditioning if not gap.equal]
     if conditioning:
-        parts.append(f"other {' and '.join(moved)}" if moved else "the conditioning is equal")
-    apart = [gap for gap in (sigmas, timesteps) if not gap.equal]
-    if apart:
-        parts.append("the schedules differ (" + "; ".join(f"{gap.stage} {gap.note}" for gap in apart) + ")")
+        parts.append(f"different {' and '.join(moved)}" if moved else "the conditioning is equal")
+    unequal = [gap for gap in (sigmas, timesteps) if not gap.equal]
+    if unequal:
+        parts.append("the schedules differ (" + "; ".join(f"{gap.stage} {gap.note}" for gap in unequal) + ")")
     else:
         parts.append("the schedules are equal")
     same_inputs = noise.equal and not moved and preview.timesteps[:1] == inference.timesteps[:1]
     if prediction.equal is False and same_inputs:
-        parts.append("from equal inputs the first prediction differs: the weights, or the guidance, do")
+        parts.append("from equal inputs the first prediction differs: weights or guidance differ")
     elif prediction.equal is False:
-        parts.append("the first prediction differs, as its inputs do")
+        parts.append("the first prediction differs because its inputs do")
     else:
         parts.append("the first prediction is equal")
     if decode.equal is False:

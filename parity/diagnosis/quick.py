@@ -1,4 +1,4 @@
-"""The costliest factor for the price of two generations: short schedules, latents alone, nothing decoded."""
+"""A quick ranking of the factors for the cost of two generations: few steps, latents only, nothing is decoded."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from pipelines.errors import ParityError
 from pipelines.recipe import Recipe
 
 BUDGET = 2.0
-"""Full-generation equivalents."""
+"""The budget in full-generation equivalents."""
 
 ROUNDING_GAP = 3e-4
-"""Latents at least this near, in bfloat16 or float16, differ by rounding: 0.1e-4 to 2.5e-4 measured on the tiny
-checkpoints where a factor changes nothing else."""
+"""Latents this close, in bfloat16 or float16, differ by rounding only: 0.1e-4 to 2.5e-4 were measured on the tiny
+checkpoints for factors that change nothing else."""
 
 _UNPAIRED = ("frame_count", "snapping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuickPlan:
-    """Which factors are drawn, and with how many steps."""
+    """The factors that are generated, and with how many steps."""
 
     case: Case
     factors: tuple[str, ...]
-    drawn: tuple[str, ...]
-    """Factors whose latents are compared; the others are known without."""
+    generated: tuple[str, ...]
+    """The factors whose latents are compared; the level of the others is known without generating anything."""
     steps: int
-    """Of the preview's recipe; the others in proportion."""
+    """The steps of the preview's recipe; the other recipes get proportionally many."""
 
     @property
     def cost(self) -> float:
-        """Full-generation equivalents."""
+        """The cost in full-generation equivalents."""
         whole = self.case.preview
-        losses = [take(whole, factor, self.case.inference) for factor in self.drawn]
-        return sum(self.shortened(recipe).steps / recipe.steps for recipe in (whole, *losses)) if self.drawn else 0.0
+        losses = [take(whole, factor, self.case.inference) for factor in self.generated]
+        return (
+            sum(self.shortened(recipe).steps / recipe.steps for recipe in (whole, *losses)) if self.generated else 0.0
+        )
 
     def shortened(self, recipe: Recipe) -> Recipe:
-        """The same over fewer steps, its number of steps still another one where it was."""
+        """Shorten a recipe. If its number of steps differs from the preview's, it still differs afterwards."""
         whole = self.case.preview.steps
         steps = max(1, round(recipe.steps * self.steps / whole))
         if recipe.steps != whole and steps == self.steps:
@@ -55,24 +57,24 @@ class QuickPlan:
         return dataclasses.replace(recipe, steps=min(steps, recipe.steps))
 
     def __str__(self) -> str:
-        if not self.drawn:
-            return "nothing to draw"
+        if not self.generated:
+            return "nothing to generate"
         return (
-            f"1 + {len(self.drawn)} drawings of {self.steps} of {self.case.preview.steps} steps, latents alone: "
-            f"{self.cost:.2f} generations ({', '.join(self.factors)})"
+            f"up to {self.cost:.2f} generations (1 + {len(self.generated)} runs of {self.steps} of "
+            f"{self.case.preview.steps} steps, latents only): {', '.join(self.factors)}"
         )
 
 
 def make_quick_plan(case: Case) -> QuickPlan:
-    """As many steps as two generations hold, at least one."""
+    """Plan as many steps as two generations allow, at least one."""
     factors = tuple(likeliest_first(differing_factors(case.preview, case.inference)))
     whole = latents_key(case.preview)
-    drawn = tuple(
+    generated = tuple(
         factor
         for factor in factors
         if factor not in _UNPAIRED and latents_key(take(case.preview, factor, case.inference)) != whole
     )
-    plan = QuickPlan(case=case, factors=factors, drawn=drawn, steps=1)
+    plan = QuickPlan(case=case, factors=factors, generated=generated, steps=1)
     for steps in range(2, case.preview.steps + 1):
         longer = dataclasses.replace(plan, steps=steps)
         if longer.cost <= BUDGET:
@@ -81,7 +83,7 @@ def make_quick_plan(case: Case) -> QuickPlan:
 
 
 def diagnose_quickly(lab: Lab, plan: QuickPlan) -> Diagnosis:
-    """Rank a case's factors by how far each alone moves the latents. Ctrl-C returns what is known."""
+    """Rank the factors of a case by how far each one moves the latents. On Ctrl-C, return what is known so far."""
     gaps: dict[str, float] = {}
     stopped: Stopped | None = None
     error: str | None = None
@@ -105,15 +107,15 @@ def diagnose_quickly(lab: Lab, plan: QuickPlan) -> Diagnosis:
 
 
 def _measure(lab: Lab, plan: QuickPlan) -> Iterator[tuple[str, float]]:
-    if not plan.drawn:
+    if not plan.generated:
         return
     preview, inference = plan.case.preview, plan.case.inference
     short = plan.shortened(preview)
     whole = lab.denoise(short, "the preview's recipe, short", share=short.steps / preview.steps)
-    for factor in plan.drawn:
+    for factor in plan.generated:
         recipe = take(preview, factor, inference)
-        wrong = plan.shortened(recipe)
-        latents = lab.denoise(wrong, f"{factor} alone, short", share=wrong.steps / recipe.steps)
+        broken = plan.shortened(recipe)
+        latents = lab.denoise(broken, f"only {factor} broken, short", share=broken.steps / recipe.steps)
         yield factor, squared_gap(whole, latents)
 
 
@@ -126,7 +128,7 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
         if factor in ("codec", "fps"):
             return "file only"
         if factor not in gaps:
-            return None if factor in plan.drawn else "decode only"
+            return None if factor in plan.generated else "decode only"
         if gaps[factor] == 0 and not _may_be_missed(plan, factor):
             return "none"
         if gaps[factor] == 0:
@@ -155,19 +157,21 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
 
 
 def _may_be_missed(plan: QuickPlan, factor: str) -> bool:
-    """A short schedule may have no timestep between two boundaries where the whole one has."""
+    """Check whether a short schedule can miss the factor: it may have no timestep between two boundaries."""
     return factor == "boundary" and plan.steps < plan.case.preview.steps
 
 
 def _not_measured(plan: QuickPlan, factor: str, gaps: dict[str, float]) -> str | None:
     if gaps.get(factor) == 0 and _may_be_missed(plan, factor):
-        return f"no timestep of {plan.steps} steps lies between the boundaries; one of {plan.case.preview.steps} may"
+        return (
+            f"no timestep of {plan.steps} steps lies between the boundaries; one of {plan.case.preview.steps} steps may"
+        )
     if factor in gaps:
         return "gain and loss in pixels: --quick decodes nothing"
-    if factor in plan.drawn:
-        return "not drawn"
+    if factor in plan.generated:
+        return "not generated"
     if factor in (*_UNPAIRED, "codec", "fps"):
-        return "known without drawing"
+        return "known without generating"
     return "only the decode differs: --quick decodes nothing"
 
 
@@ -179,7 +183,7 @@ def _sentence(factors: tuple[FactorCost, ...], stopped: Stopped | None, error: s
     if not ranked:
         return f"{head}no factor differs" if not factors else f"{head}nothing was measured"
     first = ranked[0]
-    why: str = first.level or ""
+    reason: str = first.level or ""
     if first.latent_gap is not None and not math.isnan(first.latent_gap):
-        why += f", moves the latents by {math.sqrt(first.latent_gap):.1%} of their size"
-    return f"{head}first to look at: {first.factor} ({why}); pixels were not compared"
+        reason += f", moves the latents by {math.sqrt(first.latent_gap):.1%} of their size"
+    return f"{head}first to look at: {first.factor} ({reason}); pixels were not compared"

@@ -1,4 +1,4 @@
-"""Which factor costs most, and which cannot be told apart."""
+"""The ranking of factors by their effect, and which of them cannot be ranked."""
 
 from __future__ import annotations
 
@@ -10,44 +10,46 @@ from parity.results.diagnosis import Closeness, FactorCost, Level, Trial
 from pipelines.recipe import Recipe
 
 ROUNDING_DB = 46.0
-"""Raw frames at least this near cannot be told from the same recipe on another CPU in bfloat16 or float16: 47.5 to
-49.5 dB measured between three kinds of CPU on the tiny checkpoints."""
+"""Raw frames this close cannot be distinguished from the same recipe on another CPU in bfloat16 or float16: 47.5 to
+49.5 dB were measured between three kinds of CPU on the tiny checkpoints."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
-"""Costliest first."""
+"""The levels, largest effect first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """Of a request that no two drawings of are alike."""
+class RequestNoise:
+    """The difference between two generations of a request that is not repeatable."""
 
     factors: frozenset[str]
-    """Which, put right alone, leave it so."""
+    """The factors that leave the request unrepeatable if only they are fixed."""
     psnr: float | None
-    """Between two drawings, raw, in dB; None: not measured (`--repeat`)."""
+    """The PSNR in dB between raw frames of two generations; None if it was not measured (`--repeat`)."""
 
     def exceeded(self, before: float | None, now: float) -> bool:
-        """Whether the squared error fell by more than there is between two drawings."""
+        """Check whether the squared error fell by more than two generations differ."""
         if self.psnr is None or before is None:
             return False
         return 10 ** (-before / 10) - 10 ** (-now / 10) > 10 ** (-self.psnr / 10)
 
     def __str__(self) -> str:
-        apart = "--repeat N measures how far" if self.psnr is None else f"{self.psnr:.1f} dB raw"
+        difference = "--repeat N measures by how much" if self.psnr is None else f"{self.psnr:.1f} dB raw"
         names = ", ".join(sorted(self.factors))
-        return f"no two drawings of the request are alike ({apart}): gains of {names} hold that noise"
+        return (
+            f"no two generations of the request are identical ({difference}): the gains of {names} include that noise"
+        )
 
 
 def is_rounding(preview: Recipe, closeness: Closeness) -> bool:
-    """Whether a difference is no larger than what another CPU or GPU makes of the same recipe."""
+    """Check whether a difference is no larger than that between two CPUs or GPUs on the same recipe."""
     return preview.precision.dtype != "float32" and closeness.psnr is not None and closeness.psnr >= ROUNDING_DB
 
 
-def rank(costs: list[FactorCost], as_is: Trial | None, noisy: Noise | None = None) -> list[FactorCost]:
-    """Costliest first: by the loss alone, or by the gain where no loss was drawn. Numbers what was measured.
+def rank(costs: list[FactorCost], as_is: Trial | None, noisy: RequestNoise | None = None) -> list[FactorCost]:
+    """Sort factors by effect, largest first: by the loss, or by the gain if there is no loss. Number the measured ones.
 
-    Factors that figures cannot tell apart keep the catalogue's order, in which they come. `noisy`: whose gains are of
-    drawings that do not repeat; such a one counts for what it takes away beyond noise.
+    Factors that the figures cannot rank keep the order of the catalogue, in which they are passed. `noisy` names the
+    factors whose gains come from generations that are not repeatable; such a gain counts only beyond that noise.
     """
 
     def gained(cost: FactorCost) -> float:

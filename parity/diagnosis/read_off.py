@@ -1,4 +1,4 @@
-"""What a video file itself says of the settings it was drawn with."""
+"""Settings that can be read from a video file itself."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from pipelines.media.video import Video
 from pipelines.recipe import Asked, Quantization, Recipe, frame_duration
 
 
-def read_off(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
-    """What the file itself says, and the assumed recipe brought in line with it.
+def read_from_file(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
+    """Read the settings stored in the file, and return them with a recipe that agrees with them.
 
-    What the config says and nobody can repeat (a random seed, quantized weights) is replaced by what can be drawn.
+    Values of the config that nobody can reproduce (a random seed, quantized weights) are replaced by ones that can be
+    generated.
     """
     recipe, frames = case.preview, len(video.frames)
     asked = recipe.num_frames.asked
     rules = [name for name, rule in FRAME_RULES.items() if rule(asked) == frames]
-    rule = f"{asked} frames by the {' or '.join(rules)} rule" if rules else f"{asked} asked: no rule makes it {frames}"
+    rule = (
+        f"{asked} frames by the {' or '.join(rules)} rule"
+        if rules
+        else f"{asked} asked: no rule turns that into {frames}"
+    )
     fps = recipe.fps if not video.frame_ms or frame_duration(recipe.fps) == video.frame_ms else round(video.fps)
     found = dataclasses.replace(
         recipe,
@@ -33,23 +38,23 @@ def read_off(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
     )
     size, assumed = f"{video.width}x{video.height}", f"{recipe.width.applied}x{recipe.height.applied}"
     shown = (
-        ("size", assumed, size, "read off the file"),
-        ("frames", str(recipe.num_frames.applied), str(frames), f"read off the file; {rule}"),
-        ("fps", str(recipe.fps), str(fps), f"read off the file: {video.frame_ms:g} ms a frame"),
+        ("size", assumed, size, "read from the file"),
+        ("frames", str(recipe.num_frames.applied), str(frames), f"read from the file; {rule}"),
+        ("fps", str(recipe.fps), str(fps), f"read from the file: {video.frame_ms:g} ms per frame"),
     )
     settings = tuple(
-        Setting(name=name, assumed=old, found=new, changed=old != new, tried=(), evidence=how)
-        for name, old, new, how in shown
+        Setting(name=name, assumed=old, found=new, changed=old != new, tried=(), evidence=evidence)
+        for name, old, new, evidence in shown
     )
     return settings, found
 
 
-def undrawable(video: Video) -> str | None:
-    """Why no Wan recipe makes a video of this shape; None if one does."""
+def why_not_generated(video: Video) -> str | None:
+    """Say why no Wan recipe generates a video of this shape; None if one can."""
     if video.width % 16 or video.height % 16:
-        return f"the file is {video.width}x{video.height}; Wan draws multiples of 16: it was resized since"
+        return f"the file is {video.width}x{video.height}; Wan generates multiples of 16: it was resized since"
     if len(video.frames) % 4 != 1:
-        return f"the file has {len(video.frames)} frames; Wan draws 4n + 1: it was cut or encoded again"
+        return f"the file has {len(video.frames)} frames; Wan generates 4n + 1: it was cut or encoded again"
     return None
 
 

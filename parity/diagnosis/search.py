@@ -1,8 +1,8 @@
-"""The settings that drew a video, looked for in its pixels: for a config that is missing, wrong or of unknown age.
+"""Search for the settings behind a video, for a config that is missing, wrong or of unknown age.
 
-What the file itself says (size, frames, time per frame) is read off it. The rest is a coordinate search: one setting
-at a time, starting from what the config or the request says, keeping what comes nearer. A hypothesis that draws the
-file to the bit is a proof and ends the search.
+Size, number of frames and time per frame are read from the file. The rest is a coordinate search: it varies one setting
+at a time, starts from the config or the request, and keeps what comes closer. A hypothesis that generates the file bit
+for bit is a proof and ends the search.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from parity.case.load import Case
 from parity.comparison.compare import closeness, deliver, is_lossless
 from parity.diagnosis.hypotheses import Axis, Option, axes, rounding_variants
 from parity.diagnosis.lab import BudgetSpentError, Lab
-from parity.diagnosis.read_off import read_off, undrawable
+from parity.diagnosis.read_off import read_from_file, why_not_generated
 from parity.factors.findings import show
 from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
 from pipelines.drift import LORA_FACTORS, drawing_key
@@ -26,34 +26,34 @@ from pipelines.recipe import Precision, Recipe, to_dict
 from pipelines.scheduler import CLASSES
 
 GAIN_DB = 0.5
-"""A setting is changed for at least this much: rounding alone moves a lossy file by 0.1 to 0.3 dB."""
+"""The smallest gain for which a setting is changed: rounding alone moves a lossy file by 0.1 to 0.3 dB."""
 
 ROUNDING_GAIN_DB = 1.0
-"""The same for settings that only round otherwise, which are told by bits, not by decibels."""
+"""The same for settings that only change the rounding: these are proven by bits, not by decibels."""
 
 TWIN_DB = 1.5
-"""`likely`: no farther than this beyond a rounding twin."""
+"""A verdict of `likely` needs a PSNR at most this much below that of the rounding twin."""
 
 CLEAR_DB = 3.0
-"""Such a gain is taken at once. Smaller ones wait until every setting was varied, since a proof may lie ahead: a
-better solver, say, comes a little nearer to a preview that had more steps."""
+"""A gain of this size is taken at once. Smaller ones wait until every setting was varied, because a proof may still
+follow: a better solver, for example, comes a little closer to a preview that had more steps."""
 
 _ROUNDS = 4
 _SCREEN = 4
-"""Screening draws a fourth of the steps, at least two."""
+"""Screening runs a fourth of the steps, at least two."""
 
 
 class _ProvenError(Exception):
-    """A hypothesis draws the preview to the bit: nothing is left to look for. Never leaves this module."""
+    """A hypothesis reproduced the preview bit for bit, which ends the search. This module catches it itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Whose settings are looked for. The lab's case and video are its own: `case.preview` what is assumed of it."""
+    """Whose settings are searched. The lab holds its case and video; `case.preview` is what is assumed about it."""
 
     of: Literal["preview", "server"]
     other_side: str
-    """Whose values `case.inference` holds, which are tried as well."""
+    """Whose values `case.inference` holds; they are tried as well."""
 
 
 OF_PREVIEW = Subject(of="preview", other_side="the request's")
@@ -62,18 +62,18 @@ OF_SERVER = Subject(of="server", other_side="the preview's")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """A value that comes nearer."""
+    """A value that comes closer."""
 
     gain: float
-    """dB."""
+    """The gain in dB."""
     recipe: Recipe
     trial: Trial
 
 
 def search(lab: Lab, on_change: Callable[[Search], None], subject: Subject = OF_PREVIEW) -> tuple[Search, Recipe]:
-    """Look for the settings behind the lab's video. Returns the best hypothesis too, as it is drawn.
+    """Search for the settings behind the lab's video. Returns the result and the recipe of the best hypothesis.
 
-    Whatever ends it early (budget, Ctrl-C, an error of the engine), the best one so far is returned.
+    If something ends the search early (budget, Ctrl-C, an error of the engine), it returns the best one so far.
     """
     work = _Searching(lab, subject)
     stopped: Stopped | None = None
@@ -93,17 +93,17 @@ def search(lab: Lab, on_change: Callable[[Search], None], subject: Subject = OF_
 
 
 def plan_text(case: Case, subject: Subject = OF_PREVIEW) -> str:
-    """What a search may cost, before it starts."""
+    """Describe the cost of a search before it starts."""
     counts = _counts(case.preview, axes(case, subject.other_side))
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
     return (
-        f"search, {1 + sum(counts.values())} generations a round ({shown}) and some for numbers between; "
-        "ends at the first that is bit-identical; --budget limits it"
+        f"search, {1 + sum(counts.values())} generations per round ({shown}), more for numbers in between; "
+        "ends at the first bit-identical one; --budget limits it"
     )
 
 
 def _counts(recipe: Recipe, varied: Sequence[Axis]) -> dict[str, int]:
-    """Values to be drawn of every setting."""
+    """Count the values to be generated for every setting."""
     return {axis.factor: len(_distinct(axis.options(recipe), recipe)) for axis in varied}
 
 
@@ -112,9 +112,9 @@ class _Searching:
 
     def __init__(self, lab: Lab, subject: Subject) -> None:
         self.lab, self.case, self._subject = lab, lab.case, subject
-        self.notes = [f"the config says what nobody can repeat: {obstacle}" for obstacle in self.case.preview.obstacles]
+        self.notes = [f"the config cannot be reproduced: {obstacle}" for obstacle in self.case.preview.obstacles]
         self._axes = axes(lab.case, subject.other_side)
-        self._read, self._base = read_off(lab.case, lab.preview)
+        self._read, self._base = read_from_file(lab.case, lab.preview)
         self.best = self._base
         self._nearest: Trial | None = None
         self._why_not = ""
@@ -122,11 +122,11 @@ class _Searching:
         self._twin: Closeness | None = None
 
     def run(self) -> Iterator[None]:
-        """Hypothesis after hypothesis; yields after each setting. Raises _ProvenError on a bit-identical one."""
-        self._why_not = undrawable(self.lab.preview) or ""
+        """Try one hypothesis after the other; yields after each setting. Raises _ProvenError on a bit-identical one."""
+        self._why_not = why_not_generated(self.lab.preview) or ""
         if self._why_not:
             return
-        self._nearest = self._draw(self._base, "as assumed")
+        self._nearest = self._generate(self._base, "as assumed")
         yield
         for _ in range(_ROUNDS):
             before, waiting = self.best, []
@@ -146,7 +146,7 @@ class _Searching:
         yield
         self._measure_twin()
 
-    def _draw(self, recipe: Recipe, label: str) -> Trial:
+    def _generate(self, recipe: Recipe, label: str) -> Trial:
         trial = self.lab.trial(recipe, label)
         if trial.to_preview.identical:
             self.best, self._nearest = recipe, trial
@@ -157,7 +157,7 @@ class _Searching:
         self.best, self._nearest = step.recipe, step.trial
 
     def _vary(self, axis: Axis) -> _Step | None:
-        """Try a setting's values. Returns the nearest, if it is nearer by more than chance."""
+        """Try the values of a setting. Returns the closest one, if it is closer by more than chance."""
         assert self._nearest is not None
         options = _distinct(axis.options(self.best), self.best)
         if axis.screened:
@@ -176,7 +176,7 @@ class _Searching:
     def _try(self, option: Option, factor: str) -> Trial:
         recipe = dataclasses.replace(self.best, **option.changes)
         try:
-            trial = self._draw(recipe, f"{factor}: {option.label}")
+            trial = self._generate(recipe, f"{factor}: {option.label}")
         except _ProvenError:
             self._note(factor, option.label, Closeness(identical=True))
             raise
@@ -187,7 +187,7 @@ class _Searching:
         self._tried.setdefault(factor, []).append(Candidate(value=label, to_preview=found, note=note))
 
     def _screen(self, axis: Axis, options: Sequence[Option]) -> list[Option]:
-        """Options that over a fourth of the steps come nearer than the present value."""
+        """Keep the options that, over a fourth of the steps, come closer than the current value."""
         steps = max(2, self.best.steps // _SCREEN)
         if steps >= self.best.steps or not options:
             return list(options)
@@ -196,7 +196,7 @@ class _Searching:
         def short(recipe: Recipe, label: str) -> float:
             recipe = dataclasses.replace(recipe, steps=steps)
             self.lab.denoise(recipe, f"{label}, short", share=share)
-            return _psnr(self._draw(recipe, label))
+            return _psnr(self._generate(recipe, label))
 
         present = short(self.best, axis.factor)
         kept = []
@@ -205,12 +205,12 @@ class _Searching:
             if near >= present + GAIN_DB:
                 kept.append((near, option))
             else:
-                note = f"{near:.1f} dB over {steps} steps, {present:.1f} dB with the present value"
+                note = f"{near:.1f} dB over {steps} steps, {present:.1f} dB with the current value"
                 self._note(axis.factor, option.label, None, note)
         return [option for _, option in sorted(kept, key=lambda pair: -pair[0])[:2]]
 
     def _refine(self, axis: Axis, trials: Sequence[tuple[Option, Trial]]) -> list[tuple[Option, Trial]]:
-        """Numbers between the options: the bottom of the parabola through the three lowest errors, rounded."""
+        """Try numbers between the options: the minimum of the parabola through the three lowest errors, rounded."""
         assert axis.between is not None
         assert self._nearest is not None
         points = {option.number: _error(trial) for option, trial in trials if option.number is not None}
@@ -231,20 +231,20 @@ class _Searching:
         return more
 
     def _measure_twin(self) -> None:
-        """How far rounding alone carries the best hypothesis: the same, applied or cast another way."""
+        """Measure how far rounding alone moves the best hypothesis: the same recipe, applied or cast differently."""
         twin: dict[str, Any] = (
             {"lora_application": "side_path" if self.best.lora_application == "merged" else "merged"}
             if self.best.lora_files
             else {"precision": Precision("bfloat16", "kept" if self.best.precision.fp32_modules == "cast" else "cast")}
         )
         pair = (self.best, dataclasses.replace(self.best, **twin))
-        drawn = [self.lab.draw(recipe, "rounding twin") for recipe in pair]
+        frames = [self.lab.generate(recipe, "rounding twin") for recipe in pair]
         if not is_lossless(self.case.video):
-            drawn = [deliver(frames, recipe)[1].frames for frames, recipe in zip(drawn, pair, strict=True)]
-        self._twin = closeness(*drawn)
+            frames = [deliver(raw, recipe)[1].frames for raw, recipe in zip(frames, pair, strict=True)]
+        self._twin = closeness(*frames)
 
     def result(self, stopped: Stopped | None) -> Search:
-        """The best hypothesis by now, and how sure it is."""
+        """Return the best hypothesis so far, and how certain it is."""
         best = self._nearest.to_preview if self._nearest is not None else Closeness(identical=False, unavailable="")
         verdict: Verdict = "not found"
         if best.identical:
@@ -280,20 +280,20 @@ class _Searching:
     def _sentence(self, verdict: Verdict, best: Closeness, settings: Sequence[Setting], stopped: Stopped | None) -> str:
         head = f"{stopped}; so far: " if stopped else ""
         if self._nearest is None:
-            return f"{head}not found: {self._why_not or 'nothing was drawn'}"
+            return f"{head}not found: {self._why_not or 'nothing was generated'}"
         changed = ", ".join(f"{s.name} is {s.found}, not {s.assumed}" for s in settings if s.changed)
         if verdict == "proven":
-            return f"{head}proven, to the last bit: {changed or 'it is what was assumed'}"
+            return f"{head}proven, bit-identical: {changed or 'everything is as assumed'}"
         near = f"{best.psnr:.1f} dB" if best.psnr is not None else "no figure"
         twin = f"; rounding alone: {self._twin.psnr:.1f} dB" if self._twin is not None and self._twin.psnr else ""
         if verdict == "likely":
-            return f"{head}likely ({near}{twin}): {changed or 'it is what was assumed'}; another machine drew it"
-        guess = f"best guess ({near}{twin}): {changed or 'what was assumed'}"
-        return f"{head}not found among what was tried; {guess}"
+            return f"{head}likely ({near}{twin}): {changed or 'everything is as assumed'}; generated on another machine"
+        guess = f"best guess ({near}{twin}): {changed or 'everything is as assumed'}"
+        return f"{head}not found among the values tried; {guess}"
 
 
 def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
-    """Options that draw something else than the present hypothesis and than each other."""
+    """Keep the options that generate something other than the current hypothesis and each other."""
     seen = {drawing_key(present)}
     kept = []
     for option in options:
@@ -305,7 +305,7 @@ def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
 
 
 def _shown(name: str, recipe: Recipe) -> str:
-    """A setting's value; the two halves of a schedule apart."""
+    """Format the value of a setting; solver and shift of a schedule are two settings."""
     if name == "shift":
         return f"{recipe.scheduler.shift:g}"
     return CLASSES[recipe.scheduler.family] if name == "scheduler" else show(recipe, name)
@@ -325,18 +325,18 @@ def _psnr(trial: Trial) -> float:
 
 
 def _error(trial: Trial) -> float:
-    """Mean squared error over 255 squared."""
+    """Return the mean squared error relative to 255 squared."""
     return 10 ** (-_psnr(trial) / 10)
 
 
 def _bottom(points: dict[float, float]) -> float | None:
-    """Where the parabola through the lowest point and its two neighbours bottoms out; None if there is none."""
+    """Return the minimum of the parabola through the lowest point and its two neighbours; None if there is none."""
     numbers = sorted(points)
     lowest = min(numbers, key=points.__getitem__)
-    at = min(max(numbers.index(lowest), 1), len(numbers) - 2)
+    middle = min(max(numbers.index(lowest), 1), len(numbers) - 2)
     if len(numbers) < 3:
         return None
-    (x0, x1, x2), (y0, y1, y2) = numbers[at - 1 : at + 2], [points[x] for x in numbers[at - 1 : at + 2]]
+    (x0, x1, x2), (y0, y1, y2) = numbers[middle - 1 : middle + 2], [points[x] for x in numbers[middle - 1 : middle + 2]]
     over = (x1 - x0) ** 2 * (y1 - y2) - (x1 - x2) ** 2 * (y1 - y0)
     under = (x1 - x0) * (y1 - y2) - (x1 - x2) * (y1 - y0)
     if under == 0:
@@ -345,15 +345,17 @@ def _bottom(points: dict[float, float]) -> float | None:
 
 
 def _evidence(tried: Sequence[Candidate]) -> str:
-    drawn = [candidate for candidate in tried if candidate.to_preview is not None]
+    generated = [candidate for candidate in tried if candidate.to_preview is not None]
     if not tried:
-        return "not varied: proven before"
-    hit = next((c for c in drawn if c.to_preview is not None and c.to_preview.identical), None)
+        return "not varied: already proven"
+    hit = next((c for c in generated if c.to_preview is not None and c.to_preview.identical), None)
     if hit is not None:
         return f"{hit.value} is bit-identical"
-    near = [(c.to_preview.psnr, c.value) for c in drawn if c.to_preview is not None and c.to_preview.psnr is not None]
-    screened = f"{len(tried) - len(drawn)} told apart by short drawings" if len(tried) > len(drawn) else ""
+    near = [
+        (c.to_preview.psnr, c.value) for c in generated if c.to_preview is not None and c.to_preview.psnr is not None
+    ]
+    screened = f"{len(tried) - len(generated)} ruled out by short runs" if len(tried) > len(generated) else ""
     if not near:
-        return screened or "none came near"
+        return screened or "none came close"
     psnr, value = max(near)
-    return f"{len(near)} tried, nearest {psnr:.1f} dB ({value})" + (f"; {screened}" if screened else "")
+    return f"{len(near)} tried, closest {psnr:.1f} dB ({value})" + (f"; {screened}" if screened else "")

@@ -45,7 +45,7 @@ class ServerDiagnosis:
         self._progress.planned("1 generation: is the server's file what is expected of it?")
         trace = Trace()
         try:
-            frames = self._lab.draw(expected, "what is expected of the server", trace)
+            frames = self._lab.generate(expected, "what is expected of the server", trace)
         except BudgetSpentError:
             return result
         except OutOfMemoryError:
@@ -104,13 +104,13 @@ class ServerDiagnosis:
         def keep(found: Search) -> None:
             self._keep(dataclasses.replace(compared.result, search=found))
 
-        lab = self._lab.of(case, compared.served.video)
+        lab = self._lab.for_video(case, compared.served.video)
         found, best = search(lab, keep, OF_SERVER)
         if found.verdict == "proven":
             note = "what the server did was found by drawing it here: its file, to the last bit"
             result = dataclasses.replace(self._known_as(best, "pixels", note), search=found)
-            frames = lab.draw(best, "what the server did")  # its latents are known
-            again = lab.of(compared.case, compared.preview)
+            frames = lab.generate(best, "what the server did")  # its latents are known
+            again = lab.for_video(compared.case, compared.preview)
             return self._explain(result, best, again, frames, Trace())
         if found.verdict == "likely":
             note = "what the server did was found as far as rounding lets it: another kind of CPU or GPU drew its file"

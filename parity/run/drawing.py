@@ -66,7 +66,7 @@ def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
             )
     lab.engine.load(case.inference, case.token)
     loaded_at = time.perf_counter()
-    frames = lab.draw(case.inference, case.id, trace)
+    frames = lab.generate(case.inference, case.id, trace)
     drawn_at = time.perf_counter()
     notes = _store(shelf, key, frames, case.inference, case.id) if shelf is not None and key is not None else ()
     return Drawing(

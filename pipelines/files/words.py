@@ -19,3 +19,8 @@ def did_you_mean(word: str, known: list[str]) -> str:
 def shorten(text: str, length: int) -> str:
     """The text, or its beginning and an ellipsis, in `length` characters at most."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

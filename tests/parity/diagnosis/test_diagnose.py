@@ -112,7 +112,7 @@ def test_origin_tells_schedule_noise_weights_and_decode_apart(
     assert "from equal inputs the first prediction differs" in sentences["weights"]
     text = origin("text", plant("prompt"))
     assert (text["noise"], text["prompt"], text["negative_prompt"]) == (True, False, True)
-    assert "other prompt embeddings" in sentences["text"]
+    assert "different prompt embeddings" in sentences["text"]
     vae = origin("vae", plant("precision", "float32"))
     assert vae["decode"] is False
     assert "the same latents decode differently" in sentences["vae"]
@@ -172,7 +172,7 @@ def test_a_budget_is_kept_and_said(workshop: Workshop, engine: Engine, tmp_path:
     assert diagnosis.smallest_set is None
     assert [cost.factor for cost in diagnosis.factors if cost.gain is not None] == ["seed", "lora_scale"]
     assert all("budget" in (cost.not_measured or "") for cost in diagnosis.factors)
-    assert "not drawn" in diagnosis_text(diagnosis)
+    assert "not generated" in diagnosis_text(diagnosis)
 
 
 def test_a_factor_without_effect_is_left_out_of_the_smallest_set(
@@ -192,7 +192,7 @@ def test_a_factor_without_effect_is_left_out_of_the_smallest_set(
     assert {cost.factor: cost.level for cost in diagnosis.factors}["lora_application"] == "none"
     assert diagnosis.smallest_set is not None
     assert set(diagnosis.smallest_set) == {"guidance", "steps"}
-    assert "with lora_application left as it is" in diagnosis.smallest_set_evidence
+    assert "without fixing lora_application" in diagnosis.smallest_set_evidence
     assert diagnosis.cost is not None
     assert diagnosis.cost.spent <= 8
 
@@ -292,7 +292,7 @@ def test_ctrl_c_on_the_command_line(tmp_path: Path, workshop: Workshop) -> None:
     said = []
     for line in process.stderr:
         said.append(line)
-        if "gain alone" in line:
+        if "only seed fixed" in line:
             process.send_signal(signal.SIGINT)
             break
     rest, errors = process.communicate(timeout=120)

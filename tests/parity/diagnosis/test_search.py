@@ -71,7 +71,7 @@ def test_two_settings_at_once(workshop: Workshop, engine: Engine, tmp_path: Path
     assert found.verdict == "proven"
     assert {setting.name for setting in found.settings if setting.changed} == {"seed", "scheduler"}
     assert found.recipe["seed"] == drawn.seed
-    assert "proven, to the last bit: seed is 43, not 42, scheduler is UniPC" in found.sentence
+    assert "proven, bit-identical: seed is 43, not 42, scheduler is UniPC" in found.sentence
 
 
 def test_another_models_video_is_not_found(workshop: Workshop, engine: Engine, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from parity.comparison.floor import Floor
 from parity.comparison.metrics import measure
 from parity.comparison.verdict import findings_from_pixels, judge
 from parity.diagnosis.lab import Lab
-from parity.diagnosis.ranking import Noise, rank
+from parity.diagnosis.ranking import RequestNoise, rank
 from parity.factors.findings import GPU_NOISE, notes_on_repeating
 from parity.pytest_plugin.wording import in_pytests_words, properties
 from parity.repeat.fresh import draw_afresh
@@ -174,12 +174,12 @@ def test_a_gain_within_the_noise_ranks_nothing() -> None:
     costs = [gain("scheduler", 29.0), gain("boundary", 30.5), gain("conditioning", 29.6)]
     as_is = trial(28.5)
     assert [cost.factor for cost in rank(costs, as_is)] == ["boundary", "conditioning", "scheduler"]
-    noisy = Noise(factors=frozenset({"scheduler", "boundary"}), psnr=29.7)
+    noisy = RequestNoise(factors=frozenset({"scheduler", "boundary"}), psnr=29.7)
     assert [cost.factor for cost in rank(costs, as_is, noisy)] == ["conditioning", "scheduler", "boundary"]
-    loud = Noise(factors=frozenset({"boundary"}), psnr=40.0)
+    loud = RequestNoise(factors=frozenset({"boundary"}), psnr=40.0)
     assert [cost.factor for cost in rank(costs, as_is, loud)] == ["boundary", "conditioning", "scheduler"]
-    assert "gains of boundary, scheduler hold that noise" in str(noisy)
-    assert "--repeat N measures how far" in str(Noise(factors=noisy.factors, psnr=None))
+    assert "gains of boundary, scheduler include that noise" in str(noisy)
+    assert "--repeat N measures by how much" in str(RequestNoise(factors=noisy.factors, psnr=None))
 
 
 # --- measuring
@@ -317,7 +317,7 @@ def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Pa
     assert f"repeat floor {result.repeat.floor.psnr_mean:.2f} dB" in page.words
     assert "does not repeat: floor PSNR" in github
     video = next(case.video.parent.glob("*_1.webp"))
-    other = lab.of(dataclasses.replace(case, video=video), read_preview(video, case.preview))
+    other = lab.for_video(dataclasses.replace(case, video=video), read_preview(video, case.preview))
     drifted = compare_here(other, OutDir(tmp_path), None, None, again).result
     assert drifted.status == "drifted"
     assert "psnr is" in drifted.verdict
