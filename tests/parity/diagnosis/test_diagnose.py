@@ -222,7 +222,7 @@ def test_quick_ranks_as_the_full_diagnosis_for_two_generations(
     before = engine.work
     steps, decodes = before.denoising_steps, before.decodes
     result = run(case, engine, tmp_path, "quick")
-    assert engine.work.denoising_steps - steps == (1 + len(plan.drawn)) * plan.steps <= 2 * case.preview.steps
+    assert engine.work.denoising_steps - steps == (1 + len(plan.generated)) * plan.steps <= 2 * case.preview.steps
     assert engine.work.decodes == decodes
     assert result.diagnosis is not None
     assert result.diagnosis.factors[0].factor == "seed"
@@ -313,10 +313,11 @@ def test_the_command_says_plan_table_and_what_to_change(
     path = workshop.case("t2v", [plant("scheduler", "UniPC")], "command")
     assert main(["diagnose", str(path), "--out", str(tmp_path), "--device", "cpu"]) == 1
     said = capfd.readouterr().err
-    assert "at most both ends, 1 gains, 1 losses: 2 generations, 2 saved by reuse, 12 denoising steps" in said
+    plan = "plan: up to 2 generations (2 endpoints, 1 with one factor fixed, 1 with one broken, 2 saved by reuse), 12 "
+    assert f"{plan}denoising steps: scheduler\n" in said
     assert "pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)" in said
-    assert "fully explained: scheduler restores the preview" in said
-    assert said.index("at most") < said.index("fully explained")
+    assert "fully explained: fixing scheduler reproduces the preview bit for bit" in said
+    assert said.index("plan:") < said.index("fully explained")
 
 
 def test_run_with_diagnose(workshop: Workshop, tmp_path: Path) -> None:
