@@ -45,7 +45,7 @@ class Shelf:
 def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
     """Draw the request of the lab's case; not if its frames are on the shelf.
 
-    It is always drawn with a `trace`, and where drawing it again gives another video. Raises as `Lab.draw`.
+    It is always drawn with a `trace`, and where drawing it again gives another video. Raises as `Lab.generate`.
     """
     case = lab.case
     clock = time.perf_counter()

@@ -33,7 +33,7 @@ class Compared:
 def compare_here(
     lab: Lab, out: OutDir, shelf: Shelf | None, trace: Trace | None, again: Sequence[tuple[bool, Frames]]
 ) -> Compared:
-    """Draw the lab's case and compare. Raises as `Lab.draw`, and MediaError.
+    """Draw the lab's case and compare. Raises as `Lab.generate`, and MediaError.
 
     `shelf`: where its frames may lie. `again`: other drawings of its request and whether a fresh process made them,
     none if that was not asked for; the case itself is drawn anew then, too.

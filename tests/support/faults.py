@@ -39,13 +39,13 @@ FAULTS = {"flipped": flip_a_bit, "dropped": drop_a_frame, "late": late_by_one, "
 
 def install(patch: pytest.MonkeyPatch) -> None:
     """Cases with a fault's id draw with it."""
-    draw = Lab.draw
+    draw = Lab.generate
 
     def faulty(lab: Lab, recipe: Any, label: str, trace: Any = None) -> Frames:
         frames = draw(lab, recipe, label, trace)
         return FAULTS[label](frames) if label in FAULTS else frames
 
-    patch.setattr(Lab, "draw", faulty)
+    patch.setattr(Lab, "generate", faulty)
 
 
 def pytest_configure() -> None:

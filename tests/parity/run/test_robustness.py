@@ -101,7 +101,7 @@ def test_resume_runs_errors_again_and_keeps_cases_not_named(
 ) -> None:
     loaded = tiny(cases, "one", "two")
     with monkeypatch.context() as patch:
-        patch.setattr(Lab, "draw", raising(MediaError("a bad moment")))
+        patch.setattr(Lab, "generate", raising(MediaError("a bad moment")))
         failed = run(loaded, tmp_path / "out", engine)
     assert [case.status for case in failed.cases] == ["error", "error"]
     first = run(loaded[:1], tmp_path / "out", engine, resume=True)
@@ -252,14 +252,14 @@ def test_out_of_memory_is_tried_once_more_with_less(
 def test_out_of_memory_with_nothing_left_to_try_is_an_error(
     cases: CaseFiles, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Lab, "draw", raising(OutOfMemoryError("cpu ran out of memory")))
+    monkeypatch.setattr(Lab, "generate", raising(OutOfMemoryError("cpu ran out of memory")))
     done = run(tiny(cases, "one"), tmp_path / "out", engine)
     assert done.cases[0].status == "error"
     assert "cpu ran out of memory" in done.cases[0].verdict
 
 
 def spoiled(frames: Callable[[Frames], Frames]) -> Callable[..., Frames]:
-    draw = Lab.draw
+    draw = Lab.generate
     return lambda lab, *arguments, **options: frames(draw(lab, *arguments, **options))
 
 
@@ -280,7 +280,7 @@ def test_black_and_frozen_output_is_a_finding(
 ) -> None:
     [case] = load_cases([cases.write("one", request=cases.request(sample_steps=1, num_frames=5))])
     with monkeypatch.context() as patch:
-        patch.setattr(Lab, "draw", spoiled(spoil))
+        patch.setattr(Lab, "generate", spoiled(spoil))
         [result] = run([case], tmp_path / "out", engine).cases
     assert [(finding.factor, finding.inference) for finding in result.findings][-1] == ("broken_output", words)
     assert result.status == "drifted"
@@ -311,14 +311,14 @@ def test_a_step_that_takes_too_long_is_an_error_and_the_run_goes_on(
     cases: CaseFiles, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = tiny(cases, "slow", "next")
-    draw = Lab.draw
+    draw = Lab.generate
 
     def slow(lab: Lab, recipe: Any, label: str, trace: Any = None) -> Frames:
         if label == "slow":
             time.sleep(60)
         return draw(lab, recipe, label, trace)
 
-    monkeypatch.setattr(Lab, "draw", slow)
+    monkeypatch.setattr(Lab, "generate", slow)
     engine.load(loaded[0].inference)
     started = time.monotonic()
     done = run(loaded, tmp_path / "out", engine, timeout=5.0)
@@ -360,7 +360,7 @@ def hang(*arguments, **options):
     threading.Event().wait(600)
 
 parity.run.watchdog.GRACE = 0.5
-Engine.load, Lab.draw = lambda *arguments, **options: None, hang
+Engine.load, Lab.generate = lambda *arguments, **options: None, hang
 with Session(Options(out=Path(sys.argv[2]), device="cpu", timeout=1.0)) as session:
     session.run_case(load_cases([Path(sys.argv[1])])[0], Quiet())
 """
@@ -396,12 +396,12 @@ class Deaf:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)  # the signal is heard here, and what it raises is ignored
 
-draw = Lab.draw
+draw = Lab.generate
 def swallowing(*arguments, **options):
     Deaf()
     return draw(*arguments, **options)
 
-Lab.draw = swallowing
+Lab.generate = swallowing
 sys.exit(main(["run", sys.argv[1], "--out", sys.argv[2], "--no-html"]))
 """
 
