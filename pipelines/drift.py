@@ -7,11 +7,41 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeGuard
 
 from pipelines.recipe import EXPERT_PARTS, Expert, LoraFile, Recipe, frame_duration
 
-FACTORS: dict[str, tuple[str, ...]] = {
+Factor = Literal[
+    "checkpoint",
+    "prompt",
+    "negative_prompt",
+    "snapping",
+    "frame_count",
+    "steps",
+    "guidance",
+    "seed",
+    "scheduler",
+    "boundary",
+    "lora_file",
+    "lora_file_high",
+    "lora_file_low",
+    "lora_scale",
+    "lora_scale_high",
+    "lora_scale_low",
+    "lora_application",
+    "precision",
+    "quantization",
+    "control_image",
+    "resize",
+    "conditioning",
+    "compilation",
+    "vae_tiling",
+    "codec",
+    "fps",
+]
+"""Everything that can drift between two recipes."""
+
+FACTORS: dict[Factor, tuple[str, ...]] = {
     "checkpoint": ("weights",),
     "prompt": ("prompt",),
     "negative_prompt": ("negative_prompt",),
@@ -39,10 +69,10 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "codec": ("codec",),
     "fps": ("fps",),
 }
-"""The fields behind every factor that can drift between two recipes."""
+"""The fields of a recipe behind every factor."""
 
 
-LORA_FACTORS: dict[str, Expert | None] = {
+LORA_FACTORS: dict[Factor, Expert | None] = {
     "lora_file": None,
     "lora_file_high": "high",
     "lora_file_low": "low",
@@ -53,7 +83,12 @@ LORA_FACTORS: dict[str, Expert | None] = {
 """Factors about the LoRA of one expert; None: of a model's only transformer."""
 
 
-def lora_field(recipe: Recipe, factor: str) -> tuple[LoraFile | float, ...]:
+def is_factor(name: str) -> TypeGuard[Factor]:
+    """Whether a name, from a file perhaps, is that of a factor."""
+    return name in FACTORS
+
+
+def lora_field(recipe: Recipe, factor: Factor) -> tuple[LoraFile | float, ...]:
     """What one of LORA_FACTORS is about: files or scales."""
     which = 0 if factor.startswith("lora_file") else 1
     return tuple(pair[which] for pair in recipe.loras(LORA_FACTORS[factor]))
@@ -75,9 +110,9 @@ def _effective(recipe: Recipe, name: str) -> Any:
     return frame_duration(value) if name == "fps" else value
 
 
-def differing_factors(preview: Recipe, inference: Recipe) -> list[str]:
+def differing_factors(preview: Recipe, inference: Recipe) -> list[Factor]:
     """The factors in which two recipes draw differently, in FACTORS order."""
-    found = []
+    found: list[Factor] = []
     for factor, names in FACTORS.items():
         if factor in LORA_FACTORS:
             ours, theirs = lora_field(preview, factor), lora_field(inference, factor)
@@ -124,14 +159,14 @@ def latents_key(recipe: Recipe) -> tuple[Any, ...]:
     return drawing_key(dataclasses.replace(recipe, vae_tiling=tiling))
 
 
-def take(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
+def take(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:
     """`recipe` with one factor's fields taken from `other`."""
     if factor in LORA_FACTORS:
         return _take_lora(recipe, factor, other)
     return dataclasses.replace(recipe, **{name: getattr(other, name) for name in FACTORS[factor]})
 
 
-def _take_lora(recipe: Recipe, factor: str, other: Recipe) -> Recipe:
+def _take_lora(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:
     expert = LORA_FACTORS[factor]
     ours, theirs = recipe.loras(expert), other.loras(expert)
     if ours and theirs:
@@ -154,7 +189,7 @@ def with_loras(recipe: Recipe, loras: Sequence[tuple[LoraFile, float]], expert: 
     return dataclasses.replace(recipe, lora_files=files, lora_scales=scales)
 
 
-def take_all(recipe: Recipe, factors: Iterable[str], other: Recipe) -> Recipe:
+def take_all(recipe: Recipe, factors: Iterable[Factor], other: Recipe) -> Recipe:
     """`recipe` with several factors' fields taken from `other`."""
     for factor in factors:
         recipe = take(recipe, factor, other)

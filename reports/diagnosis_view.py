@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.results.diagnosis import Closeness, Cost, Diagnosis, FactorCost, Level, Origin, Search, StageGap, Trial
+from parity.results.diagnosis import LEVELS, Closeness, Cost, Diagnosis, FactorCost, Origin, Search, StageGap, Trial
 from reports import diagnosis_charts as charts
 from reports.diagnosis_charts import Bar, Chart, percent
 
@@ -13,13 +13,6 @@ _STOPPED = {
     "budget": "the budget was spent",
     "interrupted": "interrupted",
     "error": "an error",
-}
-_LEVELS: dict[Level, str] = {
-    "frames do not pair": "another size or number of frames, so there is no figure",
-    "visible": "more than rounding",
-    "rounding": "no more than another CPU or GPU would cost; not ranked among each other",
-    "file only": "every frame is equal, the file is not",
-    "none": "not a bit changes",
 }
 _VERDICTS = {"proven": ("passed", "✓"), "likely": ("expected_drift", "≈"), "not found": ("drifted", "✗")}
 
@@ -109,7 +102,7 @@ class DiagnosisView:
     """In the columns of the losses."""
     rows: list[FactorRow]
     levels: list[tuple[str, str]]
-    """Those in the table, and what they mean."""
+    """All of them, and what they mean."""
     bars: list[Bar]
     changes: list[FactorCost]
     residue: Cell | None
@@ -140,7 +133,6 @@ class SearchView:
 
 def diagnosis_view(diagnosis: Diagnosis) -> DiagnosisView:
     """Shape a diagnosis for the page."""
-    used = {cost.level for cost in diagnosis.factors}
     quick = diagnosis.mode == "quick"
     ends = bool(diagnosis.factors) and not quick
     return DiagnosisView(
@@ -150,7 +142,7 @@ def diagnosis_view(diagnosis: Diagnosis) -> DiagnosisView:
         as_is=_figures_of(diagnosis.as_is, "not drawn") if ends else (),
         preview_recipe=_figures_of(diagnosis.preview_recipe, "not drawn") if ends else (),
         rows=[_factor_row(cost, quick=quick) for cost in diagnosis.factors],
-        levels=[(level, meaning) for level, meaning in _LEVELS.items() if level in used],
+        levels=list(LEVELS.items()),
         bars=charts.waterfall(diagnosis.waterfall),
         changes=_changes(diagnosis),
         residue=figures(diagnosis.residue) if diagnosis.residue is not None else None,

@@ -18,7 +18,7 @@ _ENTRY = 32
 """JSON around one still: quotes, commas, its frame number, its place in `images`."""
 _FEW = 5
 """Frames, spread over the video, that every case gets before any gets all of them."""
-_RANKS: dict[Status, int] = {"expected_drift": 1, "passed": 2}
+_RANKS: dict[Status, int] = {"drifted": 0, "error": 0, "unpairable": 0, "expected_drift": 1, "passed": 2}
 """Who gets stills first: cases that failed (0), then drift as expected, then what passed."""
 
 
@@ -132,7 +132,7 @@ def _album(case: CaseResult, folder: Path) -> Album:
         if not files[side]:
             where = "found there" if inside else "read: it lies outside the folder of results.json"
             problems.append(f"The {side}'s stills should be in {relative}; none was {where}.")
-    rank = _RANKS.get(case.status, 0)
+    rank = _RANKS[case.status]
     return Album(files=files, problems=tuple(problems), worst=worst_frame(case) or 0, rank=rank)
 
 

@@ -58,10 +58,12 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
     factors = _differing(before, after)
     drawing: list[str] = []
     words: list[str] = []
-    of_factors = {factor: [key for name in names for key in keys_of(name)] for factor, names in FACTORS.items()}
+    of_factors: dict[str, Sequence[str]] = {
+        factor: [key for name in names for key in keys_of(name)] for factor, names in FACTORS.items()
+    }
     grouped = {key for keys in of_factors.values() for key in keys}
     groups: dict[str, Sequence[str]] = {
-        **{"pipeline": ("pipeline",)},
+        "pipeline": ("pipeline",),
         **of_factors,
         **{name: (name,) for name in dict.fromkeys((*before, *after)) if name not in grouped and name != "pipeline"},
     }

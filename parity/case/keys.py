@@ -8,41 +8,15 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from parity.results.case import BeyondRecipes
+from pipelines.drift import Factor
 from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
 from pipelines.files.words import did_you_mean
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
-Factor = Literal[
-    "snapping",
-    "frame_count",
-    "fps",
-    "scheduler",
-    "steps",
-    "guidance",
-    "seed",
-    "prompt",
-    "negative_prompt",
-    "lora_file",
-    "lora_file_high",
-    "lora_file_low",
-    "lora_scale",
-    "lora_scale_high",
-    "lora_scale_low",
-    "lora_application",
-    "precision",
-    "boundary",
-    "conditioning",
-    "compilation",
-    "resize",
-    "control_image",
-    "checkpoint",
-    "vae_tiling",
-    "quantization",
-    "codec",
-    "environment",
-    "broken_output",
-]
+Expected = Literal[Factor, BeyondRecipes]
+"""What a case can expect to differ."""
 
 
 class _Strict(BaseModel):
@@ -169,7 +143,9 @@ class CaseKeys(_Strict):
         default=None, description="a server's URL, or keys: drawn there; `pipeline` is then what is expected of it"
     )
     tolerance: ToleranceKeys | None = None
-    expect: list[Factor] | None = Field(default=None, description="factors known to differ; green while exactly these")
+    expect: list[Expected] | None = Field(
+        default=None, description="factors known to differ; green while exactly these"
+    )
     tags: list[str] = []
 
 
@@ -216,7 +192,9 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
     if kind == "missing":
         return str(document.error(where, "is missing"))
     if kind == "literal_error" and where[:1] == ("expect",):
-        return str(document.error(where, f"{given!r} is no factor{did_you_mean(str(given), sorted(get_args(Factor)))}"))
+        return str(
+            document.error(where, f"{given!r} is no factor{did_you_mean(str(given), sorted(get_args(Expected)))}")
+        )
     if kind in ("model_type", "model_attributes_type"):
         return str(document.error(where, f"must be a mapping of keys, is {_short(given)}"))
     message = re.sub(r"^\w+ should ", "", error["msg"])

@@ -8,11 +8,6 @@ from typing import Any
 
 from pipelines.errors import UsageError
 
-_BEYOND_RECIPES = {
-    "environment": "equal recipes, different bits",
-    "broken_output": "the output is NaN, black or frozen",
-}
-
 
 class Version(argparse.Action):
     """The action of `--version`: prints and exits, without importing torch or diffusers."""
@@ -46,13 +41,14 @@ def add(parsers: Any) -> None:
 
 def explain(options: argparse.Namespace) -> int:
     """Print a factor's page, or the list of factors."""
-    from parity.factors.catalogue import CATALOGUE, PAGES, explain
+    from parity.factors.catalogue import BEYOND_RECIPES, CATALOGUE, explain
     from parity.terminal.text import table
 
     if options.factor is not None:
         print(explain(options.factor), end="")
         return 0
-    rows = [(name, CATALOGUE[name].note if name in CATALOGUE else _BEYOND_RECIPES[name]) for name in PAGES]
+    notes = {name: entry.note for name, entry in CATALOGUE.items()}
+    rows = [*notes.items(), *BEYOND_RECIPES.items()]
     print(table(rows, indent=""))
     return 0
 

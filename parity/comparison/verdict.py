@@ -8,10 +8,10 @@ from parity.case.load import Case
 from parity.comparison.compare import Comparison
 from parity.comparison.floor import Floor
 from parity.comparison.metrics import meets, statistic
-from parity.results.case import FindingResult, MetricResult, Status
+from parity.results.case import BeyondRecipes, FindingResult, MetricResult, Status
 from pipelines.media.video import Frames
 
-BROKEN_OUTPUT = "broken_output"
+BROKEN_OUTPUT: BeyondRecipes = "broken_output"
 """NaN, black, frozen: no factor of a recipe, but a finding of its own."""
 _BLACK = 8
 """Levels of 255 up to which every pixel is black; a codec may lift black by a few."""

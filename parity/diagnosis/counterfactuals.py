@@ -23,7 +23,7 @@ from parity.diagnosis.ranking import RequestNoise, is_rounding, rank
 from parity.factors.catalogue import CATALOGUE, likeliest_first
 from parity.factors.findings import show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Origin, StageGap, Stopped, Trial, WaterfallStep
-from pipelines.drift import differing_factors, latents_key, take, take_all
+from pipelines.drift import Factor, differing_factors, latents_key, take, take_all
 from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
@@ -37,7 +37,7 @@ class Experiment:
     """One counterfactual."""
 
     kind: Literal["gain", "loss"]
-    factor: str
+    factor: Factor
     recipe: Recipe
 
 
@@ -47,7 +47,7 @@ class Plan:
 
     mode: Literal["full", "gains"]
     case: Case
-    factors: tuple[str, ...]
+    factors: tuple[Factor, ...]
     """Likeliest first."""
     experiments: tuple[Experiment, ...]
 
@@ -131,7 +131,7 @@ class _Counterfactuals:
         self._as_is_trial: Trial | None = None
         self._preview_trial: Trial | None = None
         self._trials: dict[tuple[str, str], Trial] = {}
-        self._smallest: tuple[tuple[str, ...], str] | None = None
+        self._smallest: tuple[tuple[Factor, ...], str] | None = None
         self._waterfall: tuple[WaterfallStep, ...] = ()
         self._origin: Origin | None = None
 
@@ -200,7 +200,7 @@ class _Counterfactuals:
             return True
         return False
 
-    def _level(self, factor: str) -> Level | None:
+    def _level(self, factor: Factor) -> Level | None:
         """Classify the effect of a factor by its loss."""
         trial, preview = self._trials.get(("loss", factor)), self._preview_trial
         if trial is None or preview is None or trial.to_recipe is None:
@@ -247,7 +247,7 @@ class _Counterfactuals:
     def _make_waterfall(self) -> None:
         """Add fixes one by one, starting from the request, as far as that costs nothing or fits the budget."""
         allowed = self.lab.budget if self.lab.budget is not None else self.plan.cost
-        ranked = [cost.factor for cost in self._ranked()]
+        ranked = sorted(self.plan.factors, key=[cost.factor for cost in self._ranked()].index)
         recipe = self.case.inference
         steps = [WaterfallStep(taken=None, trial=self._as_is_trial)]
         for factor in ranked:

@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from parity.case.load import Case
 from pipelines.aitoolkit.job import Sample
-from pipelines.drift import LORA_FACTORS, with_loras
+from pipelines.drift import LORA_FACTORS, Factor, with_loras
 from pipelines.errors import ParityError
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
@@ -55,7 +55,8 @@ class Option:
 class Axis:
     """One setting and how to vary it."""
 
-    factor: str
+    factor: Factor | Literal["shift"]
+    """`shift`: of the schedule, whose family is an axis of its own."""
     options: Callable[[Recipe], Iterable[Option]]
     between: Callable[[Recipe, float], Option] | None = None
     """Makes an option from a number between others."""

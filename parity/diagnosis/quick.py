@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from parity.case.load import Case
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.origin import squared_gap
-from parity.diagnosis.ranking import LEVELS
+from parity.diagnosis.ranking import ORDER
 from parity.factors.catalogue import CATALOGUE, likeliest_first
 from parity.factors.findings import show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Stopped
-from pipelines.drift import differing_factors, latents_key, take
+from pipelines.drift import Factor, differing_factors, latents_key, take
 from pipelines.errors import ParityError
 from pipelines.recipe import Recipe
 
@@ -33,8 +33,8 @@ class QuickPlan:
     """The factors that are generated, and with how many steps."""
 
     case: Case
-    factors: tuple[str, ...]
-    generated: tuple[str, ...]
+    factors: tuple[Factor, ...]
+    generated: tuple[Factor, ...]
     """The factors whose latents are compared; the level of the others is known without generating anything."""
     steps: int
     """The steps of the preview's recipe; the other recipes get proportionally many."""
@@ -84,7 +84,7 @@ def make_quick_plan(case: Case) -> QuickPlan:
 
 def diagnose_quickly(lab: Lab, plan: QuickPlan) -> Diagnosis:
     """Rank the factors of a case by how far each one moves the latents. On Ctrl-C, return what is known so far."""
-    gaps: dict[str, float] = {}
+    gaps: dict[Factor, float] = {}
     stopped: Stopped | None = None
     error: str | None = None
     try:
@@ -106,7 +106,7 @@ def diagnose_quickly(lab: Lab, plan: QuickPlan) -> Diagnosis:
     )
 
 
-def _measure(lab: Lab, plan: QuickPlan) -> Iterator[tuple[str, float]]:
+def _measure(lab: Lab, plan: QuickPlan) -> Iterator[tuple[Factor, float]]:
     if not plan.generated:
         return
     preview, inference = plan.case.preview, plan.case.inference
@@ -119,10 +119,10 @@ def _measure(lab: Lab, plan: QuickPlan) -> Iterator[tuple[str, float]]:
         yield factor, squared_gap(whole, latents)
 
 
-def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
+def _ranked(plan: QuickPlan, gaps: dict[Factor, float]) -> list[FactorCost]:
     rounds = plan.case.preview.precision.dtype != "float32"
 
-    def level(factor: str) -> Level | None:
+    def level(factor: Factor) -> Level | None:
         if factor in _UNPAIRED:
             return "frames do not pair"
         if factor in ("codec", "fps"):
@@ -135,9 +135,9 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
             return None
         return "rounding" if rounds and gaps[factor] < ROUNDING_GAP else "visible"
 
-    def key(factor: str) -> tuple[int, float]:
+    def key(factor: Factor) -> tuple[int, float]:
         found = level(factor)
-        return LEVELS.index(found) if found else len(LEVELS), -gaps[factor] if found == "visible" else 0.0
+        return ORDER.index(found) if found else len(ORDER), -gaps[factor] if found == "visible" else 0.0
 
     names = sorted(plan.factors, key=key)
     numbers = {factor: number for number, factor in enumerate((f for f in names if level(f) is not None), 1)}
@@ -156,12 +156,12 @@ def _ranked(plan: QuickPlan, gaps: dict[str, float]) -> list[FactorCost]:
     ]
 
 
-def _may_be_missed(plan: QuickPlan, factor: str) -> bool:
+def _may_be_missed(plan: QuickPlan, factor: Factor) -> bool:
     """Check whether a short schedule can miss the factor: it may have no timestep between two boundaries."""
     return factor == "boundary" and plan.steps < plan.case.preview.steps
 
 
-def _not_measured(plan: QuickPlan, factor: str, gaps: dict[str, float]) -> str | None:
+def _not_measured(plan: QuickPlan, factor: Factor, gaps: dict[Factor, float]) -> str | None:
     if gaps.get(factor) == 0 and _may_be_missed(plan, factor):
         return (
             f"no timestep of {plan.steps} steps lies between the boundaries; one of {plan.case.preview.steps} steps may"

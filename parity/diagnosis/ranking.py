@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import get_args
 
-from parity.results.diagnosis import Closeness, FactorCost, Level, Trial
+from parity.results.diagnosis import LEVELS, Closeness, FactorCost, Trial
 from pipelines.recipe import Recipe
 
 ROUNDING_DB = 46.0
 """Raw frames this close cannot be distinguished from the same recipe on another CPU in bfloat16 or float16: 47.5 to
 49.5 dB were measured between three kinds of CPU on the tiny checkpoints."""
 
-LEVELS: tuple[Level, ...] = get_args(Level)
+ORDER = list(LEVELS)
 """The levels, largest effect first."""
 
 
@@ -62,10 +61,10 @@ def rank(costs: list[FactorCost], as_is: Trial | None, noisy: RequestNoise | Non
     def key(cost: FactorCost) -> tuple[int, float]:
         if cost.level is not None:
             loss = _decibels(cost.loss.to_recipe) if cost.loss is not None else None
-            return LEVELS.index(cost.level), loss if cost.level == "visible" and loss is not None else 0.0
+            return ORDER.index(cost.level), loss if cost.level == "visible" and loss is not None else 0.0
         if cost.gain is not None:
             return 1, -gained(cost)
-        return len(LEVELS), 0.0
+        return len(ORDER), 0.0
 
     ordered = sorted(costs, key=key)
     measured = [cost for cost in ordered if cost.level is not None or cost.gain is not None]

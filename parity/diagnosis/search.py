@@ -20,7 +20,7 @@ from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.read_off import read_from_file, why_not_generated
 from parity.factors.findings import show
 from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
-from pipelines.drift import LORA_FACTORS, drawing_key
+from pipelines.drift import LORA_FACTORS, Factor, drawing_key
 from pipelines.errors import ParityError
 from pipelines.recipe import Precision, Recipe, to_dict
 from pipelines.scheduler import CLASSES
@@ -304,7 +304,7 @@ def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
     return kept
 
 
-def _shown(name: str, recipe: Recipe) -> str:
+def _shown(name: Factor | Literal["shift"], recipe: Recipe) -> str:
     """Format the value of a setting; solver and shift of a schedule are two settings."""
     if name == "shift":
         return f"{recipe.scheduler.shift:g}"

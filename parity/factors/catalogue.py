@@ -5,11 +5,12 @@ Findings, diagnoses, reports and `parity explain` all read this catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.drift import FACTORS, LORA_FACTORS, lora_field
+from parity.results.case import BeyondRecipes
+from pipelines.drift import LORA_FACTORS, Factor, lora_field
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
 from pipelines.recipe import EXPERT_PARTS, Conditioning, Recipe
@@ -19,10 +20,10 @@ _PAGES = Path(__file__).parent / "explain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Factor:
+class CatalogueEntry:
     """One cause of drift."""
 
-    name: str
+    name: Factor
     note: str
     """One line that says what a difference in this factor means."""
     fix: Callable[[Recipe], str]
@@ -38,7 +39,7 @@ def _scheduler(recipe: Recipe) -> str:
     return f"pipe.scheduler = {CLASSES[recipe.scheduler.family]}({settings})"
 
 
-def _scale(factor: str) -> Callable[[Recipe], str]:
+def _scale(factor: Factor) -> Callable[[Recipe], str]:
     """The fix for the scale of one expert's LoRA, or of the only LoRA of a model without experts."""
     expert = LORA_FACTORS[factor]
     place = "in the request" if expert is None else f"with the LoRA of transformer {expert}"
@@ -47,7 +48,7 @@ def _scale(factor: str) -> Callable[[Recipe], str]:
     )
 
 
-def _lora_file(factor: str) -> Callable[[Recipe], str]:
+def _lora_file(factor: Factor) -> Callable[[Recipe], str]:
     expert = LORA_FACTORS[factor]
 
     def fix(recipe: Recipe) -> str:
@@ -129,132 +130,137 @@ def _checkpoint(recipe: Recipe) -> str:
     return f"load {weights.checkpoint}{encoder}"
 
 
-CATALOGUE: dict[str, Factor] = {
-    name: Factor(name=name, note=note, fix=fix)
-    for name, note, fix in (
-        (
-            "frame_count",
-            "different number of frames: send the sample's num_frames; neither side changes 4n + 1",
-            _send("num_frames", lambda recipe: recipe.num_frames.applied),
-        ),
-        (
-            "snapping",
-            "different frame size: send the sample's width and height; neither side changes multiples of 16",
-            _snapping,
-        ),
-        (
-            "seed",
-            "different noise: send the sample's seed (the API's default is 42 + prompt index)",
-            _send("seed", lambda recipe: recipe.seed),
-        ),
-        (
-            "scheduler",
-            "different scheduler: build the preview's in the inference code instead of the checkpoint's",
-            _scheduler,
-        ),
-        ("checkpoint", "different weights: serve the checkpoint the LoRA was trained on", _checkpoint),
-        (
-            "boundary",
-            "the experts switch at another timestep: set the preview's boundary_ratio on the pipeline",
-            _boundary,
-        ),
-        (
-            "conditioning",
-            "the control image's latents are computed differently or from other noise; no request key sets this",
-            _conditioning,
-        ),
-        ("lora_file", "different LoRA file: serve the one of the preview's step", _lora_file("lora_file")),
-        (
-            "lora_file_high",
-            "different LoRA file for the high-noise expert: serve the preview's, or none if it had none",
-            _lora_file("lora_file_high"),
-        ),
-        (
-            "lora_file_low",
-            "different LoRA file for the low-noise expert: serve the preview's, or none if it had none",
-            _lora_file("lora_file_low"),
-        ),
-        ("lora_scale", "different LoRA scale: send the sample's network_multiplier", _scale("lora_scale")),
-        (
-            "lora_scale_high",
-            "different scale of the high-noise LoRA: send the sample's network_multiplier for both experts",
-            _scale("lora_scale_high"),
-        ),
-        (
-            "lora_scale_low",
-            "different scale of the low-noise LoRA: send the sample's network_multiplier for both experts",
-            _scale("lora_scale_low"),
-        ),
-        (
-            "steps",
-            "different number of steps: send the sample's sample_steps",
-            _send("sample_steps", lambda recipe: recipe.steps),
-        ),
-        (
-            "guidance",
-            "different guidance: send the sample's guidance_scale",
-            _send("guidance_scale", lambda recipe: f"{recipe.guidance_scale:g}"),
-        ),
-        ("control_image", "different control image: send the exact file that the sample names", _control_image),
-        ("resize", "the control image is resized differently: use the preview's filter and crop", _resize),
-        (
-            "prompt",
-            "different text: check the trigger word and inline flags (ai-toolkit cuts the prompt at every --)",
-            _send("prompt", lambda recipe: repr(recipe.prompt)),
-        ),
-        (
-            "negative_prompt",
-            "different negative prompt: send the sample's as `neg`",
-            _send("neg", lambda recipe: repr(recipe.negative_prompt)),
-        ),
-        (
-            "quantization",
-            "only one of preview and inference was generated with quantized weights",
-            _quantization,
-        ),
-        (
-            "lora_application",
-            "the LoRA is applied differently: do as the trainer does; a PEFT adapter rounds differently",
-            _lora_application,
-        ),
-        (
-            "precision",
-            "different dtype: cast every module, as the trainer does, or keep float32 modules on both sides",
-            _precision,
-        ),
-        (
-            "compilation",
-            "torch.compile fuses operations, which changes the rounding: compile on both sides or on neither",
-            _compilation,
-        ),
-        (
-            "vae_tiling",
-            "different VAE tiling: decode with the preview's setting; tiles can leave visible seams",
-            _tiling,
-        ),
-        (
-            "codec",
-            "written in another format or quality: encode both files the same way before comparing them",
-            lambda recipe: f"write {recipe.codec}",
-        ),
-        (
-            "fps",
-            "different frame duration in the file; the frames themselves are the same",
-            _send("fps", lambda recipe: recipe.fps),
-        ),
-    )
+_ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
+    (
+        "frame_count",
+        "different number of frames: send the sample's num_frames; neither side changes 4n + 1",
+        _send("num_frames", lambda recipe: recipe.num_frames.applied),
+    ),
+    (
+        "snapping",
+        "different frame size: send the sample's width and height; neither side changes multiples of 16",
+        _snapping,
+    ),
+    (
+        "seed",
+        "different noise: send the sample's seed (the API's default is 42 + prompt index)",
+        _send("seed", lambda recipe: recipe.seed),
+    ),
+    (
+        "scheduler",
+        "different scheduler: build the preview's in the inference code instead of the checkpoint's",
+        _scheduler,
+    ),
+    ("checkpoint", "different weights: serve the checkpoint the LoRA was trained on", _checkpoint),
+    (
+        "boundary",
+        "the experts switch at another timestep: set the preview's boundary_ratio on the pipeline",
+        _boundary,
+    ),
+    (
+        "conditioning",
+        "the control image's latents are computed differently or from other noise; no request key sets this",
+        _conditioning,
+    ),
+    ("lora_file", "different LoRA file: serve the one of the preview's step", _lora_file("lora_file")),
+    (
+        "lora_file_high",
+        "different LoRA file for the high-noise expert: serve the preview's, or none if it had none",
+        _lora_file("lora_file_high"),
+    ),
+    (
+        "lora_file_low",
+        "different LoRA file for the low-noise expert: serve the preview's, or none if it had none",
+        _lora_file("lora_file_low"),
+    ),
+    ("lora_scale", "different LoRA scale: send the sample's network_multiplier", _scale("lora_scale")),
+    (
+        "lora_scale_high",
+        "different scale of the high-noise LoRA: send the sample's network_multiplier for both experts",
+        _scale("lora_scale_high"),
+    ),
+    (
+        "lora_scale_low",
+        "different scale of the low-noise LoRA: send the sample's network_multiplier for both experts",
+        _scale("lora_scale_low"),
+    ),
+    (
+        "steps",
+        "different number of steps: send the sample's sample_steps",
+        _send("sample_steps", lambda recipe: recipe.steps),
+    ),
+    (
+        "guidance",
+        "different guidance: send the sample's guidance_scale",
+        _send("guidance_scale", lambda recipe: f"{recipe.guidance_scale:g}"),
+    ),
+    ("control_image", "different control image: send the exact file that the sample names", _control_image),
+    ("resize", "the control image is resized differently: use the preview's filter and crop", _resize),
+    (
+        "prompt",
+        "different text: check the trigger word and inline flags (ai-toolkit cuts the prompt at every --)",
+        _send("prompt", lambda recipe: repr(recipe.prompt)),
+    ),
+    (
+        "negative_prompt",
+        "different negative prompt: send the sample's as `neg`",
+        _send("neg", lambda recipe: repr(recipe.negative_prompt)),
+    ),
+    (
+        "quantization",
+        "only one of preview and inference was generated with quantized weights",
+        _quantization,
+    ),
+    (
+        "lora_application",
+        "the LoRA is applied differently: do as the trainer does; a PEFT adapter rounds differently",
+        _lora_application,
+    ),
+    (
+        "precision",
+        "different dtype: cast every module, as the trainer does, or keep float32 modules on both sides",
+        _precision,
+    ),
+    (
+        "compilation",
+        "torch.compile fuses operations, which changes the rounding: compile on both sides or on neither",
+        _compilation,
+    ),
+    (
+        "vae_tiling",
+        "different VAE tiling: decode with the preview's setting; tiles can leave visible seams",
+        _tiling,
+    ),
+    (
+        "codec",
+        "written in another format or quality: encode both files the same way before comparing them",
+        lambda recipe: f"write {recipe.codec}",
+    ),
+    (
+        "fps",
+        "different frame duration in the file; the frames themselves are the same",
+        _send("fps", lambda recipe: recipe.fps),
+    ),
+)
+
+CATALOGUE: dict[Factor, CatalogueEntry] = {
+    name: CatalogueEntry(name=name, note=note, fix=fix) for name, note, fix in _ENTRIES
 }
 """The factors, sorted by likelihood and usual size of their effect. Experiments run in this order, and factors with
 equal figures are listed in it."""
 
-PAGES = (*CATALOGUE, "environment", "broken_output")
+BEYOND_RECIPES: dict[BeyondRecipes, str] = {
+    "environment": "equal recipes, different bits",
+    "broken_output": "the output is NaN, black or frozen",
+}
+"""What the factors that no recipe holds mean, in a line."""
+
+PAGES = (*CATALOGUE, *BEYOND_RECIPES)
 """Everything `parity explain` has a page for. `environment` is found when recipes are equal and frames are not,
 `broken_output` when the generated frames are not a usable video."""
 
-assert set(CATALOGUE) == set(FACTORS)
 
-
-def likeliest_first(names: list[str]) -> list[str]:
+def likeliest_first(names: Iterable[Factor]) -> list[Factor]:
     """Sort factors into the catalogue's order."""
     return sorted(names, key=list(CATALOGUE).index)
 

@@ -8,7 +8,7 @@ from typing import Any
 from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
 from parity.results.case import Evidence, FindingResult
-from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors, lora_field
+from pipelines.drift import FACTORS, LORA_FACTORS, Factor, differing_factors, lora_field
 from pipelines.recipe import Recipe, value_of
 
 _UNSEEDED = "the noise in its control image's latents comes from an unseeded generator"
@@ -35,7 +35,7 @@ def _joined(items: Iterable[Any]) -> str:
     return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items if item is not None)
 
 
-def show(recipe: Recipe, factor: str) -> str:
+def show(recipe: Recipe, factor: Factor) -> str:
     """Format a factor's value in a recipe for people."""
     if factor == "snapping":
         width, height = recipe.width, recipe.height

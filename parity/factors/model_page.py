@@ -15,7 +15,7 @@ from parity.factors.catalogue import CATALOGUE
 from pipelines.aitoolkit.job import SAMPLE_DEFAULTS
 from pipelines.aitoolkit.rules import BOUNDARY
 from pipelines.catalog import MODELS, Model
-from pipelines.drift import LORA_FACTORS
+from pipelines.drift import LORA_FACTORS, Factor
 from pipelines.recipe import Expert
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
@@ -83,7 +83,7 @@ def _server_schedule(model: Model) -> str:
     return "the checkpoint's own: UniPC" if shift is None else f"UniPC, shift {shift:g}"
 
 
-def _concerns(factor: str, model: Model) -> bool:
+def _concerns(factor: Factor, model: Model) -> bool:
     if factor in ("control_image", "resize"):
         return model.needs_control_image
     if factor in LORA_FACTORS:

@@ -13,9 +13,10 @@ from parity.comparison.verdict import findings_from_pixels
 from parity.factors.findings import find_differences, show
 from parity.remote.exchange import Served
 from parity.results.case import Evidence, FindingResult
+from pipelines.drift import Factor, is_factor
 from pipelines.recipe import Asked, Codec, Recipe, frame_duration
 
-IN_FILE = ("frame_count", "snapping", "fps", "codec")
+IN_FILE: tuple[Factor, ...] = ("frame_count", "snapping", "fps", "codec")
 """Factors that a file itself shows."""
 _CODECS = {".webp": "webp", ".png": "png", ".jpg": "jpeg"}
 
@@ -60,7 +61,8 @@ def known_of(case: Case, served: Served) -> Known:
         codec=codec,
         seed=seed,
     )
-    for factor in (*IN_FILE, "seed"):
+    factors: tuple[Factor, ...] = (*IN_FILE, "seed")
+    for factor in factors:
         ours, theirs = show(expected, factor), show(recipe, factor)
         if ours != theirs and not (factor == "seed" and expected.seed is None):
             how = "its answer says" if factor == "seed" else "its file has"
@@ -131,6 +133,8 @@ def _with_evidence(finding: FindingResult, known: Known) -> FindingResult:
 
 def _with_blame(finding: FindingResult, case: Case) -> FindingResult:
     """Where a server does otherwise than it was asked, or than its profile says: no request puts that right."""
+    if not is_factor(finding.factor):
+        return finding
     asked = show(case.inference, finding.factor)
     if finding.inference == asked:
         return finding

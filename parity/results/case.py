@@ -56,6 +56,10 @@ class MetricResult:
     unavailable: str | None = None
 
 
+BeyondRecipes = Literal["environment", "broken_output"]
+"""Factors that no recipe holds. environment: the recipes are equal and the frames are not. broken_output: the
+generated frames are not a usable video."""
+
 Evidence = Literal["recipe", "pixels", "reported", "likely", "expected"]
 """How it is known that a factor differs.
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Level = Literal["frames do not pair", "visible", "rounding", "decode only", "file only", "none"]
-"""How much a factor costs when it alone is wrong.
+"""The cost of a factor when it alone is wrong; LEVELS says what each means."""
 
-frames do not pair: another size or number of frames; no metric exists.
-visible: more than rounding.
-rounding: no more than another CPU or GPU would cost anyway; factors of this level cannot be ranked by their figures.
-decode only: with --quick, which decodes nothing: the latents are equal, the frames may not be.
-file only: every frame is equal, the file is not (frame duration, codec).
-none: not a bit changes.
-"""
+LEVELS: dict[Level, str] = {
+    "frames do not pair": "different size or number of frames, so there are no figures",
+    "visible": "more than rounding",
+    "rounding": "no more than another CPU or GPU would cost; such factors cannot be ranked by their figures",
+    "decode only": "with --quick, which decodes nothing: the latents are equal, the frames may differ",
+    "file only": "every frame is equal, the file differs (frame duration, codec)",
+    "none": "bit-identical",
+}
+"""The meaning of every level, costliest first."""
 
 Stopped = Literal["explained", "budget", "interrupted", "error"]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from parity.case.load import Case
 from parity.factors.findings import known_differences, notes_on_repeating, show_field
 from parity.results.case import RepeatResult, Run
-from pipelines.drift import FACTORS
+from pipelines.drift import FACTORS, differing_factors
 from pipelines.recipe import RECIPE_KEYS, keys_of
 
 
@@ -22,7 +22,8 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
 def plan_text(case: Case) -> str:
     """Both recipes with every field, differences marked with `*`, and the factors in which they differ."""
     findings = known_differences(case)
-    differing = {key for finding in findings for name in FACTORS[finding.factor] for key in keys_of(name)}
+    factors = differing_factors(case.preview, case.inference)
+    differing = {key for factor in factors for name in FACTORS[factor] for key in keys_of(name)}
     rows = [("", "field", "preview", "inference")]
     for name in RECIPE_KEYS:
         mark = "*" if name in differing else ""

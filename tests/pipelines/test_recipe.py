@@ -12,7 +12,7 @@ from PIL import Image
 from parity.case.load import DEMO, load_case
 from parity.cli.main import main
 from parity.factors.findings import find_differences
-from pipelines.drift import FACTORS, differing_factors, take
+from pipelines.drift import FACTORS, Factor, differing_factors, take
 from pipelines.recipe import Asked, Precision, Recipe, to_dict
 from pipelines.scheduler import flow_schedule
 from pipelines.weights import Weights
@@ -33,7 +33,7 @@ PLANTED: dict[str, dict[str, Any]] = {
 }
 
 
-def factors(case_file: Any) -> list[str]:
+def factors(case_file: Any) -> list[Factor]:
     case = load_case(case_file)
     return differing_factors(case.preview, case.inference)
 

@@ -18,7 +18,7 @@ from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.aitoolkit.rules import scheduler_of
 from pipelines.catalog import find_model
-from pipelines.drift import differing_factors, take
+from pipelines.drift import Factor, differing_factors, take
 from pipelines.engine.engine import Engine
 from pipelines.errors import CaseError, DeviceError, WeightsError
 from pipelines.recipe import Conditioning, Precision, Recipe
@@ -132,18 +132,21 @@ def test_plan_of_a_size_the_server_floors_to_32(tmp_path: Path, capsys: pytest.C
     assert (found["snapping"]["preview"], found["snapping"]["inference"]) == ("1280x720", "1280x704 (asked 1280x720)")
 
 
-@pytest.mark.parametrize("side", ["high", "low"])
-def test_an_experts_lora_is_a_factor_of_its_own(side: str) -> None:
+@pytest.mark.parametrize(
+    ("side", "file", "scale"),
+    [("high", "lora_file_high", "lora_scale_high"), ("low", "lora_file_low", "lora_scale_low")],
+)
+def test_an_experts_lora_is_a_factor_of_its_own(side: str, file: Factor, scale: Factor) -> None:
     recipe = sample_recipe("wan22_t2v", 0)
     high, low = recipe.lora_files
     kept = 1 if side == "high" else 0
     one = dataclasses.replace(recipe, lora_files=(recipe.lora_files[kept],), lora_scales=(1.0,))
-    assert differing_factors(recipe, one) == [f"lora_file_{side}"]
-    assert take(one, f"lora_file_{side}", recipe) == recipe
-    assert take(recipe, f"lora_file_{side}", one) == one
+    assert differing_factors(recipe, one) == [file]
+    assert take(one, file, recipe) == recipe
+    assert take(recipe, file, one) == one
     scaled = dataclasses.replace(recipe, lora_scales=(0.5, 1.0) if side == "high" else (1.0, 0.5))
-    assert differing_factors(recipe, scaled) == [f"lora_scale_{side}"]
-    assert take(scaled, f"lora_scale_{side}", recipe) == recipe
+    assert differing_factors(recipe, scaled) == [scale]
+    assert take(scaled, scale, recipe) == recipe
     swapped = dataclasses.replace(recipe, lora_files=(dataclasses.replace(low, expert="high"),
                                                       dataclasses.replace(high, expert="low")))  # fmt: skip
     assert differing_factors(recipe, swapped) == ["lora_file_high", "lora_file_low"]

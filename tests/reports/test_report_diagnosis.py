@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from parity.results.case import CaseResult, FindingResult, Run, from_json, to_json
 from parity.results.diagnosis import (
+    LEVELS,
     Candidate,
     Closeness,
     Cost,
@@ -206,6 +207,13 @@ def test_no_cell_is_empty_and_what_was_not_measured_says_why() -> None:
     cells = factor_rows(replace(diagnosis(), factors=(unpaired,)))[1]
     assert cells[5] == "no figure17 frames, the preview has 33"
     assert cells[6] == "no figurethe preview's recipe was not drawn"
+
+
+def test_the_legend_lists_every_level() -> None:
+    for found in (diagnosis(), quick()):
+        assert diagnosis_view(found).levels == list(LEVELS.items())
+        html = render(run_of(case(found)), Path())
+        assert all(f"<b>{level}</b>: {meaning}" in html for level, meaning in LEVELS.items())
 
 
 def test_quick_shows_how_far_latents_move_and_no_pixels() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from parity.results.case import CaseResult, Status
-from reports import stills
 from reports.stills import Album, albums, embed
 from tests.support.report_cases import drifted_case, passed_case
 
@@ -106,7 +105,3 @@ def test_links_are_no_stills(tmp_path: Path) -> None:
     still.symlink_to(secret)
     (book,) = albums([case], tmp_path / "results")
     assert set(book.files["preview"]) == set(range(9)) - {3}
-
-
-def test_ranks_are_of_statuses_there_are() -> None:
-    assert set(stills._RANKS) <= {"passed", "drifted", "expected_drift", "unpairable", "error"}

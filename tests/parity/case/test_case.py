@@ -14,10 +14,11 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from parity.case.keys import Factor
+from parity.case.keys import Expected
 from parity.case.load import DEFAULT_TOLERANCE, DEMO, Case, find_case_files, load_case, load_cases
+from parity.factors.catalogue import PAGES
 from pipelines.catalog import find_model
-from pipelines.drift import FACTORS, differing_factors
+from pipelines.drift import differing_factors
 from pipelines.errors import CaseError
 from pipelines.recipe import Precision, Resize
 from pipelines.scheduler import flow_schedule
@@ -714,13 +715,13 @@ def test_default_gate_is_not_shared(tmp_path: Path) -> None:
     assert load(tmp_path, DERIVED).tolerance == {"psnr": 40.0, "ssim": 0.98}
 
 
-@pytest.mark.parametrize("factor", get_args(Factor))
+@pytest.mark.parametrize("factor", get_args(Expected))
 def test_every_factor_can_be_expected(tmp_path: Path, factor: str) -> None:
     assert load(tmp_path, f"{DERIVED}expect: [{factor}]\n").expect == (factor,)
 
 
 def test_every_factor_that_can_be_found_can_be_expected() -> None:
-    assert set(FACTORS) <= set(get_args(Factor))
+    assert sorted(get_args(Expected)) == sorted(PAGES)
 
 
 # --- finding cases

@@ -13,6 +13,7 @@ import pytest
 import parity.factors.catalogue
 from parity.factors.catalogue import CATALOGUE, PAGES, explain
 from parity.results.diagnosis import Level
+from pipelines.drift import Factor
 from pipelines.errors import UsageError
 from pipelines.recipe import Asked, LoraApplication, Precision, Quantization, Recipe, Resize
 from pipelines.reference.request import LoraItem, PromptItem, Request
@@ -103,7 +104,7 @@ def preview() -> Recipe:
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_the_request_key_of_a_fix_is_on_its_page(preview: Recipe, name: str) -> None:
+def test_the_request_key_of_a_fix_is_on_its_page(preview: Recipe, name: Factor) -> None:
     sent = re.match(r"send (\w+) .* in the request", CATALOGUE[name].fix(preview))
     if sent is not None:
         assert sent[1] in API_KEYS
@@ -128,7 +129,7 @@ def test_the_request_key_of_a_fix_is_on_its_page(preview: Recipe, name: str) -> 
         ("checkpoint", {"weights": Weights("wan", text_encoder="ai-toolkit/umt5_xxl_encoder")}, "ai-toolkit/.*"),
     ],
 )
-def test_the_code_of_a_fix_is_on_its_page(preview: Recipe, name: str, changes: dict[str, Any], code: str) -> None:
+def test_the_code_of_a_fix_is_on_its_page(preview: Recipe, name: Factor, changes: dict[str, Any], code: str) -> None:
     found = re.search(code, CATALOGUE[name].fix(dataclasses.replace(preview, **changes)))
     assert found is not None
     assert found[0] in flat(what_to_change(explain(name)))
