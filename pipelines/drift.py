@@ -1,4 +1,4 @@
-"""Drift: in which factors two recipes differ, and recipes with some factors of another.
+"""Drift: the factors in which two recipes differ, and recipes with some factors taken from another.
 
 A factor is a group of fields that has one cause; a counterfactual is `take(recipe, factor, other)`.
 """
@@ -80,22 +80,22 @@ LORA_FACTORS: dict[Factor, Expert | None] = {
     "lora_scale_high": "high",
     "lora_scale_low": "low",
 }
-"""Factors about the LoRA of one expert; None: of a model's only transformer."""
+"""The factors about one expert's LoRA; None: the LoRA of a model's only transformer."""
 
 
 def is_factor(name: str) -> TypeGuard[Factor]:
-    """Whether a name, from a file perhaps, is that of a factor."""
+    """Whether a name, for instance one read from a file, is that of a factor."""
     return name in FACTORS
 
 
 def lora_field(recipe: Recipe, factor: Factor) -> tuple[LoraFile | float, ...]:
-    """What one of LORA_FACTORS is about: files or scales."""
+    """The files or scales that one of LORA_FACTORS is about."""
     which = 0 if factor.startswith("lora_file") else 1
     return tuple(pair[which] for pair in recipe.loras(LORA_FACTORS[factor]))
 
 
 def _effective(recipe: Recipe, name: str) -> Any:
-    """What of a field reaches the pixels, so that a difference without effect is not called drift."""
+    """The part of a field that reaches the pixels, so that a difference without effect is not called drift."""
     value = getattr(recipe, name)
     if name == "prompt" or name == "negative_prompt":
         return " ".join(value.split())  # diffusers' prompt_clean folds white space
@@ -111,7 +111,7 @@ def _effective(recipe: Recipe, name: str) -> Any:
 
 
 def differing_factors(preview: Recipe, inference: Recipe) -> list[Factor]:
-    """The factors in which two recipes draw differently, in FACTORS order."""
+    """The factors in which two recipes generate different videos, in FACTORS order."""
     found: list[Factor] = []
     for factor, names in FACTORS.items():
         if factor in LORA_FACTORS:
@@ -125,7 +125,7 @@ def differing_factors(preview: Recipe, inference: Recipe) -> list[Factor]:
         if factor == "lora_application" and not (preview.lora_files and inference.lora_files):
             continue  # the missing file is the factor
         if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
-            continue  # a still is shown for ever
+            continue  # a still has no frame rate
         if any(_effective(preview, name) != _effective(inference, name) for name in names):
             found.append(factor)
     return found
@@ -153,7 +153,7 @@ def settings_key(recipe: Recipe) -> tuple[Any, ...]:
 def latents_key(recipe: Recipe) -> tuple[Any, ...]:
     """Recipes with equal keys denoise to equal latents.
 
-    Tiling counts for I2V alone, whose control image goes through the VAE first; for T2V it is a matter of the decode.
+    Tiling counts for I2V alone, whose control image goes through the VAE first; for T2V it affects the decode alone.
     """
     tiling = recipe.vae_tiling and recipe.control_image is not None
     return drawing_key(dataclasses.replace(recipe, vae_tiling=tiling))

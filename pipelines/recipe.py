@@ -18,15 +18,15 @@ output's dtype before the addition (both ai-toolkit), or a PEFT adapter (diffuse
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 Expert = Literal["high", "low"]
-"""Wan 2.2's two transformers: one denoises while there is much noise, the other what is left."""
+"""The two transformers of Wan 2.2: one denoises while there is much noise, the other finishes."""
 
 EXPERT_PARTS: dict[Expert | None, str] = {None: "transformer", "high": "transformer", "low": "transformer_2"}
-"""Where a diffusers pipeline holds them. Wan 2.1 has one transformer: None."""
+"""The part of a diffusers pipeline that is each expert. None: the only transformer of Wan 2.1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A number as the user wrote it beside what was done with it."""
+    """A number that the user asked for, and the one that is used."""
 
     asked: int
     applied: int
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The dtype of the weights, and what becomes of the modules diffusers keeps in float32."""
+    """The dtype of the weights, and whether the modules that diffusers keeps in float32 stay so."""
 
     dtype: Dtype
     fp32_modules: Literal["kept", "cast"]
@@ -60,7 +60,7 @@ class LoraFile:
     path: Path = field(compare=False)
     sha256: str
     expert: Expert | None = None
-    """The expert it is for; None: the model has one transformer."""
+    """None: the model has one transformer."""
 
     def __str__(self) -> str:
         return f"{self.path.name} (sha256 {self.sha256[:12]})"
@@ -68,14 +68,14 @@ class LoraFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlImage:
-    """The image an I2V video starts from, compared by its RGB pixels."""
+    """The image that an I2V video starts from, compared by its RGB pixels."""
 
     source: str = field(compare=False)
-    """Where it came from: a path, a URL, or "base64"."""
+    """A path, a URL, or "base64"."""
     data: bytes = field(compare=False, repr=False)
     """The encoded file."""
     sha256: str
-    """Of the decoded RGB pixels and their size."""
+    """The hash of the decoded RGB pixels and their size."""
     width: int
     height: int
 
@@ -90,7 +90,7 @@ FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """How a control image is brought to the video's size."""
+    """How a control image is resized to the video's size."""
 
     filter: Filter = "lanczos"
     crop: Literal["stretch", "center"] = "stretch"
@@ -105,10 +105,10 @@ class Conditioning:
     """How a Wan 2.2 I2V video is started from its image: there is no CLIP, only latents of noise and of the image."""
 
     latents: Literal["mode", "sample"]
-    """What of the VAE's posterior stands for the image. mode: as WanImageToVideoPipeline of diffusers does it."""
+    """How the image's latents are taken from the VAE's posterior. mode: as in diffusers' WanImageToVideoPipeline."""
     noise: Literal["seeded", "cuda", "unseeded"] | None = None
-    """Where a sample's noise comes from: the seeded generator that drew the latent noise, whose stream goes on; a CUDA
-    generator of the same seed, whose numbers depend on the GPU model; torch's global generator, which nobody seeds.
+    """Where a sample's noise comes from: the seeded generator of the latent noise, whose stream goes on; a CUDA
+    generator of the same seed, whose numbers depend on the GPU model; torch's global generator, which is not seeded.
     None for the mode."""
     rounded: bool = True
     """Whether latent noise and pixels are rounded to the weights' dtype first."""
@@ -119,13 +119,13 @@ class Conditioning:
 
     def __str__(self) -> str:
         sampled = {"seeded": "seeded", "cuda": "seeded on the GPU", "unseeded": "unseeded", None: "noise"}[self.noise]
-        what = "mode of the posterior" if self.latents == "mode" else f"posterior sampled ({sampled})"
-        return f"{what}, noise {'rounded' if self.rounded else 'in float32'}"
+        latents = "mode of the posterior" if self.latents == "mode" else f"posterior sampled ({sampled})"
+        return f"{latents}, noise {'rounded' if self.rounded else 'in float32'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Weights quantized after loading; `None` for a part left as it is."""
+    """Weights quantized after loading; `None` for a part that is not."""
 
     transformer: str | None = None
     text_encoder: str | None = None
@@ -140,7 +140,7 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The file a video is delivered in. Pillow's settings; WebP is lossy unless said otherwise."""
+    """The format of a video's file, with Pillow's settings. WebP is lossy."""
 
     format: Literal["webp", "jpeg", "png"] = "webp"
     quality: int | None = 80
@@ -151,7 +151,7 @@ class Codec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One video, completely described. The engine knows no other input."""
+    """The complete description of one video, and the engine's only input."""
 
     model: str
     """API model id."""
@@ -166,7 +166,7 @@ class Recipe:
     guidance_scale: float
     """Classifier-free guidance runs only above 1."""
     seed: int | None
-    """None: drawn at random, so nobody can repeat it."""
+    """None: chosen at random, so the video cannot be reproduced."""
     scheduler: Scheduler
     lora_files: tuple[LoraFile, ...]
     lora_scales: tuple[float, ...]
@@ -179,15 +179,15 @@ class Recipe:
     codec: Codec
     fps: int
     boundary: float | None = None
-    """Share of the 1000 timesteps: from it upwards the high-noise expert works. None: there is one transformer."""
+    """The share of the 1000 timesteps above which the high-noise expert works. None: there is one transformer."""
     conditioning: Conditioning | None = None
-    """None: the diffusers pipeline's own."""
+    """None: as in the diffusers pipeline."""
     compiled: bool = False
-    """Whether the transformers' blocks go through torch.compile, which fuses operations and so rounds otherwise."""
+    """Whether the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
     obstacles: tuple[str, ...] = ()
-    """Reasons why this recipe cannot be repeated by anyone; empty for most."""
+    """The reasons why the video cannot be reproduced; empty for most."""
     notes: tuple[str, ...] = ()
-    """What is known to lie outside the recipe, and what had to be assumed."""
+    """Remarks on what lies outside the recipe, and on what had to be assumed."""
 
     @property
     def guidance(self) -> float:
@@ -196,7 +196,7 @@ class Recipe:
 
     @property
     def repeats(self) -> bool:
-        """Whether drawing it again can give the same video."""
+        """Whether generating it again can give the same video."""
         return self.conditioning is None or self.conditioning.noise != "unseeded"
 
     def loras(self, expert: Expert | None) -> tuple[tuple[LoraFile, float], ...]:

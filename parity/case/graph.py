@@ -37,7 +37,7 @@ def _profile(
         return reference_graph(file.model, checkpoint)
     if preview is None or job is None:
         raise file.document.error(
-            ("pipeline",), "faithful repeats what preview.config says; name the config, or reference"
+            ("pipeline",), "faithful reproduces what preview.config says; name the config, or use reference"
         )
     return faithful_graph(preview, job, file.model)
 

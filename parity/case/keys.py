@@ -1,4 +1,4 @@
-"""The YAML of a case: its keys, types and bounds, and errors that name file, line and the nearest known key."""
+"""The keys of a case file with their types and bounds, and errors that name file, line and the nearest known key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from parity.results.case import BeyondRecipes
 from pipelines.drift import Factor
 from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
-from pipelines.files.words import did_you_mean
+from pipelines.files.words import did_you_mean, shorten
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
 Expected = Literal[Factor, BeyondRecipes]
-"""What a case can expect to differ."""
+"""The names that `expect` of a case can hold."""
 
 
 class _Strict(BaseModel):
@@ -24,23 +24,24 @@ class _Strict(BaseModel):
 
 
 class PreviewKeys(_Strict):
-    """The video the trainer drew, and where it came from."""
+    """The video that the trainer generated, and where it came from."""
 
     config: str | None = Field(
-        default=None, description="ai-toolkit job config; without it the request's settings are taken for the preview's"
+        default=None,
+        description="ai-toolkit job config; without it the preview is assumed to have the request's settings",
     )
     sample: int | None = Field(default=None, ge=0, description="prompt index, from 0; required with config")
     video: str = Field(description="the preview: WebP, GIF, mp4, a still, or a folder of PNG frames")
-    toolkit: str | None = Field(default=None, description="ai-toolkit version or commit that drew it")
+    toolkit: str | None = Field(default=None, description="ai-toolkit version or commit that generated it")
     lora: str | None = Field(
-        default=None, description="the LoRA the preview was drawn with, if the job folder lacks it"
+        default=None, description="the LoRA the preview was generated with, if the job folder lacks it"
     )
     control_image: str | None = Field(default=None, description="where the config's ctrl_img lies now, if it moved")
     unpairable: str | None = Field(
         default=None,
         min_length=1,
-        description="why nobody can repeat it: the case is reported, never drawn, and may lack its LoRA, control image "
-        "and prompt",
+        description="why it cannot be reproduced: the case is reported, never generated, and may lack its LoRA, "
+        "control image and prompt",
     )
 
 
@@ -54,14 +55,14 @@ class SchedulerKeys(BaseModel):
 
 
 class PrecisionKeys(_Strict):
-    """Weights' dtype, and whether diffusers' float32 modules stay."""
+    """The dtype of the weights, and whether the modules that diffusers keeps in float32 stay so."""
 
     dtype: Literal["bfloat16", "float16", "float32"]
     fp32_modules: Literal["kept", "cast"] = "kept"
 
 
 class ResizeKeys(_Strict):
-    """How the control image is brought to size."""
+    """How the control image is resized to the video's size."""
 
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "lanczos"
     crop: Literal["stretch", "center"] = "stretch"
@@ -70,9 +71,12 @@ class ResizeKeys(_Strict):
 class ConditioningKeys(_Strict):
     """How a Wan 2.2 I2V video starts from its control image."""
 
-    latents: Literal["mode", "sample"] = Field(default="sample", description="what of the VAE's posterior")
+    latents: Literal["mode", "sample"] = Field(
+        default="sample", description="the mode of the VAE's posterior, or a sample"
+    )
     noise: Literal["seeded", "cuda", "unseeded"] = Field(
-        default="seeded", description="of a sample: the request's generator, a CUDA generator of its seed, or nobody's"
+        default="seeded",
+        description="noise of a sample: the request's generator, a CUDA generator of its seed, or an unseeded one",
     )
     rounded: bool = Field(default=True, description="whether noise and pixels are rounded to the weights' dtype first")
 
@@ -87,20 +91,22 @@ class PipelineKeys(_Strict):
     frame_rule: Literal["diffusers", "low_vram"] | None = None
     resize: ResizeKeys | None = None
     vae_tiling: bool | None = None
-    boundary: float | None = Field(default=None, gt=0, lt=1, description="Wan 2.2: where the experts change over")
+    boundary: float | None = Field(
+        default=None, gt=0, lt=1, description="Wan 2.2: where the low-noise expert takes over"
+    )
     conditioning: ConditioningKeys | None = None
-    compiled: bool | None = Field(default=None, description="Wan 2.2 on CUDA: torch.compile, as the server does")
+    compiled: bool | None = Field(default=None, description="Wan 2.2 on CUDA: torch.compile, as on the server")
 
 
 class TargetKeys(_Strict):
-    """A server that speaks the API: the request is drawn there."""
+    """A server that speaks the API and generates the request."""
 
     url: str = Field(description="http://host:port; no credentials")
     lora_root: str | None = Field(
         default=None, description="the server's LoRA root as this machine sees it; LoRA paths are sent relative to it"
     )
     disk: dict[str, str] = Field(
-        default={}, description="a shared disk: folder of the server's -> where it is mounted here"
+        default={}, description="a shared disk: the server's folder -> where it is mounted on this machine"
     )
     token_env: str | None = Field(
         default=None, description="WAN_PARITY_…: variable that holds the bearer token, if not WAN_PARITY_TARGET_TOKEN"
@@ -108,7 +114,7 @@ class TargetKeys(_Strict):
 
 
 class ToleranceKeys(_Strict):
-    """Gates. Without `_min` or `_max`: the mean over frames; with it: the worst frame."""
+    """Gates: on the mean over all frames, or, with `_min` or `_max`, on the worst frame."""
 
     psnr: float | None = Field(default=None, ge=0, description="dB, at least")
     psnr_min: float | None = Field(default=None, ge=0, description="dB, at least, worst frame")
@@ -140,7 +146,8 @@ class CaseKeys(_Strict):
     request: RequestChoice | None = Field(default=None, description="inline, or a JSON file; default: the sample's own")
     pipeline: PipelineChoice = "reference"
     target: TargetChoice | None = Field(
-        default=None, description="a server's URL, or keys: drawn there; `pipeline` is then what is expected of it"
+        default=None,
+        description="the server that generates it, by URL or keys; `pipeline` then says what is expected of it",
     )
     tolerance: ToleranceKeys | None = None
     expect: list[Expected] | None = Field(
@@ -182,7 +189,7 @@ def validate(document: Document, schema: type[Keys], prefix: tuple[str, ...] = (
 
 
 def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...]) -> str:
-    """One pydantic error as `file:line: key: what is wrong`."""
+    """One pydantic error as `file:line: key: message`."""
     where = _in_document(document.data, error["loc"])
     kind, given = error["type"], error["input"]
     if kind == "extra_forbidden":
@@ -192,13 +199,26 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
     if kind == "missing":
         return str(document.error(where, "is missing"))
     if kind == "literal_error" and where[:1] == ("expect",):
-        return str(
-            document.error(where, f"{given!r} is no factor{did_you_mean(str(given), sorted(get_args(Expected)))}")
-        )
+        nearest = did_you_mean(str(given), sorted(get_args(Expected)))
+        return str(document.error(where, f"unknown factor {given!r}{nearest}"))
     if kind in ("model_type", "model_attributes_type"):
         return str(document.error(where, f"must be a mapping of keys, is {_short(given)}"))
-    message = re.sub(r"^\w+ should ", "", error["msg"])
+    if kind == "list_type" and isinstance(given, str):
+        return str(document.error(where, f"must be a list, e.g. [{shorten(repr(given)[1:-1], 60)}]"))
+    message = f"be {_TYPES[kind]}" if kind in _TYPES else re.sub(r"^\w+ should ", "", error["msg"])
     return str(document.error(where, f"must {message}, is {_short(given)}"))
+
+
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys",
+}
+"""Plain words for pydantic's errors about types."""
 
 
 def _in_document(data: Any, location: tuple[str | int, ...]) -> KeyPath:
@@ -214,5 +234,4 @@ def _in_document(data: Any, location: tuple[str | int, ...]) -> KeyPath:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return shorten(repr(value), 60)

@@ -1,4 +1,4 @@
-"""Cases: YAML files read into two recipes and a gate. Runs no model."""
+"""Cases: YAML files read into two recipes and a gate, without running a model."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DEMO = Path(catalog.__file__).parent.parent / "cases"
 """The embedded demo: beside `pipelines` in a checkout and in an installed wheel alike."""
 
 DEFAULT_TOLERANCE = {"psnr": 40.0, "ssim": 0.98}
-"""Gate of a case that states no tolerance and expects no difference."""
+"""The gate of a case that states no tolerance and expects no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A preview, the recipe that drew it, the recipe a server would use, and what may differ."""
+    """A preview, the recipe that generated it, the recipe a server would use, and what may differ."""
 
     id: str
     path: Path
@@ -59,15 +59,15 @@ class Case:
     token: str | None = field(default=None, repr=False)
     """The request's Hub token. Never written anywhere."""
     target: Target | None = None
-    """The server that draws it, of which `inference` is then what is expected. None: it is drawn here."""
+    """The server that generates it; `inference` then says what is expected of it. None: this machine generates it."""
     posted: Posted | None = None
-    """What is sent there; None: nothing, it is drawn here or cannot be repeated."""
+    """The request sent to the target; None for a case without a target and for a preview that cannot be reproduced."""
 
 
 def find_case_files(arguments: Sequence[Path]) -> list[Path]:
     """YAML files named, or found below folders named; without arguments the demo's.
 
-    ai-toolkit job configs below a folder are not cases and are passed over. Raises CaseError if there are none.
+    ai-toolkit job configs below a folder are not cases and are skipped. Raises CaseError if there are none.
     """
     files: list[Path] = []
     for argument in arguments or (DEMO,):
@@ -89,10 +89,12 @@ def _is_job_config(path: Path) -> bool:
     if (path.parent / "samples").is_dir():
         return True
     try:
-        with path.open("rb") if path.is_file() else io.BytesIO() as file:  # a pipe is said when it is read as a case
+        with (
+            path.open("rb") if path.is_file() else io.BytesIO() as file
+        ):  # a pipe is reported when it is read as a case
             return re.search(rb"^job:", file.read(1 << 16), re.MULTILINE) is not None
     except OSError:
-        return False  # said when it is read as a case
+        return False  # reported when it is read as a case
 
 
 def load_cases(paths: Iterable[Path], given: Given = NOTHING_GIVEN) -> list[Case]:

@@ -1,4 +1,4 @@
-"""A case's request as a server is sent it: as it is written, its files named so that the server finds them."""
+"""The request that a server is sent for a case: as written, with its files named so that the server finds them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _IMAGES = ("ctrl_img", "ctrl_img_1", "ctrl_img_2", "ctrl_img_3")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posted:
-    """The request behind a case, whole: its other prompts are drawn too."""
+    """The whole request behind a case: the server generates its other prompts too."""
 
     request: Request = field(repr=False)
     index: int
     """The case's prompt."""
     folder: Path
-    """What its paths are relative to here."""
+    """The folder on this machine that its paths are relative to."""
     loras: tuple[str, ...]
-    """Their paths as the server is told them."""
+    """The LoRA paths that are sent to the server."""
 
     def body(self) -> dict[str, Any]:
-        """JSON of the API. Values only where the request has them: the server's defaults are part of the test.
+        """The JSON body of the API, without what the request leaves out: the server's defaults are part of the test.
 
         Raises MediaError for a control image that cannot be read.
         """
@@ -49,12 +49,12 @@ class Posted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraHere:
-    """A LoRA of a request: the file on this machine, and what the server is told."""
+    """A LoRA of a request: its file on this machine, and the path that is sent."""
 
     file: Path
     sent: str
     note: str | None = None
-    """What had to be assumed."""
+    """An assumption that had to be made."""
 
 
 def find_loras(
@@ -65,9 +65,9 @@ def find_loras(
     target: Target | None,
     preview: Recipe | None,
 ) -> list[LoraHere]:
-    """The request's LoRA files on this machine, and the paths a target is told.
+    """The request's LoRA files on this machine, and the paths that are sent to a target.
 
-    `prefix`: where the request stands in `document`; None: it was made of the sample. Raises CaseError.
+    `prefix`: where the request stands in `document`; None: it was made from the sample. Raises CaseError.
     """
     found = []
     for i, lora in enumerate(request.loras):
@@ -79,28 +79,30 @@ def find_loras(
             found.append(LoraHere(file=file, sent=lora.path))
             continue
         try:
-            here = _find(lora.path, folder, target, preview, derived=prefix is None)
+            lora_file = _find(lora.path, folder, target, preview, derived=prefix is None)
         except ValueError as error:
             raise document.error(where, str(error)) from None
-        if here is None:
+        if lora_file is None:
             hint = "name the server's LoRA root as this machine sees it (--target-lora-root, or target.lora_root)"
-            raise document.error(where, f"{lora.path} is not on this machine, so nobody knows what is drawn; {hint}")
-        found.append(here)
+            raise document.error(
+                where, f"{lora.path} is not on this machine, so what the server loads is unknown; {hint}"
+            )
+        found.append(lora_file)
     return found
 
 
 def with_files(request: Request, loras: Sequence[LoraHere]) -> Request:
-    """The request with its LoRAs as they lie on this machine."""
+    """The request with the paths that its LoRAs have on this machine."""
     pairs = zip(request.loras, loras, strict=True)
-    here = [item.model_copy(update={"path": str(real_path(lora.file))}) for item, lora in pairs]
-    return request.model_copy(update={"loras": here})
+    local = [item.model_copy(update={"path": str(real_path(lora.file))}) for item, lora in pairs]
+    return request.model_copy(update={"loras": local})
 
 
 def _find(path: str, folder: Path, target: Target, preview: Recipe | None, *, derived: bool) -> LoraHere | None:
     """The file behind a request's LoRA path: as the request means it, or below the target's LoRA root.
 
-    One that is not here at all is taken for the preview's, if that has its name. None: nobody knows what the server
-    would load. Raises ValueError for a file outside the LoRA root.
+    A LoRA that is not on this machine is assumed to be the preview's file of that name. None: there is no such file,
+    so what the server would load is unknown. Raises ValueError for a file outside the LoRA root.
     """
     root = target.lora_root
     for base in (folder, *([root] if root is not None else [])):
@@ -110,7 +112,7 @@ def _find(path: str, folder: Path, target: Target, preview: Recipe | None, *, de
     name = PurePosixPath(urlsplit(path).path if "://" in path else path).name
     for known in preview.lora_files if preview is not None else ():
         if known.path.name == name:
-            note = f"the server's LoRA {name} is not on this machine: taken for the preview's file of that name"
+            note = f"the server's LoRA {name} is not on this machine: assumed to be the preview's file of that name"
             return LoraHere(file=known.path, sent=path, note=note)
     return None
 
@@ -120,13 +122,11 @@ def _sent(path: str, file: Path, root: Path | None, derived: bool) -> str:
         try:
             return file.relative_to(real_path(root)).as_posix()
         except ValueError:
-            raise ValueError(
-                f"{file} does not lie in the target's LoRA root {root}, so the server cannot find it"
-            ) from None
+            raise ValueError(f"{file} is not in the target's LoRA root {root}, so the server cannot find it") from None
     # ai-toolkit's output folder, which holds a folder a job, is the usual LoRA root.
     return f"{file.parent.name}/{file.name}" if derived else path
 
 
 def notes_of(loras: Sequence[LoraHere]) -> tuple[str, ...]:
-    """What had to be assumed of them."""
+    """The assumptions that had to be made about LoRAs."""
     return tuple(lora.note for lora in loras if lora.note is not None)

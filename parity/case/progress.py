@@ -1,4 +1,4 @@
-"""Who hears of a run as it goes."""
+"""The listeners that a run reports its progress to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parity.results.case import CaseResult
 
 
 class TrialProgress(Protocol):
-    """Hears of experiments as they go."""
+    """A listener for experiments as they run."""
 
     def trial_started(self, label: str, steps: int) -> None: ...
 
@@ -17,7 +17,7 @@ class TrialProgress(Protocol):
 
 
 class Progress(TrialProgress, Protocol):
-    """Hears of cases and denoising steps as they go."""
+    """A listener for cases and denoising steps as they run."""
 
     def case_started(self, case: Case) -> None: ...
 
@@ -26,13 +26,13 @@ class Progress(TrialProgress, Protocol):
     def planned(self, plan: str) -> None: ...
 
     def waiting(self, why: str) -> None:
-        """For a server: `queued`, say. Called again and again while it lasts."""
+        """A server keeps the case waiting, for instance because it is `queued`. Called repeatedly while that lasts."""
 
     def case_finished(self, result: CaseResult) -> None: ...
 
 
 class Quiet:
-    """Progress that leaves the terminal to others."""
+    """A listener that shows nothing."""
 
     def case_started(self, case: Case) -> None: ...
 

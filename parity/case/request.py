@@ -23,19 +23,19 @@ class CaseRequest:
 
     request: Request
     index: int
-    """The prompt's."""
+    """Its place among the request's prompts."""
     folder: Path
     """The folder that its paths are relative to."""
     loras: tuple[LoraHere, ...]
 
     @property
     def local(self) -> Request:
-        """The request with its LoRAs as they lie on this machine."""
+        """The request with the paths that its LoRAs have on this machine."""
         return with_files(self.request, self.loras)
 
     @property
     def posted(self) -> Posted:
-        """The request as a server is sent it."""
+        """The request that a server is sent."""
         sent = tuple(lora.sent for lora in self.loras)
         return Posted(request=self.request, index=self.index, folder=self.folder, loras=sent)
 
@@ -56,7 +56,7 @@ def _of_preview(file: CaseDocument, preview: Recipe | None) -> CaseRequest:
     """The sample's own settings as a request."""
     document = file.document
     if preview is None:
-        raise document.error(("request",), "is missing: without preview.config nothing else says what to draw")
+        raise document.error(("request",), "is missing: without preview.config nothing else says what to generate")
     try:
         request = request_of_preview(preview)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Choosing cases: `-k EXPR` and `--tag`, as pytest users know them."""
+"""Cases chosen by `-k EXPR` and `--tag`, as in pytest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS = re.compile(r"\(|\)|[^\s()]+")
 
 
 def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -> list[Case]:
-    """Cases whose id or a tag contains what the expression asks for, and that have one of the tags.
+    """The cases whose id or tags match the expression, and that have one of the tags.
 
     `expression`: words with and, or, not and parentheses; a word matches part of an id or a tag.
     Raises UsageError for a malformed expression, CaseError if nothing matches.
@@ -32,40 +32,40 @@ def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -
 
 
 def _matches(expression: str, case: Case) -> bool:
-    words = _WORDS.findall(expression)
-    if len(words) > MAX_WORDS:
-        raise UsageError(f"-k: an expression of {len(words)} words is too long (limit {MAX_WORDS})")
+    tokens = _WORDS.findall(expression)
+    if len(tokens) > MAX_WORDS:
+        raise UsageError(f"-k: an expression of {len(tokens)} words is too long (limit {MAX_WORDS})")
     names = [name.lower() for name in (case.id, *case.tags)]
 
     def either() -> bool:
         value = both()
-        while words[:1] == ["or"]:
-            words.pop(0)
+        while tokens[:1] == ["or"]:
+            tokens.pop(0)
             value = both() or value
         return value
 
     def both() -> bool:
         value = one()
-        while words[:1] == ["and"]:
-            words.pop(0)
+        while tokens[:1] == ["and"]:
+            tokens.pop(0)
             value = one() and value
         return value
 
     def one() -> bool:
-        word = words.pop(0) if words else ""
+        word = tokens.pop(0) if tokens else ""
         if word == "not":
             return not one()
         if word == "(":
             value = either()
-            if words[:1] != [")"]:
+            if tokens[:1] != [")"]:
                 raise UsageError(f"-k {expression!r}: a parenthesis is not closed")
-            words.pop(0)
+            tokens.pop(0)
             return value
         if word in ("", ")", "and", "or"):
             raise UsageError(f"-k {expression!r}: a word is missing")
         return any(word.lower() in name for name in names)
 
     value = either()
-    if words:
-        raise UsageError(f"-k {expression!r}: cannot read from {words[0]!r}; join words with and, or, not")
+    if tokens:
+        raise UsageError(f"-k {expression!r}: cannot read from {tokens[0]!r}; join words with and, or, not")
     return value

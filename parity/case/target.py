@@ -1,4 +1,4 @@
-"""Which server a case is drawn on, and what it is told of this machine. Checked before anything is sent."""
+"""The server that generates a case, checked before anything is sent to it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pipelines.files.content import real_path
 
 TOKEN_VARIABLE = "WAN_PARITY_TARGET_TOKEN"
 TIMEOUT_S = 3600.0
-"""For a whole request; the reference server's own limit for one."""
+"""Seconds for a whole request: the reference server's own limit."""
 
 _VARIABLE = re.compile(r"WAN_PARITY_[A-Z0-9_]+")
-"""Names a case file may give: it must not be able to send any other secret of this machine away."""
+"""The variables that a case file may name: it must not be able to send away another secret of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,36 +26,36 @@ class Target:
     """A server that speaks the reference server's HTTP API."""
 
     url: str
-    """What its paths begin with: no credentials, no slash at the end."""
+    """The beginning of every URL of the server: no credentials, no slash at the end."""
     lora_root: Path | None = None
     """The server's LoRA root as this machine sees it; None: LoRA paths are sent as they are written."""
     disk: tuple[tuple[str, str], ...] = ()
-    """Folders of the server's and where they are mounted here."""
+    """The server's folders, and where each is mounted on this machine."""
     token_variable: str = TOKEN_VARIABLE
     timeout: float = TIMEOUT_S
     """Seconds for a whole request, from sending it to having its file."""
     arguments: tuple[str, ...] = ()
-    """What of it the command line gave, to be given again."""
+    """The options of the command line behind it, to repeat the command."""
 
     @property
     def is_here(self) -> bool:
-        """Whether the server is on this machine, so that its paths are ours."""
+        """Whether the server runs on this machine, so that its paths are valid here."""
         return urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
 
     def token(self) -> str | None:
-        """The bearer token of the environment. Raises UsageError for one that no header can carry."""
+        """The bearer token from the environment. Raises UsageError for one that does not fit into a header."""
         token = os.environ.get(self.token_variable, "").strip()
         if not token.isascii() or not (token.isprintable() or not token) or " " in token:
-            raise UsageError(f"${self.token_variable}: a bearer token has ASCII characters and no blanks")
+            raise UsageError(f"${self.token_variable}: a bearer token has only ASCII characters and no spaces")
         return token or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the command line says of the target."""
+    """The target options of the command line."""
 
     url: str | None = None
-    """Puts every case on this server, whatever its file says."""
+    """The server for every case, whatever its file says."""
     lora_root: Path | None = None
     timeout: float = TIMEOUT_S
 
@@ -77,20 +77,20 @@ class Keys(Protocol):
 
 
 def base_url(text: str) -> str:
-    """A server's address in one spelling. Raises ValueError: what is wrong with it, credentials not repeated."""
+    """A server's address in one spelling. Raises ValueError with the mistake, but never with credentials."""
     try:
         parts = urlsplit(text.strip())
         port = parts.port
     except ValueError:
-        raise ValueError("is no valid URL") from None
+        raise ValueError("is not a valid URL") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            f"holds credentials, which would stand in results and reports; put a token into ${TOKEN_VARIABLE}"
+            f"holds credentials, which would appear in results and reports; put a token into ${TOKEN_VARIABLE}"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must read http://host:port or https://host")
     if parts.query or parts.fragment or any(c.isspace() or not c.isprintable() for c in parts.geturl()):
-        raise ValueError("must be an address alone: no query, no fragment, no blanks")
+        raise ValueError("must be a plain address: no query, no fragment, no spaces")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     usual = {"http": 80, "https": 443}[parts.scheme]
     where = host if port in (None, usual) else f"{host}:{port}"
@@ -98,15 +98,15 @@ def base_url(text: str) -> str:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port: where a token may go. Raises ValueError for no URL."""
+    """Scheme, host and port: where a token may go. Raises ValueError for what is not a URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def target_of(keys: Keys | str | None, folder: Path, given: Given) -> Target | None:
-    """The target of a case, None if it is drawn here.
+    """The target of a case; None if this machine generates it.
 
-    `folder`: what paths in `keys` are relative to. Raises ValueError: what is wrong with the case's keys.
+    `folder`: the folder that paths in `keys` are relative to. Raises ValueError with the mistake in the case's keys.
     """
     arguments: list[str] = []
     if given.url is not None:
@@ -142,10 +142,10 @@ def _from_keys(keys: Keys, folder: Path) -> Target:
     if keys.lora_root is not None:
         root = real_path(folder / keys.lora_root)
         if not root.is_dir():
-            raise ValueError(f"lora_root {keys.lora_root} is no folder")
+            raise ValueError(f"lora_root: folder not found: {keys.lora_root}")
     return Target(
         url=base_url(keys.url),
         lora_root=root,
-        disk=tuple((there, str(folder / here)) for there, here in keys.disk.items()),
+        disk=tuple((remote, str(folder / mount)) for remote, mount in keys.disk.items()),
         token_variable=keys.token_env or TOKEN_VARIABLE,
     )

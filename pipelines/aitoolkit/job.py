@@ -1,4 +1,4 @@
-"""ai-toolkit job configs: what every prompt of a job asks for, by ai-toolkit's own reading.
+"""ai-toolkit job configs: what every prompt of a job asks for, as ai-toolkit itself reads them.
 
 Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
 """
@@ -64,14 +64,14 @@ _DTYPES: dict[str, Dtype] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One prompt of a job after ai-toolkit's own reading: trigger, flags, defaults and seeds applied, sizes not yet."""
+    """One prompt of a job as ai-toolkit reads it: trigger, flags, defaults and seeds applied, sizes not yet."""
 
     prompt: str
     neg: str | None
     width: int
     height: int
     seed: int | None
-    """None: ai-toolkit draws one at random."""
+    """None: ai-toolkit chooses one at random."""
     guidance_scale: float
     sample_steps: int
     num_frames: int
@@ -89,12 +89,12 @@ class Job:
     name: str
     arch: str | None
     variant: str | None
-    """What the UI adds to the arch: 14b of wan21:14b."""
+    """The suffix that the UI adds to the arch, like 14b in wan21:14b."""
     experts: tuple[Expert, ...]
-    """Those of Wan 2.2 that the job trains, high noise first; none: its model has one transformer."""
+    """The experts of Wan 2.2 that the job trains, high noise first; empty: its model has one transformer."""
     checkpoint: str
     device: str | None
-    """Named by whoever wrote the config; ai-toolkit takes a GPU where it finds one."""
+    """The device that the config names; without one, ai-toolkit takes a GPU where it finds one."""
     dtype: Dtype
     low_vram: bool
     vae_tiling: bool
@@ -109,11 +109,11 @@ class Job:
     """Steps; 0: only after training."""
     saves_kept: int
     has_first_sample: bool
-    """Step 0 was drawn from a section of its own, `first_sample`, before it was drawn from `sample`."""
+    """Step 0 was generated from a section of its own, `first_sample`, before it was generated from `sample`."""
     trigger_word: str | None
     samples: tuple[Sample, ...]
     unlisted: Sample
-    """What the config asks for a prompt it does not list: everything but the prompt."""
+    """The settings for a prompt that the config does not list."""
 
     @property
     def folder(self) -> Path:
@@ -174,7 +174,7 @@ def read_job(path: Path) -> Job:
     process = _Reader(document, PROCESS)
     model, train, sample = process.section("model"), process.section("train"), process.section("sample")
     if not sample.root:
-        raise document.error(PROCESS, "has no `sample` section, so it draws no previews")
+        raise document.error(PROCESS, "has no `sample` section, so it generates no previews")
     dtype = train.get("dtype", str, "fp32")
     if dtype not in _DTYPES:
         raise document.error((*PROCESS, "train", "dtype"), f"{dtype!r} is not a dtype ai-toolkit trains Wan in")
@@ -234,14 +234,18 @@ def _fill_name_tags(document: Document) -> Document:
         name = document.data["config"]["name"]
         process = document.data["config"]["process"][0]
     except (KeyError, TypeError, IndexError):
-        raise document.error((), "is no ai-toolkit job config: config.name or config.process[0] is missing") from None
+        raise document.error(
+            (), "is not an ai-toolkit job config: config.name or config.process[0] is missing"
+        ) from None
     if not isinstance(name, str) or not isinstance(process, dict):
         raise document.error(("config",), "name must be text and process a list of sections")
     text = json.dumps(document.data).replace("[name]", name)  # unescaped, as ai-toolkit does it
     try:
         return dataclasses.replace(document, data=json.loads(text))
     except ValueError:
-        raise document.error(("config", "name"), f"{name!r} breaks ai-toolkit's [name] tags; it stops here") from None
+        raise document.error(
+            ("config", "name"), f"{name!r} breaks ai-toolkit's [name] tags; ai-toolkit stops on it"
+        ) from None
 
 
 def _read_samples(sample: _Reader, trigger: str | None) -> tuple[Sample, ...]:
@@ -285,15 +289,15 @@ def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) 
         return own.get(key, kind, sample.get(key, kind, SAMPLE_DEFAULTS.get(key)))
 
     number = (int, float)
-    # A random seed is drawn before the flags are read, so only `seed: -1` is random; `--seed -1` is a seed like any.
-    drawn_seed = flags.get("seed", None if seed == -1 else seed)
+    # A random seed is chosen before the flags are read, so only `seed: -1` is random; `--seed -1` is a seed like any.
+    chosen_seed = flags.get("seed", None if seed == -1 else seed)
     negative = flags.get("neg", own.value.get("neg", sample.value.get("neg")))
     return Sample(
         prompt=prompt,
         neg=negative if isinstance(negative, str) else None,
         width=value("width", int),
         height=value("height", int),
-        seed=drawn_seed,
+        seed=chosen_seed,
         guidance_scale=float(value("guidance_scale", number)),
         sample_steps=value("sample_steps", int),
         num_frames=value("num_frames", int),
@@ -305,12 +309,12 @@ def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) 
 
 
 def _count(value: Any) -> int:
-    """A number that decides no pixel: 0 for what is none, no error."""
+    """A number that decides no pixel: anything else counts as 0 and is no error."""
     return value if isinstance(value, int) else 0
 
 
 def _multiplier(value: float | str) -> float:
-    """ai-toolkit takes 1.0 for text that is no number."""
+    """A LoRA scale; like ai-toolkit, 1.0 for text that is not a number."""
     try:
         return float(value)
     except ValueError:

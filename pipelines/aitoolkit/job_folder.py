@@ -1,4 +1,4 @@
-"""What an ai-toolkit job leaves in its folder: previews and LoRA files, and which was drawn with which.
+"""The previews and LoRA files in an ai-toolkit job's folder, and which preview was generated with which LoRA.
 
 Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
 """
@@ -26,21 +26,21 @@ _VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.
 _CHECKPOINT_NAME = r"{name}(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise)?\.safetensors"
 
 _LONGEST_VERSION = 100
-"""Characters. It is written into every case; what is longer is no version."""
+"""Characters. The version is written into every case; longer text is not a version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoName:
-    """What ai-toolkit writes into a sample's file name: `<ms>__<step:09d>_<index>.webp`."""
+    """The parts of a sample's file name: `<ms>__<step:09d>_<index>.webp`."""
 
     drawn: datetime
     step: int | None
-    """None: drawn without a step number; the LoRA is the final one."""
+    """None: generated without a step number; the LoRA is the final one."""
     index: int
 
 
 def parse_video_name(name: str) -> VideoName | None:
-    """None if the file was renamed."""
+    """The parts of a file name; None if the file was renamed."""
     match = _VIDEO_NAME.fullmatch(name)
     if match is None:
         return None
@@ -50,7 +50,7 @@ def parse_video_name(name: str) -> VideoName | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewFile:
-    """A video the trainer drew."""
+    """A video that the trainer generated."""
 
     path: Path
     name: VideoName
@@ -61,16 +61,16 @@ class LoraFiles:
     """The weights of one step: a file, or one an expert."""
 
     paths: tuple[Path, ...] = ()
-    """None: the preview was drawn without a LoRA, or `missing` says why there is none. High noise before low noise."""
+    """Empty: the preview was generated without a LoRA, or `missing` says why there is none. High noise comes first."""
     experts: tuple[Expert, ...] = ()
-    """Which expert each file is for; none where one file is all there is, for both experts or the only trained one."""
+    """The expert that each file is for; empty for a single file, for both experts or the only trained one."""
     missing: str | None = None
-    """Why the weights behind a preview are not to be had."""
+    """Why the weights behind a preview are not available."""
     notes: tuple[str, ...] = ()
-    """What had to be assumed."""
+    """The assumptions that had to be made."""
 
     def of_experts(self, job: Job) -> tuple[tuple[Path, Expert | None], ...]:
-        """Each file with the expert it is for; a file that holds both comes twice. None: one transformer is all."""
+        """Each file with its expert; a file that holds both comes twice. None: the model has one transformer."""
         if self.experts:
             return tuple(zip(self.paths, self.experts, strict=True))
         return tuple((path, expert) for path in self.paths for expert in job.experts or (None,))
@@ -81,9 +81,9 @@ def samples_folder(job_folder: Path) -> Path:
 
 
 def find_previews(job_folder: Path) -> tuple[list[PreviewFile], list[str]]:
-    """Previews as they were drawn, oldest first, and the names of files that are none.
+    """The previews, oldest first, and the names of files that are not previews.
 
-    The folders `.tmp` (being written) and `.thumbs` beside them are passed over.
+    The folders `.tmp` (being written) and `.thumbs` beside them are skipped.
     """
     previews, strangers = [], []
     for path in sorted(samples_folder(job_folder).iterdir()):
@@ -110,30 +110,31 @@ def drawn_again(preview: PreviewFile, previews: Sequence[PreviewFile]) -> Again 
     """Whether the trainer came to a preview's step and prompt a second time.
 
     It does so with the same weights when a finished job is started again, or under `force_first_sample`. A lower step
-    drawn in between gives a restart away.
+    generated in between gives a restart away.
     """
     name = preview.name
-    later = [it for it in previews if it.name.drawn > name.drawn]
-    by = next((it for it in later if (it.name.step, it.name.index) == (name.step, name.index)), None)
+    later = [other for other in previews if other.name.drawn > name.drawn]
+    same = (other for other in later if (other.name.step, other.name.index) == (name.step, name.index))
+    by = next(same, None)
     if by is None:
         return None
-    between = [it.name.step for it in later if it.name.drawn < by.name.drawn]
+    between = [other.name.step for other in later if other.name.drawn < by.name.drawn]
     return Again(by=by, restarted=any(step is not None and step < (name.step or 0) for step in between))
 
 
 def find_lora(job: Job, step: int | None) -> LoraFiles:
-    """The weights a preview of `step` was drawn with. `step` None: the final ones.
+    """The weights a preview of `step` was generated with. `step` None: the final ones.
 
-    The trainer saves before it draws, so the file of a step holds the preview's weights. The last preview is drawn
+    The trainer saves before it generates, so the file of a step holds the preview's weights. The last one is generated
     after training, when the weights were saved without a step in the name.
     """
     if step == 0:
         if job.pretrained_lora is not None:
             return LoraFiles(
-                missing=f"drawn before training, with network.pretrained_lora_path {job.pretrained_lora}; "
+                missing=f"generated before training, with network.pretrained_lora_path {job.pretrained_lora}; "
                 "name that file as preview.lora"
             )
-        return LoraFiles(notes=("drawn before training (step 0): the untrained LoRA changes nothing",))
+        return LoraFiles(notes=("generated before training (step 0): the untrained LoRA changes nothing",))
     found = _checkpoints(job)
     if step in found:
         return _checking_experts(job, found[step])
@@ -150,11 +151,11 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
         return LoraFiles(
             missing=f"{_why_missing(job, step, True)}; {file} does not say its step, the last preview is of step {last}"
         )
-    return _checking_experts(job, final, f"{file} does not say its step; taken for step {step}, the preview's")
+    return _checking_experts(job, final, f"{file} does not say its step; assumed to be of step {step}, the preview's")
 
 
 def training_step(path: Path) -> int | None:
-    """The step ai-toolkit notes in a LoRA's metadata (`training_info`)."""
+    """The step in a LoRA's metadata (`training_info`)."""
     try:
         return int(_metadata(path, "training_info")["step"])
     except (KeyError, TypeError, ValueError):
@@ -162,7 +163,7 @@ def training_step(path: Path) -> int | None:
 
 
 def toolkit_version(path: Path) -> str | None:
-    """The ai-toolkit version noted in a LoRA's metadata (`software`): 0.1.0 in all files older than 2025-06-24."""
+    """The ai-toolkit version in a LoRA's metadata (`software`): 0.1.0 in all files older than 2025-06-24."""
     try:
         software = _metadata(path, "software")
         version = str(software["version"])
@@ -177,7 +178,7 @@ def all_lora_files(job: Job) -> list[Path]:
 
 
 def _metadata(path: Path, key: str) -> Any:
-    """Raises KeyError or ValueError where it is not there, or the file cannot be read."""
+    """An entry of a LoRA's metadata. Raises KeyError or ValueError if it is missing or the file cannot be read."""
     try:
         return json.loads(read_header(path).metadata[key])
     except WeightsError as error:
@@ -202,24 +203,24 @@ def _of_one_step(files: dict[Expert | None, Path]) -> LoraFiles:
     if None in files:
         return LoraFiles(paths=(files[None],))
     experts: tuple[Expert, ...] = ("high", "low")
-    there = tuple(expert for expert in experts if expert in files)
-    return LoraFiles(paths=tuple(files[expert] for expert in there), experts=there)
+    present = tuple(expert for expert in experts if expert in files)
+    return LoraFiles(paths=tuple(files[expert] for expert in present), experts=present)
 
 
 def lora_given(job: Job, path: Path) -> LoraFiles:
-    """The weights in a file the user names; of a pair either one, the other being beside it."""
+    """The weights in a file that the user names: of a pair either one, with the other beside it."""
     match = re.fullmatch(r"(.+)_(high|low)_noise(\.\w+)", path.name)
     if not job.experts or match is None:
         return LoraFiles(paths=(path,))
     pair: dict[Expert | None, Path] = {
         expert: path.with_name(f"{match[1]}_{expert}_noise{match[3]}") for expert in job.experts
     }
-    there = {expert: file for expert, file in pair.items() if file.is_file()}
-    return _checking_experts(job, _of_one_step(there or {"high" if match[2] == "high" else "low": path}))
+    present = {expert: file for expert, file in pair.items() if file.is_file()}
+    return _checking_experts(job, _of_one_step(present or {"high" if match[2] == "high" else "low": path}))
 
 
 def _checking_experts(job: Job, files: LoraFiles, *notes: str) -> LoraFiles:
-    """Whether each expert that the job trains has its file. One file alone may hold both.
+    """The files, if each expert that the job trains has one. One file alone may hold both.
 
     The file of an expert it does not train was left by an earlier run, and is not loaded for previews (load_lora).
     """
@@ -227,17 +228,17 @@ def _checking_experts(job: Job, files: LoraFiles, *notes: str) -> LoraFiles:
         if len(job.experts) > 1:
             notes += (f"{files.paths[0].name} holds both experts' weights; the server takes a file for each: split it",)
         return dataclasses.replace(files, notes=notes)
-    there = dict(zip(files.experts, files.paths, strict=True))
-    gone = [expert for expert in job.experts if expert not in there]
-    if gone:
-        lost = re.sub("_(high|low)_noise", f"_{gone[0]}_noise", files.paths[0].name)
-        return LoraFiles(missing=f"half of the LoRA is gone: {lost} is not beside {files.paths[0].name}")
-    paths = tuple(there[expert] for expert in job.experts)
+    present = dict(zip(files.experts, files.paths, strict=True))
+    absent = [expert for expert in job.experts if expert not in present]
+    if absent:
+        lost = re.sub("_(high|low)_noise", f"_{absent[0]}_noise", files.paths[0].name)
+        return LoraFiles(missing=f"half of the LoRA is missing: {lost} is not beside {files.paths[0].name}")
+    paths = tuple(present[expert] for expert in job.experts)
     return LoraFiles(paths=paths, experts=job.experts, notes=notes)
 
 
 def _why_missing(job: Job, step: int | None, there_is_a_final_one: bool) -> str:
-    """Never saved, or saved and removed again (BaseSDTrainProcess.clean_up_saves keeps the newest few)."""
+    """The reason: never saved, or saved and removed (BaseSDTrainProcess.clean_up_saves keeps the newest few)."""
     side = f"_{job.experts[0]}_noise" if job.experts else ""
     final = f"{job.name}{side}.safetensors"
     if step is None:

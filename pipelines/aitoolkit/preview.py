@@ -1,4 +1,4 @@
-"""What ai-toolkit did: a job + sample index + toolkit version -> Recipe.
+"""The recipe of a preview, by what ai-toolkit did: a job + sample index + toolkit version -> Recipe.
 
 Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
 """
@@ -47,9 +47,9 @@ def preview_recipe(
 ) -> Recipe:
     """The recipe of prompt `index` (0-based) of a job.
 
-    `checkpoint`: stands in where the config's own folder does not exist on this machine.
-    `lora`, `control_image`: where these files lie now, if not where the job left them.
-    `unpairable`: why nobody can repeat it; then its LoRA and control image are not looked for, nor its prompt missed.
+    `checkpoint`: used where the config's own folder does not exist on this machine.
+    `lora`, `control_image`: where these files are now, if not where the job left them.
+    `unpairable`: why it cannot be reproduced; its LoRA, control image and prompt are then not required.
     Raises CaseError for a missing index or control image, and for a job of another kind of model.
     """
     sample = _checked_sample(job, index, model, unpairable)
@@ -96,7 +96,7 @@ def preview_recipe(
 
 
 def _checked_sample(job: Job, index: int, model: Model, unpairable: str | None) -> Sample:
-    """The sample of a prompt; for an unpairable preview, whose prompt may be gone, what the job asks for any prompt."""
+    """The sample of a prompt; for an unpairable preview, whose prompt may be missing, the job's settings for any."""
     path = job.document.path
     if unpairable is None and not 0 <= index < len(job.samples):
         raise CaseError(f"{path}: has {len(job.samples)} samples (0 to {len(job.samples) - 1}), not {index}")
@@ -118,8 +118,8 @@ def _obstacles(found: tuple[str, ...], unpairable: str | None) -> tuple[str, ...
 
 
 def assumed_recipe(inference: Recipe) -> Recipe:
-    """The recipe of a preview whose config is lost: the request's settings in the trainer's graph."""
-    note = "no config: the request's settings, in the trainer's graph, are taken for the preview's"
+    """The recipe of a preview without a config: the request's settings in the trainer's graph."""
+    note = "no config: the preview is assumed to have the request's settings, in the trainer's graph"
     model = find_model(inference.model)
     return dataclasses.replace(
         inference,
@@ -137,10 +137,10 @@ def assumed_recipe(inference: Recipe) -> Recipe:
 
 
 def _weights(job: Job, model: Model, stand_in: str | None) -> tuple[Weights, Remarks]:
-    """The weights that a job's previews are made with (Wan21.load_model), and what had to be assumed of them.
+    """The weights that a job's previews are made with (Wan21.load_model), and the assumptions about them.
 
-    Wan 2.2 always takes a VAE of ai-toolkit's own, the one that all published checkpoints hold; a folder's is taken
-    for it.
+    Wan 2.2 always takes a VAE of ai-toolkit's own, the one that all published checkpoints hold; a folder's own
+    is assumed to be the same.
     """
     encoder, vae = "ai-toolkit/umt5_xxl_encoder", None if model.experts is None else "ai-toolkit/wan2.1-vae"
     source = find_source(job.checkpoint, job.folder)
@@ -148,18 +148,20 @@ def _weights(job: Job, model: Model, stand_in: str | None) -> tuple[Weights, Rem
         own_encoder, own_vae = ((Path(source) / part).is_dir() for part in ("text_encoder", "vae"))
         return Weights(source, text_encoder=None if own_encoder else encoder, vae=None if own_vae else vae), Remarks()
     if stand_in is not None:
-        note = f"the config's checkpoint {job.checkpoint} is no folder here; the one given is used"
+        note = f"the config's checkpoint {job.checkpoint} is not a folder on this machine; the given one is used"
         return Weights(stand_in), Remarks(notes=(note,))
     if source is None:
         where = (*PROCESS, "model", "name_or_path")
         raise job.document.error(
-            where, f"{job.checkpoint} does not exist here; set `checkpoint:` in the case (`parity serve`: --checkpoint)"
+            where,
+            f"{job.checkpoint} does not exist on this machine; set `checkpoint:` in the case (`parity serve`: "
+            "--checkpoint)",
         )
     return Weights(source, text_encoder=encoder, vae=vae), Remarks()
 
 
 def _lora_files(job: Job, video: VideoName | None, given: Path | None) -> tuple[tuple[LoraFile, ...], Remarks]:
-    """The files that hold the weights the preview was drawn with, high noise before low noise, and remarks on them."""
+    """The LoRA files that the preview was generated with, high noise before low noise, and remarks on them."""
     if given is None:
         found = find_lora(job, video.step if video else None)
     elif given.is_file():
@@ -185,7 +187,7 @@ def _control_image(job: Job, index: int, moved: Path | None) -> ControlImage | N
     named = job.samples[index].ctrl_img
     where = (*PROCESS, "sample", "samples", index)
     if moved is None and named is None:
-        raise job.document.error(where, "has no ctrl_img; ai-toolkit draws no I2V preview without one")
+        raise job.document.error(where, "has no ctrl_img; ai-toolkit generates no I2V preview without one")
     try:
         return load_control_image(str(moved or named), job.folder)
     except MediaError as error:

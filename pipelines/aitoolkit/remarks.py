@@ -1,4 +1,4 @@
-"""What is to be said of a preview beside its recipe: why it cannot be reproduced, and what lies outside the recipe.
+"""Remarks on a preview beside its recipe: why it cannot be reproduced, and what lies outside the recipe.
 
 Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
 """
@@ -29,48 +29,48 @@ class Remarks:
 def known_residuals(
     job: Job, scheduler: Scheduler, application: LoraApplication | None, conditioning: Conditioning | None
 ) -> Remarks:
-    """What even the right recipe cannot bring back, because no file on disk holds it."""
+    """The differences that remain even with the right recipe, because no file on disk holds what caused them."""
     notes = []
     if scheduler.family == "unipc":
-        notes.append("drawn with an older copy of the VAE code: a residue of about 49 dB has no known cause")
+        notes.append("generated with an older copy of the VAE code: a residual of about 49 dB has no known cause")
     if application is not None and job.save_dtype not in ("float32", "fp32", "float"):
         live = "EMA weights" if job.use_ema else "float32 weights"
         notes.append(
-            f"drawn with live {live}; the file is rounded to {job.save_dtype}: a floor nobody can explain away"
+            f"generated with the live {live}, but the file is rounded to {job.save_dtype}: an unavoidable residual"
         )
     if application == "merged" and job.dtype != "float32":
         # merge_in and merge_out (network_mixins.py) add and subtract in the weight's dtype. Measured on the real code.
         notes.append(
-            f"every earlier preview of the same process merged its LoRA and took it out again in {job.dtype}; what "
-            "that rounded stays in the base weights: 47.5 to 49.4 dB on raw frames, nothing for the first preview"
+            f"every earlier preview of the same process merged and unmerged its LoRA in {job.dtype}, which leaves "
+            "rounding errors in the base weights: 47.5 to 49.4 dB on raw frames, nothing for the first preview"
         )
     if conditioning is not None and conditioning.noise == "cuda":
         notes.append(
-            "drawn on a GPU: the noise in the control image's latents came from its generator, whose numbers depend on "
-            "the GPU model; on another model, or on a CPU, which takes its own, the last bits cannot repeat"
+            "generated on a GPU: the noise in the control image's latents came from its generator, whose numbers "
+            "depend on the GPU model; another model, or a CPU, cannot reproduce the last bits"
         )
     return Remarks(notes=tuple(notes))
 
 
 def job_obstacles(job: Job, model: Model) -> list[str]:
-    """What no recipe of the job can repeat, whatever its prompt."""
+    """The reasons why no preview of a job can be reproduced, whatever its prompt."""
     obstacles = []
     if job.network_type is None:
         obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
     elif job.network_type != "lora":
-        obstacles.append(f"network.type {job.network_type}: only lora is run so far")
+        obstacles.append(f"network.type {job.network_type}: only lora is supported so far")
     if model.needs_control_image and model.experts is None and job.low_vram:
-        obstacles.append("low_vram I2V raises with current diffusers; what older versions drew is not known")
+        obstacles.append("low_vram I2V raises with current diffusers; what older versions generated is not known")
     return obstacles
 
 
 def sample_remarks(job: Job, sample: Sample, model: Model, video: VideoName | None, index: int) -> Remarks:
-    """What no recipe can repeat, and what should make the reader look twice."""
+    """The reasons why a sample's preview cannot be reproduced, and notes that should make the reader look twice."""
     obstacles, notes = [], []
     if job.has_first_sample and video is not None and video.step == 0:
-        obstacles.append("step 0 may be drawn from the config's `first_sample` section, which is not read")
+        obstacles.append("step 0 may be generated from the config's `first_sample` section, which is not read")
     if sample.seed is None:
-        obstacles.append("seed -1: ai-toolkit drew a random seed and did not keep it")
+        obstacles.append("seed -1: ai-toolkit chose a random seed and did not record it")
     obstacles += job_obstacles(job, model)
     for name in ("num_frames", "sample_steps", "fps"):
         if getattr(sample, name) < 1:
@@ -79,9 +79,11 @@ def sample_remarks(job: Job, sample: Sample, model: Model, video: VideoName | No
         obstacles.append("no `neg`: ai-toolkit itself crashes on Wan without a negative prompt")
     width, height = floor_size(sample.width, 8), floor_size(sample.height, 8)
     if model.trainer_size_divisor < 16 and (width % 16 or height % 16):
-        obstacles.append(f"{width}x{height} is no multiple of 16: diffusers refuses it, ai-toolkit does not floor it")
+        obstacles.append(
+            f"{width}x{height} is not a multiple of 16: diffusers refuses it, ai-toolkit does not round it down"
+        )
     if video is not None and video.index != index:
         notes.append(f"the video's name says prompt {video.index}, the case says sample {index}")
     if job.arch is None:
-        notes.append("the config names no model.arch; the case's model is taken")
+        notes.append("the config names no model.arch; the case's model is assumed")
     return Remarks(obstacles=tuple(obstacles), notes=tuple(notes))

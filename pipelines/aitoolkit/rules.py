@@ -1,4 +1,4 @@
-"""The trainer's rules: what sizes, frames, schedules and conditioning ai-toolkit draws with, by model and version.
+"""The trainer's rules: the sizes, frames, schedules and conditioning of ai-toolkit's previews, by model and version.
 
 Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names another version.
 """
@@ -15,7 +15,7 @@ from pipelines.recipe import Conditioning
 from pipelines.scheduler import Scheduler, flow_schedule
 
 BOUNDARY = 0.875
-"""Of Wan 2.2, T2V and I2V alike (wan22_14b_model.py, since 3413fa53): Wan's own value for I2V is 0.9."""
+"""The boundary of Wan 2.2, for T2V and I2V (wan22_14b_model.py, since 3413fa53). Wan's own value for I2V is 0.9."""
 
 # Commit ab1ee4df moved Wan previews from UniPC to Euler. It changed 0.9.3 in place; the next version is 0.9.4.
 _EULER_SINCE = datetime(2026, 4, 16, 20, 53, 50, tzinfo=UTC)
@@ -24,14 +24,14 @@ _LAST_UNIPC_VERSION = (0, 9, 3)
 
 
 def trainer_frame_rule(job: Job, model: Model) -> FrameRuleName:
-    """Wan 2.1 T2V under low_vram, and Wan 2.2 I2V always (wan22_14b_i2v_model.py), never draw more than was asked."""
+    """Wan 2.1 T2V under low_vram, and every Wan 2.2 I2V (wan22_14b_i2v_model.py), round the number of frames down."""
     if model.experts is None:
         return "low_vram" if job.low_vram and not model.needs_control_image else "diffusers"
     return "low_vram" if model.needs_control_image else "diffusers"
 
 
 def floor_size(asked: int, divisor: int) -> int:
-    """First to a multiple of 8, at least 64; all but Wan 2.1 T2V then to 16."""
+    """A size rounded down to a multiple of 8, at least 64, and then, but for Wan 2.1 T2V, to one of 16."""
     return max(64, asked - asked % 8) // divisor * divisor
 
 
@@ -52,15 +52,15 @@ def scheduler_of(toolkit: str | None, drawn: datetime | None, shift: float = 3.0
             return unipc, None
         return (
             euler,
-            "0.9.3 drew with UniPC before commit ab1ee4df (2026-04-16) and with Euler since; Euler is assumed",
+            "0.9.3 used UniPC before commit ab1ee4df (2026-04-16) and Euler since; Euler is assumed",
         )
     if len(word) >= 7 and any(commit.startswith(word[:8]) or word.startswith(commit) for commit in _EULER_COMMITS):
         return euler, None
     if before:
-        return unipc, "drawn before commit ab1ee4df (2026-04-16), by its file name: UniPC"
+        return unipc, "generated before commit ab1ee4df (2026-04-16), by its file name: UniPC"
     if word:
-        return euler, f"toolkit {toolkit!r} is not a version or commit known here; Euler (since 0.9.4) is assumed"
-    return euler, "toolkit version not given; Euler (since 0.9.4) is assumed"
+        return euler, f"toolkit {toolkit!r} is not a known version or commit; Euler (since 0.9.4) is assumed"
+    return euler, "ai-toolkit version not given; Euler (since 0.9.4) is assumed"
 
 
 def trainer_conditioning(model: Model, device: str | None) -> Conditioning | None:

@@ -1,4 +1,4 @@
-"""What the inference server does: request + prompt index + graph -> Recipe.
+"""The recipe of a request, by what the inference server does: request + prompt index + graph -> Recipe.
 
 Facts of runcomfy-com/ai-toolkit-inference at af4aec1 (src/pipelines/wan21.py, base.py, src/tasks/executor.py).
 """
@@ -26,7 +26,7 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
     """The reference server's graph on a GPU with bfloat16. Fetches the schedule of a checkpoint on the Hub.
 
     `checkpoint`: a folder or Hub id that stands in for all of the model's own. `token`: a Hub token. On a CPU the
-    server itself would run float32; the case asks what is served, so the recipe stays bfloat16 wherever it is replayed.
+    server itself would run float32; a case is about what is served, so the recipe stays bfloat16 on every machine.
     Its Wan 2.2 pipelines also go through torch.compile; that is left out until asked for (`compiled`).
     Raises WeightsError.
     """
@@ -67,7 +67,7 @@ def _server_schedule(model: Model, source: str, token: str | None) -> Scheduler:
 def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model, folder: Path) -> Recipe:
     """The recipe of prompt `index` of a request.
 
-    `folder`: what relative paths in the request are relative to.
+    `folder`: the folder that paths in the request are relative to.
     Raises WeightsError and MediaError for a LoRA or control image that cannot be read.
     """
     item = request.prompts[index]
@@ -107,7 +107,7 @@ def _or(value: int | None, default: int) -> int:
 def request_of_preview(preview: Recipe) -> Request:
     """The config's sample as a request: the same numbers, flags and seed rules applied, sizes and frames as asked.
 
-    Raises pydantic's ValidationError where the API cannot express it (a size above 4096, 25 guidance …).
+    Raises pydantic's ValidationError for what the API does not accept (a size above 4096, a guidance of 25 …).
     """
     item = PromptItem(
         prompt=preview.prompt,
@@ -132,4 +132,4 @@ def cannot_be_asked(error: ValidationError) -> str:
     """Why `request_of_preview` failed, in one sentence."""
     first = error.errors(include_url=False)[0]
     field_name = first["loc"][-1] if first["loc"] else "request"
-    return f"the sample's {field_name} {first['input']} cannot be asked of the API: {first['msg']}"
+    return f"the sample's {field_name} {first['input']} cannot be sent to the API: {first['msg']}"

@@ -15,7 +15,7 @@ Size = Annotated[int, Field(ge=64, le=4096)]
 
 
 class _Strict(BaseModel):
-    # The server ignores unknown keys; here a typo is an error, because a misspelt key is drift nobody sees.
+    # The server ignores unknown keys. Here a typo is an error, because a misspelt key is drift that goes unnoticed.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
@@ -28,7 +28,7 @@ class LoraItem(_Strict):
 
 
 class PromptItem(_Strict):
-    """One video of a request. What is left out gets the model's default."""
+    """One video of a request. A field that is left out gets the model's default."""
 
     prompt: str = Field(description="the prompt; [trigger] is replaced by the trigger word")
     trigger_word: str | None = Field(default=None, description="this prompt's trigger word, before the request's")
@@ -44,8 +44,8 @@ class PromptItem(_Strict):
     resolution: Literal["Default"] | None = Field(default=None, description="Wan has no other than Default")
     ctrl_img: str | None = Field(default=None, description="control image: base64, data URL, http(s) URL or file")
     ctrl_img_1: str | None = Field(default=None, description="control image; wins over ctrl_img")
-    ctrl_img_2: str | None = Field(default=None, description="read by no pipeline run here")
-    ctrl_img_3: str | None = Field(default=None, description="read by no pipeline run here")
+    ctrl_img_2: str | None = Field(default=None, description="read by no Wan pipeline")
+    ctrl_img_3: str | None = Field(default=None, description="read by no Wan pipeline")
 
     def control_images(self) -> list[str]:
         """The images the server would load, in its order: the numbered ones, else `ctrl_img`."""
@@ -58,7 +58,7 @@ class Request(_Strict):
 
     model: str = Field(description="API model id")
     loras: list[LoraItem] = Field(description="one for Wan 2.1; for Wan 2.2 one for each expert, or for one of them")
-    prompts: list[PromptItem] = Field(min_length=1, description="the videos to draw")
+    prompts: list[PromptItem] = Field(min_length=1, description="the videos to generate")
     trigger_word: str | None = Field(default=None, description="replaces [trigger] in prompts")
     hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
 
@@ -68,12 +68,12 @@ Problem = tuple[tuple[str | int, ...], str]
 
 
 def check_request(request: Request, model: Model) -> Problem | None:
-    """The server's own checks beyond the schema. None: it takes the request."""
+    """The first problem that the server's own checks beyond the schema find; None: it accepts the request."""
     return check_loras(request, model) or check_control_images(request, model)
 
 
 def check_loras(request: Request, model: Model) -> Problem | None:
-    """Those about `loras`. The server makes them first, then looks for the files, then at the control images."""
+    """The first problem with `loras`. The server checks these first, then the files, then the control images."""
     if not request.loras:
         return ("loras",), "LORA_FILE_REQUIRED: at least one LoRA is required"
     sides = [item.transformer for item in request.loras]
@@ -91,7 +91,7 @@ def check_loras(request: Request, model: Model) -> Problem | None:
 
 
 def check_control_images(request: Request, model: Model) -> Problem | None:
-    """Those about `ctrl_img`."""
+    """The first problem with `ctrl_img`."""
     if model.needs_control_image:
         for i, item in enumerate(request.prompts):
             images = item.control_images()

@@ -98,7 +98,7 @@ def diagnosis() -> Diagnosis:
         as_is=AS_IS,
         preview_recipe=trial(near(47.91, 0.9969), EQUAL),
         residue=near(47.91, 0.9969),
-        outside=("drawn with live float32 weights", "another CPU rounds differently"),
+        outside=("generated with the live float32 weights", "another CPU rounds differently"),
         waterfall=(
             WaterfallStep(taken=None, trial=AS_IS),
             WaterfallStep(taken="scheduler", trial=SCHEDULER.gain),
@@ -403,7 +403,7 @@ def test_all_factors_are_to_change_while_the_smallest_set_is_not_known() -> None
 def test_the_residue_comes_with_its_possible_causes() -> None:
     words = page(diagnosis()).words
     assert "and the preview: 47.91 dB, SSIM 0.9969. Known to lie outside the recipes:" in words
-    assert "drawn with live float32 weights another CPU rounds differently" in words
+    assert "generated with the live float32 weights another CPU rounds differently" in words
     assert "Left unexplained" not in page(replace(diagnosis(), residue=None)).words
 
 

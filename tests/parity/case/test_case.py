@@ -156,24 +156,24 @@ UNKNOWN_KEYS: list[Mistake] = [
 ]
 
 WRONG_TYPES: list[Mistake] = [
-    ("id: guitar", "id: 7", 1, "id", "must be a valid string, is 7"),
+    ("id: guitar", "id: 7", 1, "id", "must be text, is 7"),
     ("id: guitar", "id: a/b", 1, "id", "is 'a/b'"),
     ("id: guitar", "id: ..", 1, "id", "is '..'"),
     ("id: guitar", 'id: ""', 1, "id", "is ''"),
-    ("model: wan21_14b\nch", "model: [a]\nch", 2, "model", "must be a valid string, is ['a']"),
-    ("sample: 0", 'sample: "0"', 6, "preview.sample", "must be a valid integer, is '0'"),
-    ("sample: 0", "sample: 0.5", 6, "preview.sample", "must be a valid integer, is 0.5"),
-    ("sample: 0", "sample: true", 6, "preview.sample", "must be a valid integer, is True"),
+    ("model: wan21_14b\nch", "model: [a]\nch", 2, "model", "must be text, is ['a']"),
+    ("sample: 0", 'sample: "0"', 6, "preview.sample", "must be a whole number, is '0'"),
+    ("sample: 0", "sample: 0.5", 6, "preview.sample", "must be a whole number, is 0.5"),
+    ("sample: 0", "sample: true", 6, "preview.sample", "must be a whole number, is True"),
     ("sample: 0", "sample:", 6, "preview.sample", "is missing: which of the config's prompts"),
-    ('toolkit: "0.12.26"', "toolkit: 0.12", 8, "preview.toolkit", "must be a valid string, is 0.12"),
-    ("width: 96", "width: 96.0", 13, "request.prompts[0].width", "must be a valid integer, is 96.0"),
-    ("width: 96", "width: wide", 13, "request.prompts[0].width", "must be a valid integer, is 'wide'"),
-    ("scale: 5", 'scale: "5"', 17, "request.prompts[0].guidance_scale", "must be a valid number, is '5'"),
+    ('toolkit: "0.12.26"', "toolkit: 0.12", 8, "preview.toolkit", "must be text, is 0.12"),
+    ("width: 96", "width: 96.0", 13, "request.prompts[0].width", "must be a whole number, is 96.0"),
+    ("width: 96", "width: wide", 13, "request.prompts[0].width", "must be a whole number, is 'wide'"),
+    ("scale: 5", 'scale: "5"', 17, "request.prompts[0].guidance_scale", "must be a number, is '5'"),
     ("tolerance: {psnr: 40}", "tolerance: 40", 24, "tolerance", "is 40"),
-    ("{psnr: 40}", "{psnr: high}", 24, "tolerance.psnr", "must be a valid number, is 'high'"),
-    ("tags: [t2v]", "tags: t2v", 26, "tags", "must be a valid list, is 't2v'"),
-    ("tags: [t2v]", "tags: [1]", 26, "tags[0]", "must be a valid string, is 1"),
-    ("[scheduler, lora_application, precision]", "scheduler", 25, "expect", "must be a valid list, is 'scheduler'"),
+    ("{psnr: 40}", "{psnr: high}", 24, "tolerance.psnr", "must be a number, is 'high'"),
+    ("tags: [t2v]", "tags: t2v", 26, "tags", "must be a list, e.g. [t2v]"),
+    ("tags: [t2v]", "tags: [1]", 26, "tags[0]", "must be text, is 1"),
+    ("[scheduler, lora_application, precision]", "scheduler", 25, "expect", "must be a list, e.g. [scheduler]"),
     ("pipeline: reference", "pipeline: 3", 23, "pipeline", "is 3"),
     ("pipeline: reference", "pipeline: [faithful]", 23, "pipeline", "is ['faithful']"),
     ("pipeline: reference", "pipeline: fathful", 23, "pipeline", "must be 'reference' or 'faithful', is 'fathful'"),
@@ -243,9 +243,15 @@ def pipeline(override: str, key: str, words: str) -> Mistake:
 
 
 FACTORS_AND_OVERRIDES: list[Mistake] = [
-    ("[scheduler,", "[schedular,", 25, "expect[0]", "'schedular' is no factor; did you mean scheduler?"),
-    ("lora_application, p", "lora_aplication, p", 25, "expect[1]", "is no factor; did you mean lora_application?"),
-    ("[scheduler,", "[zzz,", 25, "expect[0]", "'zzz' is no factor; known: "),
+    ("[scheduler,", "[schedular,", 25, "expect[0]", "unknown factor 'schedular'; did you mean scheduler?"),
+    (
+        "lora_application, p",
+        "lora_aplication, p",
+        25,
+        "expect[1]",
+        "unknown factor 'lora_aplication'; did you mean lora_application?",
+    ),
+    ("[scheduler,", "[zzz,", 25, "expect[0]", "unknown factor 'zzz'; known: "),
     pipeline("{base: other}", "base", "must be 'reference' or 'faithful', is 'other'"),
     pipeline("{scheduler: {family: dpm, shift: 3}}", "scheduler.family", "'unipc' or 'flow_match_euler', is 'dpm'"),
     pipeline("{scheduler: {family: unipc, shift: 0}}", "scheduler.shift", "must be greater than 0, is 0"),
@@ -257,7 +263,7 @@ FACTORS_AND_OVERRIDES: list[Mistake] = [
     pipeline("{lora_application: merge}", "lora_application", "'merged', 'side_path' or 'adapter', is 'merge'"),
     pipeline("{precision: {dtype: bf16}}", "precision.dtype", "'bfloat16', 'float16' or 'float32', is 'bf16'"),
     pipeline("{frame_rule: none}", "frame_rule", "must be 'diffusers' or 'low_vram', is 'none'"),
-    pipeline("{vae_tiling: 1}", "vae_tiling", "must be a valid boolean, is 1"),
+    pipeline("{vae_tiling: 1}", "vae_tiling", "must be true or false, is 1"),
     pipeline("{resize: {filter: LANCZOS}}", "resize.filter", "is 'LANCZOS'"),
     pipeline("{resize: {crop: fit}}", "resize.crop", "must be 'stretch' or 'center', is 'fit'"),
 ]
@@ -401,9 +407,9 @@ def test_preview_that_does_not_fit_its_job(tmp_path: Path, old: str, new: str, l
     ("content", "words"),
     [
         ("config: {name: a, process: [{model: {name_or_path: x/y}}]}", "has no `sample` section"),
-        ("config: {name: a, process: []}", "is no ai-toolkit job config"),
-        ("model: wan21_14b", "is no ai-toolkit job config"),
-        ("", "is no ai-toolkit job config"),
+        ("config: {name: a, process: []}", "is not an ai-toolkit job config"),
+        ("model: wan21_14b", "is not an ai-toolkit job config"),
+        ("", "is not an ai-toolkit job config"),
         ("config: [", "not valid YAML"),
     ],
 )
@@ -780,7 +786,7 @@ def test_request_file_is_read_like_an_inline_one(demo: Path) -> None:
     assert inline.inference == file.inference
 
 
-# --- previews nobody can repeat
+# --- previews that cannot be reproduced
 
 
 def test_an_unpairable_case_needs_neither_lora_nor_image_nor_prompt(demo: Path) -> None:

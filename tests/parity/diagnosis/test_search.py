@@ -143,7 +143,7 @@ def test_a_case_without_config_says_what_is_missing(cases: CaseFiles) -> None:
     video = {"video": str(next(cases.folder.parent.iterdir()))}
     with pytest.raises(CaseError, match=r"request: is missing: without preview\.config"):
         load_case(cases.write("bare", preview=video))
-    with pytest.raises(CaseError, match=r"faithful repeats what preview\.config says"):
+    with pytest.raises(CaseError, match=r"faithful reproduces what preview\.config says"):
         load_case(cases.write("faithful", preview=video, request=cases.request()))
     with_config = yaml.safe_load(cases.write("plain").read_text())["preview"]
     del with_config["sample"]

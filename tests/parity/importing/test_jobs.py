@@ -335,7 +335,7 @@ def test_toolkit_of_the_lora_then_of_the_option(disk: Disk, long_job: Path) -> N
     disk.run(long_job, "--out", disk.root / "out")
     assert toolkits("tiny_t2v-000000000-0") == "0.12.26"  # the only one there is
     case = disk.cases(disk.root / "out")["tiny_t2v-000000000-0"]
-    assert not any("toolkit version not given" in note for note in case.preview.notes)
+    assert not any("ai-toolkit version not given" in note for note in case.preview.notes)
 
 
 def test_an_old_toolkit_decides_the_scheduler(disk: Disk) -> None:
@@ -407,7 +407,7 @@ def test_step_0_of_a_section_that_is_not_read(disk: Disk, long_job: Path) -> Non
     ("change", "index", "reason"),
     [
         ({"seed": -1, "walk_seed": False}, 0, "seed -1"),
-        ({"guidance_scale": 25}, 1, "guidance_scale 25.0 cannot be asked of the API"),
+        ({"guidance_scale": 25}, 1, "guidance_scale 25.0 cannot be sent to the API"),
         ({"prompts": ["only one"]}, 1, "the config has no prompt 1, only 1"),
     ],
 )
@@ -577,7 +577,7 @@ def test_configs_of_other_names_are_listed(disk: Disk) -> None:
     ("text", "words"),
     [
         ("config: [", "config.yaml:1: not valid YAML"),
-        ("config: {name: a}", "is no ai-toolkit job config"),
+        ("config: {name: a}", "is not an ai-toolkit job config"),
         ("config: {name: a, process: [{model: {name_or_path: b}}]}", "has no `sample` section"),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_lora_that_is_not_here_is_taken_for_the_previews(cases: CaseFiles, ser
     case = load_case(path, Given(url=server.url))
     assert case.posted is not None
     assert case.posted.loras == ("trained/tiny_t2v.safetensors",)
-    assert "taken for the preview's" in case.inference.notes[0]
+    assert "assumed to be the preview's" in case.inference.notes[0]
     with pytest.raises(CaseError, match="LORA_NOT_FOUND"):
         load_case(path)
     request["loras"][0]["path"] = "trained/other.safetensors"
@@ -655,8 +655,8 @@ def test_resume_sees_another_target(server: Server, run: Callable[..., CaseResul
         ("http://user:hunter2@gpu1:8000", "holds credentials"),
         ("gpu1:8000", "must read http://host:port"),
         ("ftp://gpu1", "must read http://host:port"),
-        ("http://gpu1:99999", "is no valid URL"),
-        ("http://gpu1/?token=hunter2", "an address alone"),
+        ("http://gpu1:99999", "is not a valid URL"),
+        ("http://gpu1/?token=hunter2", "a plain address"),
     ],
 )
 def test_addresses_that_are_none(url: str, said: str, cases: CaseFiles, capsys: pytest.CaptureFixture[str]) -> None:
@@ -680,7 +680,7 @@ def test_addresses() -> None:
     ("keys", "said"),
     [
         ({"url": "http://gpu1", "token_env": "AWS_SECRET_ACCESS_KEY"}, "token_env must begin with WAN_PARITY_"),
-        ({"url": "http://gpu1", "lora_root": "nowhere"}, "lora_root nowhere is no folder"),
+        ({"url": "http://gpu1", "lora_root": "nowhere"}, "lora_root: folder not found: nowhere"),
         ({"url": "http://gpu1", "lora_roots": "x"}, "did you mean lora_root?"),
         ({"lora_root": "."}, "url: is missing"),
     ],
@@ -692,7 +692,7 @@ def test_keys_of_a_target(keys: dict[str, Any], said: str, cases: CaseFiles) -> 
 
 
 def test_a_lora_outside_the_root(cases: CaseFiles, tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match="does not lie in the target's LoRA root"):
+    with pytest.raises(CaseError, match="is not in the target's LoRA root"):
         load_case(cases.write(target={"url": "http://gpu1", "lora_root": str(tmp_path)}))
 
 

@@ -128,7 +128,7 @@ def test_the_graph_is_that_of_a_faithful_case(
 def test_the_configs_folder_or_the_servers_checkpoint(tmp_path: Path) -> None:
     root = Root(tmp_path / "root", model={"name_or_path": "/gone/on/this/machine"})
     planned = root.plan(root.request(), checkpoints={"wan21_14b": str(DEMO / "models" / "tiny-wan-t2v")})
-    assert "/gone/on/this/machine is no folder here" in planned.recipes[0].notes[0]
+    assert "/gone/on/this/machine is not a folder on this machine" in planned.recipes[0].notes[0]
     with pytest.raises(CaseError, match="--checkpoint"):
         root.plan(root.request(), checkpoints={})
 
