@@ -1,4 +1,4 @@
-// Cases ticked as they are now wanted, saved as a file. The page changes nothing itself.
+// Cases whose current output is approved, saved as a file. The page itself changes nothing.
 
 const TICKS = `wan-parity approvals ${run.started}`;
 
@@ -14,7 +14,7 @@ function storeTicks(ticked) {
   try {
     sessionStorage.setItem(TICKS, JSON.stringify([...ticked]));
   } catch {
-    // they hold until the page is left
+    // the selection lasts until the page is closed
   }
 }
 
@@ -49,7 +49,7 @@ function mountApprovals() {
     alter();
     storeTicks(ticked);
     show();
-    announce(`${ticked.size} ticked.`);
+    announce(`${ticked.size} selected.`);
   };
   const set = (index, on) => (on ? ticked.add(index) : ticked.delete(index));
   for (const field of fields) {

@@ -1,4 +1,4 @@
-// A curve for each metric: drawn over the frames, clicked or dragged to move the video.
+// A curve for each metric over the frames; click or drag it to seek.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -10,7 +10,7 @@ function svg(parent, name, attributes, text) {
   return element;
 }
 
-/** Horizontal lines a metric is held against; the caption above the curve says which is which. */
+/** The limits of a metric as horizontal lines; the caption above the curve names them. */
 function limitsOf(caseData, key) {
   const { tolerance, codec_floor: floor, repeat } = caseData;
   return [
@@ -88,7 +88,7 @@ function drawUnpaired(root, plot, metric, frames) {
   const { box } = plot;
   const x = (plot.x(metric.drawn.length - 1) + plot.x(metric.drawn.length)) / 2;
   svg(root, "rect", { class: "unpaired", x, y: box.top, width: box.right - x, height: box.bottom - box.top });
-  svg(root, "text", { x: box.right - 4, y: box.bottom - 5, "text-anchor": "end" }, "no pair");
+  svg(root, "text", { x: box.right - 4, y: box.bottom - 5, "text-anchor": "end" }, "no counterpart");
 }
 
 function drawLimits(root, plot, metric) {

@@ -1,4 +1,4 @@
-"""Charts of a diagnosis as places on paper: percent from the left, percent from the top. No markup."""
+"""Charts of a diagnosis as coordinates in percent from the left and from the top, without markup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.results.diagnosis import Closeness, Origin, WaterfallStep
 _FROM_DB, _TO_DB = 10.0, 55.0
 """The bars' scale, as in the terminal. Unrelated videos are at 10 dB or so."""
 _LONGEST = 97.0
-"""A bar of a finite figure stays short of the full one, which is no difference at all."""
+"""A bar with a finite value stays shorter than the full one, which means bit-identical."""
 _BAND = 22.0
 """Height of the strip below a logarithmic axis, for steps after which nothing differs."""
 _DECADES = 5
@@ -58,7 +58,7 @@ class Line:
 
     @property
     def path(self) -> str:
-        """Drawing commands in a box of 100 by 100; the line breaks where a point is not on the axis."""
+        """The SVG path in a box of 100 by 100; the line breaks where a point is not on the axis."""
         parts, pen = [], "M"
         for point in self.points:
             if not point.equal:
@@ -69,16 +69,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Lines over the steps of a drawing."""
+    """Lines over the denoising steps."""
 
     label: str
-    """What there is to see, for those who do not."""
+    """A description for screen readers."""
     lines: tuple[Line, ...]
     ticks: tuple[Tick, ...]
     first: str
-    """Below the left end."""
+    """The label below the left end."""
     last: str
-    """Below the right end; empty if there is one step alone."""
+    """The label below the right end; empty if there is only one step."""
     band: Tick | None = None
     """The strip's upper edge."""
     mark: Tick | None = None
@@ -100,14 +100,14 @@ def percent(gap: float) -> str:
 
 
 def waterfall(steps: Sequence[WaterfallStep]) -> list[Bar]:
-    """A bar for each step, from the request as it is on; none if that is all there is."""
+    """A bar for each step, starting with the request as sent; none if that is the only one."""
     return [_bar(step) for step in steps] if len(steps) > 1 else []
 
 
 def _bar(step: WaterfallStep) -> Bar:
-    name = "as it is" if step.taken is None else f"+ {step.taken}"
+    name = "as requested" if step.taken is None else f"+ {step.taken}"
     if step.trial is None:
-        return Bar(name=name, kind="not-drawn", text="not drawn", detail="beyond the budget")
+        return Bar(name=name, kind="not-drawn", text="not generated", detail="over the budget")
     return _measured(name, step.trial.to_preview)
 
 
@@ -115,13 +115,13 @@ def _measured(name: str, closeness: Closeness) -> Bar:
     if closeness.identical:
         return Bar(name=name, kind="identical", text="bit-identical")
     if closeness.unavailable is not None or closeness.psnr is None:
-        return Bar(name=name, kind="no-figure", text="no figure", detail=closeness.unavailable or "not comparable")
+        return Bar(name=name, kind="no-figure", text="no value", detail=closeness.unavailable or "not comparable")
     share = 100 * (closeness.psnr - _FROM_DB) / (_TO_DB - _FROM_DB)
     return Bar(name=name, kind="drawn", text=f"{closeness.psnr:.2f} dB", width=round(max(1.0, min(_LONGEST, share)), 2))
 
 
 def gap_chart(origin: Origin) -> Chart | None:
-    """How far the latents are apart after each step; None if they never are, or cannot be compared."""
+    """The difference of the latents after each step; None if they never differ, or cannot be compared."""
     gaps = [math.sqrt(gap) for gap in origin.latent_gaps]
     if not any(gaps):
         return None
@@ -166,10 +166,10 @@ def _first_mark(step: int | None, steps: int) -> Tick | None:
 
 def _gap_label(gaps: Sequence[float], first: int | None) -> str:
     most = max(gaps)
-    start = f"First apart after step {first}; " if first is not None else ""
+    start = f"They first differ after step {first}; " if first is not None else ""
     return (
-        f"Line chart of how far the latents are apart after each of {len(gaps)} steps. {start}"
-        f"most after step {gaps.index(most) + 1}, {_apart(most)}; at the end {_apart(gaps[-1])}."
+        f"Line chart of the relative difference of the latents after each of {len(gaps)} steps. {start}"
+        f"largest after step {gaps.index(most) + 1}, {_apart(most)}; at the end {_apart(gaps[-1])}."
     )
 
 
@@ -183,7 +183,7 @@ def sigma_chart(sigmas: Mapping[str, tuple[float, ...]]) -> Chart | None:
     lines = tuple(Line(name=side, points=_schedule(values, longest, top)) for side, values in schedules.items())
     ends = "; ".join(f"{side} from {values[0]:.4g} to {values[-1]:.4g}" for side, values in schedules.items())
     return Chart(
-        label=f"Line chart of the sigma that each step starts from: {ends}. {_comparison(schedules)}",
+        label=f"Line chart of sigma at the start of each step: {ends}. {_comparison(schedules)}",
         lines=lines,
         ticks=tuple(Tick(at=at, label=f"{top * (1 - at / 100):.3g}") for at in (0.0, 50.0, 100.0)),
         first="step 1",
@@ -208,15 +208,15 @@ def _sigma_step(place: int, count: int) -> str:
 
 def _comparison(schedules: dict[str, tuple[float, ...]]) -> str:
     if len(schedules) < 2:
-        return "The other side's is not known."
+        return "The other schedule is not known."
     preview, inference = schedules.values()
     if len(preview) != len(inference):
-        return f"{len(preview) - 1} steps against {len(inference) - 1}."
+        return f"{len(preview) - 1} steps in the preview, {len(inference) - 1} in inference."
     if tuple(preview) == tuple(inference):
-        return "They are equal, the lines coincide."
+        return "They are equal: the lines coincide."
     far = max(range(len(preview)), key=lambda place: abs(preview[place] - inference[place]))
     where = _sigma_step(far, len(preview))
-    return f"They are furthest apart at {where}: {preview[far]:.4g} against {inference[far]:.4g}."
+    return f"They differ most at {where}: {preview[far]:.4g} against {inference[far]:.4g}."
 
 
 def _across(place: int, count: int) -> float:

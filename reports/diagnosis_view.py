@@ -1,4 +1,4 @@
-"""What the page says of a diagnosis and of a search: chips, cells and rows. No markup."""
+"""A diagnosis and a search as the page shows them: chips, cells and rows, without markup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VERDICTS = {"proven": ("passed", "✓"), "likely": ("expected_drift", "≈"), "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """A word with a sign. `tone` is a status of the page, whose colour it takes."""
+    """A short label with an icon. `tone` is the status whose colour it takes."""
 
     tone: str
     icon: str
@@ -28,7 +28,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A figure with what belongs to it, or why there is none."""
+    """A value with its details, or the reason why there is none."""
 
     main: str
     detail: str = ""
@@ -70,20 +70,20 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginView:
-    """Where the recipes part."""
+    """The first divergence of the two recipes."""
 
     sentence: str
     stages: list[StageRow]
     gaps: Chart | None
     no_gaps: str
-    """Said instead of the chart."""
+    """The sentence shown if there is no chart."""
     sigmas: Chart | None
     steps: list[StepRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostView:
-    """What it took."""
+    """The time and the generations that were spent."""
 
     summary: str
     facts: dict[str, str]
@@ -91,18 +91,18 @@ class CostView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagnosisView:
-    """The "Why" of a case."""
+    """The diagnosis of a case, shaped for the page."""
 
     diagnosis: Diagnosis
     chips: list[Chip]
     quick: bool
     as_is: tuple[Cell, ...]
-    """As it is, in the columns of the gains; empty: no such row."""
+    """The request as sent, in the columns of the gains; empty if there is no such row."""
     preview_recipe: tuple[Cell, ...]
-    """In the columns of the losses."""
+    """The preview's recipe, in the columns of the losses; empty if there is no such row."""
     rows: list[FactorRow]
     levels: list[tuple[str, str]]
-    """All of them, and what they mean."""
+    """All levels with their meanings."""
     bars: list[Bar]
     changes: list[FactorCost]
     residue: Cell | None
@@ -122,7 +122,7 @@ class TriedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchView:
-    """The settings that drew a preview."""
+    """The settings a search found, shaped for the page."""
 
     search: Search
     chips: list[Chip]
@@ -139,8 +139,8 @@ def diagnosis_view(diagnosis: Diagnosis) -> DiagnosisView:
         diagnosis=diagnosis,
         chips=[_explained(diagnosis), *_stopped(diagnosis.stopped)],
         quick=quick,
-        as_is=_figures_of(diagnosis.as_is, "not drawn") if ends else (),
-        preview_recipe=_figures_of(diagnosis.preview_recipe, "not drawn") if ends else (),
+        as_is=_figures_of(diagnosis.as_is, "not generated") if ends else (),
+        preview_recipe=_figures_of(diagnosis.preview_recipe, "not generated") if ends else (),
         rows=[_factor_row(cost, quick=quick) for cost in diagnosis.factors],
         levels=list(LEVELS.items()),
         bars=charts.waterfall(diagnosis.waterfall),
@@ -175,24 +175,24 @@ def search_view(search: Search) -> SearchView:
 def figures(closeness: Closeness | None) -> Cell:
     """PSNR and SSIM, or why there are none."""
     if closeness is None:
-        return Cell(main="not drawn", missing=True)
+        return Cell(main="not generated", missing=True)
     if closeness.identical:
         return Cell(main="bit-identical")
     if closeness.unavailable is not None or closeness.psnr is None:
-        return Cell(main="no figure", detail=closeness.unavailable or "not comparable", missing=True)
+        return Cell(main="no value", detail=closeness.unavailable or "not comparable", missing=True)
     ssim = f"SSIM {closeness.ssim:.4f}" if closeness.ssim is not None else ""
     return Cell(main=f"{closeness.psnr:.2f} dB", detail=ssim)
 
 
 def _explained(diagnosis: Diagnosis) -> Chip:
-    """Whether the preview's recipe repeats the preview."""
+    """Say if the preview's recipe reproduces the preview."""
     if diagnosis.explained is None:
-        return Chip(tone="unpairable", icon="?", text="not known")
+        return Chip(tone="unpairable", icon="?", text="not determined")
     if diagnosis.explained:
         return Chip(tone="passed", icon="✓", text="fully explained" if diagnosis.factors else "nothing to explain")
     comparable = diagnosis.residue is None or diagnosis.residue.unavailable is None
     if comparable and diagnosis.factors:
-        return Chip(tone="expected_drift", icon="≈", text="explained up to a residue")
+        return Chip(tone="expected_drift", icon="≈", text="explained except for a residual")
     return Chip(tone="drifted", icon="✗", text="not explained")
 
 
@@ -223,17 +223,17 @@ def _moved(cost: FactorCost) -> Cell:
 
 
 def _figures_of(trial: Trial | None, missing: str, why: str = "") -> tuple[Cell, ...]:
-    """File against the preview, raw frames against the preview's recipe; one wide cell if nothing was drawn."""
+    """File against the preview, raw frames against the preview's recipe; one wide cell if nothing was generated."""
     if trial is None:
         return (Cell(main=missing, detail=why, span=2, missing=True),)
     raw = figures(trial.to_recipe)
     if trial.to_recipe is None:
-        raw = Cell(main="no figure", detail="the preview's recipe was not drawn", missing=True)
+        raw = Cell(main="no value", detail="the preview's recipe was not generated", missing=True)
     return figures(trial.to_preview), raw
 
 
 def _changes(diagnosis: Diagnosis) -> list[FactorCost]:
-    """The factors to put right: those needed, or all that differ while that is not known."""
+    """The factors to fix: the smallest set, or all that differ while that is not known."""
     needed = diagnosis.smallest_set
     return [cost for cost in diagnosis.factors if needed is None or cost.factor in needed]
 
@@ -261,7 +261,7 @@ def _stage_row(stage: StageGap) -> StageRow:
 
 
 def _step_rows(origin: Origin) -> list[StepRow]:
-    """Step by step: the sigmas it starts from, and how far the latents are apart after it; then where they end."""
+    """Step by step: the sigmas it starts from, and how far the latents differ after it; then the end."""
     sides = [origin.sigmas.get(side, ()) for side in ("preview", "inference")]
     steps = max(len(origin.latent_gaps), *(len(values) - 1 for values in sides))
     gaps = origin.latent_gaps
@@ -284,7 +284,7 @@ def _cost(cost: Cost) -> CostView:
         "denoising steps": str(cost.denoising_steps),
         "decodes": str(cost.decodes),
         "encodings": str(cost.encodings),
-        "drawings reused": str(cost.reused),
+        "generations reused": str(cost.reused),
         "checkpoints loaded": str(cost.loads),
         "seconds": f"{cost.seconds:.1f}",
     }

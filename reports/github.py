@@ -16,14 +16,14 @@ from parity.results.diagnosis import FactorCost
 from reports import view
 
 SUMMARY_LIMIT = 1 << 20
-"""Bytes of all summaries of one step; GitHub shows nothing of a larger file."""
+"""The most bytes of all summaries of one step; GitHub does not show a larger file."""
 ANNOTATION_LIMIT = 10
-"""Annotations of one level that GitHub shows of one step."""
+"""The most annotations of one level that GitHub shows for one step."""
 _FAILING: tuple[Status, ...] = ("drifted", "error", "unpairable")
 _TEXT, _CODE, _BLOCK = 500, 1000, 2000
-"""Most characters of a sentence, of a path or command, of an error's text."""
+"""The most characters of a sentence, of a path or command, and of an error's text."""
 _FINDINGS = 20
-"""Most findings listed of one case."""
+"""The most findings listed for one case."""
 
 # C0 and C1 but for white space, marks that turn the direction of the text around them, halves of characters.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,20 +35,20 @@ _LINKS = re.compile(r"@|#(?=\d)|\bGH-(?=\d)|:(?=//)|www(?=\.)|(?:mailto|xmpp)(?=
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One case."""
+    """A case in the job summary."""
 
     case: CaseResult
     file: str
     """The case file, relative to the repository where it lies in there."""
     command: str
-    """Runs this case again."""
+    """The command that runs this case again."""
     seconds: float | None
     frame: int | None
     """The worst frame; None if no frame differs."""
     stills: tuple[str, ...]
-    """Of that frame, preview and output, relative to results.json."""
+    """The stills of that frame, preview and output, relative to results.json."""
     cause: FactorCost | None
-    """The factor that costs most; None: no diagnosis, or it ranks none."""
+    """The factor that matters most; None without a diagnosis, or if it ranks none."""
 
 
 def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes: int = SUMMARY_LIMIT) -> str:
@@ -150,7 +150,7 @@ def _stills(case: CaseResult, frame: int, folder: Path) -> tuple[str, ...]:
 
 
 def _in_repository(file: str, workspace: Path | None) -> str:
-    """A path as GitHub knows it: relative to the repository. What lies elsewhere stays as it is."""
+    """A path relative to the repository, as GitHub wants it; a path outside is left unchanged."""
     if workspace is None:
         return file
     try:
@@ -178,7 +178,7 @@ def markdown(text: Any) -> str:
 
 
 def code(text: Any) -> str:
-    """A code span."""
+    """The text as a Markdown code span."""
     line = _line(text, _CODE) or "(empty)"
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     space = " " if line.startswith("`") or line.endswith("`") else ""
@@ -186,12 +186,12 @@ def code(text: Any) -> str:
 
 
 def code_cell(text: Any) -> str:
-    """A code span in a table, where a bar would end the cell."""
+    """The text as a code span in a table, where a bar would end the cell."""
     return code(text).replace("|", "\\|")
 
 
 def preformatted(text: Any) -> str:
-    """The inside of an HTML `pre`."""
+    """The text as the inside of an HTML `pre`."""
     return _clip(_UNSHOWABLE.sub("\ufffd", str(text)), _BLOCK).translate(_HTML)
 
 

@@ -1,4 +1,4 @@
-// Where the reader is: links to a case and a frame, the case in view, the keys.
+// Navigation: links to a case and a frame, the current case, keyboard shortcuts.
 
 const LINK = /^(.*?)(?:\/frame=(\d+))?$/s;
 
@@ -43,7 +43,7 @@ function followLink(filter) {
   const target = document.getElementById(id);
   if (!target) {
     if (!id.startsWith("case-")) return;
-    document.getElementById("lost").textContent = `The link leads to ${id.slice("case-".length)}, which is no case of this report.`;
+    document.getElementById("lost").textContent = `The link points to ${id.slice("case-".length)}, which is not a case in this report.`;
     document.getElementById("lost").hidden = false;
     return;
   }
@@ -65,7 +65,7 @@ async function copyLink() {
     await navigator.clipboard.writeText(location.href);
     announce("Link copied.");
   } catch {
-    announce("The address bar holds the link.");
+    announce("The link is in the address bar.");
   }
 }
 

@@ -45,7 +45,7 @@ function matches(found, words, terms) {
 /** How many match; and why none may, if a key is unknown. */
 function describeMatches(shown, total, terms) {
   const unknown = terms.find((term) => term.unknown);
-  const hint = unknown && !shown ? ` “${unknown.unknown}:” is no key; keys are ${Object.keys(FIELDS).join(", ")}.` : "";
+  const hint = unknown && !shown ? ` “${unknown.unknown}:” is not a filter key; the keys are ${Object.keys(FIELDS).join(", ")}.` : "";
   return terms.length ? `${shown} of ${total} cases${hint}` : `${total} ${total === 1 ? "case" : "cases"}`;
 }
 

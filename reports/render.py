@@ -1,4 +1,4 @@
-"""A run as one self-contained HTML page: no network, opens from disk, everything inlined."""
+"""A run as one self-contained HTML page that opens from disk and needs no network."""
 
 from __future__ import annotations
 
@@ -46,43 +46,43 @@ _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseView:
-    """One case section."""
+    """A case as its section of the page shows it."""
 
     case: CaseResult
     index: int
-    """Place in the run, by which the page's script finds the case's data."""
+    """The place in the run, by which the page's script finds the case's data."""
     anchor: str
     """`case-<id>`; numbered from the second case of that id on."""
     worst_frame: int | None
     worst_frames: list[tuple[int, float]]
-    """With what the metric says of them, the worst first."""
+    """The worst frames with their values, the worst first."""
     worst_metric: view.MetricName | None
     seconds: float | None
     recipe_rows: list[view.Row]
     missing_factors: tuple[str, ...]
-    """Expected, but not found."""
+    """Factors that were expected but not found."""
     stills: Album
     why: DiagnosisView | None
     search: SearchView | None
     sigmas: Chart | None
-    """Both schedules, where the diagnosis does not show them."""
+    """Both schedules, unless the diagnosis already shows them."""
     reproduce: str
-    """A command line."""
+    """The command that runs the case again."""
 
     @property
     def order(self) -> int:
-        """Of its status, failures first."""
+        """The place of its status, failures first."""
         return view.ORDER.index(self.case.status)
 
     @property
     def has_curves(self) -> bool:
-        """Whether a metric has a number for every frame."""
+        """True if a metric has a number for every frame."""
         return any(metric.per_frame and metric.unavailable is None for metric in self.case.metrics.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """Rows of the overview that belong together."""
+    """A group of rows in the overview."""
 
     key: str
     title: str
@@ -216,5 +216,5 @@ def _data(text: str) -> Markup:
 
 
 def _hash(source: str) -> str:
-    """For the page's Content-Security-Policy, which runs our script and styles and nothing else."""
+    """The hash for the page's Content-Security-Policy, which allows our script and styles and nothing else."""
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode("ascii")

@@ -1,4 +1,4 @@
-// What stays from case to case: the way of looking, the speed, the loop. Kept for the session where the browser lets us.
+// Settings shared by all viewers: mode, speed, loop, swap, shortcuts. Kept for the session if the browser allows it.
 
 const SIDES = ["preview", "output"];
 const run = JSON.parse(document.getElementById("run-data").textContent);
@@ -8,7 +8,7 @@ const CHOICES = {
   mode: ["side", "slider", "blink", "heat"],
   speed: [0.1, 0.25, 0.5, 1, 2],
   loop: [true, false],
-  swap: [true, false], // blink by itself
+  swap: [true, false], // blink automatically
   keys: [true, false],
 };
 const STORE = "wan-parity";
@@ -24,13 +24,13 @@ function stored() {
   }
 }
 
-/** Tells every viewer. */
+/** Changes a setting for every viewer. */
 function choose(name, value) {
   settings[name] = value;
   try {
     sessionStorage.setItem(STORE, JSON.stringify(settings));
   } catch {
-    // it holds until the page is left
+    // the setting lasts until the page is closed
   }
   keepPlace(currentSection(), () => {
     applyMode();
@@ -38,21 +38,21 @@ function choose(name, value) {
   });
 }
 
-/** What is looked at stays where it is, even if the viewers above it change their height. */
+/** Keeps an element where it is on screen although viewers above it change their height. */
 function keepPlace(element, change) {
   const before = element?.getBoundingClientRect().top;
   change();
   if (element) scrollBy({ top: element.getBoundingClientRect().top - before, behavior: "instant" });
 }
 
-/** The mode stands at the root, so that style alone lays out viewers that are not open yet. */
+/** Puts the mode on the root element, so that CSS alone lays out viewers that are not open yet. */
 function applyMode() {
   document.documentElement.dataset.mode = settings.mode;
 }
 
 applyMode();
 
-/** Says something to those who do not see it. */
+/** Announces something to screen readers. */
 function announce(text) {
   document.getElementById("status").textContent = text;
 }

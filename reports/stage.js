@@ -86,7 +86,7 @@ function paintDifference(stage, stages, gain, frame, subtract) {
   stage.context.putImageData(pixels, 0, 0);
   stage.canvas.hidden = false;
   stage.canvas.setAttribute("aria-label", any ? `Difference at frame ${frame}, ${gain} times` : `No difference at frame ${frame}`);
-  return say(stage, any ? "" : "no difference in the display copies");
+  return say(stage, any ? "" : "no difference in the compressed stills");
 }
 
 /** Why a side shows nothing at a frame. */

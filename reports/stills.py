@@ -1,4 +1,4 @@
-"""Stills for the page: lossy display copies of the frames, embedded until the page is full."""
+"""Stills for the page: compressed copies of the frames, embedded until the page is full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENTRY = 32
 _FEW = 5
 """Frames, spread over the video, that every case gets before any gets all of them."""
 _RANKS: dict[Status, int] = {"drifted": 0, "error": 0, "unpairable": 0, "expected_drift": 1, "passed": 2}
-"""Who gets stills first: cases that failed (0), then drift as expected, then what passed."""
+"""Which cases get stills first: cases that failed (0), then drift as expected, then what passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Still:
 
     @property
     def embedded_size(self) -> int:
-        """As a data: URI, which is known without reading the file."""
+        """The size as a data: URI, known without reading the file."""
         return len(_PREFIX) + 4 * -(-self.size // 3)
 
 
@@ -42,10 +42,10 @@ class Album:
     files: dict[str, dict[int, Still]]
     """Side -> frame -> file."""
     problems: tuple[str, ...]
-    """Why a side has no stills."""
+    """The reasons why a side has no stills."""
     worst: int
     rank: int
-    """See `_RANKS`."""
+    """The case's place in line for stills: see `_RANKS`."""
     images: dict[str, int] = field(default_factory=dict)
     """data: URI -> place; a still both sides share is embedded once."""
     embedded: dict[str, dict[int, int]] = field(default_factory=lambda: {side: {} for side in SIDES})
@@ -62,7 +62,7 @@ class Album:
         return self.found - sum(len(frames) for frames in self.embedded.values())
 
     def data(self) -> dict[str, Any]:
-        """For the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}}."""
+        """The data for the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}}."""
         return {"images": list(self.images), **self.embedded}
 
     def frames(self) -> list[int]:
@@ -87,7 +87,7 @@ class Album:
 
 
 def albums(cases: Sequence[CaseResult], folder: Path) -> list[Album]:
-    """What stills there are on disk; `folder` is that of results.json."""
+    """The stills on disk; `folder` is the one that holds results.json."""
     return [_album(case, folder) for case in cases]
 
 
@@ -105,7 +105,7 @@ def embed(books: Sequence[Album], budget: int) -> None:
 
 
 def _queue(books: Sequence[Album]) -> Iterator[tuple[Album, int]]:
-    """Of each rank every case's worst frame, then a few of every case, then the rest case by case."""
+    """For each rank every case's worst frame, then a few of every case, then the rest case by case."""
     for _, group in groupby(sorted(books, key=lambda book: book.rank), key=lambda book: book.rank):
         alike = list(group)
         yield from ((book, book.worst) for book in alike)

@@ -1,4 +1,4 @@
-"""What the page says of a run: order, sentences and table rows. No markup."""
+"""A run as the page shows it: the order of cases, sentences and table rows, without markup."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ ORDER: tuple[Status, ...] = ("drifted", "error", "unpairable", "expected_drift",
 """Failures first."""
 
 _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
-    "drifted": ("drifted beyond what it expects", "drifted beyond what they expect"),
+    "drifted": ("drifted unexpectedly", "drifted unexpectedly"),
     "error": ("could not be run", "could not be run"),
-    "unpairable": ("has a preview nobody can repeat", "have previews nobody can repeat"),
+    "unpairable": ("has a preview that cannot be reproduced", "have previews that cannot be reproduced"),
     "expected_drift": ("drifted exactly as expected", "drifted exactly as expected"),
     "passed": ("passed", "passed"),
 }
 
 EVIDENCE: dict[Evidence, str] = {
     "recipe": "",
-    "pixels": "proven by pixels",
-    "reported": "the server says so",
-    "likely": "likely, by a search",
-    "expected": "expected of the server, not proven",
+    "pixels": "proven by its video",
+    "reported": "reported by the server",
+    "likely": "likely, inferred by a search",
+    "expected": "assumed from the reference profile, not verified",
 }
-"""How a finding is known; nothing of what was drawn here from recipes that were read."""
+"""How a finding is known. Empty where the recipe was read and generated here: there is nothing to doubt."""
 
 ABSENT = "–"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricName:
-    """How a metric is written."""
+    """The name, unit and digits with which a metric is written."""
 
     key: str
     label: str
@@ -67,7 +67,7 @@ class Row:
 
 
 def worst_value(metric: MetricResult) -> float | None:
-    """Of the worst frame; None is infinite."""
+    """The metric's value at the worst frame; None is infinite."""
     return metric.min if metric.higher_is_better else metric.max
 
 
@@ -93,7 +93,7 @@ def leading_metric(case: CaseResult) -> str | None:
 
 
 def all_identical(metric: MetricResult) -> bool:
-    """Whether no frame differs, so that there is no curve to look at."""
+    """True if no frame differs, so that there is no curve to look at."""
     return metric.identical_frames == len(metric.per_frame)
 
 
@@ -109,10 +109,10 @@ def curve_summary(metric: MetricResult, name: MetricName) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A horizontal line a metric is held against."""
+    """A limit of a metric, shown as a horizontal line in its curve."""
 
     kind: str
-    """mean or worst: a tolerance. floor: what the codec alone costs. repeat: what two drawings differ by."""
+    """mean or worst: a tolerance. floor: loss from the codec alone. repeat: difference between two generations."""
     label: str
     value: float
 
@@ -134,7 +134,7 @@ def limits(case: CaseResult, name: MetricName) -> list[Limit]:
 
 
 def repeat_floor(case: CaseResult, name: MetricName) -> float | None:
-    """What two drawings of the case's request leave of a metric; None if they are alike, or were not drawn."""
+    """A metric between generations of the case's own request; None if they are identical, or there is only one."""
     floor = case.repeat.floor if case.repeat is not None else None
     if floor is None:
         return None
@@ -160,7 +160,7 @@ def counts(run: Run) -> dict[Status, int]:
 
 
 def tier(status: Status) -> str:
-    """failed, expected_drift or passed: the quiet ones must not bury the others."""
+    """The group of rows a status belongs to (failed, expected_drift, passed): passed cases must not bury failures."""
     return status if status in ("expected_drift", "passed") else "failed"
 
 
@@ -170,7 +170,7 @@ def factor_counts(run: Run) -> dict[str, int]:
 
 
 def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
-    """The command that runs this case again, as thoroughly as it was run."""
+    """The command that runs this case again with the same options."""
     repeat = () if case.repeat is None else ("--repeat", str(len(case.repeat.drawings)))
     words = ["parity", "run", case.case_file, *repeat]
     there = case.target.arguments if case.target is not None else ()
@@ -186,7 +186,7 @@ def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
 
 
 def server_facts(case: CaseResult) -> dict[str, Any]:
-    """What is known of the server that drew a case, without what says nothing; empty if it was drawn here."""
+    """What is known of the server that generated a case, without empty values; empty if it was generated here."""
     if case.target is None:
         return {}
     known = asdict(case.target)
@@ -207,19 +207,19 @@ def verdict(run: Run) -> str:
 
 
 def moment(time: str) -> str:
-    """ISO 8601 in UTC as people read it: "2026-11-22 01:00:45 UTC"; anything else as it is."""
+    """A UTC time in ISO 8601 as people read it: "2026-11-22 01:00:45 UTC"; anything else is left unchanged."""
     return f"{time[:10]} {time[11:19]} UTC" if time.endswith(("+00:00", "Z")) and time[10:11] == "T" else time
 
 
 def seconds(case: CaseResult) -> float | None:
-    """Time the case took: its total, or the sum of its phases."""
+    """The time a case took: its total, or the sum of its phases."""
     if not case.timings:
         return None
     return case.timings.get("total", sum(case.timings.values()))
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested data with their names, e.g. `lora_files[0].sha256`. Numbers in a list stay together."""
+    """The leaves of nested data with their names, e.g. `lora_files[0].sha256`. Numbers in a list stay together."""
     if isinstance(value, Mapping) and value and set(value) != {"asked", "applied"}:
         for key, item in value.items():
             yield from flatten(item, f"{name}.{key}" if name else str(key))
@@ -245,7 +245,7 @@ def text(value: Any) -> str:
 
 
 def recipe_rows(recipes: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Every field of both recipes, side by side, differences first. With one recipe alone nothing is marked so."""
+    """Every field of both recipes, side by side, differences first; with one recipe nothing is marked as different."""
     preview, inference = recipes.get("preview", {}), recipes.get("inference", {})
     both = bool(preview and inference)
     rows = []
@@ -267,13 +267,13 @@ def recipe_rows(recipes: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 
 def _only_says_none(name: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    """Whether a leaf is the empty counterpart of something the other side has in several leaves."""
+    """True if a leaf is the empty counterpart of something the other side has in several leaves."""
     here, there = (left, right) if name in left else (right, left)
     return bool(there) and name not in there and text(here[name]) == "none"
 
 
 def _differs(name: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    """What was applied counts, not what was asked; a file is its content (sha256), not its path."""
+    """Compare the applied value, not the requested one, and a file by its content (sha256), not its path."""
     if name not in left or name not in right:
         return True
     if name.endswith((".path", ".source")):

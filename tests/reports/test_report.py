@@ -64,7 +64,7 @@ def test_cases_of_the_same_id_have_their_own_anchors(tmp_path: Path) -> None:
 def test_says_what_was_found(run: Run, tmp_path: Path) -> None:
     words = Page(render(run, tmp_path)).words
     for sentence in (
-        "1 of 3 cases drifted beyond what it expects, 1 could not be run.",
+        "1 of 3 cases drifted unexpectedly, 1 could not be run.",
         "unavailable: the lpips package is not installed",
         "WeightsError: models/lora.safetensors: is not a whole safetensors file; copy it again",
         "Expected but not found: precision.",
@@ -180,8 +180,8 @@ def test_one_recipe_alone_marks_nothing() -> None:
         ((), "No case was run."),
         (("passed",), "1 of 1 case passed."),
         (("passed", "expected_drift", "passed"), "1 of 3 cases drifted exactly as expected, 2 passed."),
-        (("drifted", "passed", "drifted"), "2 of 3 cases drifted beyond what they expect."),
-        (("unpairable", "error"), "1 of 2 cases could not be run, 1 has a preview nobody can repeat."),
+        (("drifted", "passed", "drifted"), "2 of 3 cases drifted unexpectedly."),
+        (("unpairable", "error"), "1 of 2 cases could not be run, 1 has a preview that cannot be reproduced."),
     ],
 )
 def test_verdict(statuses: tuple[Status, ...], sentence: str) -> None:

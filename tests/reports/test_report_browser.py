@@ -251,7 +251,7 @@ def test_the_filter_says_what_it_does_not_know(run: Run, browse: Browse) -> None
     page.locator("#filter").fill("stauts:failed")
     assert shown(page) == []
     expect(page.locator("#found")).to_have_text(
-        "0 of 5 cases “stauts:” is no key; keys are status, factor, model, tag."
+        "0 of 5 cases “stauts:” is not a filter key; the keys are status, factor, model, tag."
     )
 
 
@@ -476,7 +476,7 @@ def test_a_link_leads_to_a_case_and_a_frame(run: Run, browse: Browse) -> None:
 
 def test_a_link_to_nowhere_says_so(run: Run, browse: Browse) -> None:
     page = browse(run, "#case-gone/frame=4")
-    expect(page.get_by_role("alert")).to_have_text("The link leads to gone, which is no case of this report.")
+    expect(page.get_by_role("alert")).to_have_text("The link points to gone, which is not a case in this report.")
 
 
 def test_keys_go_from_case_to_case(run: Run, browse: Browse) -> None:
@@ -501,13 +501,13 @@ def test_the_help_opens_closes_and_turns_keys_off(run: Run, browse: Browse) -> N
     page = browse(run, GUITAR)
     expect_frame(page, 6)
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys and filters")).to_be_visible()
-    page.get_by_label("Single keys work").uncheck()
+    expect(page.get_by_role("dialog", name="Shortcuts and filters")).to_be_visible()
+    page.get_by_label("Single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("ArrowRight")
-    page.get_by_role("button", name="Keys and filters").click()
-    page.get_by_label("Single keys work").check()
+    page.get_by_role("button", name="Shortcuts and filters").click()
+    page.get_by_label("Single-key shortcuts").check()
     page.keyboard.press("Escape")
     case(page).scroll_into_view_if_needed()
     expect_frame(page, 6)
@@ -571,9 +571,9 @@ def test_tick_all_ticks_what_the_filter_shows(run: Run, browse: Browse, tmp_path
     page = browse(run)
     page.get_by_label("Approve t2v-night").first.check()
     page.locator("#filter").fill("status:passed")
-    page.get_by_role("button", name="Tick all shown").click()
+    page.get_by_role("button", name="Select all shown").click()
     assert [item["id"] for item in saved_approvals(page, tmp_path)["cases"]] == ["i2v", "t2v-night", "i2v-near"]
-    page.get_by_role("button", name="Untick all").click()
+    page.get_by_role("button", name="Clear selection").click()
     expect(page.locator("#approvals")).to_be_hidden()
 
 
@@ -587,7 +587,7 @@ def test_what_to_change_is_copied_from_the_findings(tmp_path: Path, browse: Brow
         "{configurable: true, value: {writeText: async (text) => { window.copied = text; }}})"
     )
     for name, text in (
-        ("Copy the change of scheduler", fix),
+        ("Copy the fix for scheduler", fix),
         ("Copy the command for t2v-guitar", "parity run 'cases/t2v guitar.yaml'"),
     ):
         button = page.get_by_role("button", name=name)

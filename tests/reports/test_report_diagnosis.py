@@ -175,7 +175,7 @@ def factor_rows(found: Diagnosis) -> list[list[str]]:
 
 def test_factors_stand_by_rank_between_both_ends() -> None:
     names = [row[0] if len(row) < 6 else row[1] for row in factor_rows(diagnosis())]
-    assert names == ["as it is", "scheduler", "precision", "codec", "preview's recipe"]
+    assert names == ["as requested", "scheduler", "precision", "codec", "preview's recipe"]
     assert [row[0] for row in factor_rows(diagnosis())[1:4]] == ["1", "2", "not ranked"]
 
 
@@ -205,8 +205,8 @@ def test_no_cell_is_empty_and_what_was_not_measured_says_why() -> None:
     assert codec[5:] == ["not measuredgain and loss: the budget was spent"] * 2
     unpaired = replace(SCHEDULER, gain=trial(UNPAIRED))
     cells = factor_rows(replace(diagnosis(), factors=(unpaired,)))[1]
-    assert cells[5] == "no figure17 frames, the preview has 33"
-    assert cells[6] == "no figurethe preview's recipe was not drawn"
+    assert cells[5] == "no value17 frames, the preview has 33"
+    assert cells[6] == "no valuethe preview's recipe was not generated"
 
 
 def test_the_legend_lists_every_level() -> None:
@@ -220,18 +220,18 @@ def test_quick_shows_how_far_latents_move_and_no_pixels() -> None:
     html = render(run_of(case(quick())), Path())
     table = html.split('<table class="wrap costs">')[1].split("</table>")[0]
     head, *body = rows(table)
-    assert head[-1].startswith("Latents move by")
-    assert not re.search("dB|SSIM|PSNR|Right alone|as it is", table)
+    assert head[-1].startswith("Latents change by")
+    assert not re.search("dB|SSIM|PSNR|[Oo]nly this fixed|as requested", table)
     assert [row[-1] for row in body] == ["18.8%", "1%", "not measuredknown without drawing"]
-    assert "not known" in Page(html).words
+    assert "not determined" in Page(html).words
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"explained": True, "residue": None}, "✓ fully explained"),
-        ({}, "≈ explained up to a residue"),
-        ({"explained": None}, "? not known"),
+        ({}, "≈ explained except for a residual"),
+        ({"explained": None}, "? not determined"),
         ({"residue": UNPAIRED}, "✗ not explained"),
         ({"explained": True, "factors": ()}, "✓ nothing to explain"),
     ],
@@ -241,7 +241,7 @@ def test_one_chip_says_what_is_explained(change: dict[str, object], words: str) 
     shown = page(found).words
     assert words in shown
     assert found.sentence in shown
-    others = ("✓ fully explained", "≈ explained up", "? not known", "✗ not explained", "✓ nothing to explain")
+    others = ("✓ fully explained", "≈ explained except", "? not determined", "✗ not explained", "✓ nothing to explain")
     assert [other for other in others if other in shown] == [other for other in others if words.startswith(other)]
 
 
@@ -274,7 +274,7 @@ def test_a_diagnosis_that_knows_nothing_yet_still_renders() -> None:
 def test_the_waterfall_draws_every_step_to_the_terminals_scale() -> None:
     bars = charts.waterfall(diagnosis().waterfall)
     assert [(bar.name, bar.kind) for bar in bars] == [
-        ("as it is", "drawn"),
+        ("as requested", "drawn"),
         ("+ scheduler", "drawn"),
         ("+ precision", "not-drawn"),
         ("+ codec", "identical"),
@@ -283,9 +283,9 @@ def test_the_waterfall_draws_every_step_to_the_terminals_scale() -> None:
     html = render(run_of(case(diagnosis())), Path())
     items = [" ".join(Page(item).text.split()) for item in re.findall(r'<li class="[a-z-]+">.*?</li>', html, re.DOTALL)]
     assert items[:4] == [
-        "as it is: 33.83 dB",
+        "as requested: 33.83 dB",
         "+ scheduler: 36.53 dB",
-        "+ precision: not drawn beyond the budget",
+        "+ precision: not generated over the budget",
         "+ codec: bit-identical",
     ]
 
@@ -299,12 +299,12 @@ def test_a_bar_of_a_finite_figure_is_neither_empty_nor_full(psnr: float, width: 
 def test_a_step_without_pairs_has_no_bar_but_its_reason() -> None:
     steps = (WaterfallStep(taken=None, trial=trial(UNPAIRED)), WaterfallStep(taken="frame_count", trial=AS_IS))
     words = page(replace(diagnosis(), waterfall=steps)).words
-    assert "as it is: no figure 17 frames, the preview has 33 + frame_count: 33.83 dB" in words
+    assert "as requested: no value 17 frames, the preview has 33 + frame_count: 33.83 dB" in words
 
 
 def test_the_start_alone_is_no_waterfall() -> None:
     only = diagnosis().waterfall[:1]
-    assert "One factor more at a time" not in page(replace(diagnosis(), waterfall=only)).words
+    assert "Adding fixes one by one" not in page(replace(diagnosis(), waterfall=only)).words
 
 
 def test_every_stage_says_how_it_compares() -> None:
@@ -322,10 +322,10 @@ def test_the_charts_have_a_text_and_a_table() -> None:
     html = render(run_of(case(diagnosis())), Path())
     labels = Page(html).attributes("aria-label")
     assert (
-        "Line chart of how far the latents are apart after each of 3 steps. First apart after step 2; most after "
-        "step 3, 20%; at the end 20%." in labels
+        "Line chart of the relative difference of the latents after each of 3 steps. They first differ after step 2; "
+        "largest after step 3, 20%; at the end 20%." in labels
     )
-    assert any("furthest apart at step 2: 0.75 against 0.9." in label for label in labels)
+    assert any("differ most at step 2: 0.75 against 0.9." in label for label in labels)
     table = html.split('-steps" tabindex="0">')[1].split("</table>")[0]
     assert rows(table)[1:] == [
         ["1", "1", "1", "equal"],
@@ -372,7 +372,7 @@ def test_schedules_of_another_length_keep_their_own_steps() -> None:
     chart = charts.sigma_chart(longer.sigmas)
     assert chart is not None
     assert [line.points[-1].x for line in chart.lines] == [50.0, 100.0]
-    assert "2 steps against 4." in chart.label
+    assert "2 steps in the preview, 4 in inference." in chart.label
     assert "no such step" in page(replace(diagnosis(), origin=longer)).words
 
 
@@ -385,9 +385,12 @@ def test_an_origin_without_schedules_renders() -> None:
 
 def test_only_what_is_needed_is_to_change() -> None:
     shown = page(diagnosis())
-    assert "Smallest set: scheduler (draws the same file, byte for byte, with precision left as it is)" in shown.words
-    copies = [label for label in shown.attributes("aria-label") if label.startswith("Copy the change of")]
-    assert copies == ["Copy the change of scheduler"]
+    assert (
+        "Smallest set of fixes: scheduler (draws the same file, byte for byte, with precision left as it is)"
+        in shown.words
+    )
+    copies = [label for label in shown.attributes("aria-label") if label.startswith("Copy the fix for")]
+    assert copies == ["Copy the fix for scheduler"]
     assert SCHEDULER.fix in shown.words
     assert PRECISION.fix not in shown.words
     assert "parity explain scheduler" in shown.words
@@ -395,14 +398,14 @@ def test_only_what_is_needed_is_to_change() -> None:
 
 def test_all_factors_are_to_change_while_the_smallest_set_is_not_known() -> None:
     words = page(replace(diagnosis(), smallest_set=None)).words
-    assert "The smallest set of factors is not known; these are all that differ." in words
+    assert "The smallest set of fixes is not known; these are all factors that differ." in words
     assert all(cost.fix in words for cost in (SCHEDULER, PRECISION, CODEC))
-    assert "Nothing: no factor is needed" in page(replace(diagnosis(), smallest_set=())).words
+    assert "Nothing: no factor needs fixing" in page(replace(diagnosis(), smallest_set=())).words
 
 
 def test_the_residue_comes_with_its_possible_causes() -> None:
     words = page(diagnosis()).words
-    assert "and the preview: 47.91 dB, SSIM 0.9969. Known to lie outside the recipes:" in words
+    assert "and its recipe, generated here: 47.91 dB, SSIM 0.9969. Possible causes outside the recipes:" in words
     assert "generated with the live float32 weights another CPU rounds differently" in words
     assert "Left unexplained" not in page(replace(diagnosis(), residue=None)).words
 
@@ -414,7 +417,7 @@ def test_what_it_took() -> None:
         "denoising steps 33",
         "decodes 9",
         "encodings 4",
-        "drawings reused 3",
+        "generations reused 3",
         "checkpoints loaded 2",
         "seconds 21.1",
     ):
@@ -438,7 +441,7 @@ def test_the_search_says_what_it_found_and_all_it_tried() -> None:
     assert ["seed", "42", "7≠ changed", "31.8 dB nearer than the next"] in every
     assert ["steps", "25", "25as assumed", "no other was nearer"] in every
     assert ["seed", "42", "12.30 dBSSIM 0.2012", "none"] in every
-    assert ["seed", "9", "not drawn", "the budget was spent"] in every
+    assert ["seed", "9", "not generated", "the budget was spent"] in every
 
 
 @pytest.mark.parametrize(("verdict", "words"), [("proven", "✓ proven"), ("not found", "✗ not found")])
@@ -495,7 +498,7 @@ def hostile() -> Run:
 def test_hostile_text_stays_text() -> None:
     shown = Page(render(hostile(), Path()))
     assert not [tag for tag, attrs in shown.elements if tag == "img" or "onerror" in attrs]
-    assert f"Copy the change of {HOSTILE}" in shown.attributes("aria-label")
+    assert f"Copy the fix for {HOSTILE}" in shown.attributes("aria-label")
     assert shown.text.count("</script><img src=x onerror") >= 25
 
 
@@ -528,7 +531,7 @@ def test_fits_the_window(browse: Browse, width: int) -> None:
 
 def test_the_copy_button_copies_or_else_selects(browse: Browse) -> None:
     page = browse(run_of(case(diagnosis())))
-    button = page.get_by_role("button", name="Copy the change of scheduler")
+    button = page.get_by_role("button", name="Copy the fix for scheduler")
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {configurable: true, value: undefined})")
     button.click()
     expect(button).to_have_text("Selected")

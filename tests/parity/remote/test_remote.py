@@ -735,9 +735,9 @@ def test_the_report_names_server_and_evidence(server: Server, run: Callable[...,
     run_ = from_json((tmp_path / "out" / "results.json").read_text())
     page = Page(render(run_, tmp_path / "out"))
     assert f"drawn by {server.url}" in page.words
-    assert page.words.count("expected of the server, not proven") == len(result.findings)
+    assert page.words.count("assumed from the reference profile, not verified") == len(result.findings)
     assert "says it draws as reference" in page.words
     assert f"--target {server.url} --target-lora-root" in page.words
-    assert "what is expected of the server" in page.words
+    assert "assumed from the server's reference profile" in page.words
     searched = dataclasses.replace(result, search=dataclasses.replace(search(), of="server"))
     assert reproduce(searched, {}).startswith(f"parity diagnose {result.case_file} --target {server.url}")

@@ -69,7 +69,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_the_verdict_then_failures_first(run: Run, tmp_path: Path) -> None:
     text = summary(run, tmp_path)
-    assert text.splitlines()[0] == "## wan-parity: 1 of 3 cases drifted beyond what it expects, 1 could not be run."
+    assert text.splitlines()[0] == "## wan-parity: 1 of 3 cases drifted unexpectedly, 1 could not be run."
     assert [row[1] for row in rows(text)] == ["t2v-guitar", "broken", "i2v"]
     assert rows(text)[0] == [
         "❌ drifted",
