@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from parity.cli.main import _parser
 from parity.pytest_plugin import options as plugin
 from tests.support.paths import ROOT
 
-FILES = sorted((ROOT / ".github" / "workflows").glob("parity-*.yml"))
+WORKFLOWS = ROOT / ".github" / "workflows"
+FILES = sorted(WORKFLOWS.glob("parity-*.yml"))
+TESTS = WORKFLOWS / "tests.yml"
 STUB = """#!/bin/bash
 printf '%s\\x1f' "${0##*/}" "$@" >> "$LOG"; printf '\\x1e' >> "$LOG"
-[ "${0##*/} $1" != "python -c" ] || echo parity
 """
 VALUES = {
     "PACKAGE": "git+https://example.org/wan-parity",
@@ -89,26 +91,26 @@ def test_every_command_is_understood(path: Path, baselines: str, tmp_path: Path)
             _parser().parse_args(arguments)
             continue
         options = pytest_options(arguments)
-        assert options.file_or_dir == ["parity"]
         assert options.parity_out == Path(options.xmlpath).parent
+        assert options.parity_cases == ([Path("my cases")] if "gpu" in path.name or baselines else None)
+        assert options.file_or_dir == ([] if "gpu" in path.name else ["parity"])
+        assert options.pyargs == ("cpu" in path.name)
         if "gpu" in path.name:
             assert options.parity_tag == ["two words"]
             assert options.parity_baselines == (Path(baselines) if baselines else None)
-        elif baselines:
-            assert options.parity_cases == [Path("my cases")]
     if "gpu" in path.name:
         report = next(call for call in ours if call[1] == "report")
         assert report[2:4] == ["runs/parity-run-i2v/", "runs/parity-run-t2v/"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*FILES, TESTS], ids=lambda path: path.name)
 def test_the_form_that_github_wants(path: Path) -> None:
     data = workflow(path)
     assert data["permissions"] == {"contents": "read"}
     assert data["concurrency"]["group"]
     for name, job in data["jobs"].items():
         assert job["timeout-minutes"] > 0, name
-        assert any("upload-artifact" in step.get("uses", "") for step in job["steps"]), name
+        assert path == TESTS or any("upload-artifact" in step.get("uses", "") for step in job["steps"]), name
     for step in steps(path):
         assert ("uses" in step) != ("run" in step)
         if "uses" in step:
@@ -120,8 +122,19 @@ def test_the_form_that_github_wants(path: Path) -> None:
             assert step["with"]["if-no-files-found"] == "error"
 
 
+def test_every_python_that_is_supported_runs_what_runs_here() -> None:
+    (job,) = workflow(TESTS)["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert job["strategy"]["matrix"]["python"] == named
+    first, beyond = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups()  # type: ignore[union-attr]
+    assert named == [f"3.{minor}" for minor in range(int(first), int(beyond))]
+
+
 def test_pull_requests_do_not_reach_gpus() -> None:
-    data = workflow(ROOT / ".github" / "workflows" / "parity-gpu.yml")
+    data = workflow(WORKFLOWS / "parity-gpu.yml")
     triggers: dict[str, Any] = data.get("on", data.get(True, {}))  # YAML 1.1 reads `on` as true
     assert set(triggers) == {"workflow_dispatch", "workflow_call"}
     assert data["jobs"]["run"]["runs-on"] == ["self-hosted", "gpu"]

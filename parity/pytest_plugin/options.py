@@ -16,6 +16,8 @@ from pipelines import cpu_kernels
 
 ENTRY = Path(__file__).parents[1] / "test_parity.py"
 """One test a case."""
+_MODULES = ("parity", "parity.test_parity")
+"""What `--pyargs` calls it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,14 +55,24 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the hooks where cases are asked for; without paths, `--parity-cases` alone is what to collect."""
+    """Load the hooks where cases are asked for. `--parity-cases` alone collects them; with paths, them too."""
+    folder = config.invocation_params.dir
     if config.getoption("--parity-cases") and config.args_source != pytest.Config.ArgsSource.ARGS:
-        config.args = [str(ENTRY)]
-    config.args = [_ours(argument, config.invocation_params.dir) for argument in config.args]
-    if any(ENTRY.is_relative_to(_path(argument, config.invocation_params.dir)) for argument in config.args):
+        config.args = []
+    config.args = [_ours(argument, folder) for argument in config.args]
+    if config.getoption("--parity-cases") and not _asked_for(config):
+        config.args.append(str(ENTRY))
+    if _asked_for(config):
         from parity.pytest_plugin import hooks
 
         config.pluginmanager.register(hooks, "parity-hooks")
+
+
+def _asked_for(config: pytest.Config) -> bool:
+    """Whether the tests of cases are among what pytest is to collect."""
+    if config.option.pyargs and any(argument.partition("::")[0] in _MODULES for argument in config.args):
+        return True
+    return any(ENTRY.is_relative_to(_path(argument, config.invocation_params.dir)) for argument in config.args)
 
 
 def _path(argument: str, folder: Path) -> Path:
