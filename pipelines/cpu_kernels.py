@@ -44,7 +44,7 @@ def apply() -> None:
         assignments = " ".join(f"{name}={value}" for name, value in PORTABLE.items())
         warnings.warn(
             "torch was imported before wan-parity, so its CPU kernels are this CPU's own and generate other bits than "
-            f"on other machines; import parity before torch, or start the program with {assignments}",
+            f"on other machines; import torch after the first run, or start the program with {assignments}",
             stacklevel=2,
         )
         return

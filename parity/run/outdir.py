@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,10 +107,10 @@ class OutDir:
 
 def _lock(folder: Path) -> int | None:
     """A folder, locked; None where folders cannot be. The kernel lets go of it however the process ends."""
-    if sys.platform == "win32":
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a folder cannot be locked either
         return None
-    import fcntl
-
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,6 +35,7 @@ def test_nothing_else_is_public() -> None:
     assert set(everything) - {"__builtins__"} == set(parity.__all__)
 
 
+@pytest.mark.process
 def test_importing_it_loads_nothing_heavy() -> None:
     code = (
         "import sys, parity; parity.find_cases; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers')))"
@@ -42,6 +43,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.draws
 def test_cases_are_found_run_and_read_again(cases: CaseFiles, tmp_path: Path) -> None:
     cases.write("faithful", tags=["smoke"], tolerance={"psnr": 30, "ssim": 0.9})
     cases.write("other")
