@@ -29,7 +29,7 @@ from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
 from pipelines.files.words import plural
 from pipelines.media.video import Frames
-from pipelines.recipe import Recipe
+from pipelines.recipe import Precision, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +176,7 @@ class _Counterfactuals:
     def _decode_gap(self, frames: Frames) -> StageGap:
         """Compare the decode: the preview's latents, decoded with the request's settings."""
         preview, inference = self.case.preview, self.case.inference
-        names = ("checkpoint", "precision", "tiles")
-        if all(getattr(preview, name) == getattr(inference, name) for name in names):
+        if _decode_settings(preview) == _decode_settings(inference):
             return StageGap(stage="decode", equal=True, gap=0.0, note="same VAE, same settings")
         latents = self.lab.denoise(preview, "")
         other = self.lab.engine.decode(latents, inference, self.case.token)
@@ -319,3 +318,8 @@ def outside(case: Case) -> tuple[str, ...]:
         )
     causes.append("another CPU or GPU, or other library versions, round differently (47.5 to 49.5 dB on raw frames)")
     return tuple(causes)
+
+
+def _decode_settings(recipe: Recipe) -> tuple[str, Precision, bool]:
+    """The settings that decide how latents become frames: the VAE, its precision and tiling."""
+    return recipe.weights.places()["vae"], recipe.precision, recipe.tiles
