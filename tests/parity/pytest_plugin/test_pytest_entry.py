@@ -19,24 +19,26 @@ import pytest
 from parity.pytest_plugin.wording import in_pytests_words, marker_name, properties
 from parity.results.case import Run, from_json
 from parity.run.outdir import OutDir
+from pipelines.cpu_kernels import PORTABLE
 from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
 from tests.support.report_cases import drifted_case, passed_case
 
-pytestmark = pytest.mark.draws
+pytestmark = [pytest.mark.draws, pytest.mark.process]
 
 Done = subprocess.CompletedProcess[str]
 
 
 def pytest_parity(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
-    """`pytest parity/ …` in a process of its own."""
-    command = [sys.executable, "-m", "pytest", "parity/", "-p", "no:cacheprovider", *map(str, arguments)]
+    """`pytest --parity-cases …` in a process of its own, or `pytest parity/ …` where no cases are named."""
+    entry = () if "--parity-cases" in arguments else ("parity/",)
+    command = [sys.executable, "-m", "pytest", *entry, "-p", "no:cacheprovider", *map(str, arguments)]
     env = {**os.environ, **(environment or {})}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
 
 
 def pytest_parity_here(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
-    """The same session in this process, where what takes a process most of its time is imported already."""
+    """`pytest parity/ …` in this process, where what takes a process most of its time is imported already."""
     out, err = io.StringIO(), io.StringIO()
     own = ["parity/", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", *map(str, arguments)]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -214,7 +216,6 @@ def test_a_bad_case_file_stops_collection_with_one_message(cases: CaseFiles, wor
     done = by(workers)("--parity-cases", cases.folder, "-n", workers)
     assert done.returncode != 0
     assert (done.stdout + done.stderr).count("did you mean model?") == 1
-    assert "parity/conftest.py" not in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -247,6 +248,52 @@ def test_the_demo_is_collected_by_default() -> None:
     done = pytest_parity("--collect-only", "-q", "-n", "2")
     assert done.returncode == 0, done.stdout
     assert "test_case[t2v-guitar-faithful]" in done.stdout
+
+
+def test_a_session_that_is_not_about_cases_loads_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text(
+        "import os, sys\n\n\ndef test_own(pytestconfig):\n"
+        "    assert pytestconfig.getoption('--parity-cases') is None\n"
+        "    assert not {'torch', 'pydantic', 'parity.pytest_plugin.hooks'} & set(sys.modules)\n"
+        "    assert 'MKL_CBWR' not in os.environ\n"
+    )
+    without = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest"]
+    environment = {name: value for name, value in os.environ.items() if name not in PORTABLE}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *without, "-q"], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("paths", "collected"),
+    [
+        ([], ["test_case[one]"]),
+        (["parity/"], ["test_case[one]"]),
+        (["parity/test_parity.py"], ["test_case[one]"]),
+        (["--pyargs", "parity"], ["test_case[one]"]),
+        (["OWN"], ["test_own", "test_case[one]"]),
+        (["OWN::test_own"], ["test_own", "test_case[one]"]),
+        (["OWN", "parity/"], ["test_own", "test_case[one]"]),
+    ],
+    ids=" ".join,
+)
+def test_cases_are_collected_once_beside_what_else_is_named(
+    paths: list[str], collected: list[str], cases: CaseFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases.write("one")
+    own = cases.folder / "test_own.py"
+    own.write_text("def test_own(): pass\n")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "test_own", raising=False)  # the one before, in another folder
+    given = [path.replace("OWN", str(own)) for path in paths]
+    out = io.StringIO()
+    with redirect_stdout(out):
+        options = ["--collect-only", "-q", "-p", "no:cacheprovider", "--capture=sys", "--parity-cases"]
+        code = pytest.main([*given, *options, str(cases.folder)])
+    assert code == 0, out.getvalue()
+    assert [line.partition("::")[2] for line in out.getvalue().splitlines() if "::" in line] == collected
 
 
 @pytest.mark.parametrize(
