@@ -1,4 +1,4 @@
-"""Which results become baselines, and what each would change."""
+"""Choosing the results that become baselines, and what each would change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 from parity.baselines.approvals import approved
 from parity.baselines.file import Accepted, Baseline, file_name, from_result
 from parity.baselines.recipes import compare_recipes
-from parity.baselines.sources import Drawn
+from parity.baselines.sources import SourcedCase
 from parity.results.environment import differences
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
@@ -20,12 +20,12 @@ from pipelines.files.words import did_you_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A baseline as it would be written."""
+    """A baseline that would be written."""
 
     baseline: Baseline
     kind: Literal["new", "changed", "unchanged"]
     changes: tuple[str, ...]
-    """What changes: `bits`, `metrics`, a recipe's field, a part of the environment."""
+    """The things that change: `bits`, `metrics`, a recipe's field, a part of the environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,64 +36,68 @@ class LeftOut:
     reason: str
 
 
-def choose(drawn: Sequence[Drawn], names: Sequence[str], approvals: Path | None) -> tuple[list[Drawn], list[LeftOut]]:
-    """The results to accept: those approved, else those named, else all that came out as expected.
+def choose(
+    cases: Sequence[SourcedCase], names: Sequence[str], approvals: Path | None
+) -> tuple[list[SourcedCase], list[LeftOut]]:
+    """The results to accept: those approved, else those named, else all with the expected outcome.
 
-    Raises UsageError for a name or approval that cannot be followed; naming is all or nothing.
+    Raises UsageError for a name or approval without a result; then nothing is accepted.
     """
     if approvals is not None:
-        return approved(approvals, drawn), []
+        return approved(approvals, cases), []
     if names:
-        return [_named(name, drawn) for name in _matched(names, drawn)], []
-    _refuse_twice([item.result.id for item in drawn], drawn)
-    left_out = [LeftOut(case=item.result.id, reason=reason) for item in drawn if (reason := _why_not(item))]
-    return [item for item in drawn if not _why_not(item)], left_out
+        return [_named(name, cases) for name in _matched(names, cases)], []
+    _refuse_twice([item.result.id for item in cases], cases)
+    left_out = [LeftOut(case=item.result.id, reason=reason) for item in cases if (reason := _why_not(item))]
+    return [item for item in cases if not _why_not(item)], left_out
 
 
-def _why_not(item: Drawn) -> str | None:
-    """Why a result is not accepted unless it is named."""
+def _why_not(item: SourcedCase) -> str | None:
+    """The reason why a result is not accepted unless it is named; None: it is."""
     result = item.result
     if result.output is None:
-        return f"{result.status}: has no output to accept"
+        return f"{result.status}: no output to accept"
     if result.status not in ("passed", "expected_drift"):
         return f"{result.status}: accepted only when named, or approved in the report"
     return None
 
 
-def _matched(names: Sequence[str], drawn: Sequence[Drawn]) -> list[str]:
-    """Patterns of the shell (`tiny_*`) stand for the cases they match that have an output."""
-    ids = [item.result.id for item in drawn if item.result.output is not None]
+def _matched(names: Sequence[str], cases: Sequence[SourcedCase]) -> list[str]:
+    """Case ids, with shell patterns (`tiny_*`) replaced by the cases they match that have an output."""
+    ids = [item.result.id for item in cases if item.result.output is not None]
     found: dict[str, None] = {}
     for name in names:
         pattern = any(char in name for char in "*?[")
         matching = fnmatch.filter(ids, name) if pattern else [name]
         if not matching:
-            raise UsageError(f"{name}: matches no case in the results that has an output; nothing was accepted")
+            raise UsageError(f"{name}: matches no case with an output in the results; nothing was accepted")
         found |= dict.fromkeys(matching)
     return list(found)
 
 
-def _named(name: str, drawn: Sequence[Drawn]) -> Drawn:
-    known = list(dict.fromkeys(item.result.id for item in drawn))
+def _named(name: str, cases: Sequence[SourcedCase]) -> SourcedCase:
+    known = list(dict.fromkeys(item.result.id for item in cases))
     if name not in known:
         raise UsageError(f"{name}: no such case in the results{did_you_mean(name, known)}")
-    _refuse_twice([name], drawn)
-    item = next(item for item in drawn if item.result.id == name)
+    _refuse_twice([name], cases)
+    item = next(item for item in cases if item.result.id == name)
     if item.result.output is None:
-        raise UsageError(f"{name}: has no output to accept ({item.result.verdict}); nothing was accepted")
+        raise UsageError(f"{name}: no output to accept ({item.result.verdict}); nothing was accepted")
     return item
 
 
-def _refuse_twice(names: Sequence[str], drawn: Sequence[Drawn]) -> None:
-    """A case that several results hold: which of them is right is not for us to say."""
+def _refuse_twice(names: Sequence[str], cases: Sequence[SourcedCase]) -> None:
+    """Raise UsageError for a case that several results hold: the user must say which of them to accept."""
     for name in names:
-        paths = [str(item.source.path) for item in drawn if item.result.id == name]
+        paths = [str(item.source.path) for item in cases if item.result.id == name]
         if len(paths) > 1:
             raise UsageError(f"{name}: is in {' and '.join(paths)}; give one of them with --results")
 
 
-def propose(chosen: Sequence[Drawn], baselines: Mapping[str, Baseline], broken: Container[str] = ()) -> list[Proposal]:
-    """What accepting would write, in the order of ids. `broken`: names of baselines' files that cannot be read."""
+def propose(
+    chosen: Sequence[SourcedCase], baselines: Mapping[str, Baseline], broken: Container[str] = ()
+) -> list[Proposal]:
+    """The baselines that accepting would write, sorted by id. `broken`: names of baseline files that cannot be read."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     proposals = []
     for item in sorted(chosen, key=lambda item: item.result.id):
@@ -122,15 +126,15 @@ def _proposal(new: Baseline, old: Baseline | None) -> Proposal:
     if new.preview_sha256 != old.preview_sha256:
         changes.append("preview")
     recipe = compare_recipes(old.recipe, new.recipe)
-    changes += recipe.drawing + recipe.words
-    if new.recipe != old.recipe and not (recipe.drawing or recipe.words):
+    changes += recipe.reaching + recipe.harmless
+    if new.recipe != old.recipe and not (recipe.reaching or recipe.harmless):
         changes.append("file names in the recipe")
     changes += differences(old.environment, new.environment)
     return Proposal(baseline=new, kind="changed", changes=tuple(changes))
 
 
 def _moved(old: Baseline, new: Baseline) -> str:
-    """Means before and after."""
+    """Metric means before and after."""
     names = [
         name for name in dict.fromkeys((*old.metrics, *new.metrics)) if old.metrics.get(name) != new.metrics.get(name)
     ]
@@ -138,7 +142,7 @@ def _moved(old: Baseline, new: Baseline) -> str:
 
 
 def mean_text(baseline: Baseline, name: str) -> str:
-    """A metric's mean in short."""
+    """A metric's mean in short: `36.56`, `0.9533`, `identical`."""
     metric = baseline.metrics.get(name)
     if metric is None:
         return "-"

@@ -1,4 +1,4 @@
-"""The gate: one result against its baseline."""
+"""The gate: one result compared with its baseline."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from parity.results.case import CaseResult, VideoResult
 from parity.results.environment import differences
 
 Outcome = Literal["holds", "improved", "changed", "worse", "no_baseline", "not_run", "unpairable"]
-"""holds: equal bits, or within the noise of another environment. improved: nearer to the preview beyond that noise.
-changed: other bits, recipe, size or preview. worse: further from the preview beyond the noise of another environment.
-no_baseline: nobody accepted it yet. not_run: no output. unpairable: neither, and nobody can have one."""
+"""holds: unchanged, that is bit-identical, or within the noise between environments. improved: closer to the preview by
+more than that noise. worse: further from it by more than that noise. changed: different bits, recipe, size or preview.
+no_baseline: never accepted. not_run: no output. unpairable: never accepted, and the preview cannot be reproduced."""
 
 FAILED: frozenset[Outcome] = frozenset(("changed", "worse", "no_baseline", "not_run"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseCheck:
-    """What the gate says of one case."""
+    """The outcome of the gate for one case."""
 
     case: str
     outcome: Outcome
     problems: tuple[str, ...] = ()
-    """Why it fails, the first one the gravest."""
+    """Reasons why it fails, the most serious first."""
     notes: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
-    """In what the environment differs from the baseline's; none: bits must be equal."""
+    """Differences from the baseline's environment; without any the output must be bit-identical."""
     compared: Literal["bits", "tolerance"] | None = None
-    """Equal bits need no tolerance, whatever the environment. None: there was nothing to compare."""
+    """How it was compared; equal bits need no tolerance in any environment. None: there was nothing to compare."""
     acceptable: bool = False
     """Whether accepting the result would change anything."""
 
@@ -46,7 +46,7 @@ class CaseCheck:
 def check_case(
     result: CaseResult, environment: Mapping[str, Any], baseline: Baseline | None, noise: Noise | None = None
 ) -> CaseCheck:
-    """Hold a result, drawn in `environment` (of its results.json), against its baseline, None if it has none."""
+    """Compare a result, generated in `environment` (of its results.json), with its baseline; None if it has none."""
     if baseline is None:
         return _without_baseline(result)
     if result.output is None:
@@ -59,8 +59,8 @@ def check_case(
         (noise or Noise()) if changes else None,
         lossless=result.codec_floor is None and result.target is None,
     )
-    if _never_twice(result) and not _frames_equal(result.output, baseline):
-        note = "no two generations of this request are identical: its recipe and shape are held, its figures are not"
+    if _never_repeats(result) and not _frames_equal(result.output, baseline):
+        note = "no two generations of this request are identical: only recipe, size and frame count are checked"
         near = Nearness(worse=(), better=(), missing=near.missing, notes=(note,))
         return _by_tolerance(result, result.output, baseline, changes, recipe, near)
     if changes and not (_frames_equal(result.output, baseline) and result.output.sha256 == baseline.output.sha256):
@@ -69,15 +69,15 @@ def check_case(
 
 
 def _environment_changes(result: CaseResult, environment: Mapping[str, Any], baseline: Baseline) -> tuple[str, ...]:
-    """In what the environments differ. A server's is not known, so it is never taken for the same."""
+    """Differences between the environments. A server's environment is unknown, so it is never taken as equal."""
     changes = differences(baseline.environment, environment_of(result, environment))
-    return changes or (("what the server runs on is not known",) if result.target is not None else ())
+    return changes or (("the server's environment is unknown",) if result.target is not None else ())
 
 
-def _never_twice(result: CaseResult) -> bool:
-    """Whether the request is drawn with noise that nobody seeds (`Recipe.repeats`), or a server's was seen to differ.
+def _never_repeats(result: CaseResult) -> bool:
+    """Whether the request uses unseeded noise (`Recipe.repeats`), or a server was seen to give different videos.
 
-    What is drawn here and does not repeat although its recipe does is an error, which no baseline makes good.
+    A recipe that should repeat but does not on this machine is an error, which no baseline excuses.
     """
     if result.target is not None and result.repeat is not None and not result.repeat.identical:
         return True
@@ -87,10 +87,10 @@ def _never_twice(result: CaseResult) -> bool:
 
 def _without_baseline(result: CaseResult) -> CaseCheck:
     if result.output is not None:
-        return CaseCheck(case=result.id, outcome="no_baseline", problems=("has no baseline",), acceptable=True)
+        return CaseCheck(case=result.id, outcome="no_baseline", problems=("no baseline",), acceptable=True)
     if result.status == "unpairable":
         return CaseCheck(case=result.id, outcome="unpairable", notes=(result.verdict,))
-    problems = (f"not run, and has no baseline: {result.verdict}",)
+    problems = (f"not run, and no baseline: {result.verdict}",)
     return CaseCheck(case=result.id, outcome="not_run", problems=problems)
 
 
@@ -102,28 +102,28 @@ def _by_bits(
     recipe: RecipeChanges,
     near: Nearness,
 ) -> CaseCheck:
-    """In an equal environment, or with equal bits in another: metrics only say where the video went."""
+    """Compare by bits, in an equal environment or with equal bits; metrics only tell better from worse."""
     notes = _recipe_notes(recipe)
     problems: list[str] = []
     frames_equal = _frames_equal(output, baseline)
     if not frames_equal:
-        problems.append(_what_changed(output, baseline))
+        problems.append(_frame_changes(output, baseline))
     elif output.sha256 != baseline.output.sha256:
-        problems.append("the file changed, its raw frames did not")
-    if problems and recipe.drawing:
-        problems += [f"because of {change}" for change in recipe.drawing]
+        problems.append("the file changed, but not its raw frames")
+    if problems and recipe.reaching:
+        problems += [f"because of {change}" for change in recipe.reaching]
     elif not frames_equal:
-        problems.append("recipe equal: the code changed, or something that the environment does not record")
+        problems.append("the recipe is unchanged: the code changed, or something the environment does not record")
     elif problems:
-        problems.append("recipe equal: the encoder (Pillow, libwebp) or the code around it changed")
-    elif recipe.drawing:
-        notes += [f"the recipe changed, the bits did not: {change}" for change in recipe.drawing]
+        problems.append("the recipe is unchanged: the encoder (Pillow, libwebp) or the code around it changed")
+    elif recipe.reaching:
+        notes += [f"the recipe changed, but not the bits: {change}" for change in recipe.reaching]
     problems += _preview_changed(result, baseline)
     problems += near.missing
-    problems += [f"further from the preview: {words}" for words in near.worse]
-    better = [f"nearer to the preview: {words}" for words in near.better]
+    problems += [f"further from the preview: {change}" for change in near.worse]
+    better = [f"closer to the preview: {change}" for change in near.better]
     if problems and better and not near.worse:
-        better.append("an improvement, if nothing above speaks against it: accept it")
+        better.append("an improvement; accept it unless something above speaks against it")
     return CaseCheck(
         case=result.id,
         outcome="changed" if problems else "holds",
@@ -131,7 +131,7 @@ def _by_bits(
         notes=(*better, *near.notes, *notes) if problems else (*near.notes, *notes),
         environment=environment,
         compared="bits",
-        acceptable=bool(problems or recipe.drawing or recipe.words),
+        acceptable=bool(problems or recipe.reaching or recipe.harmless),
     )
 
 
@@ -143,8 +143,8 @@ def _by_tolerance(
     recipe: RecipeChanges,
     near: Nearness,
 ) -> CaseCheck:
-    """In another environment: recipe and shape must be equal, metrics within its noise."""
-    problems = [f"the recipe changed: {change}" for change in recipe.drawing]
+    """Compare by tolerance, in a different environment: recipe and size must be equal, metrics within its noise."""
+    problems = [f"the recipe changed: {change}" for change in recipe.reaching]
     notes = _recipe_notes(recipe)
     old = baseline.output
     shapes = [(f"{video.frames} frames of {video.width}x{video.height}", video.fps) for video in (old, output)]
@@ -155,15 +155,15 @@ def _by_tolerance(
     problems += _preview_changed(result, baseline)
     problems += near.missing
     if not near.missing and not baseline.metrics:
-        notes.append("the preview has another shape, so there is no metric to compare; recipe and shape are")
+        notes.append("size or frame count differs from the preview, so only recipe, size and frame count are compared")
     changed = bool(problems)
     if _frames_equal(output, baseline):
-        notes.append("the raw frames are equal all the same")
-    problems += [f"worse beyond the noise of another environment: {words}" for words in near.worse]
-    better = [f"better beyond the noise of another environment: {words}" for words in near.better]
+        notes.append("the raw frames are bit-identical all the same")
+    problems += [f"worse beyond the noise between environments: {change}" for change in near.worse]
+    better = [f"better beyond the noise between environments: {change}" for change in near.better]
     improved = bool(better) and not problems
     if improved:
-        better.append("an improvement: accept it, so that it is held from now on")
+        better.append("an improvement; accept it, so that it is checked from now on")
     return CaseCheck(
         case=result.id,
         outcome="changed" if changed else "worse" if problems else "improved" if improved else "holds",
@@ -176,28 +176,28 @@ def _by_tolerance(
 
 
 def _frames_equal(output: VideoResult, baseline: Baseline) -> bool:
-    """By raw frames; by the file where one of the two, of an older results.json, knows no more."""
+    """Whether raw frames are equal; or the files, where an older results.json did not record raw frames."""
     if output.raw_sha256 is None or baseline.output.raw_sha256 is None:
         return output.sha256 == baseline.output.sha256
     return output.raw_sha256 == baseline.output.raw_sha256
 
 
-def _what_changed(output: VideoResult, baseline: Baseline) -> str:
+def _frame_changes(output: VideoResult, baseline: Baseline) -> str:
     old = baseline.output
     if (output.width, output.height) != (old.width, old.height):
         return f"{old.frames} frames of {old.width}x{old.height} -> {output.frames} of {output.width}x{output.height}"
-    words = describe_frames(old.frame_sha256, output.frame_sha256)
+    changes = describe_frames(old.frame_sha256, output.frame_sha256)
     if not old.frame_sha256 or not output.frame_sha256:
-        words = "" if output.frames == old.frames else f"{output.frames} frames instead of {old.frames}"
-    return words or "the frames changed (which of them is not known: results.json is of an older wan-parity)"
+        changes = "" if output.frames == old.frames else f"{output.frames} frames instead of {old.frames}"
+    return changes or "frames changed (an older wan-parity did not record which)"
 
 
 def _preview_changed(result: CaseResult, baseline: Baseline) -> list[str]:
     new = result.preview.sha256 if result.preview is not None else "none"
     if new == baseline.preview_sha256:
         return []
-    return [f"the preview is another file (sha256 {baseline.preview_sha256[:12]} -> {new[:12]})"]
+    return [f"the preview is a different file (sha256 {baseline.preview_sha256[:12]} -> {new[:12]})"]
 
 
 def _recipe_notes(recipe: RecipeChanges) -> list[str]:
-    return [f"said differently in the recipe, drawn alike: {change}" for change in recipe.words]
+    return [f"the recipe changed without effect on the video: {change}" for change in recipe.harmless]

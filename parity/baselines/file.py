@@ -1,4 +1,4 @@
-"""A baseline as a file: versioned JSON, one a case, sorted and rounded so that diffs stay quiet."""
+"""A baseline as a file: versioned JSON, one per case, sorted and rounded to keep diffs small."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SCHEMA_VERSION = 1
 KIND = "wan-parity baseline"
 
 MAX_BYTES = 16 << 20
-"""Of a file: of a thousand frames it would have a thousandth."""
+"""Size limit of a file, far above that of a video with thousands of frames."""
 
 DECIMALS = {"psnr": 3, "ssim": 5, "lpips": 5}
-"""Digits kept of a metric. A unit of the last is no difference."""
+"""Digits kept of a metric. A difference of one unit in the last digit is ignored."""
 
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-"""A key that this version does not know could be a rule that it would not keep."""
+"""Unknown keys are refused: one could be a rule that this version would not apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The reviewed act."""
+    """When and from which run the output was accepted."""
 
     __pydantic_config__: ClassVar = _STRICT
     at: str
@@ -43,12 +43,12 @@ class Accepted:
     run_started: str
     """`started` of the results.json it came from."""
     status: Status
-    """What that run said of the case."""
+    """The case's status in that run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """The video that was accepted. As `VideoResult` of results.json."""
+class BaselineOutput:
+    """The video that was accepted, with the fields of `VideoResult` in results.json."""
 
     __pydantic_config__: ClassVar = _STRICT
     frames: int
@@ -61,8 +61,8 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A metric against the preview."""
+class BaselineMetric:
+    """A metric of the accepted output against the preview."""
 
     __pydantic_config__: ClassVar = _STRICT
     variant: str
@@ -75,43 +75,43 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a case drew, by what recipe, where, and how near it came to the preview."""
+    """The accepted output of a case: its recipe, its environment, and how close it is to the preview."""
 
     __pydantic_config__: ClassVar = _STRICT
     case: str
     accepted: Accepted
-    output: Output
+    output: BaselineOutput
     preview_sha256: str
-    """Of the preview the metrics hold for."""
-    metrics: Mapping[str, Measured]
-    """Those that were measured."""
+    """Hash of the preview that the metrics compare with."""
+    metrics: Mapping[str, BaselineMetric]
+    """The metrics that were measured."""
     recipe: Mapping[str, Any]
-    """Inference's, folders left out of paths: another machine has others."""
+    """The inference recipe, with paths reduced to file names, since folders differ between machines."""
     environment: Mapping[str, Any]
-    """What of the environment may reach the bits."""
+    """The part of the environment that can change the bits."""
     kind: Literal["wan-parity baseline"] = "wan-parity baseline"
     schema_version: int = SCHEMA_VERSION
 
     def says_the_same(self, other: Baseline) -> bool:
-        """Whether only the acceptance differs."""
+        """Whether the two differ in nothing but the acceptance."""
         return dataclasses.replace(self, accepted=other.accepted) == other
 
 
 def file_name(case_id: str) -> str:
-    """Ids made of file names may hold anything; what is not safe in every file system is percent-encoded."""
+    """The file name for a case id; characters that are not safe in every file system are percent-encoded."""
     name = quote(case_id, safe="")
     return f"{'%2E' + name[1:] if name.startswith('.') else name}.json"
 
 
 def from_result(result: CaseResult, environment: Mapping[str, Any], accepted: Accepted) -> Baseline:
-    """What would be accepted of a result that has an output."""
+    """The baseline made of a result that has an output."""
     if result.output is None or result.preview is None:
-        raise ValueError(f"{result.id} has no output")
+        raise ValueError(f"{result.id}: no output")
     measured = {name: _measured(name, metric) for name, metric in result.metrics.items() if metric.unavailable is None}
     return Baseline(
         case=result.id,
         accepted=accepted,
-        output=Output(**dataclasses.asdict(result.output)),
+        output=BaselineOutput(**dataclasses.asdict(result.output)),
         preview_sha256=result.preview.sha256,
         metrics=measured,
         recipe=without_paths(result.recipes.get("inference", {})),
@@ -120,17 +120,17 @@ def from_result(result: CaseResult, environment: Mapping[str, Any], accepted: Ac
 
 
 def environment_of(result: CaseResult, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the environment may reach a result's bits. Of a server nobody knows it, and its address says nothing."""
+    """The part of the environment that can change a result's bits. A server's is unknown; its address says nothing."""
     return reaching_the_bits(environment) if result.target is None else {"drawn by": "a server"}
 
 
-def _measured(name: str, metric: MetricResult) -> Measured:
+def _measured(name: str, metric: MetricResult) -> BaselineMetric:
     digits = DECIMALS.get(name, 5)
 
     def rounded(value: float | None) -> float | None:
         return None if value is None else round(value, digits)
 
-    return Measured(
+    return BaselineMetric(
         variant=metric.variant,
         higher_is_better=metric.higher_is_better,
         mean=rounded(metric.mean),
@@ -139,7 +139,7 @@ def _measured(name: str, metric: MetricResult) -> Measured:
 
 
 def to_text(baseline: Baseline) -> str:
-    """Keys sorted, a list of plain values on one line."""
+    """The file's text: keys sorted, lists of plain values on one line."""
     return _show(dataclasses.asdict(baseline), "") + "\n"
 
 
@@ -158,44 +158,47 @@ def _plain(value: Any) -> str:
 
 
 def from_text(text: str) -> Baseline:
-    """Read a baseline back. Raises ValueError: what is wrong with it, and what to do."""
+    """Read a baseline's text. Raises ValueError, which says what is wrong with it and what to do."""
     try:
         data = strict_json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"is no whole JSON: line {error.lineno}: {error.msg}; take it from version control, or accept the case anew"
+            f"not valid JSON: line {error.lineno}: {error.msg}; restore it from version control, or accept the case "
+            "again"
         ) from None
     if not isinstance(data, dict) or data.get("kind") != KIND or type(data.get("schema_version")) is not int:
-        raise ValueError("is no baseline of wan-parity; `parity baseline accept` writes them")
+        raise ValueError("not a baseline of wan-parity; `parity baseline accept` writes them")
     if data["schema_version"] != SCHEMA_VERSION:
         raise ValueError(other_version(data["schema_version"]))
     try:
         return TypeAdapter(Baseline).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}; take it from version control, or accept the case anew") from None
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{key}: {first['msg']}; restore it from version control, or accept the case again") from None
 
 
 def other_version(version: int) -> str:
-    """Why a file of another schema version is not read."""
+    """The message for a file of another schema version."""
     known = f"schema_version is {version}, this wan-parity reads {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
         return f"{known}: a newer wan-parity wrote it; update this one"
-    return f"{known}: an older wan-parity wrote it; accept the case anew"
+    return f"{known}: an older wan-parity wrote it; accept the case again"
 
 
 def read(path: Path) -> Baseline:
-    """Read a baseline's file. Raises UsageError: the path, what is wrong with it and what to do."""
+    """Read a baseline's file. Raises UsageError, which names the path, what is wrong with it and what to do."""
     try:
         baseline = from_text(read_text(path, MAX_BYTES))
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is no text; take it from version control, or accept the case anew") from None
+        raise UsageError(
+            f"{path}: not a text file; restore it from version control, or accept the case again"
+        ) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     if path.name != file_name(baseline.case):
         belongs = file_name(baseline.case)
-        raise UsageError(f"{path}: is the baseline of {baseline.case}, which belongs in {belongs}; rename or delete it")
+        raise UsageError(f"{path}: baseline of {baseline.case}, which belongs in {belongs}; rename or delete the file")
     return baseline

@@ -1,4 +1,4 @@
-"""Which frames changed, by their hashes: changed, missing, new, or moved."""
+"""A description of which frames changed, by their hashes: changed, missing, new, or moved."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from difflib import SequenceMatcher
 
 
 def describe_frames(before: Sequence[str], after: Sequence[str]) -> str:
-    """What became of the baseline's frames, as words; frames count from 0, as in the report.
+    """Describe what happened to the baseline's frames; frames count from 0, as in the report.
 
     `frame 4 changed`, `8 frames instead of 9: frame 3 is missing`, `off by one: frames 2-8 are the baseline's 1-7`.
-    Empty if all are equal.
+    The text is empty if all are equal.
     """
     if not before or not after:
         return f"{len(after)} frames instead of {len(before)}" if before or after else ""
@@ -34,7 +34,7 @@ def describe_frames(before: Sequence[str], after: Sequence[str]) -> str:
     if not matches and not count:
         return f"all {len(after)} frames changed"
     head = f"{len(after)} frames instead of {len(before)}: " if count else ""
-    return head + ("no frame is as it was" if not matches else "; ".join(parts))
+    return head + ("no frame is unchanged" if not matches else "; ".join(parts))
 
 
 def _moved(i: int, j: int, j_end: int) -> str:

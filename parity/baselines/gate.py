@@ -1,4 +1,4 @@
-"""A whole run against its baselines."""
+"""The gate: a whole run compared with its baselines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from parity.baselines.check import CaseCheck, check_case
 from parity.baselines.file import Baseline
 from parity.baselines.noise import Noise
-from parity.baselines.sources import Drawn, Source, cases_of
+from parity.baselines.sources import Source, SourcedCase, cases_of
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What the gate says of a case, and of which results."""
+    """The outcome of the gate for a case, and the results it is in."""
 
     check: CaseCheck
     source: Source | None
@@ -26,13 +26,13 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What the gate says."""
+    """The outcome of the gate for a whole run."""
 
     cases: tuple[Checked, ...]
     unused: tuple[str, ...]
-    """Baselines of cases that the results do not hold. Not a failure: a run may be of some cases only."""
+    """Baselines of cases missing from the results. Not a failure: a run may cover some cases only."""
     unfinished: tuple[Path, ...]
-    """Results of runs that were stopped: who knows which cases are missing. A failure."""
+    """Results of runs that did not finish. A failure, because unknown cases are missing."""
 
     @property
     def failed(self) -> bool:
@@ -42,14 +42,14 @@ class Gate:
 def check_all(
     sources: Sequence[Source], baselines: Mapping[str, Baseline], noise: Noise, names: Sequence[str] = ()
 ) -> Gate:
-    """Check all cases, or those named. Raises UsageError for a name that neither results nor baselines hold."""
-    drawn = cases_of(sources)
-    ids = dict.fromkeys(item.result.id for item in drawn)
+    """Check all cases, or those named. Raises UsageError for a name found in neither results nor baselines."""
+    found = cases_of(sources)
+    ids = dict.fromkeys(item.result.id for item in found)
     for name in names:
         if name not in ids and name not in baselines:
             known = sorted({*ids, *baselines})
-            raise UsageError(f"{name}: neither the results nor the baselines hold it{did_you_mean(name, known)}")
-    cases = [_checked(item, baselines, noise) for item in drawn if not names or item.result.id in names]
+            raise UsageError(f"{name}: found in neither the results nor the baselines{did_you_mean(name, known)}")
+    cases = [_checked(item, baselines, noise) for item in found if not names or item.result.id in names]
     cases += [
         Checked(check=CaseCheck(case=name, outcome="not_run", problems=("not in this run",)), source=None)
         for name in dict.fromkeys(names)
@@ -62,13 +62,13 @@ def check_all(
     )
 
 
-def _checked(item: Drawn, baselines: Mapping[str, Baseline], noise: Noise) -> Checked:
+def _checked(item: SourcedCase, baselines: Mapping[str, Baseline], noise: Noise) -> Checked:
     environment = item.source.run.environment
     check = check_case(item.result, environment, baselines.get(item.result.id), noise)
     return Checked(check=check, source=item.source)
 
 
 def accept_command(cases: Sequence[str], results: Path, baselines: Path | None) -> str:
-    """The command that accepts these cases of these results, whatever ran in between."""
+    """The command that accepts these cases from these results, even if other runs follow."""
     folder = () if baselines is None else ("--baselines", str(baselines))
     return shlex.join(("parity", "baseline", "accept", *cases, "--results", str(results), *folder))

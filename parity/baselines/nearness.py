@@ -1,4 +1,4 @@
-"""A result's metrics against those of its baseline: nearer to the preview, further from it, or neither."""
+"""A result's metrics compared with its baseline's: closer to the preview, further from it, or neither."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.baselines.file import DECIMALS, Measured
+from parity.baselines.file import DECIMALS, BaselineMetric
 from parity.baselines.noise import Noise
 from parity.results.case import MetricResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nearness:
-    """What became of the metrics, in words."""
+    """The changes of the metrics, as text."""
 
     worse: tuple[str, ...]
     better: tuple[str, ...]
     missing: tuple[str, ...]
-    """Metrics that the baseline has and that decide, but that cannot be compared now."""
+    """Decisive metrics of the baseline that cannot be compared now."""
     notes: tuple[str, ...]
 
 
 def compare_metrics(
-    before: Mapping[str, Measured], after: Mapping[str, MetricResult], noise: Noise | None, *, lossless: bool
+    before: Mapping[str, BaselineMetric], after: Mapping[str, MetricResult], noise: Noise | None, *, lossless: bool
 ) -> Nearness:
-    """Means and frames of every metric. `noise` None: an equal environment, where rounding to the file is all."""
+    """Compare means and frames of every metric. `noise` None: in an equal environment, up to the file's rounding."""
     worse: list[str] = []
     better: list[str] = []
     missing: list[str] = []
@@ -45,24 +45,24 @@ def compare_metrics(
     return Nearness(worse=tuple(worse), better=tuple(better), missing=tuple(missing), notes=tuple(notes))
 
 
-def _cannot(old: Measured, new: MetricResult | None) -> str | None:
+def _cannot(old: BaselineMetric, new: MetricResult | None) -> str | None:
     if new is None:
         return "was not measured"
     if new.unavailable is not None:
         return new.unavailable
     if new.variant != old.variant:
-        return f"another formula ({old.variant} -> {new.variant})"
+        return f"different formula ({old.variant} -> {new.variant})"
     if len(new.per_frame) != len(old.per_frame):
         return f"{len(new.per_frame)} frames instead of {len(old.per_frame)}"
     return None
 
 
 def _moves(
-    name: str, old: Measured, new: MetricResult, noise: Noise | None, lossless: bool
+    name: str, old: BaselineMetric, new: MetricResult, noise: Noise | None, lossless: bool
 ) -> tuple[list[str], list[str]]:
-    """What got worse and what got better, the mean first, then the frame that moved most."""
+    """The changes for the worse and for the better: the mean first, then the frame that changed most."""
     sign = 1 if old.higher_is_better else -1
-    unit = 10.0 ** -DECIMALS.get(name, 5)  # of the last digit a baseline keeps
+    unit = 10.0 ** -DECIMALS.get(name, 5)  # one unit of the last digit that a baseline keeps
 
     def fell(a: float, b: float, *, frame: bool) -> bool:
         """Whether `b` is worse than `a` by more than noise."""
@@ -73,24 +73,24 @@ def _moves(
     better: list[str] = []
     before, after = _whole(name, old.mean, old.per_frame), _whole(name, new.mean, new.per_frame)
     shown = (_reported(old.mean, old.per_frame, before), _reported(new.mean, new.per_frame, after))
-    words = f"{name.upper()} {_show(name, shown[0])} -> {_show(name, shown[1])}"
+    change = f"{name.upper()} {_show(name, shown[0])} -> {_show(name, shown[1])}"
     if fell(before, after, frame=False):
-        worse.append(words)
+        worse.append(change)
     elif fell(after, before, frame=False):
-        better.append(words)
+        better.append(change)
     pairs = [(_number(a), _number(b)) for a, b in zip(old.per_frame, new.per_frame, strict=True)]
     down = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(a, b, frame=True)]
     up = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(b, a, frame=True)]
-    for found, told in ((down, worse), (up, better)):
+    for found, changes in ((down, worse), (up, better)):
         if found:
             k, a, b = max(found, key=lambda item: abs(_finite(item[1]) - _finite(item[2])))
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            told.append(f"{name.upper()} of frame {k} {_show(name, a)} -> {_show(name, b)}{more}")
+            changes.append(f"{name.upper()} of frame {k} {_show(name, a)} -> {_show(name, b)}{more}")
     return worse, better
 
 
 def _whole(name: str, mean: float | None, per_frame: Sequence[float | None]) -> float:
-    """Over the whole video: of PSNR by squared error, since the mean of results.json leaves identical frames out."""
+    """The metric over the whole video; PSNR by squared error, since the mean in results.json omits identical frames."""
     if name != "psnr" or not per_frame:
         return _number(mean)
     error = sum(10 ** (-_number(value) / 10) for value in per_frame) / len(per_frame)
@@ -98,7 +98,7 @@ def _whole(name: str, mean: float | None, per_frame: Sequence[float | None]) -> 
 
 
 def _reported(mean: float | None, per_frame: Sequence[float | None], whole: float) -> float:
-    """The number the report shows, unless it leaves some frames out."""
+    """The mean that the report shows, or the one over the whole video if the report's omits some frames."""
     return whole if mean is None or None in per_frame else mean
 
 

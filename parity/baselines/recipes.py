@@ -1,4 +1,4 @@
-"""A stored recipe against another: which of its factors changed, and from what to what."""
+"""A stored recipe compared with another: which of its factors changed, and from what to what."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pipelines.recipe import RECIPE_KEYS, Recipe, keys_of
 from pipelines.weights import WEIGHT_KEYS
 
 _NOT_CONTENT = ("path", "source")
-"""Where a file lay. Its sha256 is what counts."""
+"""Fields with a file's place, which is not compared: its sha256 is."""
 
 _PATHS = (*WEIGHT_KEYS, *_NOT_CONTENT)
-"""Fields that can hold a path of the machine. A Hub id stays as it is."""
+"""Fields that can hold a local path. A Hub id is kept."""
 
 _SHOWN = 40
-"""Characters of a long text."""
+"""Characters shown of a long text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeChanges:
-    """How a recipe differs from the one of the baseline."""
+    """The differences between a recipe and the baseline's."""
 
-    drawing: tuple[str, ...]
-    """What can reach the file: `lora_scale 1.0 -> 0.98`."""
-    words: tuple[str, ...]
-    """Said differently, drawn alike: a size that is floored alike."""
+    reaching: tuple[str, ...]
+    """Changes that can reach the video: `lora_scale 1.0 -> 0.98`."""
+    harmless: tuple[str, ...]
+    """Changes without effect on the video: a requested size that is rounded to the same one."""
 
 
 def without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _without_paths(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_paths(name, item) for item in value]
     if name in _PATHS and isinstance(value, str):
-        if "://" in value:  # an image's URL: its query may be a signature that nobody wants to publish
+        if "://" in value:  # an image's URL: its query may be a signature, which must not be published
             return PurePosixPath(urlsplit(value).path).name
         for kind in (PurePosixPath, PureWindowsPath):
             if kind(value).is_absolute():
@@ -54,10 +54,10 @@ def _without_paths(name: str, value: Any) -> Any:
 
 
 def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> RecipeChanges:
-    """Two recipes as dictionaries, paths left out. A field that one of them lacks counts as null there."""
+    """Compare two recipes given as dictionaries without paths. A field missing from one of them counts as null."""
     factors = _differing(before, after)
-    drawing: list[str] = []
-    words: list[str] = []
+    reaching: list[str] = []
+    harmless: list[str] = []
     of_factors: dict[str, Sequence[str]] = {
         factor: [key for name in names for key in keys_of(name)] for factor, names in FACTORS.items()
     }
@@ -73,10 +73,10 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
             root = factor if len(names) == 1 else name
             found += _changes(root, _part(before, factor, name), _part(after, factor, name))
         if factor in factors and any(before.get(name) != after.get(name) for name in names):
-            drawing += found or [f"{factor} changed"]
+            reaching += found or [f"{factor} changed"]
         else:
-            words += found
-    return RecipeChanges(drawing=tuple(drawing), words=tuple(words))
+            harmless += found
+    return RecipeChanges(reaching=tuple(reaching), harmless=tuple(harmless))
 
 
 def _part(recipe: Mapping[str, Any], factor: str, name: str) -> Any:
@@ -96,7 +96,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
     try:
         old, new = (_recipe({name: (side.get(name)) for name in RECIPE_KEYS}) for side in (before, after))
     except (ValidationError, TypeError, ValueError, KeyError, AttributeError):
-        return found | set(FACTORS)  # of another version, or edited: every difference counts
+        return found | set(FACTORS)  # edited, or written by another version: every difference counts
     return found | set(differing_factors(old, new))
 
 
@@ -111,7 +111,7 @@ def _recipe(values: dict[str, Any]) -> Recipe:
 
 
 def _changes(name: str, before: Any, after: Any) -> Iterator[str]:
-    """One line for every leaf that differs."""
+    """Yield one line for every value that differs."""
     if before == after:
         return
     if _is_asked(before) and _is_asked(after):
@@ -121,10 +121,10 @@ def _changes(name: str, before: Any, after: Any) -> Iterator[str]:
             if key in _NOT_CONTENT or (key == "settings" and before.get("family") != after.get("family")):
                 continue  # settings of two families have nothing in common
             if key in ("shift", "flow_shift") and name.endswith(".settings"):
-                continue  # said already, as scheduler.shift
+                continue  # named already, as scheduler.shift
             yield from _changes(f"{name}.{key}", before.get(key), after.get(key))
     else:
-        old, new = _word(before), _word(after)
+        old, new = _shown(before), _shown(after)
         if old != new:
             yield "{} {} -> {}".format(name, *_cut(old, new))
 
@@ -137,18 +137,18 @@ def _asked(value: Mapping[str, Any]) -> str:
     return f"{value['applied']}" + (f" (asked {value['asked']})" if value["asked"] != value["applied"] else "")
 
 
-def _word(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(_word, value)) or "none"
+        return ", ".join(map(_shown, value)) or "none"
     if isinstance(value, Mapping) and "sha256" in value:
         return f"sha256 {str(value['sha256'])[:12]}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_word(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items()) or "none"
     return "none" if value is None else str(value) if not isinstance(value, str) or value else '""'
 
 
 def _cut(old: str, new: str) -> tuple[str, str]:
-    """Long texts from shortly before the place where they part."""
+    """Shorten long texts to what surrounds their first difference."""
     common = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     start = max(0, common - 15) if max(len(old), len(new)) > _SHOWN else 0
 

@@ -15,33 +15,33 @@ from pipelines.files.content import real_path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One results.json. Several are kept apart: each case is held against its baseline in its own environment."""
+    """One results.json. Several are kept apart, so that each case is checked in its own environment."""
 
     path: Path
     run: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A case and the run it is of."""
+class SourcedCase:
+    """A case's result with the run it comes from."""
 
     result: CaseResult
     source: Source
 
 
 def read_sources(given: Sequence[Path]) -> list[Source]:
-    """Results named (files, or the folders they are in), else those of the last run.
+    """Read the named results (files, or the folders they are in), by default those of the last run.
 
-    Raises UsageError if there are none, or one holds no case: a gate on nothing would always pass.
+    Raises UsageError if there are none, or if one has no cases: a gate on nothing would always pass.
     """
     paths = list({real_path(results_file(path)): results_file(path) for path in given or [last_results()]}.values())
     sources = [Source(path=path, run=read_results(path)) for path in paths]
     for source in sources:
         if not source.run.cases:
-            raise UsageError(f"{source.path}: holds no case; was the run stopped before the first was done?")
+            raise UsageError(f"{source.path}: no cases; was the run stopped before the first one finished?")
     return sources
 
 
-def cases_of(sources: Sequence[Source]) -> list[Drawn]:
-    """All cases, in the order of their runs."""
-    return [Drawn(result=result, source=source) for source in sources for result in source.run.cases]
+def cases_of(sources: Sequence[Source]) -> list[SourcedCase]:
+    """All cases of the given results, in the order of their runs."""
+    return [SourcedCase(result=result, source=source) for source in sources for result in source.run.cases]

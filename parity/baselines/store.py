@@ -1,4 +1,4 @@
-"""Baselines on disk: read all, replace some of them at once, take the last replacement back."""
+"""Baselines on disk: read all, replace some of them at once, undo the last replacement."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ _KIND = "wan-parity undo"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """What the last replacement did."""
+    """The last replacement, as it can be undone."""
 
     replaced: tuple[str, ...]
-    """Files whose former text is kept."""
+    """Files whose previous text was saved."""
     new: tuple[str, ...]
-    """Files that were not there before."""
+    """Files that did not exist before."""
     written: Mapping[str, str]
-    """File -> sha256 of what was written."""
+    """The sha256 of each file's new text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """What an accept that was killed left behind."""
+    """The folder that an interrupted accept left behind."""
 
     path: Path
     placed: int
-    """Baselines it had replaced."""
+    """The number of baselines it had replaced."""
     of: int
 
     def __str__(self) -> str:
-        what = "nothing was replaced"
+        state = "nothing was replaced"
         if self.placed:
-            what = f"{self.placed} of {self.of} baselines were replaced; `parity baseline undo` takes that back"
-        return f"{self.path}: left by an accept that was killed; {what}"
+            state = f"{self.placed} of {self.of} baselines were replaced; `parity baseline undo` undoes that"
+        return f"{self.path}: left by an interrupted accept; {state}"
 
 
 class Store:
-    """A folder of baselines, one file a case.
+    """A folder of baselines, one file per case.
 
-    Replacing stages every file first, then moves one after the other: whoever reads, or kills it, at any moment finds
-    each baseline whole, old or new; what was replaced is kept before the first is touched.
+    Replacing first stages every file, then moves one after the other. At any moment, even after a kill, every file is
+    complete, old or new; the replaced files are saved before the first one is touched.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read_all(self) -> dict[str, Baseline]:
-        """Case id -> baseline. Raises UsageError for a file that is none, or a folder that cannot be read."""
+        """All baselines by case id. Raises UsageError for a file that is not a baseline or cannot be read."""
         baselines, broken = self.read_what_can_be()
         if broken:
             raise UsageError("\n".join(broken.values()))
         return baselines
 
     def read_what_can_be(self) -> tuple[dict[str, Baseline], dict[str, str]]:
-        """Case id -> baseline, and file name -> why it is none."""
+        """All readable baselines by case id, and for each other file name why it cannot be read."""
         baselines: dict[str, Baseline] = {}
         broken: dict[str, str] = {}
         for path in sorted(self.folder.glob("*.json")):
@@ -86,7 +86,7 @@ class Store:
         return self.folder.is_dir()
 
     def leftover(self) -> Leftover | None:
-        """What an accept that was killed left here; None if there was none."""
+        """The leftovers of an interrupted accept; None if there are none."""
         staging = self.folder / _STAGING
         if not staging.exists():
             return None
@@ -101,7 +101,7 @@ class Store:
         return Leftover(path=staging, placed=0, of=len(staged))
 
     def clean(self) -> None:
-        """Remove what a killed command left behind."""
+        """Remove the leftovers of an interrupted command."""
         staging = self.folder / _STAGING
         if not staging.exists():
             return
@@ -113,9 +113,9 @@ class Store:
             raise _cannot_write(staging, error) from None
 
     def replace(self, texts: Mapping[str, str]) -> None:
-        """Write baselines, case id -> text, and keep what they replace for `undo`.
+        """Write baselines, given as texts by case id, and save what they replace for `undo`.
 
-        Raises UsageError if the folder cannot be written; then nothing was replaced, or the message says what was.
+        Raises UsageError if the folder cannot be written; the message says which files were replaced, if any.
         """
         _refuse_same_in_other_case(texts, self.folder)
         names = {file_name(case): text for case, text in texts.items()}
@@ -128,19 +128,19 @@ class Store:
             shutil.rmtree(staging)
         except OSError as error:
             message = f"{_cannot_write(self.folder, error)}; replaced so far: {', '.join(done) or 'none'}"
-            raise UsageError(f"{message}; `parity baseline undo` takes it back") from None
+            raise UsageError(f"{message}; `parity baseline undo` undoes it") from None
 
     def _stage(self, names: Mapping[str, str]) -> Path:
-        """New texts, and the state before them, whole on disk. Nothing is replaced yet."""
+        """Write the new texts and the state before them to the staging folder. Nothing is replaced yet."""
         staging = self.folder / _STAGING
         try:
             staging.mkdir(parents=True)
         except FileExistsError:
-            raise UsageError(f"{staging}: is there; is another accept at work in {self.folder}?") from None
+            raise UsageError(f"{staging} exists: is another accept running in {self.folder}?") from None
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         try:
-            kept = staging / _KEPT  # moved away as the last thing before baselines are replaced
+            kept = staging / _KEPT  # moved into place as the last step before baselines are replaced
             kept.mkdir()
             for folder in (kept, staging):
                 (folder / ".gitignore").write_text("*\n")
@@ -165,12 +165,12 @@ class Store:
         return staging
 
     def _set_aside_undo(self, staging: Path) -> None:
-        """A folder is not replaced by another; `clean` brings it back if the new one never came."""
+        """Move the previous undo folder to staging, as folders cannot be replaced; `clean` restores it after a kill."""
         if (self.folder / _UNDO).exists():
             (self.folder / _UNDO).replace(staging / _UNDO)
 
     def last_change(self) -> Undo:
-        """What `undo` would take back. Raises UsageError if there is nothing, or baselines changed since."""
+        """The change that `undo` would revert. Raises UsageError if there is none, or if baselines changed since."""
         folder = self.folder / _UNDO
         if not folder.exists():
             raise UsageError(f"nothing to undo in {self.folder}")
@@ -179,7 +179,7 @@ class Store:
             found = _hash_of(self.folder / name)
             before = _hash_of(folder / name)
             if name in undo.replaced and before is None:
-                raise UsageError(f"{folder / name}: is gone; take the baselines from version control")
+                raise UsageError(f"file not found: {folder / name}; restore the baselines from version control")
             if found not in (undo.written[name], before):
                 raise UsageError(f"{self.folder / name}: was changed since it was accepted; nothing was undone")
         return undo
@@ -189,10 +189,10 @@ class Store:
         try:
             return _manifest(strict_json.loads(read_text(path, MAX_BYTES)))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); take the baselines from version control") from None
+            raise UsageError(f"{path}: cannot be read ({error}); restore the baselines from version control") from None
 
     def undo(self) -> Undo:
-        """Put back what the last replacement replaced, remove what it added. Raises as `last_change`."""
+        """Restore what the last replacement replaced and remove what it added. Raises as `last_change`."""
         undo = self.last_change()
         try:
             for name in undo.replaced:
@@ -211,17 +211,17 @@ def _manifest(data: Any) -> Undo:
     undo = Undo(replaced=tuple(data["replaced"]), new=tuple(data["new"]), written=dict(data["written"]))
     for name in (*undo.replaced, *undo.new):
         if Path(name).name != name or not name.endswith(".json") or name not in undo.written:
-            raise ValueError(f"{name} is no baseline's file")
+            raise ValueError(f"{name} is not a baseline's file")
     return undo
 
 
 def _refuse_same_in_other_case(cases: Iterable[str], folder: Path) -> None:
-    """As macOS and Windows do, which take `A.json` for `a.json`."""
+    """Refuse ids whose files differ in upper and lower case only: macOS and Windows take them as one file."""
     known = {path.name.casefold(): path.name for path in folder.glob("*.json")}
     for name in map(file_name, cases):
         other = known.setdefault(name.casefold(), name)
         if other != name:
-            raise UsageError(f"{name} and {other} are one file on some systems; give one of the cases another id")
+            raise UsageError(f"{name} and {other} are the same file on some systems; give one of the cases another id")
 
 
 def _hash_of(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Our output against the preview, as their viewers see them: codec against codec, nothing resized or truncated."""
+"""Comparison of our output with the preview, as viewers see them: both decoded, nothing resized or cut."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pipelines.recipe import Recipe, frame_duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two videos held against each other."""
+    """The comparison of an output with its preview."""
 
     preview: VideoResult
     output: VideoResult
     encoded: bytes
     """The output as a file."""
     suffix: str
-    """That file's."""
+    """That file's suffix, `.webp`."""
     preview_frames: Frames
     output_frames: Frames
-    """What was compared: decoded, or raw where the preview is lossless."""
+    """The frames that were compared: decoded, or raw if the preview is lossless."""
     compared_as: str
     encoded_again: str | None
-    """The preview's format where it is none that ai-toolkit writes and frames were lost to it."""
+    """The preview's format if ai-toolkit does not write it, so that it was re-encoded with losses."""
     bit_identical: bool
     metrics: dict[str, MetricResult]
     codec_floor: dict[str, float | None] | None
@@ -41,38 +41,38 @@ class Comparison:
 
 
 def frames_sha256(frames: Frames) -> str:
-    """Of shape and pixels."""
+    """The sha256 of shape and pixels."""
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
 def video_sha256(path: Path, frames: Callable[[], Frames]) -> str:
-    """Of a preview: its file's bytes, or its frames where it is a folder."""
+    """The sha256 of a preview: of its file's bytes, or of its frames if it is a folder."""
     return frames_sha256(frames()) if path.is_dir() else sha256_file(path)
 
 
 def each_frame_sha256(frames: Frames) -> tuple[str, ...]:
-    """The first 16 hex digits of every frame's own: enough to tell which of them changed."""
+    """The first 16 hex digits of every frame's sha256, enough to tell which frames changed."""
     return tuple(hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()[:16] for frame in frames)
 
 
 def read_preview(path: Path, recipe: Recipe) -> Video:
-    """The preview's frames. Raises MediaError if it is not whole."""
+    """Read the preview's frames. Raises MediaError if the file is damaged."""
     return read_video(path, frame_duration(recipe.fps), recipe.num_frames.applied)
 
 
 def deliver(raw: Frames, recipe: Recipe) -> tuple[bytes, Video]:
-    """Our frames as the file a recipe asks for, and as its viewers see them."""
+    """Encode our frames as the file a recipe asks for. Returns the file and its decoded frames."""
     encoded = encode(raw, recipe.codec, recipe.fps)
     return encoded, decode(encoded, "our output", frame_duration(recipe.fps), len(raw))
 
 
 def is_lossless(preview: Path) -> bool:
-    """Whether a preview holds the trainer's frames as they were drawn."""
+    """Whether a preview holds the trainer's frames without loss."""
     return preview.is_dir() or preview.suffix.lower() == ".png"
 
 
 def encoded_again(preview: Path) -> str | None:
-    """A preview's format where it is none that ai-toolkit writes, so that frames were lost on the way."""
+    """A preview's format if ai-toolkit does not write it, so that it was re-encoded with losses."""
     return None if is_lossless(preview) or _kind(preview) in ("webp", "jpg", "jpeg") else _kind(preview)
 
 
@@ -81,44 +81,44 @@ def _kind(path: Path) -> str:
 
 
 def closeness(a: Frames, b: Frames) -> Closeness:
-    """PSNR and SSIM of two videos, in short: without LPIPS, which takes a network."""
+    """Mean PSNR and SSIM of two videos; without LPIPS, which needs a network."""
     if a.shape != b.shape:
-        return Closeness(identical=False, unavailable=f"{shape_words(a)} against {shape_words(b)}")
+        return Closeness(identical=False, unavailable=f"{shape_text(a)} compared with {shape_text(b)}")
     if np.array_equal(a, b):
         return Closeness(identical=True)
     metrics = measure(a, b, ("psnr", "ssim"))
     return Closeness(identical=False, psnr=metrics["psnr"].mean, ssim=metrics["ssim"].mean)
 
 
-def shape_words(frames: Frames) -> str:
-    """`9 frames of 96x64`."""
+def shape_text(frames: Frames) -> str:
+    """Frame count and size as text: `9 frames of 96x64`."""
     return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A video that is held against a preview."""
+    """A video that is compared with a preview."""
 
     encoded: bytes
-    """As a file."""
+    """The video as a file."""
     suffix: str
-    """The file's, `.webp`."""
+    """The file's suffix, `.webp`."""
     kind: str
-    """`webp, quality 80`, as far as it is known."""
+    """The format as far as it is known: `webp, quality 80`."""
     seen: Video
-    """As its viewers see it."""
+    """The decoded video, as viewers see it."""
     raw: Frames | None
-    """Before encoding; None: drawn elsewhere, where nobody tells."""
+    """The frames before encoding; None: generated on a server, which does not return them."""
 
 
-def drawn_here(raw: Frames, recipe: Recipe) -> Output:
-    """Our raw frames (T, H, W, 3), delivered as `recipe` says."""
+def local_output(raw: Frames, recipe: Recipe) -> Output:
+    """The output made of our raw frames (T, H, W, 3), encoded as `recipe` says."""
     encoded, seen = deliver(raw, recipe)
     return Output(encoded=encoded, suffix=f".{recipe.codec.format}", kind=str(recipe.codec), seen=seen, raw=raw)
 
 
 def compare(path: Path, preview: Video, output: Output, preview_recipe: Recipe) -> Comparison:
-    """Hold an output against the preview at `path`."""
+    """Compare an output with the preview at `path`."""
     lossless, raw = is_lossless(path), output.raw
     frames = raw if lossless and raw is not None else output.seen.frames
     ours = f"decoded {output.kind}" if frames is output.seen.frames else "raw frames"
@@ -153,14 +153,12 @@ def _video_result(video: Video, sha256: str, raw: Frames | None = None) -> Video
 
 
 def _not_comparable(preview: Frames, output: Frames) -> dict[str, MetricResult]:
-    reason = (
-        f"the preview has {shape_words(preview)}, the output {shape_words(output)}; nothing is cut or resized to fit"
-    )
+    reason = f"the preview has {shape_text(preview)}, the output {shape_text(output)}; nothing is cut or resized to fit"
     return {name: unavailable(name, reason) for name in ("psnr", "ssim", "lpips")}
 
 
 def _codec_floor(raw: Frames, delivered: Frames) -> dict[str, float | None]:
-    """What the codec alone does to our own frames: no comparison of such files can score higher by merit."""
+    """The loss from the codec alone, measured on our own frames: a limit for every comparison of such files."""
     if raw.shape != delivered.shape:
         return {"psnr": None, "ssim": None}
     psnr = psnr_frame(raw, delivered)
@@ -170,16 +168,18 @@ def _codec_floor(raw: Frames, delivered: Frames) -> dict[str, float | None]:
 
 
 def _check_preview(path: Path, video: Video, recipe: Recipe) -> list[str]:
-    """Where the file is not what its own config says it should be."""
+    """Notes on where the preview's file contradicts its own config."""
     notes: list[str] = []
-    said: list[tuple[str, Any, Any]] = [
+    properties: list[tuple[str, Any, Any]] = [
         ("frames", len(video.frames), recipe.num_frames.applied),
         ("width", video.width, recipe.width.applied),
         ("height", video.height, recipe.height.applied),
     ]
     if video.frame_ms and path.suffix.lower() == ".webp":
-        said.append(("ms a frame", video.frame_ms, frame_duration(recipe.fps)))
-    for name, found, expected in said:
+        properties.append(("ms per frame", video.frame_ms, frame_duration(recipe.fps)))
+    for name, found, expected in properties:
         if found != expected:
-            notes.append(f"the preview has {name} {found:g}, its config makes {expected}: another config drew it?")
+            notes.append(
+                f"the preview has {name} {found:g}, its config {expected}: was it generated with another config?"
+            )
     return notes

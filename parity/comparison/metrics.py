@@ -1,4 +1,4 @@
-"""Image metrics per frame, each typed with its direction and named by its exact variant."""
+"""Image metrics per frame, each with its direction and its exact variant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIANTS = {
     "ssim": "scikit-image, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels",
     "lpips": "lpips 0.1, AlexNet, RGB scaled to -1..1",
 }
-"""Exactly which formula a number comes from."""
+"""The exact formula of each metric."""
 
 _ALEXNET = "alexnet-owt-7be5be79.pth"
 
@@ -43,7 +43,7 @@ def ssim_frame(a: Frames, b: Frames) -> float:
 
 
 def measure(preview: Frames, output: Frames, names: Sequence[str] = tuple(HIGHER_IS_BETTER)) -> dict[str, MetricResult]:
-    """PSNR, SSIM and LPIPS, or those in `names`, of two videos of equal shape (T, H, W, 3), frame by frame."""
+    """Measure PSNR, SSIM and LPIPS, or those in `names`, of two videos of equal shape (T, H, W, 3), frame by frame."""
     meters = {"psnr": _psnr, "ssim": _ssim, "lpips": _lpips}
     return {name: meters[name](preview, output) for name in names}
 
@@ -59,7 +59,7 @@ def _ssim(preview: Frames, output: Frames) -> MetricResult:
 
 
 def summarize(name: str, values: Sequence[float]) -> MetricResult:
-    """Mean and extremes. Infinite values stay out of the mean and are counted."""
+    """Mean and extremes of per-frame values. Infinite values are counted, but not part of the mean."""
     finite = [value for value in values if math.isfinite(value)]
     shown = tuple(value if math.isfinite(value) else None for value in values)
     return MetricResult(
@@ -74,35 +74,34 @@ def summarize(name: str, values: Sequence[float]) -> MetricResult:
 
 
 def statistic(metric: MetricResult, key: str) -> float:
-    """What a tolerance key (`psnr`, `ssim_min`, `lpips_max`) is about: the mean, or the worst frame."""
+    """The value that a tolerance key (`psnr`, `ssim_min`, `lpips_max`) limits: the mean, or the worst frame."""
     value = {"": metric.mean, "min": metric.min, "max": metric.max}[key.partition("_")[2]]
     return math.inf if value is None else value
 
 
 def meets(metric: MetricResult, key: str, limit: float) -> bool:
-    """Whether a metric that was measured keeps a tolerance."""
+    """Whether a measured metric is within a tolerance."""
     number = statistic(metric, key)
     return number >= limit if metric.higher_is_better else number <= limit
 
 
 def unavailable(name: str, reason: str) -> MetricResult:
-    """A metric that was not measured, and why."""
+    """A metric that was not measured, with the reason."""
     return MetricResult(variant=VARIANTS[name], higher_is_better=HIGHER_IS_BETTER[name], unavailable=reason)
 
 
 def lpips_weights() -> Path:
-    """Where torch hub keeps the AlexNet weights that LPIPS needs."""
+    """The place of the AlexNet weights that LPIPS needs, in torch hub's cache."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints" / _ALEXNET
 
 
 def _lpips(preview: Frames, output: Frames) -> MetricResult:
-    """On the CPU, so that the number does not depend on the GPU. Never downloads."""
+    """Measure LPIPS on the CPU, so that the number does not depend on the GPU. Never downloads."""
     if not lpips_weights().is_file():
         return unavailable(
             "lpips",
-            f"AlexNet weights are not in torch hub's cache ({lpips_weights()}); where there is a network run "
-            "`parity fetch-lpips` once",
+            f"AlexNet weights not found ({lpips_weights()}); with network access, run `parity fetch-lpips` once",
         )
     if min(preview.shape[1:3]) < 32:
         return unavailable("lpips", "frames are smaller than AlexNet's 32 pixels")
@@ -135,7 +134,7 @@ def _lpips_model() -> Any:
 
 
 def fetch_lpips() -> Path:
-    """Download the AlexNet weights to torch hub's cache, the one place this package fetches them."""
+    """Download the AlexNet weights to torch hub's cache. Nothing else downloads them."""
     if not lpips_weights().is_file():
         _lpips_model()
     return lpips_weights()

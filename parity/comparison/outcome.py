@@ -1,4 +1,4 @@
-"""A case's result before anything was drawn, of a case that could not be, and of one that was compared."""
+"""Results of a case: before anything was generated, of a case that could not be run, and of one that was compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _yaml(case: Case) -> str | None:
 
 
 def blank_result(case: Case, status: Status, verdict: str, findings: tuple[FindingResult, ...]) -> CaseResult:
-    """What the case file alone says."""
+    """The result that the case file alone gives."""
     return CaseResult(
         id=case.id,
         status=status,
@@ -46,7 +46,7 @@ def compared_result(
     findings: tuple[FindingResult, ...],
     notes: tuple[str, ...],
 ) -> CaseResult:
-    """What a comparison adds to it. `notes`: of the drawing. Artifacts and timings are the caller's."""
+    """The result of a comparison. `notes` are about the generation. Artifacts and timings are added by the caller."""
     status, verdict = judged
     return dataclasses.replace(
         blank_result(case, status, verdict, findings),
@@ -66,8 +66,8 @@ def _sigmas(recipe: Recipe) -> tuple[float, ...]:
     return recipe.scheduler.sigmas(recipe.steps)
 
 
-def result_without_drawing(case: Case, status: Status, reason: str) -> CaseResult:
-    """Of a case that could not be run, and why."""
+def result_without_output(case: Case, status: Status, reason: str) -> CaseResult:
+    """The result of a case that could not be run, with the reason."""
     findings = known_differences(case)
-    verb = "nobody can repeat this preview" if status == "unpairable" else "could not be run"
-    return dataclasses.replace(blank_result(case, status, f"{verb}: {reason}", findings), error=reason)
+    verdict = "cannot be reproduced" if status == "unpairable" else "could not be run"
+    return dataclasses.replace(blank_result(case, status, f"{verdict}: {reason}", findings), error=reason)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.case.load import Case
-from parity.comparison.outcome import result_without_drawing
+from parity.comparison.outcome import result_without_output
 from parity.results.case import CaseResult, Run, in_order, now, to_json
 from parity.results.merge import read_results
 from parity.run.outdir import SHARDS, OutDir
@@ -96,7 +96,7 @@ class Shards:
                 f"worker {worker} died while it ran; if that was for want of memory, run fewer workers (-n), "
                 "or --parity-offload"
             )
-            known = self._died[case.id] = result_without_drawing(case, "error", reason)
+            known = self._died[case.id] = result_without_output(case, "error", reason)
         self._merge()
         return known
 

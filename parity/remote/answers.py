@@ -1,4 +1,4 @@
-"""What a server answers, as far as it is read: the reference server's fields, and those `parity serve` adds."""
+"""The fields of a server's answers that are read: the reference server's, and those that `parity serve` adds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.files.strict_json import loads
 
 _LONGEST = 400
-"""Characters of a server's message that are repeated."""
+"""The most characters of a server's message that are quoted."""
 
 
 class _Answer(BaseModel):
@@ -18,13 +18,13 @@ class _Answer(BaseModel):
 
 
 class Accepted(_Answer):
-    """Of POST /v1/inference."""
+    """The answer to POST /v1/inference."""
 
     request_id: str = Field(min_length=1, max_length=200)
 
 
 class Step(_Answer):
-    """Where a running request is; only `parity serve` says it."""
+    """The progress of a running request; only `parity serve` reports it."""
 
     prompt: int = 0
     prompts: int = 0
@@ -32,8 +32,8 @@ class Step(_Answer):
     steps: int = 0
 
 
-class Status(_Answer):
-    """Of GET /v1/requests/{id}/status."""
+class RequestStatus(_Answer):
+    """The answer to GET /v1/requests/{id}/status."""
 
     status: str
     created_at: str | None = None
@@ -50,12 +50,12 @@ class Status(_Answer):
         return self.status in ("in_queue", "queued")
 
     def seconds(self) -> tuple[float | None, float | None]:
-        """In the queue, and drawing."""
+        """Seconds in the queue, and seconds of generation."""
         return _between(self.created_at, self.started_at), _between(self.started_at, self.finished_at)
 
 
-class Video(_Answer):
-    """One of the result's `outputs.videos`."""
+class VideoAnswer(_Answer):
+    """One entry of the result's `outputs.videos`."""
 
     format: str | None = None
     width: int | None = None
@@ -67,25 +67,25 @@ class Video(_Answer):
     url: str | None = None
 
     def reported(self) -> dict[str, Any]:
-        """What it says of the video."""
-        said = self.model_dump(exclude={"file_path", "url"}, exclude_none=True)
-        return said | ({"format": self.format[:20]} if self.format is not None else {})
+        """The answer's statements about the video, without its place."""
+        fields = self.model_dump(exclude={"file_path", "url"}, exclude_none=True)
+        return fields | ({"format": self.format[:20]} if self.format is not None else {})
 
 
 class Outputs(_Answer):
-    """What was drawn."""
+    """The result's `outputs`."""
 
-    videos: list[Video] = []
+    videos: list[VideoAnswer] = []
 
 
 class Metadata(_Answer):
-    """Free by the API; `parity serve` names its profile."""
+    """The result's `metadata`, which the API leaves open; `parity serve` names its profile in it."""
 
     profile: str | None = None
 
 
-class Result(_Answer):
-    """Of GET /v1/requests/{id}/result."""
+class RequestResult(_Answer):
+    """The answer to GET /v1/requests/{id}/result."""
 
     status: str
     outputs: Outputs | None = None
@@ -94,7 +94,7 @@ class Result(_Answer):
 
 
 def read_json(body: bytes) -> Any:
-    """Strict JSON. Raises ValueError."""
+    """Parse strict JSON. Raises ValueError."""
     return loads(body.decode("utf-8"))
 
 
@@ -116,7 +116,7 @@ def error_of(body: bytes) -> tuple[str | None, str]:
 
 
 def short(text: str, limit: int = _LONGEST) -> str:
-    """A stranger's text for one line of ours."""
+    """Text from a server, cleaned and shortened to fit one line of a message."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else f"{line[:limit]}…"
 
@@ -124,7 +124,7 @@ def short(text: str, limit: int = _LONGEST) -> str:
 def _between(start: str | None, end: str | None) -> float | None:
     """Seconds between two times of one clock; None if they cannot be read.
 
-    The reference server (at af4aec1) writes `+00:00Z`, which is no ISO 8601.
+    The reference server (at af4aec1) writes `+00:00Z`, which is not valid ISO 8601.
     """
     try:
         first, last = (datetime.fromisoformat((text or "").replace("+00:00Z", "Z")) for text in (start, end))

@@ -1,4 +1,4 @@
-"""The reference server's HTTP API, asked patiently: what is safe to ask again is asked again, nothing else is.
+"""A client of the reference server's HTTP API. It repeats only those requests that are safe to repeat.
 
 Every request has a connection of its own: one that was kept open and breaks would leave it unknown whether the server
 got the request. The token goes to the target's origin and nowhere else.
@@ -19,25 +19,25 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from parity.case.target import Target, origin
-from parity.remote.answers import Accepted, Result, Status, error_of, read_json, short
+from parity.remote.answers import Accepted, RequestResult, RequestStatus, error_of, read_json, short
 from pipelines.errors import TargetError
 
 FIRST_CONTACT_S = 15.0
-"""How long a server is tried that never answered: it is down, or the address is wrong. One that has answered may be
-restarting: it is waited for as long as the request may take, but once, not by every case that is left."""
+"""Seconds to try a server that never answered: it is down, or the address is wrong. A server that has answered may be
+restarting: the client waits for it as long as the request may take, but once, not for every remaining case."""
 
 MAX_ANSWER = 4 << 20
 MAX_FILE = 256 << 20
-"""Bytes of a video: the largest the API can be asked for is some tens of megabytes as WebP."""
+"""Limit of a video in bytes: the largest that the API can produce has some tens of megabytes as WebP."""
 
 _FILE_TRIES = 5
-"""Downloads of a file that breaks off."""
+"""The most downloads of a file that breaks off."""
 _MAX_REDIRECTS = 5
 _LONGEST_PAUSE_S = 30.0
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
-Heard = Callable[[str], None]
-"""Hears why the client waits; may raise to end it."""
+OnWait = Callable[[str], None]
+"""Called with the reason why the client waits; may raise to stop it."""
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
@@ -49,11 +49,11 @@ class _Reply:
 
 
 class Client:
-    """One server. Raises TargetError for whatever it does not do, its own words quoted, tokens left out."""
+    """A client of one server. Raises TargetError if the server fails, with its message quoted and tokens removed."""
 
-    def __init__(self, target: Target, heard: Heard = lambda _: None) -> None:
+    def __init__(self, target: Target, on_wait: OnWait = lambda _: None) -> None:
         self.target = target
-        self.heard = heard
+        self.on_wait = on_wait
         self._token = target.token()
         self._secrets = {self._token} if self._token else set()
         self._answered = self._gave_up = False
@@ -61,19 +61,19 @@ class Client:
         self._http = httpx.Client(
             limits=httpx.Limits(max_keepalive_connections=0),
             headers={"User-Agent": "wan-parity", "Accept-Encoding": "identity"},
-            trust_env=not target.is_here,  # a proxy of the environment is not for this machine
+            trust_env=not target.is_here,  # no proxy of the environment for a server on this machine
         )
 
     def close(self) -> None:
         self._http.close()
 
     def hide(self, secret: str | None) -> None:
-        """Never repeat this, should the server do so."""
+        """Never quote this secret, even if the server does."""
         if secret:
             self._secrets.add(secret)
 
     def submit(self, body: Mapping[str, Any], deadline: float) -> str:
-        """Send a request. Returns its id. It is sent again only where it surely was not accepted."""
+        """Send a request and return its id. It is sent again only if it was certainly not accepted."""
         content = json.dumps(body).encode()
         for pause in _pauses():
             try:
@@ -87,23 +87,23 @@ class Client:
                     "accepted, so it is not sent again"
                 ) from None
             if reply.status in (429, 503):
-                self._wait(_retry_after(reply) or pause, deadline, self._said(reply))
+                self._wait(_retry_after(reply) or pause, deadline, self._answer(reply))
                 continue
             if reply.status >= 500:
-                raise self._error(f"{self._said(reply)}; it may have been accepted, so it is not sent again")
+                raise self._error(f"{self._answer(reply)}; it may have been accepted, so it is not sent again")
             return self._read(reply, Accepted, "POST /v1/inference").request_id
         raise AssertionError("pauses never end")
 
-    def status(self, request_id: str, deadline: float) -> Status | None:
-        """None: the server does not know the request."""
-        return self._about(request_id, "status", Status, deadline)
+    def status(self, request_id: str, deadline: float) -> RequestStatus | None:
+        """A request's status; None if the server does not know the request."""
+        return self._about(request_id, "status", RequestStatus, deadline)
 
-    def result(self, request_id: str, deadline: float) -> Result | None:
-        """None: the server does not know the request."""
-        return self._about(request_id, "result", Result, deadline)
+    def result(self, request_id: str, deadline: float) -> RequestResult | None:
+        """A request's result; None if the server does not know the request."""
+        return self._about(request_id, "result", RequestResult, deadline)
 
     def cancel(self, request_id: str) -> bool:
-        """Whether the server says that it will not draw it. Only `parity serve` can; never raises."""
+        """Cancel a request. Returns whether the server confirms it. Only `parity serve` can; never raises."""
         try:
             path = f"/v1/requests/{quote(request_id, safe='')}/cancel"
             return self._ask("POST", path, time.monotonic() + 5.0, b"").status == 200
@@ -111,16 +111,16 @@ class Client:
             return False
 
     def download(self, url: str, into: Path, deadline: float) -> str:
-        """Write what a result's `url` gives into a file. Returns where it came from.
+        """Download a result's `url` into a file. Returns the URL it came from.
 
-        An address of another origin is looked for on the target: a server behind a proxy does not know its own.
+        A URL of another origin is fetched from the target: a server behind a proxy does not know its own address.
         """
         where = self._moved(url)
         for number, pause in enumerate(_pauses(), 1):
             try:
                 refused = self._fetch(where, into, deadline)
             except (httpx.InvalidURL, ValueError):
-                raise self._error("the video's address is no URL") from None
+                raise self._error("the video's address is not a URL") from None
             except httpx.RequestError as error:
                 reason = f"the video broke off ({self._plain(error)})"
                 if number >= _FILE_TRIES:
@@ -130,8 +130,8 @@ class Client:
             if refused is None:
                 return where
             if refused.status != 429 and refused.status < 500:
-                raise self._error(f"the video at {where}: {self._said(refused)}")
-            self._wait(_retry_after(refused) or pause, deadline, self._said(refused))
+                raise self._error(f"the video at {where}: {self._answer(refused)}")
+            self._wait(_retry_after(refused) or pause, deadline, self._answer(refused))
         raise AssertionError("pauses never end")
 
     def _about(self, request_id: str, what: str, kind: type[Answer], deadline: float) -> Answer | None:
@@ -143,7 +143,7 @@ class Client:
                 self._wait(pause, deadline, f"does not answer ({self._plain(error)})")
                 continue
             if reply.status == 429 or reply.status >= 500:
-                self._wait(_retry_after(reply) or pause, deadline, self._said(reply))
+                self._wait(_retry_after(reply) or pause, deadline, self._answer(reply))
                 continue
             if reply.status == 404 and error_of(reply.body)[0] == "REQUEST_NOT_FOUND":
                 return None
@@ -151,7 +151,7 @@ class Client:
         raise AssertionError("pauses never end")
 
     def _ask(self, method: str, path: str, deadline: float, content: bytes | None = None) -> _Reply:
-        """One exchange with the API, its answer read whole. Redirects are answers."""
+        """Send one request to the API and read the whole answer. Redirects are not followed."""
         url = self.target.url + path
         headers = self._headers(url) | ({"Content-Type": "application/json"} if content is not None else {})
         with self._http.stream(method, url, headers=headers, content=content, timeout=_timeout(deadline)) as reply:
@@ -163,27 +163,27 @@ class Client:
         for chunk in reply.iter_bytes():
             body += chunk
             if len(body) > MAX_ANSWER:
-                raise self._error(f"an answer of more than {MAX_ANSWER >> 20} MiB")
+                raise self._error(f"the answer is larger than {MAX_ANSWER >> 20} MiB")
             self._check(deadline)
         return bytes(body)
 
     def _fetch(self, url: str, into: Path, deadline: float) -> _Reply | None:
-        """None: the file is there. Otherwise the answer that holds none."""
+        """Fetch a file. Returns None if it was written, otherwise the server's answer."""
         for _ in range(_MAX_REDIRECTS + 1):
             with self._http.stream("GET", url, headers=self._headers(url), timeout=_timeout(deadline)) as reply:
                 if reply.is_redirect:
                     url = urljoin(url, reply.headers.get("location", ""))
                     if urlsplit(url).scheme not in ("http", "https"):
-                        raise self._error("the video's address leads to no http(s) address")
+                        raise self._error("the video's URL redirects to an address that is not http(s)")
                     continue
                 if reply.status_code != 200:
                     return _Reply(reply.status_code, reply.headers, self._body(reply, deadline))
                 self._save(reply, into, deadline)
                 return None
-        raise self._error(f"the video's address leads on more than {_MAX_REDIRECTS} times")
+        raise self._error(f"the video's URL redirects more than {_MAX_REDIRECTS} times")
 
     def _save(self, reply: httpx.Response, into: Path, deadline: float) -> None:
-        too_large = self._error(f"a video of more than {MAX_FILE >> 20} MiB")
+        too_large = self._error(f"the video is larger than {MAX_FILE >> 20} MiB")
         length = reply.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > MAX_FILE):
             raise too_large
@@ -197,14 +197,14 @@ class Client:
                 file.write(chunk)
 
     def _headers(self, url: str) -> dict[str, str]:
-        ours = origin(url) == origin(self.target.url)
-        return {"Authorization": f"Bearer {self._token}"} if self._token and ours else {}
+        same_origin = origin(url) == origin(self.target.url)
+        return {"Authorization": f"Bearer {self._token}"} if self._token and same_origin else {}
 
     def _moved(self, url: str) -> str:
         try:
             parts, base = urlsplit(url), urlsplit(self.target.url)
         except ValueError:
-            raise self._error("the video's address is no URL") from None
+            raise self._error("the video's address is not a URL") from None
         if parts.scheme and origin(url) == origin(self.target.url):
             return url
         path = parts.path if parts.path.startswith(f"{base.path}/") else f"{base.path}/{parts.path.lstrip('/')}"
@@ -212,37 +212,37 @@ class Client:
 
     def _read(self, reply: _Reply, kind: type[Answer], asked: str) -> Answer:
         if reply.status != 200:
-            raise self._error(self._said(reply))
+            raise self._error(self._answer(reply))
         try:
             return kind.model_validate(read_json(reply.body))
         except (ValidationError, ValueError):
-            raise self._error(f"{asked}: the answer is not this API's: is the address right?") from None
+            raise self._error(f"{asked}: not an answer of this API; is the address right?") from None
 
-    def _said(self, reply: _Reply) -> str:
-        """`answered 400 LORA_NOT_FOUND: …`."""
+    def _answer(self, reply: _Reply) -> str:
+        """The answer in short: `answered 400 LORA_NOT_FOUND: …`."""
         code, message = error_of(reply.body)
-        words = " ".join(word for word in (str(reply.status), code) if word)
+        status = " ".join(part for part in (str(reply.status), code) if part)
         hint = ""
         if reply.status in (401, 403):
             hint = f" (the bearer token comes from ${self.target.token_variable}, "
             hint += "which is set)" if self._token else "which is not set)"
         elif 300 <= reply.status < 400:
             hint = (
-                f" (it redirects to {short(reply.headers.get('location', 'nowhere'), 100)}: name that address instead)"
+                f" (it redirects to {short(reply.headers.get('location', 'nowhere'), 100)}: use that address instead)"
             )
-        return f"answered {words}" + (f": {message}" if message else "") + hint
+        return f"answered {status}" + (f": {message}" if message else "") + hint
 
     def _wait(self, seconds: float, deadline: float, reason: str) -> None:
-        """Before the next try. Raises TargetError when it is no use any more."""
+        """Wait before the next try. Raises TargetError once another try is pointless."""
         now = time.monotonic()
         self._first_failure = self._first_failure or now
         if self._gave_up or (not self._answered and now + seconds > self._first_failure + FIRST_CONTACT_S):
             self._gave_up = True
             raise self._error(reason)
         if now + seconds >= deadline:
-            self._gave_up = True  # nor will the next case wait for it, until it answers again
+            self._gave_up = True  # the next case will not wait either, until the server answers again
             raise self._error(f"{reason}; not done after {self.target.timeout:g} s (--target-timeout)")
-        self.heard(f"{reason}; trying again")
+        self.on_wait(f"{reason}; trying again")
         time.sleep(seconds)
 
     def _check(self, deadline: float) -> None:
@@ -253,7 +253,7 @@ class Client:
         return TargetError(self.redacted(f"{self.target.url}: {reason}"))
 
     def redacted(self, text: str) -> str:
-        """Text of the server's without what was sent to it in confidence."""
+        """The server's text without the secrets that were sent to it."""
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return text
@@ -264,7 +264,7 @@ class Client:
 
 
 def _timeout(deadline: float) -> httpx.Timeout:
-    """Of every wait for the network; the deadline is looked at in between."""
+    """The timeout of every single wait for the network; the deadline is checked in between."""
     left = max(0.1, deadline - time.monotonic())
     return httpx.Timeout(min(60.0, left), connect=min(10.0, left))
 
@@ -277,7 +277,7 @@ def _pauses() -> Iterator[float]:
 
 
 def _retry_after(reply: _Reply) -> float | None:
-    """Seconds, if the server says how long to wait. It may also name a date, which none of these servers does."""
+    """The seconds that the server asks to wait, if it does. A date, which none of these servers sends, is ignored."""
     with contextlib.suppress(ValueError, OverflowError):
         seconds = float(reply.headers.get("retry-after", ""))
         return min(max(seconds, 0.0), _LONGEST_PAUSE_S) if seconds == seconds else None

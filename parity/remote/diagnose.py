@@ -1,4 +1,4 @@
-"""What a server did, found out here: what is expected of it is generated, or what it generated is looked for."""
+"""Finding out on this machine what a server did: generate what it is expected to do, or search for its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.comparison.compare import deliver
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.search import OF_SERVER, plan_text, search
-from parity.remote.run import Compared, Keep, judged
+from parity.remote.run import Keep, ServedComparison, judged
 from parity.results.case import CaseResult, Evidence
 from parity.results.diagnosis import Diagnosis, Search
 from pipelines.engine.stages import Trace
@@ -23,37 +23,40 @@ from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 
 _NO_PROOF = (
-    "what the server did was not looked for: its drawings of one request are not alike, so none made here could prove "
-    "what it does, and what comes near could not be told from its noise"
+    "the server's settings were not searched for: it gives a different video for each request, so no generation on "
+    "this "
+    "machine could prove them"
 )
 
 
 class ServerDiagnosis:
-    """Finds out here what a server did: draws what is expected of it, or looks for what it drew."""
+    """Finds out on this machine what a server did: generates what is expected of it, or searches for its settings."""
 
-    def __init__(self, compared: Compared, lab: Lab, mode: Literal["full", "gains"], progress: Progress, keep: Keep):
-        """`lab`: of the case, with its preview. `keep`: hears of the result as it grows."""
+    def __init__(
+        self, compared: ServedComparison, lab: Lab, mode: Literal["full", "gains"], progress: Progress, keep: Keep
+    ):
+        """`lab` is that of the case, with its preview. `keep` is called with the result as it grows."""
         self._compared, self._lab, self._mode = compared, lab, mode
         self._progress, self._keep = progress, keep
 
     def diagnose(self) -> CaseResult:
-        """The comparison's result with proven findings, a diagnosis, a search: as far as each came."""
+        """The comparison's result, with proven findings, a diagnosis and a search as far as each got."""
         compared, result = self._compared, self._compared.result
         if result.repeat is not None and not result.repeat.identical:
             return dataclasses.replace(result, notes=(*result.notes, _NO_PROOF))
         expected = dataclasses.replace(compared.known.recipe, obstacles=())
-        self._progress.planned("1 generation: is the server's file what is expected of it?")
+        self._progress.planned("up to 1 generation, to check whether the server's file is as expected")
         trace = Trace()
         try:
-            frames = self._lab.generate(expected, "what is expected of the server", trace)
+            frames = self._lab.generate(expected, "the server's expected recipe", trace)
         except BudgetSpentError:
             return result
         except OutOfMemoryError:
-            raise  # the session tries again with another offload mode; the server is not asked again
+            raise  # the session tries again with another offload mode, without another request to the server
         except ParityError as error:
-            return dataclasses.replace(result, diagnosis=_not_drawn(self._mode, error))
+            return dataclasses.replace(result, diagnosis=_not_generated(self._mode, error))
         if self._is_the_servers(frames, expected):
-            note = "drawn here, what is expected of the server gives its file to the last bit"
+            note = "the server's expected recipe, generated on this machine, gives its file bit for bit"
             return self._explain(self._known_as(expected, "pixels", note), expected, self._lab, frames, trace)
         return self._search(expected)
 
@@ -67,7 +70,7 @@ class ServerDiagnosis:
         )
 
     def _known_as(self, recipe: Recipe, proof: Evidence, note: str) -> CaseResult:
-        """The result, now that the server is known to have drawn `recipe`."""
+        """The result, now that the server is known to use `recipe`."""
         compared = self._compared
         known = dataclasses.replace(compared.known, recipe=recipe, proof=proof)
         result = judged(compared.case, known, compared.comparison, compared.served, compared.measured)
@@ -79,7 +82,7 @@ class ServerDiagnosis:
         )
 
     def _explain(self, result: CaseResult, recipe: Recipe, lab: Lab, frames: Frames, trace: Trace) -> CaseResult:
-        """What each factor costs, our drawing standing in for the server's."""
+        """Measure each factor's effect, with our frames in place of the server's."""
         plan = make_plan(dataclasses.replace(self._compared.case, inference=recipe), self._mode)
         self._progress.planned(str(plan))
         self._keep(result)
@@ -107,22 +110,22 @@ class ServerDiagnosis:
         lab = self._lab.for_video(case, compared.served.video)
         found, best = search(lab, keep, OF_SERVER)
         if found.verdict == "proven":
-            note = "what the server did was found by drawing it here: its file, to the last bit"
+            note = "the server's settings were found: generated on this machine, they give its file bit for bit"
             result = dataclasses.replace(self._known_as(best, "pixels", note), search=found)
-            frames = lab.generate(best, "what the server did")  # its latents are known
+            frames = lab.generate(best, "the server's settings")  # its latents are known
             again = lab.for_video(compared.case, compared.preview)
             return self._explain(result, best, again, frames, Trace())
         if found.verdict == "likely":
-            note = "what the server did was found as far as rounding lets it: another kind of CPU or GPU drew its file"
+            note = (
+                "the server's settings were found up to rounding: its file was generated on another kind of CPU or GPU"
+            )
             return dataclasses.replace(self._known_as(best, "likely", note), search=found)
-        note = "what is expected of the server does not give its file here, and nothing that was tried does"
+        note = "neither the server's expected recipe nor any setting tried gives its file on this machine"
         result = dataclasses.replace(compared.result, notes=(*compared.result.notes, note))
         return dataclasses.replace(result, search=found)
 
 
-def _not_drawn(mode: Literal["full", "gains"], error: ParityError) -> Diagnosis:
-    """The server's video was compared; what it did can only be found out by an engine here."""
-    reason = (
-        f"what the server did is found out by drawing here, which needs checkpoint and LoRA on this machine: {error}"
-    )
+def _not_generated(mode: Literal["full", "gains"], error: ParityError) -> Diagnosis:
+    """The diagnosis if generation on this machine fails; the server's video was compared all the same."""
+    reason = f"finding out what the server did needs its checkpoint and LoRA on this machine: {error}"
     return Diagnosis(mode=mode, sentence=f"stopped: {reason}", explained=None, stopped="error", error=reason)

@@ -1,4 +1,4 @@
-"""One request from sending to file: submit, wait, fetch. Equal requests of a run are sent once."""
+"""One request on a server: submit, wait, fetch the file. Equal requests of a run are sent once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from parity.case.load import Case
 from parity.case.progress import Progress
 from parity.case.target import Target
-from parity.remote.answers import Result, Status, short
-from parity.remote.answers import Video as VideoAnswer
+from parity.remote.answers import RequestResult, RequestStatus, VideoAnswer, short
 from parity.remote.client import MAX_FILE, Client
 from parity.results.case import TargetResult
 from pipelines.errors import MediaError, TargetError
@@ -24,7 +23,7 @@ from pipelines.recipe import frame_duration
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _MOST_FRAMES = 1000
-"""That the API can be asked for."""
+"""The most frames the API accepts."""
 
 _KINDS = {
     b"RIFF": ".webp",
@@ -33,22 +32,22 @@ _KINDS = {
     b"\xff\xd8\xff": ".jpg",
     b"\x1a\x45\xdf\xa3": ".webm",
 }
-"""How files begin."""
+"""File types by their first bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A case's video as a server drew it."""
+    """A case's video as a server generated it."""
 
     encoded: bytes
     suffix: str
-    """By the content, `.webp`."""
+    """The suffix for the file's content, `.webp`."""
     video: Video
-    said: VideoAnswer
+    answer: VideoAnswer
     target: TargetResult
     notes: tuple[str, ...]
     seconds: dict[str, float]
-    """Of asking and of fetching."""
+    """Seconds for the request, and for fetching the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +57,13 @@ class _Done:
     case: str
     request_id: str
     attempts: int
-    status: Status | None
-    result: Result
+    status: RequestStatus | None
+    result: RequestResult
     notes: tuple[str, ...]
 
 
 class Exchange:
-    """Everything a run asks of one target. Use `close` at the end."""
+    """All requests of a run to one target. Call `close` at the end."""
 
     def __init__(self, target: Target) -> None:
         """Raises UsageError for a token that cannot be sent."""
@@ -76,15 +75,15 @@ class Exchange:
     def close(self) -> None:
         self._client.close()
 
-    def draw(self, case: Case, progress: Progress, *, anew: bool = False) -> Served:
-        """Have a case drawn. Raises TargetError; whatever ends it early, the server is told to stop as well.
+    def generate(self, case: Case, progress: Progress, *, anew: bool = False) -> Served:
+        """Have the server generate a case. Raises TargetError; if anything ends it early, the request is canceled too.
 
-        `anew`: send the request although an equal one was sent in this run.
+        `anew`: send the request even if an equal one was sent in this run.
         """
         assert case.posted is not None
         clock = time.monotonic()
         deadline = clock + self.target.timeout
-        self._client.heard = progress.waiting
+        self._client.on_wait = progress.waiting
         self._client.hide(case.token)
         body = case.posted.body()
         key = json.dumps(body, sort_keys=True)
@@ -100,8 +99,8 @@ class Exchange:
             raise self._error(
                 f"request {done.request_id} has {len(videos)} videos, none for prompt {case.posted.index}"
             )
-        said = videos[case.posted.index]
-        encoded, suffix, video, fetched = self._fetch(case, said, deadline)
+        answer = videos[case.posted.index]
+        encoded, suffix, video, fetched = self._fetch(case, answer, deadline)
         queue, draw = done.status.seconds() if done.status is not None else (None, None)
         profile = done.result.metadata.profile if done.result.metadata is not None else None
         target = TargetResult(
@@ -114,20 +113,20 @@ class Exchange:
             draw_seconds=draw,
             fetched=self._client.redacted(fetched),
             profile=self._client.redacted(short(profile, 60)) if profile is not None else None,
-            reported=said.reported(),
+            reported=answer.reported(),
         )
         return Served(
             encoded=encoded,
             suffix=suffix,
             video=video,
-            said=said,
+            answer=answer,
             target=target,
             notes=done.notes,
             seconds={"request": asked_at - clock, "fetch": time.monotonic() - asked_at},
         )
 
     def _ask(self, case: Case, body: dict[str, object], key: str, deadline: float, progress: Progress) -> _Done:
-        """Until there is a result. A server that forgot the request is asked once more."""
+        """Send a request and wait for its result; once more if the server forgot the request."""
         notes: list[str] = []
         for attempt in (1, 2):
             request_id = self._client.submit(body, deadline)
@@ -149,14 +148,14 @@ class Exchange:
                 result=result,
                 notes=tuple(notes),
             )
-        raise self._error("forgot the request twice (REQUEST_NOT_FOUND): it does not stay up long enough to draw it")
+        raise self._error("forgot the request twice (REQUEST_NOT_FOUND): does it restart before it can finish?")
 
     def _wait_for(
         self, request_id: str, case: Case, deadline: float, progress: Progress
-    ) -> tuple[Status | None, Result | None]:
-        """Poll until it is over. None for a request that the server does not know any more."""
+    ) -> tuple[RequestStatus | None, RequestResult | None]:
+        """Poll until the request is over. Returns None for a request that the server no longer knows."""
         shown = _Shown(case, progress)
-        self._client.heard = shown.wait
+        self._client.on_wait = shown.wait
         try:
             for pause in _pauses():
                 status = self._client.status(request_id, deadline)
@@ -173,49 +172,49 @@ class Exchange:
             canceled = self._client.cancel(request_id)
             if isinstance(error, TargetError):
                 raise TargetError(
-                    f"{error}; {'it was canceled there' if canceled else 'it may still be drawn'}"
+                    f"{error}; {'the request was canceled' if canceled else 'the server may still generate it'}"
                 ) from None
             raise
         raise AssertionError("pauses never end")
 
-    def _fetch(self, case: Case, said: VideoAnswer, deadline: float) -> tuple[bytes, str, Video, str]:
-        """The file, how it begins, what it holds and where it came from."""
+    def _fetch(self, case: Case, answer: VideoAnswer, deadline: float) -> tuple[bytes, str, Video, str]:
+        """Fetch the file. Returns its bytes, its suffix, its video and where it came from."""
         with tempfile.TemporaryDirectory(prefix="wan-parity-") as folder:
             file = Path(folder) / "output"
-            fetched = self._bring(said, file, deadline)
+            fetched = self._download_or_copy(answer, file, deadline)
             encoded = file.read_bytes()
             suffix = _suffix(encoded)
             if suffix is None:
-                raise self._error(f"{fetched} is no video this tool reads ({len(encoded)} bytes)")
+                raise self._error(f"{fetched} is not a supported video ({len(encoded)} bytes)")
             named = file.rename(file.with_suffix(suffix))
             expected = case.inference
-            count = said.num_frames if said.num_frames and said.num_frames <= _MOST_FRAMES else None
+            count = answer.num_frames if answer.num_frames and answer.num_frames <= _MOST_FRAMES else None
             try:
                 video = read_video(named, frame_duration(expected.fps), count or expected.num_frames.applied)
             except MediaError as error:
                 raise self._error(str(error).replace(str(named), fetched)) from None
         return encoded, suffix, video, fetched
 
-    def _bring(self, said: VideoAnswer, into: Path, deadline: float) -> str:
-        """By download, or else from a disk both machines see."""
-        failure = self._error("the result names neither a `url` nor a `file_path` that can be read here")
-        if said.url is not None:
+    def _download_or_copy(self, answer: VideoAnswer, into: Path, deadline: float) -> str:
+        """Download the file, or copy it from a disk that both machines see. Returns its URL or path."""
+        failure = self._error("the result has neither a `url` nor a `file_path` that can be read on this machine")
+        if answer.url is not None:
             try:
-                return self._client.download(said.url, into, deadline)
+                return self._client.download(answer.url, into, deadline)
             except TargetError as error:
                 failure = error
-        for path in _local(said.file_path, self.target):
+        for path in _local(answer.file_path, self.target):
             try:
                 check_file(path, MAX_FILE)
                 into.write_bytes(path.read_bytes())
             except (OSError, ValueError):
                 continue
             return str(path)
-        if said.url is None and said.file_path is not None:
-            where = short(said.file_path, 200)
+        if answer.url is None and answer.file_path is not None:
+            place = short(answer.file_path, 200)
             raise self._error(
-                f"the video lies on the server's disk ({where}) and it offers no download: mount that disk and say "
-                "where (target.disk in the case file)"
+                f"the video is on the server's disk ({place}), and the server offers no download: mount that disk and "
+                "set target.disk in the case file"
             )
         raise failure
 
@@ -224,7 +223,7 @@ class Exchange:
 
 
 class _Shown:
-    """A status for people: waiting, or a bar over steps where the server counts them."""
+    """A request's status as progress: waiting, or a bar over steps if the server counts them."""
 
     def __init__(self, case: Case, progress: Progress) -> None:
         self._case, self._progress = case, progress
@@ -232,12 +231,12 @@ class _Shown:
         self._step = -1
 
     def wait(self, why: str) -> None:
-        """For something else than the next step: its bar is begun anew."""
+        """Show why we wait for something other than the next step; the bar starts anew after it."""
         self._bar = None
         self._progress.waiting(why)
 
-    def show(self, status: Status) -> None:
-        """Tell what is new. What is not new stops no clock: a step that hangs there is a step that hangs."""
+    def show(self, status: RequestStatus) -> None:
+        """Show what is new. Nothing else resets the watchdog, so a step that hangs on the server is noticed."""
         step = status.progress
         if status.is_waiting:
             self.wait("queued")
@@ -261,16 +260,16 @@ def _pauses() -> Iterator[float]:
 
 
 def _local(path: str | None, target: Target) -> Iterator[Path]:
-    """Where a file of the server's may lie here: below a folder that is mounted; of a server here, where it says.
+    """Places on this machine of a server's file: below a mounted folder; for a server on this machine, its own path.
 
-    What else a server says of paths, it cannot know, and could only guess a file of ours.
+    Other paths from a server are not followed: they could only name a file of ours.
     """
     if path is None:
         return
-    for there, here in target.disk:
-        prefix = there.rstrip("/") + "/"
+    for server_folder, local_folder in target.disk:
+        prefix = server_folder.rstrip("/") + "/"
         if path.startswith(prefix):
-            root = Path(here).resolve()
+            root = Path(local_folder).resolve()
             with contextlib.suppress(OSError, ValueError):
                 file = (root / path.removeprefix(prefix)).resolve()
                 if file.is_relative_to(root):

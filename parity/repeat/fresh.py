@@ -1,7 +1,7 @@
-"""A recipe drawn in a fresh process, which knows nothing of what this one has loaded, encoded or chosen before.
+"""Generation in a fresh process, which shares nothing that this one has loaded, encoded or chosen before.
 
-The process hears its work on stdin, as a pickle of ours, and says on stdout, a line of JSON each, how far it is; the
-frames come back as a file. It ends with this process, however that ends: its stdin is closed then.
+The process receives its task on stdin, as a pickle of ours, and reports progress on stdout, one line of JSON each; the
+frames come back as a file. It ends when this process ends, because its stdin is closed then.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ if TYPE_CHECKING:
     from pipelines.media.video import Frames
     from pipelines.recipe import Recipe
 
-# -P: a folder called `torch` where the user happens to be is nobody's torch; PYTHONPATH is this process' own path.
+# -P: a folder called `torch` in the current folder must not be imported; PYTHONPATH is this process' own path.
 _COMMAND = (sys.executable, "-P", "-m", "parity.repeat.fresh")
 
 
-def draw_afresh(
+def generate_in_fresh_process(
     engine: Engine, recipe: Recipe, token: str | None, on_loaded: Callable[[], None], on_step: OnStep
 ) -> Frames:
-    """Frames (T, H, W, 3), uint8 RGB, of a recipe as a fresh process draws it.
+    """Generate a recipe in a fresh process. Returns frames (T, H, W, 3), uint8 RGB.
 
-    On this engine's device, offloaded alike. The engine lets go of its weights first: no device need hold them twice.
-    `token`: a Hub token. `on_loaded`: hears that the weights are there. Raises as `Engine.generate` does there, and
-    DeviceError if the process dies.
+    The process uses this engine's device and offload mode. The engine releases its weights first, so that they are not
+    on the device twice. `token` is a Hub token. `on_loaded` is called once the weights are loaded. Raises what
+    `Engine.generate` raises there, and DeviceError if the process dies.
     """
     engine.close()
     with tempfile.TemporaryDirectory(prefix="wan-parity-") as folder:
         file = Path(folder) / "frames.npy"
-        work = pickle.dumps((recipe, str(engine.device), engine.offload, token, file))
+        task = pickle.dumps((recipe, str(engine.device), engine.offload, token, file))
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         process = subprocess.Popen(
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
         )
         try:
-            _converse(process, work, on_loaded, on_step)
+            _converse(process, task, on_loaded, on_step)
         finally:  # done, or Ctrl-C, or --timeout
             process.kill()
             process.wait()
@@ -64,55 +64,55 @@ def draw_afresh(
         return frames
 
 
-def _converse(process: subprocess.Popen[bytes], work: bytes, on_loaded: Callable[[], None], on_step: OnStep) -> None:
-    """Hand over the work and hear of it until it is done."""
+def _converse(process: subprocess.Popen[bytes], task: bytes, on_loaded: Callable[[], None], on_step: OnStep) -> None:
+    """Send the task and read its progress until it is done."""
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # it died; what it said before tells more
-        process.stdin.write(work)
+    with contextlib.suppress(BrokenPipeError):  # the process died; its output tells why
+        process.stdin.write(task)
         process.stdin.flush()
     for line in process.stdout:
-        said: dict[str, Any] = json.loads(line)
-        if "loaded" in said:
+        message: dict[str, Any] = json.loads(line)
+        if "loaded" in message:
             on_loaded()
-        elif "step" in said:
-            on_step(*said["step"])
-        elif "error" in said:
-            name, message = said["error"]
-            raise getattr(errors, name)(message)
+        elif "step" in message:
+            on_step(*message["step"])
+        elif "error" in message:
+            name, text = message["error"]
+            raise getattr(errors, name)(text)
         else:
             return
     code = process.wait()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    raise DeviceError(f"the fresh process that was to draw this once more {how}; was there memory enough?")
+    raise DeviceError(f"the fresh process that was to generate this again {how}; was there enough memory?")
 
 
 def main() -> None:
-    """The fresh process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both: the one that waits for us decides
-    saying = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no word of ours
+    """Run as the fresh process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes: the parent decides
+    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with our messages
     recipe, device, offload, token, file = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_the_other, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def say(**words: Any) -> None:
-        saying.write(json.dumps(words) + "\n")
+    def send(**message: Any) -> None:
+        messages.write(json.dumps(message) + "\n")
 
     from pipelines.engine.engine import Engine
 
     try:
         engine = Engine(device, offload)
         engine.load(recipe, token)
-        say(loaded=True)
-        frames = engine.generate(recipe, lambda *step: say(step=step), token)
+        send(loaded=True)
+        frames = engine.generate(recipe, lambda *step: send(step=step), token)
     except ParityError as error:
-        say(error=(type(error).__name__, str(error)))
+        send(error=(type(error).__name__, str(error)))
         return
     np.save(file, frames)
-    say(done=True)
+    send(done=True)
 
 
-def _end_with_the_other() -> None:
+def _end_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""Drawn frames kept by what they were drawn from, so that an unchanged case is not drawn again."""
+"""Cached frames, stored under a hash of all that determines them, so that unchanged cases are not generated again."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 
 VERSION = 1
-"""Of the layout; entries of another one are no hits."""
+"""Version of the layout; entries of another version are ignored."""
 _ENTRY, _FRAMES = "entry.json", "frames.npz"
 _NEW = ".new-"
 
 
 def default_root() -> Path | None:
-    """`WAN_PARITY_CACHE`, none if that is empty; else wan-parity in the user's cache folder."""
+    """`$WAN_PARITY_CACHE`, None if that is empty; by default wan-parity/frames in the user's cache folder."""
     chosen = os.environ.get("WAN_PARITY_CACHE")
     if chosen is not None:
         return Path(chosen) if chosen else None
@@ -40,43 +40,43 @@ def default_root() -> Path | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What `parity cache ls` says of a drawing."""
+    """What is recorded about a cached generation, for `parity cache ls`."""
 
     key: str
     drawn: str
     """ISO 8601, UTC."""
     case: str
-    """The case it was first drawn for."""
+    """The case it was first generated for."""
     model: str
     prompt: str
     frames: int
     width: int
     height: int
     sha256: str
-    """Of the frames: their shape and bytes."""
+    """Hash of the frames' shape and bytes."""
     version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry in its place."""
+    """An entry with its folder, size and last use."""
 
     entry: Entry
     folder: Path
     size: int
     """Bytes on disk."""
     used: float
-    """Seconds since 1970."""
+    """Last use, in seconds since 1970."""
 
 
 class Cache:
-    """A folder of drawings. Entries are written beside their place and moved there: none is ever half there."""
+    """A folder of generations. Entries are written elsewhere and moved into place, so none is ever partial."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def find(self, key: str) -> tuple[Frames, Entry] | None:
-        """A drawing; None if there is none. One that does not hold what it should is removed."""
+        """The frames stored under a key, with their entry; None if there are none. A damaged entry is removed."""
         folder = self._folder(key)
         if not folder.is_dir():
             return None
@@ -84,7 +84,7 @@ class Cache:
             entry = _read(folder / _ENTRY)
             with (folder / _FRAMES).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 frames: Frames = arrays["frames"]
-        except Exception:  # numpy and zipfile raise a dozen kinds for a damaged file
+        except Exception:  # numpy and zipfile raise many kinds of errors for a damaged file
             entry = None
         if entry is None or entry.key != key or frames_sha256(frames) != entry.sha256:
             shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +94,7 @@ class Cache:
         return frames, entry
 
     def store(self, key: str, frames: Frames, recipe: Recipe, case: str) -> None:
-        """Keep a drawing. Raises OSError if it cannot be written; nothing is left behind then."""
+        """Store frames under a key. Raises OSError if they cannot be written; nothing is left behind then."""
         count, height, width, _ = frames.shape
         entry = Entry(
             key=key,
@@ -113,19 +113,19 @@ class Cache:
         try:
             np.savez_compressed(new / _FRAMES, frames=frames)
             (new / _ENTRY).write_text(json.dumps(asdict(entry), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            with contextlib.suppress(OSError):  # another run was first
+            with contextlib.suppress(OSError):  # another run stored the same key first
                 new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
     def entries(self) -> list[Kept]:
-        """All drawings, the one used last first."""
+        """All entries, the most recently used first."""
         return sorted(self._entries(), key=lambda kept: -kept.used)
 
     def prune(self, *, older_than: timedelta | None = None, max_bytes: int | None = None) -> list[Kept]:
-        """Remove drawings not used for a time, then those not used longest until the rest fits. Returns the removed.
+        """Remove entries unused for `older_than`, then the least recently used until the rest fits. Returns them.
 
-        What killed runs left half written goes too, once it is an hour old.
+        Partial entries left by killed runs are removed as well, once they are an hour old.
         """
         now = datetime.now(UTC).timestamp()
         for path in self.root.glob(f"*/{_NEW}*"):
@@ -153,7 +153,7 @@ class Cache:
 
 
 def key_of(recipe: Recipe, weights: str, environment: Mapping[str, Any], code: str) -> str:
-    """What a drawing is kept by: recipe, weights, the environment that reaches its bits, and the code that draws it."""
+    """The key of a generation: a hash of recipe, weights, code, and the environment that can change its bits."""
     parts = {
         "version": VERSION,
         "recipe": _content(settings_key(recipe)),
@@ -165,7 +165,7 @@ def key_of(recipe: Recipe, weights: str, environment: Mapping[str, Any], code: s
 
 
 def _content(value: Any) -> Any:
-    """JSON of what a value is compared by: of a file its hash, not its path."""
+    """A value as JSON, reduced to what it is compared by: a file's hash, not its path."""
     if dataclasses.is_dataclass(value):
         return {field.name: _content(getattr(value, field.name)) for field in fields(value) if field.compare}
     if isinstance(value, (tuple, list)):
@@ -174,7 +174,7 @@ def _content(value: Any) -> Any:
 
 
 def open_cache(root: Path | None) -> Cache | None:
-    """A cache that can be written to. Raises UsageError otherwise."""
+    """Open the cache. Raises UsageError if it cannot be written to."""
     if root is None:
         return None
     try:
@@ -183,13 +183,14 @@ def open_cache(root: Path | None) -> Cache | None:
             pass
     except OSError as error:
         raise UsageError(
-            f"cache {root}: cannot be written: {error.strerror}; choose another (WAN_PARITY_CACHE) or give --no-cache"
+            f"cache {root}: cannot be written: {error.strerror}; set WAN_PARITY_CACHE to another folder, or pass "
+            "--no-cache"
         ) from None
     return Cache(root)
 
 
 def _read(path: Path) -> Entry | None:
-    """An entry; None if it is none of this version."""
+    """Read an entry; None if it cannot be read or has another version."""
     try:
         return Entry(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard even where Python swallows the exception: in a finalizer, in a callback of C code."""
+"""Ctrl-C and SIGTERM, noticed even where Python swallows the exception: in a finalizer, in a callback of C code."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import threading
 from types import FrameType
 
 _asked_by = 0
-"""The signal that asked to stop; 0: none did."""
+"""The signal that asked to stop; 0: none."""
 
 
 def listen() -> None:
-    """From now on both signals raise KeyboardInterrupt, here or at the next `check`. Only a main thread can listen."""
+    """Let both signals raise KeyboardInterrupt, at once or at the next `check`. Works in the main thread only."""
     global _asked_by
     _asked_by = 0
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _stop)
-        signal.signal(signal.SIGTERM, _stop)  # what a runner sends that cancels a job
+        signal.signal(signal.SIGTERM, _stop)  # sent by a CI runner that cancels a job
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt if one was asked for and somebody swallowed it. Called between steps."""
+    """Raise KeyboardInterrupt if one was requested and swallowed. Called between steps."""
     if _asked_by:
         raise KeyboardInterrupt
 
 
 def exit_code() -> int:
-    """As a shell says that a signal ended a command: 130 for Ctrl-C, 143 for SIGTERM."""
+    """The exit code that shells give a command ended by a signal: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (_asked_by or signal.SIGINT)
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, nothing half written, a killed run can be continued."""
+"""The folder of a run: used by one run at a time, with no partial files, so that a killed run can be continued."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from pipelines.media.video import Frames
 
 _NEW = ".new-"
 SHARDS = ".shards"
-"""Results of the workers of one session, until they are merged."""
+"""Folder with the results of the workers of one session, until they are merged."""
 
 
 class OutDir:
-    """Where a run writes: results.json, artifacts/<case>/. Held by one process at a time."""
+    """The folder that a run writes to: results.json, artifacts/<case>/. One process at a time may hold it."""
 
     def __init__(self, path: Path, shard: Path | None = None) -> None:
-        """`shard`: where one of several workers writes its results; who started them holds the folder."""
+        """`shard`: the file for the results of one of several workers, whose parent process holds the folder."""
         self.path = path
         self.whole = path / "results.json"
         self.results = shard or self.whole
@@ -36,7 +36,7 @@ class OutDir:
         self._lock: int | None = None
 
     def acquire(self) -> None:
-        """Take the folder, and clear what a killed run left half written. Raises UsageError if another run has it."""
+        """Lock the folder and remove partial files of a killed run. Raises UsageError if another run has it."""
         if self._shared:
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -44,20 +44,20 @@ class OutDir:
         self.clear()
 
     def clear(self) -> None:
-        """Remove what a killed run or worker left behind. Only for who holds the folder."""
-        left_behind = (".results.json.*", f"artifacts/{_NEW}*", SHARDS)
-        for left in (path for pattern in left_behind for path in self.path.glob(pattern)):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        """Remove what a killed run or worker left behind. Only the holder of the folder may call this."""
+        patterns = (".results.json.*", f"artifacts/{_NEW}*", SHARDS)
+        for path in (path for pattern in patterns for path in self.path.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def release(self) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     @contextmanager
     def _replacing(self, case: str) -> Iterator[Path]:
-        """An empty folder that becomes the case's artifacts once it is filled; on an error it is removed."""
+        """Yield an empty folder that becomes the case's artifacts once it is filled; on an error it is removed."""
         final = self.path / "artifacts" / case
         new = final.with_name(f"{_NEW}{case}")
         new.mkdir(parents=True)
@@ -69,7 +69,7 @@ class OutDir:
             shutil.rmtree(new, ignore_errors=True)
 
     def write_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
-        """Both videos as they are, and stills of every frame for the report."""
+        """Copy both videos, and write stills of every frame for the report."""
         names = {
             "output": f"output{comparison.suffix}",
             "preview": f"preview{case.video.suffix}",
@@ -88,25 +88,26 @@ class OutDir:
         return {key: f"artifacts/{case.id}/{name}" for key, name in names.items()}
 
     def read_previous(self, environment: Mapping[str, Any] | None) -> Run:
-        """The run to continue. Raises UsageError if there is none, or if it was made in another environment.
+        """Read the run to continue. Raises UsageError if there is none, or if its environment is different.
 
-        `environment`: None if those who run the cases look at it.
+        With `environment` None it is not checked here: the workers check it.
         """
         if not self.whole.exists():
-            raise UsageError(f"--resume: no results.json in {self.path}; name the folder of the killed run with --out")
+            raise UsageError(f"--resume: no results.json in {self.path}; pass the folder of the stopped run with --out")
         previous = read_results(self.whole)
         if environment is None or not previous.cases:
             return previous
         changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
         if changed:
             raise UsageError(
-                f"--resume: {self.whole} was made in another environment ({', '.join(changed)}); run without --resume"
+                f"--resume: {self.whole} was made in a different environment ({', '.join(changed)}); run without "
+                "--resume"
             )
         return previous
 
 
 def _lock(folder: Path) -> int | None:
-    """A folder, locked; None where folders cannot be. The kernel lets go of it however the process ends."""
+    """Lock a folder; None where that is not possible. The kernel unlocks it however the process ends."""
     try:
         import fcntl
     except ImportError:  # Windows, where a folder cannot be locked either
@@ -117,7 +118,7 @@ def _lock(folder: Path) -> int | None:
     except BlockingIOError:
         os.close(handle)
         raise UsageError(
-            f"--out {folder}: another run is writing there; wait for it, or choose another folder"
+            f"--out {folder}: another run is writing to this folder; wait for it, or choose another folder"
         ) from None
     return handle
 

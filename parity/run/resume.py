@@ -1,4 +1,4 @@
-"""Whether a case of a run that is resumed needs to be run again."""
+"""The decision whether a case of a resumed run must be run again."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pipelines.errors import ParityError
 
 
 def still_holds(known: CaseResult, case: Case, task: Task) -> bool:
-    """Whether a result is finished, says what is asked, and nothing it was made from has changed."""
+    """Whether a result is finished, answers this task, and nothing it was made from has changed."""
     if known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
         return False
     if known.preview is not None and known.preview.sha256 != _video_sha256(case):
         return False
-    if known.status != "unpairable" and task.repeat is not None and _drawings(known) < task.repeat:
+    if known.status != "unpairable" and task.repeat is not None and _repeats(known) < task.repeat:
         return False
     if task.search:
         return known.search is not None and known.search.of == "preview" and known.search.stopped is None
     undiagnosed = task.only_drifted and known.status != "drifted"
     if task.diagnose is None or known.status == "unpairable" or undiagnosed:
         return known.search is None or known.search.of == "server"
-    if known.diagnosis is None:  # a server's, of which a search found nothing to diagnose
+    if known.diagnosis is None:  # a case on a server whose settings a search did not find
         return known.search is not None and known.search.of == "server" and known.search.stopped is None
     return known.diagnosis.mode == task.diagnose and known.diagnosis.stopped != "interrupted"
 
 
-def _drawings(known: CaseResult) -> int:
-    """How many of one request were compared with each other."""
+def _repeats(known: CaseResult) -> int:
+    """The number of generations of the request that were compared with each other."""
     return 0 if known.repeat is None else len(known.repeat.drawings)
 
 
 def _video_sha256(case: Case) -> str | None:
-    """Of the preview as it is now; None if it cannot be read."""
+    """The hash of the preview file as it is now; None if it cannot be read."""
     try:
         return video_sha256(case.video, lambda: read_preview(case.video, case.preview).frames)
     except (OSError, ParityError):
@@ -44,11 +44,11 @@ def _video_sha256(case: Case) -> str | None:
 
 
 def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
-    """Whether a case that was run before says the same today: its file, its recipes, what it expects, who draws it."""
-    return _asked(known) == _asked(now)
+    """Whether a case still asks for the same: its file, its recipes, what it expects, the server that generates it."""
+    return _inputs(known) == _inputs(now)
 
 
-def _asked(case: CaseResult) -> str:
-    where = case.target.url if case.target is not None else None
-    asked = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes, where)
-    return json.dumps(asked, sort_keys=True, default=str)
+def _inputs(case: CaseResult) -> str:
+    server = case.target.url if case.target is not None else None
+    inputs = (case.model, case.case_yaml, case.tags, case.expect, dict(case.tolerance), case.recipes, server)
+    return json.dumps(inputs, sort_keys=True, default=str)

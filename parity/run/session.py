@@ -1,4 +1,4 @@
-"""Running cases: one engine for all, a result for each, results.json whole after every case."""
+"""Running cases: one engine for all of them, a result for each, and a complete results.json after every case."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parity.case.load import Case
 from parity.case.progress import Progress
 from parity.case.target import Target
 from parity.comparison.compare import read_preview
-from parity.comparison.outcome import blank_result, result_without_drawing
+from parity.comparison.outcome import blank_result, result_without_output
 from parity.comparison.verdict import not_a_number
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
@@ -25,14 +25,14 @@ from parity.diagnosis.search import plan_text, search
 from parity.factors.findings import known_differences
 from parity.remote.diagnose import ServerDiagnosis
 from parity.remote.exchange import Exchange
-from parity.remote.run import compare_there
-from parity.repeat.measure import draw_again
+from parity.remote.run import compare_served
+from parity.repeat.measure import generate_repeats
 from parity.results.case import CaseResult, Run, Status, in_order, now, to_json
 from parity.results.diagnosis import Search
 from parity.results.environment import describe
 from parity.run.cache import open_cache
-from parity.run.drawing import Shelf
-from parity.run.local import compare_here
+from parity.run.generation import Shelf
+from parity.run.local import compare_locally
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
 from parity.run.task import Task, Thoroughness
@@ -47,29 +47,29 @@ from pipelines.media.video import Frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run, as against what."""
+    """How to run cases."""
 
     out: Path
     task: Task = field(default_factory=Task)
-    """What to find out."""
+    """What to find out about each case."""
     device: str = "auto"
     offload: Offload = "none"
     command: tuple[str, ...] = ()
     cache: Path | None = None
-    """Where drawn frames are kept by what they were drawn from; None: nowhere."""
+    """The cache folder of generated frames; None: no cache."""
     resume: bool = False
     """Whether to keep the finished cases of the run in `out`."""
     timeout: float | None = None
-    """Seconds that loading, a denoising step or decoding may take; None: any time."""
+    """Seconds that loading, a denoising step or decoding may take; None: no limit."""
     shard: Path | None = None
-    """Where one of several workers that share `out` writes its results, to be merged (`parity.shards`)."""
+    """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
 
 
 class Session:
-    """Runs cases into one folder. Use as a context manager, so that weights are let go of at the end."""
+    """Runs cases into one folder. Use it as a context manager, so that weights are released at the end."""
 
     def __init__(self, options: Options, engine: Engine | None = None) -> None:
-        """`engine`: one to share with other sessions, who keep its weights; None: one of our own."""
+        """`engine` is shared with other sessions and stays loaded; with None the session creates its own."""
         self.options = options
         self.out = OutDir(options.out, options.shard)
         self._own_engine = engine is None
@@ -85,11 +85,11 @@ class Session:
         self._previous: dict[str, CaseResult] = {}
         self._done: set[str] = set()
         self._exchanges: dict[Target, Exchange] = {}
-        self._again: tuple[str, list[tuple[bool, Frames]]] | None = None
+        self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
 
     def __enter__(self) -> Session:
-        """Take the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
+        """Lock the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
         self.out.acquire()
         if self.options.resume:
             previous = self.out.read_previous(self.run.environment)
@@ -111,9 +111,9 @@ class Session:
         return self.out.results
 
     def run_case(self, case: Case, progress: Progress) -> CaseResult:
-        """Run one case and add it to results.json. What cannot be run is a result too, not an exception.
+        """Run one case and add it to results.json. A case that cannot be run is a result too, not an exception.
 
-        A KeyboardInterrupt during a diagnosis is raised again once what is known is written.
+        A KeyboardInterrupt during a diagnosis is raised again once the results so far are written.
         """
         progress.case_started(case)
         self._done.add(case.id)
@@ -128,27 +128,27 @@ class Session:
             with watchdog.watching("loading"):
                 result = self._run_once_more(case, Watched(progress, watchdog))
         except UnreproducibleError as error:
-            result = result_without_drawing(case, "unpairable", str(error))
+            result = result_without_output(case, "unpairable", str(error))
         except ParityError as error:
-            result = result_without_drawing(case, "error", str(error))
+            result = result_without_output(case, "error", str(error))
             if isinstance(error, NotANumberError):
                 result = dataclasses.replace(result, findings=(*result.findings, not_a_number(str(error))))
         self._keep(result)
-        self._again = None
+        self._repeats = None
         progress.case_finished(result)
         if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
             raise KeyboardInterrupt
         return result
 
     def finish(self, order: Sequence[str]) -> Run:
-        """Put the cases in `order` (ids) and close the run, if all of them were run."""
+        """Put the cases in `order` (ids), and close the run if all of them were run."""
         finished = now() if self._done.issuperset(order) else None
         self.run = dataclasses.replace(self.run, cases=in_order(self.run.cases, order), finished=finished)
         self._write()
         return self.run
 
     def _known(self, case: Case) -> CaseResult | None:
-        """The case's result in the run that is resumed, if it is finished and nothing it was made from has changed."""
+        """The case's result in the resumed run, if it is finished and nothing it was made from has changed."""
         if not self.options.resume:
             return None
         known = self._previous.get(case.id)
@@ -157,26 +157,27 @@ class Session:
         return known if still_holds(known, case, self.options.task) else None
 
     def _end(self, case: Case, reason: str) -> None:
-        """Write what is known and end the process: something hangs in it that cannot be stopped."""
-        self._keep(result_without_drawing(case, "error", f"{reason} and could not be stopped: the process was ended"))
-        sys.stderr.write(f"parity: {case.id}: {reason}; the process is ended, --resume runs what is left\n")
+        """Write the results so far and end the process, because something in it hangs and cannot be stopped."""
+        self._keep(result_without_output(case, "error", f"{reason} and could not be stopped: the process was ended"))
+        sys.stderr.write(f"parity: {case.id}: {reason}; the process is ended, --resume runs the remaining cases\n")
         sys.stderr.flush()
         os._exit(3)
 
     def _run_once_more(self, case: Case, progress: Progress) -> CaseResult:
-        """Out of memory: once more with the next offload mode, which all later cases keep."""
+        """Run a case; if memory runs out, once more with the next offload mode, which all later cases keep."""
         try:
             return self._run(case, progress)
         except OutOfMemoryError as error:
             tried = self.engine.offload
-            left = OFFLOADS[OFFLOADS.index(tried) + 1 :]
-            if not self._own_engine or not left or not can_offload(self.engine):
+            next_modes = OFFLOADS[OFFLOADS.index(tried) + 1 :]
+            if not self._own_engine or not next_modes or not can_offload(self.engine):
                 raise
             reason = str(error)
         self.engine.close()
-        self.engine = Engine(self.options.device, left[0])
+        self.engine = Engine(self.options.device, next_modes[0])
         result = self._run(case, progress)
-        note = f"--offload {tried} was not enough ({reason}); drawn with --offload {left[0]}, as are later cases"
+        note = f"--offload {tried} was not enough ({reason}); --offload {next_modes[0]} was used, as for all later "
+        "cases"
         return dataclasses.replace(result, notes=(*result.notes, note))
 
     def _run(self, case: Case, progress: Progress) -> CaseResult:
@@ -192,7 +193,7 @@ class Session:
         return self._compare(case, progress, self.options.task.diagnose)
 
     def _keep(self, result: CaseResult) -> None:
-        """Add a case to results.json, or put it in the place of what was known of it before."""
+        """Add a case to results.json, or replace its earlier result."""
         others = (known for known in self.run.cases if known.id != result.id)
         self.run = dataclasses.replace(self.run, cases=(*others, result))
         self._write()
@@ -202,13 +203,13 @@ class Session:
             write_atomically(self.results_path, to_json(self.run).encode())
         except OSError as error:
             raise MediaError(
-                f"{self.results_path}: cannot be written: {error.strerror or error}; what it held before is still "
-                "there: make room and go on with --resume"
+                f"{self.results_path}: cannot be written: {error.strerror or error}; the results before this case are "
+                "kept: make room and continue with --resume"
             ) from None
 
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
         if case.target is not None:
-            return self._compare_there(case.target, case, progress, thoroughness)
+            return self._compare_served(case.target, case, progress, thoroughness)
         if case.preview.obstacles:
             raise UnreproducibleError("; ".join(case.preview.obstacles))
         clock = time.perf_counter()
@@ -217,12 +218,12 @@ class Session:
         if thoroughness is not None:
             progress.planned(str(plan))
         read_at = time.perf_counter()
-        again = self._draw_again(case, progress)
-        drawn_at = time.perf_counter()
+        repeats = self._generate_repeats(case, progress)
+        repeated_at = time.perf_counter()
         lab = Lab(self.engine, case, preview, progress, self.options.task.budget)
         trace = Trace() if thoroughness else None
-        compared = compare_here(lab, self.out, self._shelf, trace, again)
-        timings = {"read_preview": read_at - clock, **({"repeat": drawn_at - read_at} if again else {})}
+        compared = compare_locally(lab, self.out, self._shelf, trace, repeats)
+        timings = {"read_preview": read_at - clock, **({"repeat": repeated_at - read_at} if repeats else {})}
         timings |= {**compared.result.timings, "total": time.perf_counter() - clock}
         result = dataclasses.replace(
             compared.result, timings={name: round(seconds, 3) for name, seconds in timings.items()}
@@ -236,22 +237,22 @@ class Session:
         diagnosis = diagnose(lab, plan, compared.raw, trace, lambda known: self._keep(kept(diagnosis=known)), noise)
         return kept(diagnosis=diagnosis)
 
-    def _draw_again(self, case: Case, progress: Progress) -> list[tuple[bool, Frames]]:
-        """The drawings of --repeat besides the case's own; made once, also of a case that is compared twice."""
+    def _generate_repeats(self, case: Case, progress: Progress) -> list[tuple[bool, Frames]]:
+        """The generations of --repeat besides the case's own; made once, even if the case is compared twice."""
         if self.options.task.repeat is None:
             return []
-        if self._again is None or self._again[0] != case.id:
-            self._again = case.id, draw_again(self.engine, case, self.options.task.repeat, progress)
-        return self._again[1]
+        if self._repeats is None or self._repeats[0] != case.id:
+            self._repeats = case.id, generate_repeats(self.engine, case, self.options.task.repeat, progress)
+        return self._repeats[1]
 
-    def _compare_there(
+    def _compare_served(
         self, target: Target, case: Case, progress: Progress, thoroughness: Thoroughness | None
     ) -> CaseResult:
-        """The same with a server's drawing."""
+        """Have a server generate the case, and compare what it returns."""
         exchange = self._exchanges.get(target)
         if exchange is None:
             exchange = self._exchanges[target] = Exchange(target)
-        compared = compare_there(exchange, case, progress, self.options.task.repeat)
+        compared = compare_served(exchange, case, progress, self.options.task.repeat)
         artifacts = self.out.write_videos(case, compared.comparison)
         compared = dataclasses.replace(compared, result=dataclasses.replace(compared.result, artifacts=artifacts))
         if thoroughness is None:
@@ -262,7 +263,7 @@ class Session:
         return ServerDiagnosis(compared, lab, mode, progress, self._keep).diagnose()
 
     def _search(self, case: Case, progress: Progress) -> CaseResult:
-        """The settings behind the preview; the request itself is not drawn."""
+        """Search for the settings behind the preview; the request itself is not generated."""
         clock = time.perf_counter()
         preview = read_preview(case.video, case.preview)
         progress.planned(plan_text(case))
@@ -271,7 +272,7 @@ class Session:
 
         def concluded(search: Search) -> CaseResult:
             timings = {"total": round(time.perf_counter() - clock, 3)}
-            verdict = f"{search.verdict}; the request was not drawn (--search)"
+            verdict = f"{search.verdict}; the request was not generated (--search)"
             status: Status = "passed" if search.verdict == "proven" else "drifted"
             return dataclasses.replace(result, status=status, verdict=verdict, search=search, timings=timings)
 
@@ -279,7 +280,7 @@ class Session:
         return concluded(search(lab, lambda found: self._keep(concluded(found)))[0])
 
     def _quick(self, case: Case, progress: Progress) -> CaseResult:
-        """A ranking of factors without a comparison: nothing is drawn whole."""
+        """Rank the factors without a comparison: nothing is generated in full."""
         if case.preview.obstacles:
             raise UnreproducibleError("; ".join(case.preview.obstacles))
         clock = time.perf_counter()
@@ -291,18 +292,18 @@ class Session:
         status: Status = "passed" if not found else "drifted"
         if case.expect is not None:
             status = "expected_drift" if set(found) == set(case.expect) else "drifted"
-        verdict = f"by the recipes alone, not drawn (--quick); differs in {', '.join(found) or 'nothing'}"
+        verdict = f"predicted from settings; nothing generated (--quick); differs in {', '.join(found) or 'nothing'}"
         timings = {"total": round(time.perf_counter() - clock, 3)}
         return dataclasses.replace(blank_result(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
 
 
 def can_offload(engine: Engine) -> bool:
-    """Whether weights could wait elsewhere than where they are used."""
+    """Whether weights can be kept in CPU memory while a GPU computes."""
     return engine.device.type != "cpu"
 
 
 def in_loading_order(cases: Sequence[Case]) -> list[Case]:
-    """Cases grouped so that every checkpoint is loaded once; else in the order given."""
+    """Cases grouped so that every checkpoint is loaded once, otherwise in the order given."""
     groups: dict[object, list[Case]] = {}
     for case in cases:
         groups.setdefault(Engine.load_key(case.inference), []).append(case)

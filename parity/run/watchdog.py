@@ -1,4 +1,4 @@
-"""A limit on how long a step may take: a hung download, driver or kernel must not hang a runner."""
+"""A limit on how long a step may take, so that a hung download, driver or kernel does not hang a CI runner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 from pipelines.errors import DeviceError, UsageError
 
 GRACE = 30.0
-"""Seconds that code which does not come back to Python is given before the process is ended."""
+"""Seconds to wait for code that does not return to Python, before the process is ended."""
 
 
 class StepTimeoutError(DeviceError):
@@ -23,8 +23,8 @@ class StepTimeoutError(DeviceError):
 class Watchdog:
     """Watches the main thread while it works on a case.
 
-    First it interrupts it: Python code and calls of the operating system end in StepTimeoutError. What does not come
-    back within `GRACE` seconds, a hung kernel, cannot be ended from inside the process: `on_hang` has the last word.
+    First it interrupts the thread: Python code and system calls end in StepTimeoutError. Code that does not return
+    within `GRACE` seconds, such as a hung GPU kernel, cannot be ended from inside the process: `on_hang` is called.
     """
 
     def __init__(self, seconds: float | None, on_hang: Callable[[str], None]) -> None:
@@ -36,13 +36,13 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def beat(self, doing: str) -> None:
-        """Something has begun; the clock starts anew."""
+        """Note that something has begun; the clock starts anew."""
         with self._lock:
             self._doing, self._since = doing, time.monotonic()
 
     @contextmanager
     def watching(self, doing: str) -> Iterator[None]:
-        """Watch the main thread, which must be the one that asks."""
+        """Watch the main thread, which must be the caller."""
         if self._seconds is None:
             yield
             return
@@ -65,7 +65,7 @@ class Watchdog:
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if self._stopped.is_set():
-            return  # it came through in the last moment
+            return  # the step finished at the last moment
         raise StepTimeoutError(self._reason())
 
     def _watch(self) -> None:

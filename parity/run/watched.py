@@ -10,7 +10,7 @@ from parity.run.watchdog import Watchdog
 
 
 class Watched:
-    """Progress that also tells a watchdog what has begun, and stops where somebody asked to."""
+    """Progress that also tells a watchdog what has begun, and stops if the user asked to."""
 
     def __init__(self, progress: Progress, watchdog: Watchdog) -> None:
         self._progress = progress

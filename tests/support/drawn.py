@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parity.results.environment import describe
 from parity.run.cache import Cache
-from parity.run.drawing import Shelf
+from parity.run.generation import Shelf
 from pipelines.engine import fingerprint
 from pipelines.engine.engine import Engine
 from pipelines.media.video import Frames

@@ -51,7 +51,7 @@ from tests.support.oracle import recorded
         ("abcddefghi", "10 frames instead of 9: frame 3 is new, equal to frame 4"),
         ("aabcdefgh", "frame 0 is new, equal to frame 1; off by one: frames 1-8 are the baseline's 0-7"),
         ("bcdefghij", "off by one: frames 0-7 are the baseline's 1-8"),
-        ("ABCDE", "5 frames instead of 9: no frame is as it was"),
+        ("ABCDE", "5 frames instead of 9: no frame is unchanged"),
     ],
 )
 def test_frames_are_named(after: str, said: str) -> None:
@@ -61,7 +61,7 @@ def test_frames_are_named(after: str, said: str) -> None:
 
 def change(before: dict[str, Any], after: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     changes = compare_recipes(without_paths(before), without_paths(after))
-    return changes.drawing, changes.words
+    return changes.reaching, changes.harmless
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_every_demo_recipe_is_read_back_as_a_recipe() -> None:
         stored = json.loads(json.dumps(without_paths(to_dict(case.inference))))
         asked = copy.deepcopy(stored)
         asked["width"]["asked"] += 1
-        assert compare_recipes(stored, stored).drawing == ()
+        assert compare_recipes(stored, stored).reaching == ()
         changes = compare_recipes(stored, asked)
-        assert changes.drawing == ()
-        assert changes.words[0].startswith("width")
+        assert changes.reaching == ()
+        assert changes.harmless[0].startswith("width")
 
 
 def test_a_recipe_of_another_version_is_compared_field_by_field() -> None:
@@ -197,14 +197,14 @@ def test_changed_bits_fail_though_every_metric_is_equal() -> None:
     assert check.failed
     assert check.problems == (
         "frame 4 changed",
-        "recipe equal: the code changed, or something that the environment does not record",
+        "the recipe is unchanged: the code changed, or something the environment does not record",
     )
 
 
 def test_an_improvement_fails_as_changed_bits_and_asks_to_be_accepted() -> None:
     check = checked(result(frames="QRSTUVWXY", psnr=[41.0] * 9, ssim=[0.981] * 9))
     assert check.outcome == "changed"
-    assert "nearer to the preview: PSNR 40.00 dB -> 41.00 dB" in check.notes
+    assert "closer to the preview: PSNR 40.00 dB -> 41.00 dB" in check.notes
     assert any("an improvement" in note and "accept it" in note for note in check.notes)
     assert check.acceptable
 
@@ -217,16 +217,16 @@ def test_getting_worse_is_said() -> None:
 
 def test_the_encoder_alone() -> None:
     check = checked(result(output=video(sha256=sha("other file"))))
-    assert check.problems[0] == "the file changed, its raw frames did not"
+    assert check.problems[0] == "the file changed, but not its raw frames"
     assert "encoder" in check.problems[1]
     fps = result(output=video(sha256=sha("other file"), fps=15.0), recipes={"inference": recipe(fps=16)})
-    assert checked(fps).problems == ("the file changed, its raw frames did not", "because of fps 15 -> 16")
+    assert checked(fps).problems == ("the file changed, but not its raw frames", "because of fps 15 -> 16")
 
 
 def test_a_recipe_without_effect_on_the_bits_is_a_note() -> None:
     check = checked(result(recipes={"inference": recipe(lora_scales=[0.98])}))
     assert check.outcome == "holds"
-    assert check.notes == ("the recipe changed, the bits did not: lora_scale 1.0 -> 0.98",)
+    assert check.notes == ("the recipe changed, but not the bits: lora_scale 1.0 -> 0.98",)
     assert check.acceptable
 
 
@@ -256,13 +256,13 @@ def test_another_size() -> None:
 def test_another_preview_is_no_ground_for_comparison() -> None:
     check = checked(result(preview=video("XXXXXXXXX")))
     assert check.failed
-    assert check.problems[0].startswith("the preview is another file (sha256 ")
+    assert check.problems[0].startswith("the preview is a different file (sha256 ")
 
 
 def test_results_without_frame_hashes_still_tell() -> None:
     old = result(output=video(frame_sha256=()))
     assert checked(result(), old).outcome == "holds"
-    assert "which of them is not known" in checked(result(frames="abcdXfghi"), old).problems[0]
+    assert "did not record which" in checked(result(frames="abcdXfghi"), old).problems[0]
     assert checked(result(frames="abcdefgh"), old).problems[0] == "8 frames instead of 9"
     nothing = result(output=video(raw_sha256=None, frame_sha256=()))
     assert checked(result(), nothing).outcome == "holds"
@@ -273,7 +273,7 @@ def test_a_metric_that_is_gone_or_another_formula() -> None:
     gone = result(metrics={"psnr": result().metrics["psnr"]})
     assert checked(gone).problems == ("ssim cannot be compared: was not measured",)
     other = {**result().metrics, "ssim": dataclasses.replace(result().metrics["ssim"], variant="luma")}
-    assert "another formula" in checked(result(metrics=other)).problems[0]
+    assert "different formula" in checked(result(metrics=other)).problems[0]
     with_lpips = result(metrics={**result().metrics, "lpips": summarize("lpips", [0.1] * 9)})
     without = checked(result(), with_lpips)  # its weights are often missing
     assert (without.outcome, without.notes) == ("holds", ("lpips cannot be compared: was not measured",))
@@ -335,7 +335,7 @@ def test_noise_passes_and_drift_does_not(psnr: list[float], ssim: list[float], l
     now = result(frames="QRSTUVWXY", psnr=psnr, ssim=ssim, codec_floor=floor)
     check = checked(now, IDENTICAL, OTHER)
     assert check.outcome == outcome
-    assert all(line.startswith("worse beyond the noise of another environment: ") for line in check.problems)
+    assert all(line.startswith("worse beyond the noise between environments: ") for line in check.problems)
     tolerant = check_case(now, OTHER, baseline_of(IDENTICAL), Noise(psnr=20, ssim=0.5))
     assert tolerant.outcome == "holds"
 
@@ -345,7 +345,7 @@ def test_better_beyond_noise_passes_and_asks_to_be_accepted() -> None:
     far = result(psnr=[25.0] * 9, ssim=[0.7] * 9)
     check = checked(result(frames="QRSTUVWXY", psnr=near, ssim=[0.95] * 9), far, OTHER)
     assert (check.outcome, check.failed, check.acceptable) == ("improved", False, True)
-    assert "better beyond the noise of another environment: PSNR 25.00 dB -> 36.50 dB" in check.notes
+    assert "better beyond the noise between environments: PSNR 25.00 dB -> 36.50 dB" in check.notes
     assert any("accept it" in note for note in check.notes)
 
 
@@ -355,7 +355,7 @@ def test_better_beyond_noise_passes_and_asks_to_be_accepted() -> None:
         ({"recipes": {"inference": recipe(lora_scales=[0.98])}}, "the recipe changed: lora_scale 1.0 -> 0.98"),
         ({"output": video("QRSTUVWX")}, "9 frames of 96x64 -> 8 frames of 96x64"),
         ({"output": video("QRSTUVWXY", fps=15.0)}, "16.129 fps -> 15 fps"),
-        ({"preview": video("XXXXXXXXX")}, "the preview is another file"),
+        ({"preview": video("XXXXXXXXX")}, "the preview is a different file"),
     ],
 )
 def test_what_no_environment_explains_fails_in_any(changes: dict[str, Any], said: str) -> None:

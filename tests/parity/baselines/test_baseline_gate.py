@@ -19,7 +19,7 @@ from tests.support import faults
 IDS = ("fine", "flipped", "dropped", "late", "scale", "shift")
 
 SAID = {
-    "flipped": ["frame 4 changed", "recipe equal: the code changed"],
+    "flipped": ["frame 4 changed", "the recipe is unchanged: the code changed"],
     "dropped": ["8 frames instead of 9: frame 3 is missing"],
     "late": ["frame 2 is new, equal to frame 3; off by one: frames 3-8 are the baseline's 2-7", "frame 8 is missing"],
     "scale": ["all 9 frames changed", "because of lora_scale 1.0 -> 0.98"],
@@ -122,5 +122,5 @@ def test_pytest_with_baselines_that_are_not_there(tmp_path: Path) -> None:
         "--parity-baselines", tmp_path / "nowhere", "--parity-out", tmp_path / "out", "-k", "guitar"
     )
     assert done.returncode == 2
-    assert "nowhere: no such folder; `parity baseline accept` makes one" in done.stdout + done.stderr
+    assert "nowhere: no such folder; `parity baseline accept` creates it" in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()

@@ -75,13 +75,13 @@ def broken(**changes: Any) -> str:
             broken(schema_version=0),
             "schema_version is 0, this wan-parity reads 1: an older wan-parity wrote it; accept",
         ),
-        (broken(schema_version="1"), "is no baseline of wan-parity"),
-        (broken(kind="results"), "is no baseline of wan-parity"),
-        (broken()[:-40], "is no whole JSON: line 1"),
-        ("", "is no whole JSON"),
-        ("<<<<<<< HEAD\n{}", "is no whole JSON: line 1"),
+        (broken(schema_version="1"), "not a baseline of wan-parity"),
+        (broken(kind="results"), "not a baseline of wan-parity"),
+        (broken()[:-40], "not valid JSON: line 1"),
+        ("", "not valid JSON"),
+        ("<<<<<<< HEAD\n{}", "not valid JSON: line 1"),
         ("[" * 100_000, "is nested too deeply"),
-        ("[]", "is no baseline of wan-parity"),
+        ("[]", "not a baseline of wan-parity"),
         (broken(output={"frames": 9}), "output.width: Field required"),
         (broken(metrics={"psnr": 3}), "metrics.psnr"),
         (broken(preview_sha256=None), "preview_sha256: Input should be a valid string"),
@@ -112,7 +112,7 @@ def test_a_file_of_another_case(capsys: pytest.CaptureFixture[str]) -> None:
     Path("baselines").mkdir()
     Path("baselines/piano.json").write_text(to_text(baseline_of(result())))
     assert main(["baseline", "check"]) == 2
-    assert "is the baseline of guitar, which belongs in guitar.json" in capsys.readouterr().err
+    assert "baseline of guitar, which belongs in guitar.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_any_id_is_a_safe_file_name(case_id: str, name: str) -> None:
 def test_ids_that_are_one_file_on_some_systems(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(result("guitar"), result("Guitar"))
     assert main(["baseline", "accept", "--all"]) == 2
-    assert "guitar.json and Guitar.json are one file on some systems" in capsys.readouterr().err
+    assert "guitar.json and Guitar.json are the same file on some systems" in capsys.readouterr().err
     assert state() == {}
 
 
@@ -158,14 +158,14 @@ def test_all_leaves_out_what_drifted_or_has_no_output(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert sorted(state()) == ["fine.json", "known.json"]
     assert "odd     left out  drifted: accepted only when named" in out
-    assert "broken  left out  error: has no output to accept" in out
+    assert "broken  left out  error: no output to accept" in out
     assert main(["baseline", "accept", "odd"]) == 0
     assert json.loads(state()["odd.json"])["accepted"]["status"] == "drifted"
 
 
 def test_named_is_all_or_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(result("fine"), no_output("broken"))
-    for name, said in (("broken", "broken: has no output to accept"), ("fin", "did you mean fine?")):
+    for name, said in (("broken", "broken: no output to accept"), ("fin", "did you mean fine?")):
         assert main(["baseline", "accept", "fine", name]) == 2
         assert said in capsys.readouterr().err
         assert state() == {}
@@ -256,7 +256,7 @@ def test_another_video_than_the_one_approved(other: VideoResult, capsys: pytest.
     path = approvals(result("a"), result("b", output=other))
     assert main(["baseline", "accept", "--from", str(path)]) == 2
     error = capsys.readouterr().err
-    assert "b: approved another video than the one in reports/out/now/results.json; nothing was accepted" in error
+    assert "b: the approved video is not the one in reports/out/now/results.json; nothing was accepted" in error
     assert state() == {}
 
 
@@ -264,16 +264,16 @@ def test_another_video_than_the_one_approved(other: VideoResult, capsys: pytest.
     ("changes", "said"),
     [
         ({"schema_version": 2}, "schema_version is 2, this wan-parity reads 1"),
-        ({"kind": "x"}, "holds no approvals"),
-        ({"results_started": "2026-11-21T01:00:00+00:00"}, "is of the run started 2026-11-21T01:00:00+00:00"),
+        ({"kind": "x"}, "not an approvals file"),
+        ({"results_started": "2026-11-21T01:00:00+00:00"}, "for the run started 2026-11-21T01:00:00+00:00"),
         ({"results_started": 3}, "results_started: Input should be a valid string"),
         ({"cases": []}, "cases: Tuple should have at least 1 item"),
         ({"cases": [{"id": "guitar"}]}, "cases.0.output_sha256: Field required"),
         (
             {"cases": [{"id": "x", "output_sha256": "", "raw_sha256": None}]},
-            "approves x, which the results do not hold",
+            "approves x, which is not in the results",
         ),
-        ({"cases": [{"id": "x", "output_sha256": "", "raw_sha256": None}] * 2}, "names x twice"),
+        ({"cases": [{"id": "x", "output_sha256": "", "raw_sha256": None}] * 2}, "approves x twice"),
     ],
 )
 def test_approvals_that_cannot_be_followed(

@@ -77,7 +77,7 @@ def test_undo_touches_nothing_outside(capsys: pytest.CaptureFixture[str]) -> Non
     path = Path("baselines/.undo/undo.json")
     path.write_text(path.read_text().replace("guitar.json", "../precious.json"))
     assert main(["baseline", "undo"]) == 2
-    assert "is no baseline's file" in capsys.readouterr().err
+    assert "is not a baseline's file" in capsys.readouterr().err
     assert Path("precious.json").read_text() == "mine"
 
 
@@ -159,7 +159,7 @@ def test_a_leftover_is_said_and_cleaned(capsys: pytest.CaptureFixture[str]) -> N
     write_run(result())
     Path("baselines/.staging").mkdir(parents=True)
     assert main(["baseline", "accept", "guitar"]) == 0
-    assert "baselines/.staging: left by an accept that was killed; nothing was replaced" in capsys.readouterr().err
+    assert "baselines/.staging: left by an interrupted accept; nothing was replaced" in capsys.readouterr().err
     assert not Path("baselines/.staging").exists()
     before = state()
     Path("baselines/.staging").mkdir()
@@ -221,7 +221,7 @@ def test_a_gate_on_nothing_does_not_pass(capsys: pytest.CaptureFixture[str]) -> 
     assert ": the run did not finish; " in capsys.readouterr().out
     write_run(finished=None)
     assert main(["baseline", "check"]) == 2
-    assert "holds no case" in capsys.readouterr().err
+    assert "no cases; was the run stopped" in capsys.readouterr().err
 
 
 @pytest.mark.process

@@ -58,7 +58,7 @@ def test_from_a_folder_to_a_gate(parity: Callable[..., tuple[int, str]], disk: P
     assert "8 cases: 8 expected_drift" in said
     code, said = parity("baseline", "check")
     assert code == 2
-    assert "`parity baseline accept` makes one" in said
+    assert "`parity baseline accept` creates it" in said
     code, said = parity("baseline", "accept", "--all")
     assert code == 0
     assert "8 written to baselines" in said
@@ -101,7 +101,7 @@ def test_approvals_saved_in_the_report_are_accepted(
     assert len(list((disk / "approved").glob("*.json"))) == 2
     code, said = parity(*accept, "nothing-*")
     assert code == 2
-    assert "nothing-*: matches no case in the results that has an output" in said
+    assert "nothing-*: matches no case with an output" in said
     found["cases"][0]["output_sha256"] = "ab" * 32
     (disk / "approvals.json").write_text(json.dumps(found))
     code, said = parity(*accept, "--from", "approvals.json")

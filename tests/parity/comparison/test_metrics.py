@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import parity.comparison.metrics
 from parity.case.keys import ToleranceKeys
 from parity.case.load import DEMO, load_case
-from parity.comparison.compare import Comparison, compare, drawn_here
+from parity.comparison.compare import Comparison, compare, local_output
 from parity.comparison.metrics import lpips_weights, measure, psnr_frame, ssim_frame, summarize, unavailable
 from parity.comparison.verdict import check_tolerance
 from parity.results.case import MetricResult, Run, to_json
@@ -163,7 +163,7 @@ def test_lpips_gate_without_weights_is_not_passed(key: str) -> None:
     failed, broken = check_tolerance({key: 1.0, "psnr": 10}, measure(video(), video()))
     assert failed == []
     assert len(broken) == 1
-    assert broken[0].startswith(f"{key}: AlexNet weights are not in torch hub's cache")
+    assert broken[0].startswith(f"{key}: AlexNet weights not found")
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +342,7 @@ def recipe() -> Recipe:
 
 def compared(path: Path, preview: Frames, output: Frames, recipe: Recipe) -> Comparison:
     path.write_bytes(encode(preview, recipe.codec, recipe.fps))
-    return compare(path, read_video(path, 66), drawn_here(output, recipe), recipe)
+    return compare(path, read_video(path, 66), local_output(output, recipe), recipe)
 
 
 @pytest.mark.parametrize(
@@ -420,6 +420,6 @@ def test_lossless_preview_is_compared_with_raw_frames(tmp_path: Path, recipe: Re
     png = dataclasses.replace(recipe.codec, format="png", quality=None)
     for number, frame in enumerate(frames):
         (tmp_path / f"{number}.png").write_bytes(encode(frame[None], png, 16))
-    comparison = compare(tmp_path, read_video(tmp_path), drawn_here(frames, recipe), recipe)
+    comparison = compare(tmp_path, read_video(tmp_path), local_output(frames, recipe), recipe)
     assert comparison.bit_identical
     assert comparison.codec_floor is None

@@ -124,8 +124,8 @@ def test_one_test_a_case_with_the_verdict_as_failure(alone: Ran) -> None:
     assert "drifted: psnr, ssim: the preview has 9 frames" in out
     assert "  frame_count: 9 -> 1\n    to change: send num_frames 9 in the request\n" in out
     assert f"report: {alone.folder}/out/report.html" in out
-    assert "drifted: expected to differ but do not: seed" in out
-    assert "unpairable: nobody can repeat this preview: the LoRA was pruned" in out
+    assert "drifted: expected difference not found: seed" in out
+    assert "unpairable: cannot be reproduced: the LoRA was pruned" in out
     for internal in ("parity_session", "Traceback", "runner.py", "test_parity.py:1", "test_parity.py:2"):
         assert internal not in out
     assert "wan-parity: 4 cases: 2 drifted, 1 expected_drift, 1 unpairable\n" in out
@@ -167,7 +167,7 @@ def test_junit_knows_the_numbers(name: str, request: pytest.FixtureRequest) -> N
     skipped = cases["test_case[fine]"].find("skipped")
     assert skipped is not None
     assert skipped.get("message") == "expected drift: frame_count, steps"
-    assert told["test_case[gone]"]["verdict"] == "nobody can repeat this preview: the LoRA was pruned"
+    assert told["test_case[gone]"]["verdict"] == "cannot be reproduced: the LoRA was pruned"
     assert cases["test_case[bad]"].find("failure") is not None
 
 
@@ -229,7 +229,7 @@ def test_a_second_session_in_the_folder_is_refused(cases: CaseFiles, tmp_path: P
     finally:
         first.release()
     assert done.returncode == 2
-    said = f"--parity-out {first.path}: another run is writing there; wait for it, or choose another folder"
+    said = f"--parity-out {first.path}: another run is writing to this folder; wait for it, or choose another folder"
     assert (done.stdout + done.stderr).count(said) == 1
     assert "Traceback" not in done.stdout + done.stderr
     assert not first.results.exists()

@@ -129,7 +129,7 @@ def test_shards_of_a_killed_session_are_not_taken_for_ours(tmp_path: Path) -> No
 def test_a_folder_is_held_while_workers_run(tmp_path: Path) -> None:
     shards = fresh(tmp_path)
     shards.begin(["one"])
-    with pytest.raises(UsageError, match="another run is writing there"):
+    with pytest.raises(UsageError, match="another run is writing to this folder"):
         fresh(tmp_path).begin(["one"])
     shards.close()
     fresh(tmp_path).begin(["one"])

@@ -198,7 +198,7 @@ def test_a_server_that_forgot_the_request_is_asked_once_more(server: Server, run
 @pytest.mark.parametrize("garbage", [b"{", b"[]", b'{"request_id": 5, "status": []}', b"\xff\xfe", b"[" * 100_000])
 def test_garbage(server: Server, run: Callable[..., CaseResult], path: str, garbage: bytes) -> None:
     server.answers[path] = [lambda handler: handler.bytes(garbage)]
-    fails(run(at(server)), "the answer is not this API's")
+    fails(run(at(server)), "not an answer of this API")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_result_without_the_prompts_video(server: Server, run: Callable[..., C
 def test_what_never_ends_is_canceled(server: Server, run: Callable[..., CaseResult]) -> None:
     server.answers["status"] = [lambda handler: handler.json({"status": "in_progress"})]
     server.answers["cancel"] = [lambda handler: handler.json({})]
-    fails(run(at(server, timeout=0.5)), "not done after 0.5 s (--target-timeout)", "canceled there")
+    fails(run(at(server, timeout=0.5)), "not done after 0.5 s (--target-timeout)", "the request was canceled")
     del server.answers["cancel"]
     fails(run(at(server, timeout=0.5)), "it may still be drawn")
 
@@ -344,8 +344,8 @@ def test_a_server_that_dies_is_waited_for_once(tmp_path: Path, engine: Engine) -
     [
         (OTHER[:-700], "is not a whole video"),
         (b"RIFF", "is not a whole video"),
-        (b"<html>", "is no video this tool reads (6 bytes)"),
-        (b"", "is no video this tool reads (0 bytes)"),
+        (b"<html>", "is not a supported video (6 bytes)"),
+        (b"", "is not a supported video (0 bytes)"),
     ],
 )
 def test_a_file_that_is_no_whole_video(server: Server, run: Callable[..., CaseResult], data: bytes, said: str) -> None:
@@ -382,14 +382,14 @@ def test_a_huge_download(
             pass
 
     server.answers["output_0.webp"] = [endless]
-    fails(run(at(server)), "a video of more than 1 MiB")
+    fails(run(at(server)), "the video is larger than 1 MiB")
     assert sent < 32 << 20
 
 
 def test_a_huge_answer(server: Server, run: Callable[..., CaseResult], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "MAX_ANSWER", 1 << 10)
     server.answers["inference"] = [lambda handler: handler.bytes(b" " * 5000)]
-    fails(run(at(server)), "an answer of more than")
+    fails(run(at(server)), "the answer is larger than")
 
 
 def test_the_address_of_a_server_behind_a_proxy(server: Server, run: Callable[..., CaseResult]) -> None:
@@ -416,7 +416,7 @@ def test_a_file_on_the_servers_disk(server: Server, run: Callable[..., CaseResul
     if way in ("mapped", "here"):
         assert result.bit_identical
     else:
-        fails(result, "lies on the server's disk", "target.disk")
+        fails(result, "is on the server's disk", "target.disk")
 
 
 def test_a_path_of_another_machine_is_not_looked_for_here() -> None:
@@ -477,7 +477,7 @@ def test_expected_is_not_proven(server: Server, run: Callable[..., CaseResult]) 
     result = run(at(server))
     assert factors(result) == dict.fromkeys(KNOWN, "expected")
     assert result.status == "expected_drift"
-    assert "expected by reference, not proven: scheduler, lora_application, precision" in result.verdict
+    assert "assumed from the reference profile, not verified: scheduler, lora_application, precision" in result.verdict
     assert result.codec_floor is None
     assert result.output is not None
     assert result.output.raw_sha256 is None
@@ -495,11 +495,14 @@ def test_a_preview_disproves_what_was_expected(server: Server, run: Callable[...
     assert result.bit_identical
     assert result.findings == ()
     assert result.status == "drifted"
-    assert "expected to differ but do not" in result.verdict
-    assert "the server does not draw as reference: scheduler, lora_application, precision would show" in result.verdict
+    assert "expected difference not found" in result.verdict
+    assert (
+        "the server does not follow the reference profile: scheduler, lora_application, precision would show"
+        in result.verdict
+    )
     relaxed = run(at(server, expect=None, tolerance={"psnr": 40.0}))
     assert relaxed.status == "passed"
-    assert "does not draw as reference" in relaxed.verdict
+    assert "does not follow the reference profile" in relaxed.verdict
 
 
 def test_what_the_file_shows(server: Server, run: Callable[..., CaseResult], tmp_path: Path) -> None:
@@ -525,7 +528,7 @@ def test_what_the_file_shows(server: Server, run: Callable[..., CaseResult], tmp
     assert found["frame_count"].startswith("5")
     for words in ("frame_count: 9 was expected", "its answer says 43", "the server says frames 9, its file has 5"):
         assert any(words in note for note in result.notes), words
-    assert "; proven by pixels: snapping, frame_count, fps; by the server's own word: seed; expected" in result.verdict
+    assert "; proven by pixels: snapping, frame_count, fps; reported by the server: seed; assumed" in result.verdict
     assert result.metrics["psnr"].unavailable is not None
 
 
@@ -568,7 +571,7 @@ def test_a_server_of_another_profile(server: Server, run: Callable[..., CaseResu
     server.metadata = {"profile": "faithful"}
     result = run(at(server))
     assert result.status == "drifted"
-    assert "the server says it draws as 'faithful'" in result.verdict
+    assert "the server reports profile 'faithful'" in result.verdict
     assert any("the case expects reference" in note for note in result.notes)
     ungated = run(at(server, expect=None, tolerance={"psnr": 5.0}))
     assert ungated.status == "passed"
@@ -579,8 +582,8 @@ def test_overrides_are_an_expectation(cases: CaseFiles, server: Server, run: Cal
     pipeline = {"base": "reference", "lora_application": "merged"}
     result = run(at(server, cases.write(request=cases.request(), pipeline=pipeline)))
     assert set(factors(result)) == {"scheduler", "precision"}
-    assert any("is an expectation, nothing there reads it" in note for note in result.notes)
-    assert "expected by its overrides" in result.verdict
+    assert any("is expected of the server, and is not sent to it" in note for note in result.notes)
+    assert "assumed from the case's `pipeline`" in result.verdict
 
 
 def test_a_random_seed_is_what_the_server_says(
@@ -596,7 +599,7 @@ def test_equal_recipes_and_other_bits(cases: CaseFiles, server: Server, run: Cal
     result = run(at(server, cases.write()))
     assert factors(result) == {"environment": "pixels"}
     assert "; differs in environment)" in result.verdict
-    assert "--diagnose tells" in result.findings[0].note
+    assert "--diagnose finds out" in result.findings[0].note
 
 
 def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult], tmp_path: Path) -> None:
@@ -608,7 +611,7 @@ def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult]
     result = run(case, diagnose="full")
     assert result.diagnosis is not None
     assert result.diagnosis.stopped == "error"
-    assert "needs checkpoint and LoRA on this machine" in result.diagnosis.sentence
+    assert "needs its checkpoint and LoRA on this machine" in result.diagnosis.sentence
     assert "bare" in result.diagnosis.sentence
     assert result.output is not None
 
@@ -625,7 +628,7 @@ def test_a_servers_baseline_is_held_by_tolerance(server: Server, run: Callable[.
     assert baseline.environment == {"drawn by": "a server"}
     same = check_case(first, environment, baseline)
     assert (same.outcome, same.compared) == ("holds", "bits")
-    assert same.environment == ("what the server runs on is not known",)
+    assert same.environment == ("the server's environment is unknown",)
     server.files["output_0.webp"] = GUITAR
     other = check_case(run(case), environment, baseline)
     assert (other.outcome, other.compared) == ("improved", "tolerance")

@@ -147,7 +147,7 @@ def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine
     with server(tmp_path / "data", lora_root=root) as url:
         result = diagnosed(small, url, tmp_path / "out", engine)
     assert result.status == "drifted"
-    assert "differ unexpectedly: lora_scale" in result.verdict
+    assert "unexpected difference: lora_scale" in result.verdict
     assert evidence(result) == dict.fromkeys(["scheduler", "lora_scale", "lora_application", "precision"], "pixels")
     assert {finding.factor: finding.inference for finding in result.findings}["lora_scale"] == "0.5"
     assert result.search is not None
@@ -173,8 +173,8 @@ def test_another_scheduler_is_found(small: Path, tmp_path: Path, engine: Engine)
     assert "scheduler is FlowMatchEulerDiscreteScheduler, not UniPC" in result.search.sentence
     assert evidence(result) == dict.fromkeys(["lora_application", "precision"], "pixels")
     assert result.status == "drifted"
-    assert "expected to differ but do not: scheduler" in result.verdict
+    assert "expected difference not found: scheduler" in result.verdict
     assert stopped.search is not None
     assert (stopped.search.stopped, stopped.search.verdict) == ("budget", "not found")
     assert evidence(stopped) == dict.fromkeys(KNOWN, "expected")
-    assert any("nothing that was tried does" in note for note in stopped.notes)
+    assert any("nor any setting tried gives its file" in note for note in stopped.notes)

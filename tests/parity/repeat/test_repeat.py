@@ -17,7 +17,7 @@ from parity.case.load import DEMO, Case, load_case
 from parity.case.progress import Quiet
 from parity.case.target import Given
 from parity.cli.main import main
-from parity.comparison.compare import Comparison, compare, drawn_here, frames_sha256, read_preview
+from parity.comparison.compare import Comparison, compare, frames_sha256, local_output, read_preview
 from parity.comparison.floor import Floor
 from parity.comparison.metrics import measure
 from parity.comparison.verdict import findings_from_pixels, judge
@@ -25,14 +25,14 @@ from parity.diagnosis.lab import Lab
 from parity.diagnosis.ranking import RequestNoise, rank
 from parity.factors.findings import GPU_NOISE, notes_on_repeating
 from parity.pytest_plugin.wording import in_pytests_words, properties
-from parity.repeat.fresh import draw_afresh
-from parity.repeat.measure import Drawn, Measured, measure_repeats
+from parity.repeat.fresh import generate_in_fresh_process
+from parity.repeat.measure import Measured, RepeatedOutput, measure_repeats
 from parity.results.case import CaseResult, from_json, to_json
 from parity.results.diagnosis import Closeness, FactorCost, Trial
 from parity.results.environment import describe
 from parity.run.cache import Cache
-from parity.run.drawing import Shelf
-from parity.run.local import compare_here
+from parity.run.generation import Shelf
+from parity.run.local import compare_locally
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
 from parity.run.session import Options, Session
@@ -132,7 +132,7 @@ def compared(case: Case, preview: Frames, drawing: Frames) -> Comparison:
     """As `compare` has it of lossless frames."""
     real = read_preview(case.video, case.preview)
     video = dataclasses.replace(real, frames=preview)
-    output = dataclasses.replace(drawn_here(drawing, case.inference), seen=dataclasses.replace(real, frames=drawing))
+    output = dataclasses.replace(local_output(drawing, case.inference), seen=dataclasses.replace(real, frames=drawing))
     return compare(case.video, video, output, case.preview)
 
 
@@ -148,7 +148,7 @@ def test_the_verdict(cases: CaseFiles) -> None:
         if status == "passed":
             assert findings == ()  # no other machine is blamed for noise
             assert "within the repeat floor of 23." in sentence
-            assert "below tolerance by noise alone: psnr, ssim" in sentence
+            assert "out of tolerance by noise alone: psnr, ssim" in sentence
         else:
             assert [finding.factor for finding in findings] == ["environment"]
             assert "psnr is" in sentence
@@ -189,7 +189,7 @@ def measured(case: Case, preview: Frames, places: str, *drawings: Frames) -> Mea
     """`places`: a letter a drawing, `t`his process or a `f`resh one."""
     names: dict[str, Any] = {"t": "this process", "f": "fresh process"}
     drawn = [
-        Drawn(where=names[place], seen=frames, file_sha256=frames_sha256(frames), raw=frames)
+        RepeatedOutput(where=names[place], seen=frames, file_sha256=frames_sha256(frames), raw=frames)
         for place, frames in zip(places, drawings, strict=True)
     ]
     return measure_repeats(case, compared(case, preview, drawings[0]), drawn)
@@ -198,7 +198,7 @@ def measured(case: Case, preview: Frames, places: str, *drawings: Frames) -> Mea
 def test_alike_and_not_alike(cases: CaseFiles) -> None:
     case = case_of(cases)
     same = measured(case, noise(9), "tft", noise(1), noise(1), noise(1))
-    assert same.result.sentence == "repeats: bit-identical, 3 drawings, 1 in a fresh process"
+    assert same.result.sentence == "repeats: bit-identical, 3 generations, 1 in a fresh process"
     assert (same.result.identical, same.result.frames, same.floor, same.broken_promise) == (True, (), None, None)
     process = measured(case, noise(9), "tft", noise(1), noise(2), noise(1))
     assert process.result.between_processes
@@ -206,14 +206,14 @@ def test_alike_and_not_alike(cases: CaseFiles) -> None:
     wobbles = measured(case, noise(9), "tft", noise(1), noise(2), noise(3))
     assert not wobbles.result.between_processes
     assert wobbles.result.sentence.startswith("does not repeat: floor PSNR 23.")
-    assert "all 5 frames; 3 drawings" in wobbles.result.sentence
+    assert "all 5 frames; 3 generations" in wobbles.result.sentence
     for one in (process, wobbles):
         assert not one.result.identical
         status, sentence = one.broken_promise or ("", "")
         assert status == "error"
         assert "no figure of this case can be trusted" in sentence
     two = measured(case, noise(9), "tf", noise(1), noise(2))
-    assert "--repeat 3 does" in two.result.notes[0]
+    assert "--repeat 3 can" in two.result.notes[0]
     one_pixel = noise(1)
     one_pixel[3, 0, 0, 0] ^= 1
     tiny = measured(case, noise(9), "tft", noise(1), noise(1), one_pixel)
@@ -274,7 +274,7 @@ def test_drawn_anew_each_time_and_once_in_a_fresh_process(
     assert result.drawn_before is None
     assert result.repeat is not None
     assert [drawing.where for drawing in result.repeat.drawings] == ["this process", "fresh process", "this process"]
-    assert result.repeat.sentence == "repeats: bit-identical, 3 drawings, 1 in a fresh process"
+    assert result.repeat.sentence == "repeats: bit-identical, 3 generations, 1 in a fresh process"
     assert result.output is not None
     assert {drawing.raw_sha256 for drawing in result.repeat.drawings} == {result.output.raw_sha256}
     assert properties(result, tmp_path)["repeat"] == result.repeat.sentence
@@ -298,7 +298,7 @@ def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Pa
     """As --repeat 2 has it, but without the time that a process takes to start. Against its preview, and another."""
     case = quick(I2V, tolerance={"psnr": 40.0}, expect=None)
     lab, again = lab_of(case, engine), [(True, engine.generate(case.inference))]
-    result = compare_here(lab, OutDir(tmp_path), None, None, again).result
+    result = compare_locally(lab, OutDir(tmp_path), None, None, again).result
     assert result.repeat is not None
     assert result.repeat.sentence.startswith("does not repeat: floor PSNR ")
     assert result.repeat.floor is not None
@@ -309,7 +309,7 @@ def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Pa
     assert result.repeat.notes == ()
     assert result.status == "passed"
     assert "within the repeat floor of" in result.verdict
-    assert "below tolerance by noise alone: psnr" in result.verdict
+    assert "out of tolerance by noise alone: psnr" in result.verdict
     assert "no two generations of this request are identical" in result.notes[-1]
     assert reproduce(result, {}) == f"parity run {I2V} --repeat 2"
     page, github = Page(render(run_of(result), tmp_path)), summary(run_of(result), tmp_path)
@@ -318,7 +318,7 @@ def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Pa
     assert "does not repeat: floor PSNR" in github
     video = next(case.video.parent.glob("*_1.webp"))
     other = lab.for_video(dataclasses.replace(case, video=video), read_preview(video, case.preview))
-    drifted = compare_here(other, OutDir(tmp_path), None, None, again).result
+    drifted = compare_locally(other, OutDir(tmp_path), None, None, again).result
     assert drifted.status == "drifted"
     assert "psnr is" in drifted.verdict
     assert "beyond the repeat floor of" in drifted.verdict
@@ -338,7 +338,7 @@ class Wobbling(Engine):
 def test_a_drawing_that_wobbles_is_an_error(tmp_path: Path) -> None:
     case, wobbling = quick(FAITHFUL), Wobbling("cpu")
     again = [(True, wobbling.generate(case.inference))]
-    result = compare_here(lab_of(case, wobbling), OutDir(tmp_path), None, None, again).result
+    result = compare_locally(lab_of(case, wobbling), OutDir(tmp_path), None, None, again).result
     assert result.status == "error"
     assert result.verdict.startswith("does not repeat: floor")
     assert "docs/repeat.md" in result.verdict
@@ -349,7 +349,7 @@ def test_a_drawing_that_wobbles_is_an_error(tmp_path: Path) -> None:
 def test_what_goes_wrong_in_the_fresh_process_is_raised_here(engine: Engine) -> None:
     recipe = dataclasses.replace(load_case(FAITHFUL).inference, seed=None)
     with pytest.raises(UnreproducibleError, match="a random seed cannot be repeated"):
-        draw_afresh(engine, recipe, None, lambda: None, lambda *_: None)
+        generate_in_fresh_process(engine, recipe, None, lambda: None, lambda *_: None)
 
 
 @pytest.mark.process
@@ -357,7 +357,7 @@ def test_a_fresh_process_that_takes_too_long_is_ended(tmp_path: Path, capsys: py
     """No process imports torch in a second. Ctrl-C ends it in the same way."""
     assert main(["run", str(FAITHFUL), "--repeat", "2", "--timeout", "1", "--out", str(tmp_path), "--no-html"]) == 3
     said = capsys.readouterr().err
-    assert "drawing 2 of 2: a fresh process loads) took more than 1 s (--timeout)" in said
+    assert "generation 2 of 2: a fresh process is loading) took more than 1 s (--timeout)" in said
     running = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if is_ours(path.parent)]
     assert not [command for command in running if b"parity.repeat.fresh" in command]
 
@@ -402,16 +402,16 @@ def _result(server: Server, path: str) -> Answer:
 def test_a_server_is_asked_as_often_as_it_is_told(there: Any) -> None:
     result, server = there(OTHER, OTHER, OTHER)
     assert server.count("/v1/inference") == 3
-    assert result.repeat.sentence == "repeats: bit-identical, 3 drawings, on the server"
+    assert result.repeat.sentence == "repeats: bit-identical, 3 generations, on the server"
     assert [drawing.where for drawing in result.repeat.drawings] == ["server"] * 3
     assert [drawing.request_id for drawing in result.repeat.drawings] == ["id-1", "id-2", "id-3"]
-    assert "the server's matter" in result.repeat.notes[0]
+    assert "is not known" in result.repeat.notes[0]
     assert result.status == "expected_drift"
 
 
 def test_a_server_that_sends_one_file_again_proves_nothing(there: Any) -> None:
     result, _ = there(OTHER, OTHER, OTHER, url="/files/1.webp")
-    assert result.repeat.sentence.endswith("so it may have kept the file and drawn nothing")
+    assert result.repeat.sentence.endswith("so it may have sent a stored file")
 
 
 def test_a_server_that_does_not_repeat(there: Any) -> None:
@@ -420,7 +420,7 @@ def test_a_server_that_does_not_repeat(there: Any) -> None:
     assert not result.repeat.identical
     assert result.repeat.raw_floor is None
     assert result.status == "passed"  # the second drawing is the preview itself: no gate fails by the first
-    assert "below tolerance by noise alone: psnr" in result.verdict
+    assert "out of tolerance by noise alone: psnr" in result.verdict
     accepted = Accepted(at="2026-11-22T05:00:00+00:00", run_started="x", status="passed")
     near = measure(np.zeros((9, 64, 96, 3), np.uint8), np.ones((9, 64, 96, 3), np.uint8), ("psnr",))
     output = dataclasses.replace(result.output, sha256="0" * 64)

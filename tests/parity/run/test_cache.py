@@ -211,14 +211,14 @@ def test_a_full_disk_spoils_no_result(
     )
     result = run(path, tmp_path / "a", tmp_path / "cache", engine)
     assert result.status == "expected_drift"
-    assert any("could not be kept" in note and "No space left on device" in note for note in result.notes)
+    assert any("could not be cached" in note and "No space left on device" in note for note in result.notes)
     assert not list((tmp_path / "cache").rglob("*.npz"))
     assert not list((tmp_path / "cache").rglob(".new-*"))
 
 
 def test_a_cache_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"cache .*file.*cannot be written: Not a directory; choose another"):
+    with pytest.raises(UsageError, match=r"cache .*file.*cannot be written: Not a directory; set WAN_PARITY_CACHE"):
         open_cache(tmp_path / "file" / "cache")
 
 

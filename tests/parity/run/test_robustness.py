@@ -117,12 +117,14 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def test_resume_without_a_run_or_elsewhere_is_one_message(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
     loaded = tiny(cases, "one")
-    with pytest.raises(UsageError, match=r"--resume: no results.json in .*; name the folder"):
+    with pytest.raises(UsageError, match=r"--resume: no results.json in .*; pass the folder"):
         run(loaded, tmp_path / "none", engine, resume=True)
     run(loaded, tmp_path / "out", engine)
     path = tmp_path / "out" / "results.json"
     path.write_text(path.read_text().replace(f'"torch": "{torch.__version__}"', '"torch": "2.0.0"'))
-    with pytest.raises(UsageError, match=r"made in another environment \(torch 2.0.0 -> .*\); run without --resume"):
+    with pytest.raises(
+        UsageError, match=r"made in a different environment \(torch 2.0.0 -> .*\); run without --resume"
+    ):
         run(loaded, tmp_path / "out", engine, resume=True)
 
 
@@ -153,7 +155,9 @@ def test_the_kill_proof_can_fail(cases: CaseFiles, tmp_path: Path, engine: Engin
 def test_a_second_run_in_one_folder_is_refused(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
     loaded = tiny(cases, "one")
     with Session(Options(out=tmp_path / "out", device="cpu"), engine):
-        with pytest.raises(UsageError, match="another run is writing there; wait for it, or choose another folder"):
+        with pytest.raises(
+            UsageError, match="another run is writing to this folder; wait for it, or choose another folder"
+        ):
             run(loaded, tmp_path / "out", engine)
         assert main(["run", str(loaded[0].path), "--out", str(tmp_path / "out")]) == 2
     run(loaded, tmp_path / "out", engine)
@@ -204,7 +208,7 @@ def test_results_that_cannot_be_written_leave_those_before(cases: CaseFiles, tmp
     with Session(Options(out=out, device="cpu"), engine) as session:
         session.run_case(loaded[0], Quiet())
         before = (out / "results.json").read_bytes()
-        with files_of_at_most(len(before)), pytest.raises(MediaError, match="what it held before is still there"):
+        with files_of_at_most(len(before)), pytest.raises(MediaError, match="the results before this case are kept"):
             session.run_case(loaded[1], Quiet())
     assert (out / "results.json").read_bytes() == before
     assert not list(out.glob(".results*"))

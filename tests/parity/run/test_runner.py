@@ -85,8 +85,8 @@ def test_faithful_passes_and_reference_drifts_as_expected(
     assert results["expected"].status == "expected_drift"
     assert results["plain"].status == "drifted"
     assert "psnr is" in results["plain"].verdict
-    assert "differ unexpectedly: lora_application, precision" in results["narrow"].verdict
-    assert "expected to differ but do not: seed" in results["wide"].verdict
+    assert "unexpected difference: lora_application, precision" in results["narrow"].verdict
+    assert "expected difference not found: seed" in results["wide"].verdict
     assert "psnr is" in results["gated"].verdict
     assert {results[name].status for name in ("narrow", "wide", "gated")} == {"drifted"}
     assert done.exit_code == 1

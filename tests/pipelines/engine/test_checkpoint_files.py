@@ -50,7 +50,7 @@ def remove(name: str) -> Callable[[Path], None]:
         (set_key("text_encoder/config.json", "d_model", None), "text_encoder/config.json: d_model must be a number"),
         (
             set_key("tokenizer/tokenizer_config.json", "a", 1e400),
-            "tokenizer_config.json: is no whole JSON (line 1: Inf",
+            "tokenizer_config.json: not valid JSON (line 1: Inf",
         ),
     ],
 )

@@ -205,7 +205,7 @@ def broken_checkpoint(folder: Path, file: str, data: bytes | None) -> str:
         ),
         ("transformer/diffusion_pytorch_model.safetensors", None, "model: does not load as WanPipeline"),
         ("model_index.json", None, "model_index.json: cannot be read"),
-        ("vae/config.json", b"{", "config.json: is no whole JSON"),
+        ("vae/config.json", b"{", "config.json: not valid JSON"),
     ],
 )
 def test_broken_checkpoint_is_one_message(

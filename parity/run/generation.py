@@ -1,4 +1,4 @@
-"""The frames of a case's request: drawn before, or drawn now."""
+"""The frames of a case's request: taken from the cache, or generated now."""
 
 from __future__ import annotations
 
@@ -17,72 +17,72 @@ from pipelines.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """Frames and how they came to be."""
+class Generation:
+    """Generated frames, and where and when they were generated."""
 
     frames: Frames
     weights_sha256: str
-    """Of the files of checkpoint and text encoder."""
-    drawn_before: str | None
-    """When, ISO 8601; null: now."""
+    """Hash of the files of checkpoint and text encoder."""
+    generated_before: str | None
+    """When the cached frames were generated, ISO 8601; None: they were generated now."""
     load_seconds: float
-    draw_seconds: float
+    generate_seconds: float
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A cache, for the environment of this run."""
+    """The cache, as seen from the environment of this run."""
 
     cache: Cache
     environment: Mapping[str, Any]
 
     def key(self, recipe: Recipe, weights: str) -> str:
-        """What a recipe's frames are kept by here."""
+        """The key under which a recipe's frames are cached in this environment."""
         return key_of(recipe, weights, reaching_the_bits(self.environment), fingerprint.code())
 
 
-def draw(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Drawing:
-    """Draw the request of the lab's case; not if its frames are on the shelf.
+def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
+    """Generate the request of the lab's case, or take its frames from the shelf.
 
-    It is always drawn with a `trace`, and where drawing it again gives another video. Raises as `Lab.generate`.
+    Neither with a `trace` nor for a request without a fixed result is the cache used. Raises as `Lab.generate`.
     """
     case = lab.case
     clock = time.perf_counter()
     weights = fingerprint.weights(case.inference, case.token)
-    keeps = trace is None and case.inference.repeats
-    key = shelf.key(case.inference, weights) if shelf is not None and keeps else None
+    cacheable = trace is None and case.inference.repeats
+    key = shelf.key(case.inference, weights) if shelf is not None and cacheable else None
     if shelf is not None and key is not None:
         found = shelf.cache.find(key)
         if found is not None:
             frames, entry = found
             seconds = time.perf_counter() - clock
-            return Drawing(
+            return Generation(
                 frames=frames,
                 weights_sha256=weights,
-                drawn_before=entry.drawn,
+                generated_before=entry.drawn,
                 load_seconds=0.0,
-                draw_seconds=seconds,
+                generate_seconds=seconds,
             )
     lab.engine.load(case.inference, case.token)
     loaded_at = time.perf_counter()
     frames = lab.generate(case.inference, case.id, trace)
-    drawn_at = time.perf_counter()
+    generated_at = time.perf_counter()
     notes = _store(shelf, key, frames, case.inference, case.id) if shelf is not None and key is not None else ()
-    return Drawing(
+    return Generation(
         frames=frames,
         weights_sha256=weights,
-        drawn_before=None,
+        generated_before=None,
         load_seconds=loaded_at - clock,
-        draw_seconds=drawn_at - loaded_at,
+        generate_seconds=generated_at - loaded_at,
         notes=notes,
     )
 
 
 def _store(shelf: Shelf, key: str, frames: Frames, recipe: Recipe, case: str) -> tuple[str, ...]:
-    """Why the frames could not be kept, which spoils no result."""
+    """Cache the frames. Returns a note if that fails, which does not affect the result."""
     try:
         shelf.cache.store(key, frames, recipe, case)
     except OSError as error:
-        return (f"these frames could not be kept in {shelf.cache.root}: {error.strerror or error}",)
+        return (f"these frames could not be cached in {shelf.cache.root}: {error.strerror or error}",)
     return ()
