@@ -152,6 +152,6 @@ def _settings(options: argparse.Namespace) -> Settings:
             queue=options.queue_size,
             body=options.max_body,
             image=options.max_image,
-            draw_seconds=options.timeout,
+            request_seconds=options.timeout,
         ),
     )

@@ -1,1 +1,1 @@
-"""`parity serve`: the reference server's API on top of this project's engine, safe by default."""
+"""`parity serve`: the reference server's API with this project's engine, safe by default."""

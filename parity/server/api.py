@@ -1,6 +1,7 @@
 """The API's routes.
 
-Paths, fields and codes are the reference server's (src/api/v1/inference.py at af4aec1); files, cancel and metrics ours.
+Paths, fields and codes are those of the reference server (src/api/v1/inference.py at af4aec1); the routes for files,
+cancel and metrics are additions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from parity.server.bodies import Bodies
 from parity.server.errors import ApiError
 from parity.server.guard import Guard
 from parity.server.metrics import Metrics
-from parity.server.queue import Queue, Task
+from parity.server.queue import Queue, QueuedRequest
 from parity.server.schemas import (
     Accepted,
     ErrorBody,
@@ -46,12 +47,12 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, metrics: Metrics) -> FastAPI:
-    """The ASGI application. `base_url`: what the addresses in answers begin with."""
-    app = FastAPI(title="wan-parity", description="Draws Wan videos with ai-toolkit LoRAs.", redoc_url=None)
+    """Create the ASGI application. `base_url` is the start of all URLs in answers."""
+    app = FastAPI(title="wan-parity", description="Generates Wan videos with ai-toolkit LoRAs.", redoc_url=None)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(RequestValidationError, _mistakes)
-    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
     _add_service(app, metrics)
     _add_inference(app, settings, base_url, worker)
     _add_requests(app, base_url, queue, worker)
@@ -61,7 +62,7 @@ def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, 
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Answers every route gives too, and its own."""
+    """List the error answers that every route can give, plus its own."""
     models: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 401, *statuses)}
     models[422] = {"model": MistakesBody}
     return models
@@ -78,7 +79,7 @@ def _add_service(app: FastAPI, metrics: Metrics) -> None:
 
     @app.get("/v1/models", responses=_errors())
     async def models() -> Models:
-        """The models that are served, with their defaults."""
+        """List the models that are served, with their defaults."""
         return Models(
             models=[
                 ModelInfo(
@@ -104,12 +105,12 @@ def _add_inference(app: FastAPI, settings: Settings, base_url: str, worker: Work
 
     @app.post("/v1/inference", responses=_errors(408, 413, 429, 503, 507), openapi_extra=body_of_request)
     async def inference(request: Request) -> Accepted:
-        """Accept a request. It is drawn when its turn comes."""
+        """Accept a request and put it into the queue."""
 
-        def accept(body: bytes) -> Task:
-            wanted = intake.parse(body)
-            intake.check(wanted, settings)
-            return worker.accept(intake.to_keep(wanted), wanted.hf_token)
+        def accept(body: bytes) -> QueuedRequest:
+            parsed = intake.parse(body)
+            intake.check(parsed, settings)
+            return worker.accept(intake.to_keep(parsed), parsed.hf_token)
 
         async with bodies.read(request) as body:
             task = await run_in_threadpool(accept, body)
@@ -163,13 +164,13 @@ def _add_requests(app: FastAPI, base_url: str, queue: Queue, worker: Worker) -> 
 
     @app.post("/v1/requests/{request_id}/cancel", responses=_errors(404, 409))
     def cancel(request_id: str) -> Status:
-        """Stop a request: at once while it waits, after the step under way while it runs."""
+        """Stop a request: at once if it is waiting, after the current step if it is running."""
         task = queue.get(request_id)
         if not worker.cancel(request_id):
             state = queue.get(request_id).state
             raise ApiError(
                 "NOT_CANCELLABLE",
-                "the request is over",
+                "the request has already finished",
                 status=409,
                 details={"request_id": task.id, "status": state},
             )
@@ -185,7 +186,7 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
         responses={**_errors(404, 507), 200: binary},
     )
     def file(request_id: str, name: str) -> FileResponse:
-        """A video of a result: output_0.webp as it was drawn, output_0.mp4 for players."""
+        """Download a video of a result: output_0.webp as it was generated, output_0.mp4 for players."""
         task = queue.get(request_id)
         match = _FILE.fullmatch(name)
         videos = (task.outputs or {}).get("videos", [])
@@ -201,7 +202,7 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
                 path = worker.results.mp4(task.id, index, videos[index]["fps"], videos[index]["num_frames"])
             except MediaError as error:
                 logs.log_failure("mp4 failed")
-                raise ApiError("MP4_FAILED", f"{error}; the .webp is there", status=507) from None
+                raise ApiError("MP4_FAILED", f"{error}; the .webp is available", status=507) from None
         return FileResponse(path, media_type=_MEDIA[kind], headers={"X-Content-Type-Options": "nosniff"})
 
 
@@ -210,13 +211,13 @@ async def _api_error(_: Request, error: Exception) -> Response:
     return JSONResponse(error.body(), error.status, error.headers)
 
 
-async def _mistakes(_: Request, error: Exception) -> Response:
+async def _invalid_body(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return JSONResponse({"detail": list(error.errors())}, 422)
 
 
-async def _gone(_: Request, _error: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
+async def _disconnected(_: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # the client has disconnected, so nobody reads it
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bodies of requests: of a bounded size, number and patience, so that many clients cannot take the memory."""
+"""Reads request bodies with limits on size, number and time, so that clients cannot use up the memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.server.settings import Limits
 
 
 class Bodies:
-    """Reads bodies and knows how much of them is in memory."""
+    """Reads bodies and tracks how much memory they use."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -23,9 +23,9 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """A JSON body, no larger and no slower than allowed. One at a time: parsing takes several times its size.
+        """Read a JSON body within the limits. Only one is parsed at a time: parsing takes several times its size.
 
-        The content type must be JSON's: a web page can send others to this machine without asking its browser's leave.
+        The content type must be JSON, because a web page can send other types here without its browser's permission.
         Raises RequestValidationError and ApiError.
         """
         _check_type(request.headers.get("content-type", ""))
@@ -45,9 +45,9 @@ class Bodies:
         finally:
             self._held -= len(body)
 
-    def _check_length(self, told: str) -> None:
-        if told.isascii() and told.isdigit() and len(told) < 20:
-            self._check_size(int(told))
+    def _check_length(self, length: str) -> None:
+        if length.isascii() and length.isdigit() and len(length) < 20:
+            self._check_size(int(length))
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.body:
@@ -55,7 +55,10 @@ class Bodies:
             raise ApiError("BODY_TOO_LARGE", "the body is too large", status=413, details=details)
         if self._held > self._limits.bodies:
             raise ApiError(
-                "TOO_BUSY", "too much is being sent at once; try again later", status=503, headers={"Retry-After": "5"}
+                "TOO_BUSY",
+                "the server is receiving too much data at once; try again later",
+                status=503,
+                headers={"Retry-After": "5"},
             )
 
 

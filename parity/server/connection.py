@@ -1,4 +1,4 @@
-"""Connections that cannot be held for nothing: uvicorn waits for ever for a request's head and for a slow reader."""
+"""Connections with time limits: uvicorn itself waits for ever for a request's head and for a slow reader."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 20.0
-"""From the first byte that is awaited to the end of a request's head."""
+"""The time limit for a request's head, from the moment the server waits for its first byte."""
 READ_SECONDS = 60.0
-"""How long a client may read nothing of an answer."""
+"""How long a client may pause while reading an answer."""
 MAX_CONNECTIONS = 512
-"""More are hung up on: each takes one of the files a process may have open, usually 1024."""
+"""More are closed at once: each takes one of the files that a process may have open, usually 1024."""
 
 
 class Connection(H11Protocol):
-    """uvicorn's (0.54) with alarms."""
+    """The connection of uvicorn (0.54) with time limits."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -26,7 +26,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio does it for sockets it has opened itself. Without, each answer waits 40 ms for the client's ACK.
+        # asyncio does this only for sockets it opened itself. Without it, each answer waits 40 ms for the client's ACK.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
@@ -54,7 +54,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _expect(self, seconds: float | None) -> None:
-        """Hang up after so long; None: wait."""
+        """Close the connection after this time; None waits for ever."""
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)

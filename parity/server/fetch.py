@@ -1,7 +1,7 @@
-"""Downloads an API user asked for: http(s) from public addresses only, whatever names and redirects say.
+"""Downloads for API clients: http(s) from public addresses only, also after redirects.
 
-A name is resolved once, every address it has is checked, and the connection goes to a checked address, so that a name
-that answers differently the next time (DNS rebinding) changes nothing. Proxies from the environment are not used.
+A name is resolved once, each of its addresses is checked, and the connection goes to a checked address, so that a name
+that resolves differently the next time (DNS rebinding) has no effect. Proxies from the environment are not used.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pipelines.errors import MediaError
 MAX_REDIRECTS = 5
 _CHUNK = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
-# Public by number, internal by use: the agent through which Azure serves its machines' settings.
-# The others: networks that Python 3.11 does not know as special yet.
+# The first is a public address with internal use: the agent that serves the settings of Azure's machines.
+# The others are networks that Python 3.11 does not treat as special yet.
 _INTERNAL = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")
@@ -35,35 +35,35 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class FetchError(MediaError):
-    """An address that is not fetched, or did not give what was asked."""
+    """A URL that is refused or could not be fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a download may cost and where it may go."""
+    """The limits of a download, and the hosts that it may reach."""
 
     max_bytes: int
     seconds: float
-    """From the first name looked up to the last byte."""
+    """The time limit, from the first name lookup to the last byte."""
     allowed_hosts: frozenset[str] = frozenset()
     """Lower-case names that may have internal addresses."""
 
 
 def system_resolve(host: str, port: int) -> list[str]:
-    """Every address of a name. Raises OSError."""
+    """Return all addresses of a name. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is reachable from anywhere: no loopback, private, link-local, reserved or embedded one."""
+    """Check that an address is public: not loopback, private, link-local, reserved or an embedded one of these."""
     address: Address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if address.ipv4_mapped is not None or address in _NAT64:
             return is_public(str(embedded))
         if address not in _UNICAST or address.sixtofour is not None or address.teredo is not None:
-            return False  # all that is in use; the two tunnels lead to any IPv4 address
+            return False  # other ranges are not in use; the two tunnels reach any IPv4 address
     special = any(address in network for network in _INTERNAL if network.version == address.version)
     return address.is_global and not address.is_multicast and not special
 
@@ -76,25 +76,25 @@ def fetch(
     stopped: Callable[[], None] = lambda: None,
     resolve: Resolve = system_resolve,
 ) -> None:
-    """Write what `url` gives into `target`.
+    """Download `url` into `target`.
 
-    `stopped`: called between reads; raises to end the download. `resolve`: tests put their own in.
-    Raises FetchError whose message names the host alone: addresses may carry signatures.
+    `stopped` is called between reads and raises to end the download. `resolve` can be replaced in tests.
+    Raises FetchError, whose message names only the host, because URLs can contain signatures.
     """
     deadline = time.monotonic() + rules.seconds
     for _ in range(MAX_REDIRECTS + 1):
         parts = _checked(url)
         try:
-            moved = _get(parts, target, rules, deadline, stopped, resolve)
+            redirect = _get(parts, target, rules, deadline, stopped, resolve)
         except FetchError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = time.monotonic() >= deadline
             reason = f"took more than {rules.seconds:g} s" if late else _plain(error)
             raise FetchError(f"{parts.hostname}: could not be fetched: {reason}") from None
-        if moved is None:
+        if redirect is None:
             return
-        url = urljoin(url, moved)
+        url = urljoin(url, redirect)
     raise FetchError(f"{parts.hostname}: more than {MAX_REDIRECTS} redirects")
 
 
@@ -107,13 +107,13 @@ def _checked(url: str) -> SplitResult:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname
     except ValueError:
-        raise FetchError("the address is no valid URL") from None
+        raise FetchError("not a valid URL") from None
     if parts.scheme not in ("http", "https"):
-        raise FetchError("only http and https addresses are fetched")
+        raise FetchError("only http and https URLs are fetched")
     if not host or port == 0 or any(c.isspace() or not c.isprintable() for c in url):
-        raise FetchError("the address is no valid URL")
+        raise FetchError("not a valid URL")
     if parts.username is not None or parts.password is not None:
-        raise FetchError(f"{host}: addresses with a user name or password are not fetched")
+        raise FetchError(f"{host}: URLs with a user name or password are not fetched")
     return parts
 
 
@@ -125,7 +125,7 @@ def _get(
     stopped: Callable[[], None],
     resolve: Resolve,
 ) -> str | None:
-    """One request. Returns where it was redirected to, or None when `target` holds the answer."""
+    """Send one request. Returns the URL it was redirected to, or None if `target` holds the answer."""
     host = parts.hostname or ""
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -134,21 +134,21 @@ def _get(
     if host.lower().rstrip(".") not in rules.allowed_hosts:
         for address in addresses:
             if not is_public(address):
-                raise FetchError(f"{host}: is an internal address, which requests may not reach (see --allow-host)")
+                raise FetchError(f"{host}: has an internal address, which requests must not reach (see --allow-host)")
     with contextlib.ExitStack() as closing:
         connection = closing.enter_context(_connected(host, addresses, port, secure, deadline))
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", _quoted(path), headers={"Accept-Encoding": "identity", "User-Agent": "wan-parity"})
         reply = closing.enter_context(contextlib.closing(connection.getresponse()))
         if reply.status in _REDIRECTS:
-            moved = reply.getheader("Location")
-            if not moved:
-                raise FetchError(f"{host}: redirects to nowhere")
-            return moved
+            location = reply.getheader("Location")
+            if not location:
+                raise FetchError(f"{host}: redirects without saying where")
+            return location
         if reply.status != 200:
             raise FetchError(f"{host}: answered HTTP {reply.status}")
         if reply.getheader("Content-Encoding", "identity") != "identity":
-            raise FetchError(f"{host}: answered in an encoding that was not asked for")
+            raise FetchError(f"{host}: answered in an encoding that was not requested")
         _copy(reply, target, host, rules, deadline, stopped)
     return None
 
@@ -165,7 +165,7 @@ def _copy(
     deadline: float,
     stopped: Callable[[], None],
 ) -> None:
-    too_large = FetchError(f"{host}: is larger than {rules.max_bytes / (1 << 20):.3g} MiB")
+    too_large = FetchError(f"{host}: larger than {rules.max_bytes / (1 << 20):.3g} MiB")
     expected = reply.length
     if expected is not None and expected > rules.max_bytes:
         raise too_large
@@ -178,14 +178,14 @@ def _copy(
         if time.monotonic() >= deadline:
             raise TimeoutError
         target.write(chunk)
-    if time.monotonic() >= deadline:  # hung up: without a length that looks like the end
+    if time.monotonic() >= deadline:  # closed at the deadline, which without a length looks like the end
         raise TimeoutError
     if expected is not None and size != expected:
         raise FetchError(f"{host}: ended after {size} of {expected} bytes")
 
 
 def _within(deadline: float, look_up: Callable[[], list[str]]) -> list[str]:
-    """A name's addresses. Looking one up cannot be interrupted, so it is left behind when time is up."""
+    """Return the addresses of a name. A lookup cannot be interrupted, so its thread is abandoned at the deadline."""
     answer: list[list[str]] = []
     failure: list[Exception] = []
 
@@ -209,12 +209,12 @@ def _within(deadline: float, look_up: Callable[[], list[str]]) -> list[str]:
 def _connected(
     host: str, addresses: list[str], port: int, secure: bool, deadline: float
 ) -> Iterator[http.client.HTTPConnection]:
-    """A connection to the first address that answers. Closed from outside at the deadline, whatever it is doing."""
+    """Connect to the first address that answers. A timer closes the connection at the deadline in any case."""
     used = _connect(addresses, port, deadline)
     if secure:
         context = ssl.create_default_context()
         used = context.wrap_socket(used, server_hostname=host, do_handshake_on_connect=False)
-    # A server that sends a byte now and then never runs into a socket's own timeout.
+    # A server that sends a byte now and then never triggers the socket's own timeout.
     alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [used])
     alarm.daemon = True
     alarm.start()
@@ -248,6 +248,6 @@ def _connect(addresses: list[str], port: int, deadline: float) -> socket.socket:
 
 
 def _hang_up(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # hung up already
+    with contextlib.suppress(OSError):  # closed already
         # Not SSLSocket's own, which would drop the encryption under a thread that still reads.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Results as files: whole or not there, under names of ours, removed with their request."""
+"""Results as files: always complete, with names made by the server, removed with their request."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pipelines.media.video import read_video
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The videos of all requests. `request_id`: of a request the queue knows, so no user's text is in a name."""
+    """The videos of all requests. Every `request_id` comes from the queue, so no text of a client is in a file name."""
 
     folder: Path
     _transcoding: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, succeeded: set[str]) -> None:
-        """The folder, with whole files of these requests alone: a server that was killed may have left others."""
+        """Create the folder and remove files of other requests, which a killed server may have left."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             if ".part" in path.name or path.name.partition("_")[0] not in succeeded:
                 path.unlink(missing_ok=True)
 
     def path(self, request_id: str, index: int) -> Path:
-        """Where a video lies, or will."""
+        """Return the path of a video, whether or not it exists yet."""
         return self.folder / f"{request_id}_output_{index}.webp"
 
     def save(self, request_id: str, index: int, data: bytes) -> Path:
-        """Write a video. A file that is there is whole, whenever the process ends. Raises OSError."""
+        """Write a video. The file appears only when it is complete, whenever the process ends. Raises OSError."""
         path = self.path(request_id, index)
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
@@ -41,14 +41,14 @@ class Results:
         return part.replace(path)
 
     def remove(self, request_id: str) -> None:
-        """Everything of a request."""
+        """Remove all files of a request."""
         for path in self.folder.glob(f"{request_id}_output_*"):
             path.unlink(missing_ok=True)
 
     def mp4(self, request_id: str, index: int, fps: int, count: int) -> Path:
-        """The mp4 beside a WebP, made from it when first asked for. One at a time. Raises MediaError.
+        """Return the mp4 beside a WebP; it is made from the WebP on the first call, one at a time. Raises MediaError.
 
-        H.264 with 4:2:0 colour, for looking at: the WebP is what was drawn.
+        It is H.264 with 4:2:0 color, for viewing only: the WebP holds the generated frames.
         """
         webp = self.path(request_id, index)
         target = webp.with_suffix(".mp4")

@@ -1,4 +1,4 @@
-"""What every HTTP request passes first: who may ask, and a line in the log and a count for each."""
+"""The middleware that every HTTP request passes first: it checks access, logs and counts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN = ("/health",)
-"""Answered to anyone: probes have no token."""
+"""Paths that need no token, because health probes have none."""
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware for access control, logging and metrics."""
 
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self._app = app
@@ -60,7 +60,7 @@ class Guard:
             method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other"
             self._metrics.answers.labels(method, route, str(status)).inc()
             self._metrics.answer_seconds.labels(route).observe(seconds)
-            if method != "GET" or status >= 400:  # clients poll: what went well is counted, not told
+            if method != "GET" or status >= 400:  # clients poll: successful answers are counted, not logged
                 request_id = scope.get("path_params", {}).get("request_id") if status == 200 else None
                 context = logs.request_id.set(request_id or logs.request_id.get())
                 logs.log("answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
@@ -71,10 +71,10 @@ class Guard:
         if self._token is None:
             host = _host_of(headers.get(b"host", b""))
             if host not in self._hosts:
-                # A web page whose name was made to point here would otherwise speak to us as this machine.
+                # Otherwise a web page whose name resolves to this machine (DNS rebinding) could send requests.
                 return ApiError(
                     "HOST_NOT_ALLOWED",
-                    "without a token only localhost is answered; behind another name, start with --base-url",
+                    "without a token only requests to localhost are answered; to use another name, set --base-url",
                     status=400,
                 )
             return None

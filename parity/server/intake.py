@@ -1,4 +1,4 @@
-"""From a request's body to a request the queue may hold: the reference server's schema, checks and their order."""
+"""Turns the body of a request into one that the queue may hold, with the reference server's schema and checks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipelines.catalog import MODELS, Model
 from pipelines.reference.request import Problem, Request, check_control_images, check_loras
 
 _MAX_VALUES = 20_000
-"""Signs that begin a value in JSON. What makes a request large is base64, which has none of them; 32 MB of commas would
-cost 5 seconds and 2 GB to refuse."""
+"""The limit on characters that begin a value in JSON. Legitimate requests are large because of base64, which has none
+of them; refusing 32 MB of commas would cost 5 seconds and 2 GB."""
 
 
 def parse(body: bytes) -> Request:
-    """A body as a request, read as the reference server reads it: unknown keys are ignored, "96" is a number.
+    """Parse a body as the reference server does: unknown keys are ignored, "96" is a number.
 
-    Raises RequestValidationError. What was sent is not repeated in it: it may hold a token.
+    Raises RequestValidationError, which does not repeat the input, because that may contain a token.
     """
     if sum(map(body.count, (b"{", b"[", b","))) > _MAX_VALUES:
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "has too many values"}])
@@ -34,7 +34,7 @@ def parse(body: bytes) -> Request:
 
 
 def check(request: Request, settings: Settings) -> Model:
-    """The request's model, if the server takes the request. Raises ApiError with the reference server's codes."""
+    """Return the request's model if the server accepts the request, else raise ApiError with the reference's codes."""
     if request.model not in MODELS:
         raise ApiError(
             "MODEL_NOT_FOUND",
@@ -56,13 +56,13 @@ def _refuse(problem: Problem | None, details: dict[str, object]) -> None:
     if problem is None:
         return
     code, colon, message = problem[1].partition(": ")
-    if not colon:  # the reference server has no code for it: it fails when it draws
+    if not colon:  # the reference server has no code for this: it fails during generation
         code, message = "INVALID_PARAMETER", problem[1]
     raise ApiError(code, message, details=details)
 
 
 def to_keep(request: Request) -> str:
-    """The request as JSON for the queue: no Hub token, and random seeds decided, so that it is the same run again."""
+    """Return the request as JSON for the queue: without its Hub token, and with random seeds fixed for a second run."""
     prompts = [
         item.model_copy(update={"seed": secrets.randbelow(2**31 - 1)})
         if item.seed is not None and item.seed < 0

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stderr, with the request's id; no prompt, image, path or token ever."""
+"""Logs: one JSON object per line on stderr, with the request's id; never a prompt, image, path or token."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ import sys
 from datetime import UTC, datetime
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
-"""Of the API request that is being answered or drawn."""
+"""The id of the API request that is being answered or generated."""
 
 _secrets: set[str] = set()
 _SHORTEST = 8
-"""Characters. A client may send anything as a token; looking for "e" would leave no log to read."""
+"""The smallest length of a token that is redacted. A client may send anything as a token, and redacting every "e" would
+make the log unreadable."""
 
 LOGGER = logging.getLogger("parity.server")
 
 
 def hide(secret: str | None) -> None:
-    """Never let a token through, should it stand in some library's error message."""
+    """Redact a token from now on, in case the error message of a library contains it."""
     if secret and len(secret) >= _SHORTEST:
         _secrets.add(secret)
 
 
 def forget(secret: str | None) -> None:
-    """No longer look for a token: its request is over."""
+    """Stop redacting a token, because its request has finished."""
     _secrets.discard(secret or "")
 
 
 def redacted(text: str) -> str:
-    """Text without the tokens that were hidden."""
+    """Return the text without the hidden tokens."""
     for secret in list(_secrets):
         text = text.replace(secret, "<token>")
     return text
 
 
 class JsonLines(logging.Formatter):
-    """A record as one JSON object."""
+    """Formats a log record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -53,7 +54,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up() -> None:
-    """Send this package's and uvicorn's log lines to stderr as JSON."""
+    """Send the log lines of this package and of uvicorn to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("parity.server", "uvicorn"):
@@ -64,10 +65,10 @@ def set_up() -> None:
 
 
 def log(event: str, **fields: object) -> None:
-    """`event`: what happened, in fixed words; `fields`: numbers and names of ours."""
+    """Log an event. `event` is a fixed text; `fields` are numbers and names that do not come from a client."""
     LOGGER.info(event, extra={"fields": fields})
 
 
 def log_failure(event: str, **fields: object) -> None:
-    """As `log`, with the traceback of the exception being handled: a mistake of ours."""
+    """Log an event with the traceback of the current exception, which is a bug of this server."""
     LOGGER.error(event, extra={"fields": fields}, exc_info=True)

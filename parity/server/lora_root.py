@@ -1,4 +1,4 @@
-"""LoRA files by path: only safetensors files, only inside the LoRA root."""
+"""Finds LoRA files by path: only safetensors files, and only inside the LoRA root."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from parity.server.errors import ApiError
 
 
 def is_url(path: str) -> bool:
-    """Whether a LoRA's `path` is an address; the reference server's test."""
+    """Check whether the `path` of a LoRA is a URL, with the reference server's test."""
     return path.startswith(("http://", "https://"))
 
 
 def find(root: Path, path: str) -> Path:
-    """The file a request's `path` names, links followed.
+    """Return the file that the `path` of a request names, with links resolved.
 
-    `root`: absolute, links resolved. An absolute path counts if it lies in the root, as clients of the reference
-    server may send. Raises ApiError: the same for what lies outside and for what is not there, so that nobody can ask
-    which files the machine has.
+    `root` is absolute and contains no links. An absolute path inside the root is accepted, because clients of the
+    reference server may send one. The ApiError for a path outside the root is the same as for a missing file, so that
+    a client cannot find out which files the machine has.
     """
     try:
         file = (root / path).resolve(strict=True)

@@ -1,4 +1,4 @@
-"""What Prometheus is told. Labels have few values, all ours: a client cannot make a new series."""
+"""Metrics for Prometheus. Labels have few values, none from a client, so that a client cannot create new series."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from parity.server.queue import Queue
 
 
 class Metrics:
-    """One server's figures, in a registry of their own."""
+    """The metrics of one server, in their own registry."""
 
     def __init__(self, queue: Queue) -> None:
         self._registry = CollectorRegistry()
@@ -19,9 +19,9 @@ class Metrics:
             "parity_http_request_seconds", "Time to answer an HTTP request", ["route"], registry=self._registry
         )
         self.finished = Counter("parity_requests", "Requests finished, by state", ["state"], registry=self._registry)
-        self.draw_seconds = Histogram(
-            "parity_draw_seconds",
-            "Time to draw one video, loading included",
+        self.generation_seconds = Histogram(
+            "parity_generation_seconds",
+            "Time to generate one video, loading included",
             ["model"],
             buckets=(1, 3, 10, 30, 60, 120, 300, 600, 1200, 3600),
             registry=self._registry,
@@ -33,5 +33,5 @@ class Metrics:
         running.set_function(lambda: queue.count("in_progress"))
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""A request's recipes by profile: the same functions as for cases, so the same bits."""
+"""The recipes of a request in the server's profile, from the same functions as for cases, so with the same bits."""
 
 from __future__ import annotations
 
@@ -19,44 +19,45 @@ from pipelines.reference.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is drawn for a request."""
+class RequestPlan:
+    """The recipes of a request, and the job they come from."""
 
     recipes: tuple[Recipe, ...]
-    """One a prompt."""
+    """One recipe per prompt."""
     config: str | None = None
-    """The job config whose graph it is, as a path in the LoRA root; None: of no job's."""
+    """The job config that the graph comes from, as a path in the LoRA root; None if no job was found."""
     toolkit: str | None = None
-    """The ai-toolkit version by the LoRA's metadata."""
+    """The ai-toolkit version in the LoRA's metadata."""
 
 
-def plan(request: Request, model: Model, settings: Settings, token: str | None) -> Plan:
-    """LoRA paths are absolute, links followed; control images are data URLs.
+def plan(request: Request, model: Model, settings: Settings, token: str | None) -> RequestPlan:
+    """Make the recipes of a request whose LoRA paths are absolute, without links, and whose images are data URLs.
 
-    `faithful`: the request's values in the graph of the job beside the LoRA; without one, in the trainer's usual graph.
+    With `faithful`, the request's values go into the graph of the job beside the LoRA, or, without a job, into the
+    trainer's usual graph.
     Raises CaseError, WeightsError, MediaError and UnreproducibleError.
     """
     if settings.profile == "reference":
-        return Plan(recipes=_recipes(request, _reference(model, settings, token), model, settings))
+        return RequestPlan(recipes=_recipes(request, _reference(model, settings, token), model, settings))
     loras = [Path(lora.path) for lora in request.loras]
     config = loras[0].parent / "config.yaml"  # ai-toolkit writes it into the job's output folder, beside the LoRAs
     if not config.is_file() or not config.resolve().is_relative_to(settings.lora_root):
         recipes = _recipes(request, _reference(model, settings, token), model, settings)
-        return Plan(recipes=tuple(assumed_recipe(recipe) for recipe in recipes))
+        return RequestPlan(recipes=tuple(assumed_recipe(recipe) for recipe in recipes))
     job, toolkit = read_job(config), toolkit_version(loras[0])
     graph, obstacles, notes = trainer_graph(
         job, model=model, checkpoint=settings.checkpoints.get(model.id), toolkit=toolkit
     )
     known = all_lora_files(job)
     notes += tuple(
-        f"{lora.name} is not named as job {job.name} names its LoRAs; taken for one of them"
+        f"{lora.name} does not follow the file names of job {job.name}; treated as one of its LoRAs"
         for lora in loras
         if lora not in known
     )
     # A single frame is an image to the trainer, in the format of its config; the API answers with WebP.
     graph = dataclasses.replace(graph, codec=Codec("webp", 80))
     recipes = _recipes(request, graph, model, settings)
-    return Plan(
+    return RequestPlan(
         recipes=tuple(dataclasses.replace(recipe, obstacles=obstacles, notes=notes) for recipe in recipes),
         config=str(config.relative_to(settings.lora_root)),
         toolkit=toolkit,

@@ -1,4 +1,4 @@
-"""The queue: every accepted request in one SQLite file, so that a restart, wanted or not, loses none."""
+"""The queue: all accepted requests in one SQLite file, so that a restart or a crash loses none."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from parity.server.errors import ApiError, request_not_found
 from pipelines.errors import UsageError
 
 State = Literal["in_queue", "in_progress", "succeeded", "failed", "canceled"]
-"""As the API spells them."""
+"""The states of a request, spelled as in the API."""
 
 MAX_ATTEMPTS = 2
-"""A request that was running when the server died is run again once: if it dies again, it may be the reason."""
+"""A request that was running during a crash is run again once: after a second crash it may be the cause."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -43,18 +43,18 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One accepted request as the queue knows it."""
+class QueuedRequest:
+    """One accepted request as the queue stores it."""
 
     id: str
     state: State
     body: str
-    """The request as JSON, without its Hub token and with every random seed decided."""
+    """The request as JSON, without its Hub token and with every random seed fixed."""
     had_hub_token: bool
     attempts: int
-    """Times it was started."""
+    """How often it was started."""
     created_at: str
-    """ISO 8601, UTC; as all times here."""
+    """ISO 8601 in UTC, like all times here."""
     started_at: str | None
     finished_at: str | None
     outputs: dict[str, Any] | None
@@ -63,7 +63,7 @@ class Task:
 
 
 def as_text(when: datetime) -> str:
-    """As the API writes times: ISO 8601, UTC, `Z`."""
+    """Format a time as the API does: ISO 8601 in UTC with `Z`."""
     return when.isoformat().replace("+00:00", "Z")
 
 
@@ -72,10 +72,10 @@ def now() -> str:
 
 
 class Queue:
-    """Requests and their states. Safe to use from several threads; one process a file."""
+    """Requests and their states. Several threads may use it, but only one process per file."""
 
     def __init__(self, file: Path, limit: int) -> None:
-        """`limit`: requests waiting or running at once. Raises UsageError for a file of another kind."""
+        """`limit` is the most requests that may wait or run. Raises UsageError for any other kind of file."""
         self._lock = threading.Lock()
         self._limit = limit
         try:
@@ -85,15 +85,15 @@ class Queue:
             self._db.execute("PRAGMA synchronous=FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
-                raise UsageError(f"{file}: is a queue of another version ({version}); choose another --data")
+                raise UsageError(f"{file}: this queue has another version ({version}); choose another --data")
             self._db.executescript(_TABLE)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
         except sqlite3.Error as error:
-            raise UsageError(f"{file}: is no queue this server can use ({error}); choose another --data") from None
+            raise UsageError(f"{file}: not a queue of this server ({error}); choose another --data") from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it or nothing, whenever the process ends."""
+        """Run one transaction: all of it or nothing, whenever the process ends."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -105,7 +105,10 @@ class Queue:
                 raise
 
     def recover(self) -> tuple[int, int]:
-        """After a start: what was running goes back to its place once, then fails. Returns (put back, failed)."""
+        """After a start, put running requests back into the queue, or fail them if that was done before.
+
+        Returns the two numbers (put back, failed).
+        """
         with self._writing() as db:
             db.execute(
                 "UPDATE requests SET state='canceled', finished_at=? WHERE state='in_progress' AND cancel_asked",
@@ -115,7 +118,7 @@ class Queue:
                 "UPDATE requests SET state='failed', finished_at=?, error=? WHERE state='in_progress' AND attempts>=?",
                 (
                     now(),
-                    f"the server ended {MAX_ATTEMPTS} times while this request ran; it is not tried again",
+                    f"the server ended {MAX_ATTEMPTS} times while this request ran; it will not be tried again",
                     MAX_ATTEMPTS,
                 ),
             ).rowcount
@@ -124,8 +127,8 @@ class Queue:
             ).rowcount
         return back, failed
 
-    def add(self, request_id: str, body: str, *, had_hub_token: bool) -> Task:
-        """Accept a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL and DISK_FULL."""
+    def add(self, request_id: str, body: str, *, had_hub_token: bool) -> QueuedRequest:
+        """Add a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL and DISK_FULL."""
         try:
             self._add(request_id, body, had_hub_token)
         except sqlite3.OperationalError as error:
@@ -152,16 +155,16 @@ class Queue:
                 (request_id, body, had_hub_token, now()),
             )
 
-    def get(self, request_id: str) -> Task:
-        """Raises ApiError REQUEST_NOT_FOUND."""
+    def get(self, request_id: str) -> QueuedRequest:
+        """Return a request. Raises ApiError REQUEST_NOT_FOUND."""
         with self._lock:
             row = self._db.execute("SELECT * FROM requests WHERE id=?", (request_id,)).fetchone()
         if row is None:
             raise request_not_found(request_id)
-        return _task(row)
+        return _queued(row)
 
-    def take(self) -> Task | None:
-        """The oldest waiting request, now running."""
+    def take(self) -> QueuedRequest | None:
+        """Mark the oldest waiting request as running and return it."""
         with self._writing() as db:
             row = db.execute("SELECT id FROM requests WHERE state='in_queue' ORDER BY number LIMIT 1").fetchone()
             if row is None:
@@ -173,7 +176,7 @@ class Queue:
         return self.get(row["id"])
 
     def put_back(self, request_id: str) -> None:
-        """A running request goes back to its place: the server is being stopped, which is nobody's fault."""
+        """Put the running request back into its place without counting the attempt: the server is stopping."""
         with self._writing() as db:
             db.execute(
                 "UPDATE requests SET state='in_queue', started_at=NULL, attempts=attempts-1 "
@@ -188,7 +191,7 @@ class Queue:
         self._finish(request_id, "failed", error=error)
 
     def cancel(self, request_id: str, *, waiting_only: bool) -> bool:
-        """Whether it was canceled. `waiting_only`: one that runs is left to the worker, which stops it first."""
+        """Cancel a request; return True if it was canceled. `waiting_only` leaves a running one to the worker."""
         return self._finish(request_id, "canceled", states=("in_queue",) if waiting_only else _OPEN)
 
     def _finish(
@@ -211,12 +214,12 @@ class Queue:
         return bool(changed)
 
     def ask_to_cancel(self, request_id: str) -> None:
-        """Remember that the running request is to be canceled, should the server end before its step does."""
+        """Record that the running request is to be canceled, in case the server ends before the current step does."""
         with self._writing() as db:
             db.execute("UPDATE requests SET cancel_asked=1 WHERE id=? AND state='in_progress'", (request_id,))
 
     def finished_before(self, when: str) -> list[str]:
-        """Requests that were over before a time, as `as_text` writes it."""
+        """List the requests that finished before a time in the format of `as_text`."""
         marks = ", ".join("?" for _ in _OPEN)
         with self._lock:
             rows = self._db.execute(
@@ -226,12 +229,12 @@ class Queue:
         return [row["id"] for row in rows]
 
     def succeeded(self) -> set[str]:
-        """Requests that have a result."""
+        """List the requests that have a result."""
         with self._lock:
             return {row["id"] for row in self._db.execute("SELECT id FROM requests WHERE state='succeeded'")}
 
     def forget(self, request_id: str) -> None:
-        """A finished request was never there."""
+        """Delete a finished request."""
         with self._writing() as db:
             db.execute("DELETE FROM requests WHERE id=? AND state NOT IN ('in_queue', 'in_progress')", (request_id,))
 
@@ -248,8 +251,8 @@ class Queue:
 _OPEN: tuple[State, ...] = ("in_queue", "in_progress")
 
 
-def _task(row: sqlite3.Row) -> Task:
-    return Task(
+def _queued(row: sqlite3.Row) -> QueuedRequest:
+    return QueuedRequest(
         id=row["id"],
         state=row["state"],
         body=row["body"],

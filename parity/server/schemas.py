@@ -1,6 +1,6 @@
-"""The API's answers. Names and shapes are the reference server's (src/schemas/response.py at af4aec1).
+"""The API's answers. Names and shapes are those of the reference server (src/schemas/response.py at af4aec1).
 
-`progress`, `url` and `profile` are ours.
+`progress`, `url` and `profile` are additions.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pydantic import BaseModel, Field
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
 MAX_PROMPTS = 100
-"""A list without a bound makes gigabytes of error messages of a few megabytes of commas."""
+"""Without this limit, a few megabytes of commas would cause gigabytes of error messages."""
 
 
 class Body(Request):
-    """The body of POST /v1/inference. Bounds on the lists are ours; the reference server has none."""
+    """Body of POST /v1/inference. The limits on the lists are additions; the reference server has none."""
 
     loras: list[LoraItem] = Field(max_length=8, description="exactly one for Wan 2.1")
-    prompts: list[PromptItem] = Field(min_length=1, max_length=MAX_PROMPTS, description="the videos to draw")
+    prompts: list[PromptItem] = Field(min_length=1, max_length=MAX_PROMPTS, description="the videos to generate")
 
 
 class Accepted(BaseModel):
@@ -33,9 +33,9 @@ class Accepted(BaseModel):
 
 
 class StepProgress(BaseModel):
-    """Where a running request is."""
+    """How far a running request is."""
 
-    prompt: int = Field(description="which of the prompts, from 1; 0 while inputs are brought")
+    prompt: int = Field(description="number of the current prompt, from 1; 0 while inputs are fetched")
     prompts: int
     step: int = Field(description="denoising steps done; 0 while weights are loaded")
     steps: int
@@ -49,7 +49,7 @@ class Status(BaseModel):
     created_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
-    error: str | None = Field(default=None, description="if it failed: why")
+    error: str | None = Field(default=None, description="why the request failed, if it did")
     progress: StepProgress | None = Field(default=None, description="while it is in progress")
 
 
@@ -62,12 +62,12 @@ class Video(BaseModel):
     num_frames: int
     fps: int
     file_path: str = Field(description="on the server's disk")
-    url: str = Field(description="where it can be downloaded; with .mp4 for .webp: as H.264")
+    url: str = Field(description="where it can be downloaded; replace .webp by .mp4 to get H.264")
     seed: int
 
 
 class Outputs(BaseModel):
-    """What was drawn; Wan models draw no images."""
+    """The generated files; Wan models generate no images."""
 
     images: list[Any]
     videos: list[Video]
@@ -112,7 +112,7 @@ class Health(BaseModel):
 
 
 class ErrorInfo(BaseModel):
-    """What went wrong."""
+    """The error itself."""
 
     code: str
     message: str
@@ -120,19 +120,19 @@ class ErrorInfo(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """The envelope of `ErrorInfo`."""
+    """Envelope of `ErrorInfo`."""
 
     error: ErrorInfo
 
 
 class ErrorBody(BaseModel):
-    """Answer other than 200. A path the API does not have gives a plain text as `detail`."""
+    """Answer other than 200. For an unknown path, `detail` is plain text."""
 
     detail: ErrorDetail | str
 
 
 class Mistake(BaseModel):
-    """One place where a body does not follow the schema."""
+    """One place where a body violates the schema."""
 
     type: str
     loc: list[str | int]
@@ -146,7 +146,7 @@ class MistakesBody(BaseModel):
 
 
 def request_schema() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The body's JSON Schema and the schemas it refers to, for the OpenAPI document.
+    """Return the body's JSON Schema and the schemas it refers to, for the OpenAPI document.
 
     Case files refuse unknown keys; the API ignores them.
     """

@@ -1,4 +1,4 @@
-"""Serving: binds, takes the data folder, loads, answers until stopped."""
+"""Runs the server: binds the address, locks the data folder, loads, answers until it is stopped."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from pipelines.errors import UsageError
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises UsageError before anything is loaded."""
     if sys.platform == "win32":
-        raise UsageError("parity serve does not run on Windows yet: it locks its data folder the POSIX way; use WSL")
+        raise UsageError("parity serve does not run on Windows yet, because it uses POSIX file locks: use WSL")
     with _bound(settings) as bound, _owned(settings.data):
         _run(settings, bound)
 
 
 @contextlib.contextmanager
 def _bound(settings: Settings) -> Iterator[socket.socket]:
-    """The socket, before minutes of loading: is the address free?"""
+    """Bind the socket before minutes of loading, so that an address in use is reported at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         bound = socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UsageError(f"--host {settings.host} --port {settings.port}: cannot be bound to: {reason}") from None
+        raise UsageError(f"--host {settings.host} --port {settings.port}: cannot bind: {reason}") from None
     with bound:
         yield bound
 
 
 @contextlib.contextmanager
 def _owned(data: Path) -> Iterator[None]:
-    """The data folder, for this process alone and unreadable to other users."""
+    """Create and lock the data folder, so that only this process uses it and other users cannot read it."""
     import fcntl
 
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (data / "lock").open("w")
     except OSError as error:
-        raise UsageError(f"--data {data}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"--data {data}: cannot write: {error.strerror}") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"--data {data}: another server uses it") from None
+            raise UsageError(f"--data {data}: already used by another server") from None
         yield
 
 
@@ -55,8 +55,8 @@ def _base_url(settings: Settings, bound: socket.socket) -> str:
     if settings.base_url is not None:
         return settings.base_url
     port = bound.getsockname()[1]
-    everywhere = settings.host in ("0.0.0.0", "::", "")
-    host = "localhost" if everywhere else settings.host
+    all_interfaces = settings.host in ("0.0.0.0", "::", "")
+    host = "localhost" if all_interfaces else settings.host
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -92,8 +92,8 @@ def _run(settings: Settings, bound: socket.socket) -> None:
     )
     worker.start()
     try:
-        print(f"{base_url}  profile {settings.profile}, device {engine.device}; Ctrl-C stops", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and hands the signal on
+        print(f"{base_url}  profile {settings.profile}, device {engine.device}; Ctrl-C stops the server", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
             uvicorn.Server(config).run(sockets=[bound])
     finally:
         worker.stop()

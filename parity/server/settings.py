@@ -1,4 +1,4 @@
-"""What `parity serve` was asked to be: addresses, folders, limits. Checked before anything is loaded."""
+"""The settings of `parity serve`: addresses, folders, limits. They are checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from pipelines.errors import CaseError, UsageError
 from pipelines.hub import find_source
 
 Profile = Literal["reference", "faithful"]
-"""reference: the inference server's graph. faithful: the trainer's."""
+"""`reference` is the inference server's graph, `faithful` the trainer's."""
 
 TOKEN_VARIABLE = "WAN_PARITY_TOKEN"
 MIN_TOKEN = 16
-"""Characters a bearer token must have: it is all that stands between a network and the GPU."""
+"""The smallest length of a bearer token: the token is the only protection of the GPU from the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much one client may ask for. Sizes in bytes, times in seconds."""
+    """How much one client may request. Sizes are in bytes, times in seconds."""
 
     queue: int = 32
-    """Requests waiting or running; one more is answered 429."""
+    """Requests waiting or running; one more gets status 429."""
     body: int = 32 << 20
     body_seconds: float = 60.0
     bodies: int = 256 << 20
-    """Of all bodies in memory at once; more are answered 503."""
+    """The total size of all bodies in memory; more get status 503."""
     image: int = 16 << 20
     pixels: int = 50_000_000
     image_seconds: float = 30.0
     lora: int = 4 << 30
     lora_seconds: float = 600.0
-    draw_seconds: float = 3600.0
-    """A request's time, looked at between steps; the reference server's default."""
+    request_seconds: float = 3600.0
+    """The time limit of a request, checked between steps; the reference server's default."""
     hang_seconds: float = 600.0
-    """How long after that a step may take to end. If it has not, it hangs, and the process ends itself."""
+    """How long after the time limit the current step may still run. After that it counts as hung: the process ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything the server's parts need to know."""
+    """All settings of the server."""
 
     host: str
     port: int
     lora_root: Path
-    """Absolute; paths in requests are relative to it and stay in it."""
+    """An absolute folder; paths in requests are relative to it and cannot leave it."""
     data: Path
-    """Holds the queue, the results and downloads under way."""
+    """The folder of the queue, the results and running downloads."""
     profile: Profile
     checkpoints: Mapping[str, str]
-    """Model id -> folder or Hub id used instead of the model's own."""
+    """Maps a model id to the folder or Hub id that replaces the model's own checkpoint."""
     device: str
     offload: Offload
     allowed_hosts: frozenset[str]
-    """Names whose addresses may be internal ones."""
+    """Host names that may have internal addresses."""
     base_url: str | None
     token: str | None = field(repr=False)
-    """The bearer token; None: nobody is asked, which only loopback allows."""
+    """The bearer token; None means that no token is needed, which is allowed on loopback only."""
     keep_days: float | None = None
-    """How long finished requests and their files are kept; None: until somebody removes them."""
+    """How many days finished requests and their files are kept; None means for ever."""
     limits: Limits = Limits()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address to bind to."""
+    """Check whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:
@@ -79,40 +79,40 @@ def is_loopback(host: str) -> bool:
 
 
 def read_token(file: Path | None) -> str | None:
-    """The bearer token of a file or of $WAN_PARITY_TOKEN; never of an argument, which every process list shows.
+    """Read the bearer token from a file or from $WAN_PARITY_TOKEN. An argument would be visible in every process list.
 
-    Raises UsageError for a file that cannot be read and for a token too short or not sendable in a header.
+    Raises UsageError for a file that cannot be read, and for a token that is too short or not valid in a header.
     """
     if file is not None:
         try:
             token = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise UsageError(f"--token-file {file}: cannot be read: {reason}") from None
-        where = f"--token-file {file}"
+        source = f"--token-file {file}"
     else:
-        token, where = os.environ.get(TOKEN_VARIABLE, "").strip(), f"${TOKEN_VARIABLE}"
+        token, source = os.environ.get(TOKEN_VARIABLE, "").strip(), f"${TOKEN_VARIABLE}"
         if not token:
             return None
     if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError(f"{where}: a token has at least {MIN_TOKEN} ASCII characters and no blanks")
+        raise UsageError(f"{source}: a token must have at least {MIN_TOKEN} ASCII characters and no spaces")
     return token
 
 
 def check_address(host: str, token: str | None) -> None:
-    """Raises UsageError for an address others can reach without a token."""
+    """Raise UsageError for an address that other machines can reach, if there is no token."""
     if token is None and not is_loopback(host):
         raise UsageError(
-            f"--host {host} can be reached from other machines: set ${TOKEN_VARIABLE} or --token-file, "
-            "and clients send `Authorization: Bearer <token>`"
+            f"--host {host} can be reached from other machines: set ${TOKEN_VARIABLE} or --token-file; "
+            "clients then send `Authorization: Bearer <token>`"
         )
 
 
 def checkpoint_of(text: str) -> tuple[str, str]:
-    """`MODEL=DIR` or `MODEL=owner/name`. Raises UsageError for an unknown model and a folder that is not there."""
+    """Parse `MODEL=DIR` or `MODEL=owner/name`. Raises UsageError for an unknown model and a missing folder."""
     model, equals, source = text.partition("=")
     if not equals or not source:
-        raise UsageError(f"--checkpoint {text}: must read MODEL=DIR, e.g. wan21_14b=models/wan")
+        raise UsageError(f"--checkpoint {text}: must have the form MODEL=DIR, e.g. wan21_14b=models/wan")
     try:
         find_model(model)
     except CaseError as error:
@@ -124,7 +124,7 @@ def checkpoint_of(text: str) -> tuple[str, str]:
 
 
 def lora_root_of(folder: Path) -> Path:
-    """The LoRA root, links resolved. Raises UsageError if it is no folder."""
+    """Return the LoRA root with links resolved. Raises UsageError if it is not a folder."""
     if not folder.is_dir():
-        raise UsageError(f"--lora-root {folder}: is no folder")
+        raise UsageError(f"--lora-root: folder not found: {folder}")
     return folder.resolve()

@@ -1,4 +1,4 @@
-"""The one thread that draws: takes requests from the queue, one at a time, and stops between steps when told to."""
+"""The only thread that generates: it takes one request at a time from the queue and can stop between steps."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from parity.server import logs
-from parity.server.drawer import Drawer, Progress
 from parity.server.files import Results
+from parity.server.generator import Generator, RequestProgress
 from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
-from parity.server.queue import Queue, Task, as_text
+from parity.server.queue import Queue, QueuedRequest, as_text
 from parity.server.settings import Settings
 from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError
 
 EXIT_HUNG = 70
-"""The process' exit code when a step hangs (EX_SOFTWARE of sysexits.h)."""
+"""The exit code of the process if a step hangs (EX_SOFTWARE of sysexits.h)."""
 
 RETRY_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
-_OUR_MISTAKE = "a mistake of the server; its log says more under this request_id"
+_INTERNAL_ERROR = "internal error of the server; its log has the details under this request_id"
 
 
 class _CanceledError(Exception):
-    """Somebody canceled the running request."""
+    """The running request was canceled."""
 
 
 class _StoppingError(Exception):
-    """The server is being stopped; the request goes back to its place."""
+    """The server is stopping; the request returns to its place in the queue."""
 
 
 class _TookTooLongError(Exception):
-    """The request's time is up."""
+    """The request exceeded its time limit."""
 
 
 def end_process() -> None:
-    """A thread that hangs in a driver or kernel cannot be ended alone."""
+    """End the whole process: a thread that hangs in a driver or kernel cannot be ended on its own."""
     os._exit(EXIT_HUNG)
 
 
 class Worker:
-    """Draws what the queue holds until stopped."""
+    """Generates the requests of the queue until it is stopped."""
 
     def __init__(
         self,
@@ -65,36 +65,36 @@ class Worker:
         self._metrics = metrics
         self._on_hang = on_hang
         self.results = Results(settings.data / "files")
-        self._drawer = Drawer(settings, engine, metrics, inputs, self.results, settings.data / "downloads")
+        self._generator = Generator(settings, engine, metrics, inputs, self.results, settings.data / "downloads")
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._canceled: str | None = None
         self._lock = threading.Lock()
         self._running: str | None = None
-        self._progress: Progress | None = None
+        self._progress: RequestProgress | None = None
         self._deadline = 0.0
         self._next_sweep = 0.0
         self._tokens: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="worker")
 
     def start(self) -> None:
-        """Begin with what an earlier server left in the queue."""
-        shutil.rmtree(self._drawer.downloads, ignore_errors=True)  # of a server that was killed
-        self._drawer.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Start, beginning with the requests that an earlier server left in the queue."""
+        shutil.rmtree(self._generator.downloads, ignore_errors=True)  # left by a server that was killed
+        self._generator.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
         put_back, failed = self._queue.recover()
         self.results.prepare(self._queue.succeeded())
         logs.log("started", put_back=put_back, failed=failed, waiting=self._queue.count("in_queue"))
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the step under way. The running request goes back to the queue."""
+        """Stop after the current step. The running request returns to the queue."""
         self._stopping.set()
         self._wake.set()
         self._thread.join()
         self._engine.close()
 
-    def accept(self, body: str, hub_token: str | None) -> Task:
-        """Queue a request. Its Hub token lives here alone, in memory, until the request is over.
+    def accept(self, body: str, hub_token: str | None) -> QueuedRequest:
+        """Queue a request. Its Hub token is kept only here, in memory, until the request has finished.
 
         Raises ApiError QUEUE_FULL.
         """
@@ -112,7 +112,7 @@ class Worker:
         return task
 
     def cancel(self, request_id: str) -> bool:
-        """Whether it was waiting or running. A running one ends after the step under way."""
+        """Cancel a request and return True if it was waiting or running. A running one ends after the current step."""
         if self._cancel_running(request_id):
             return True
         if self._queue.cancel(request_id, waiting_only=True):
@@ -129,8 +129,8 @@ class Worker:
             self._queue.ask_to_cancel(request_id)
             return True
 
-    def progress(self, request_id: str) -> Progress | None:
-        """Of the running request; None for all others."""
+    def progress(self, request_id: str) -> RequestProgress | None:
+        """Return the progress of the running request; None for all others."""
         with self._lock:
             return self._progress if self._running == request_id else None
 
@@ -143,13 +143,13 @@ class Worker:
                 if task is not None:
                     self._run(task)
                     continue
-            except Exception:  # the disk is full, say: the thread must outlive it
+            except Exception:  # for example a full disk: the thread must survive it
                 logs.log_failure("the queue could not be used")
                 self._stopping.wait(1.0)
             self._wake.wait(5.0)
 
     def _sweep(self) -> None:
-        """Remove what is kept no longer: files first, so that a crash leaves none that no request knows."""
+        """Remove expired requests: their files first, so that a crash leaves no file without a request."""
         days = self._settings.keep_days
         if days is None or time.monotonic() < self._next_sweep:
             return
@@ -160,7 +160,7 @@ class Worker:
             self._queue.forget(request_id)
         logs.log("swept", removed=len(old))
 
-    def _take(self) -> Task | None:
+    def _take(self) -> QueuedRequest | None:
         with self._lock:  # `cancel` sees a request waiting or running, never neither
             task = self._queue.take()
             if task is not None:
@@ -168,23 +168,23 @@ class Worker:
                 self._progress = None
         return task
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: QueuedRequest) -> None:
         context = logs.request_id.set(task.id)
         limits = self._settings.limits
-        self._deadline = time.monotonic() + limits.draw_seconds
-        alarm = threading.Timer(limits.draw_seconds + limits.hang_seconds, self._hung, [task.id])
+        self._deadline = time.monotonic() + limits.request_seconds
+        alarm = threading.Timer(limits.request_seconds + limits.hang_seconds, self._hung, [task.id])
         alarm.daemon = True
         alarm.start()
         started = time.perf_counter()
         state = "failed"
         try:
-            logs.log("drawing", attempt=task.attempts)
-            drawing = self._drawer.draw(task, self._tokens.get(task.id), self._report, self._check)
-            with self._lock:  # from here on it is too late to cancel
+            logs.log("generating", attempt=task.attempts)
+            generated = self._generator.generate(task, self._tokens.get(task.id), self._report, self._check)
+            with self._lock:  # from here on the request can no longer be canceled
                 if self._canceled == task.id:
                     raise _CanceledError
                 self._running = None
-            self._record(lambda: self._queue.succeed(task.id, drawing.outputs, drawing.metadata))
+            self._record(lambda: self._queue.succeed(task.id, generated.outputs, generated.metadata))
             state = "succeeded"
         except _StoppingError:
             self._record(lambda: self._queue.put_back(task.id))
@@ -194,7 +194,7 @@ class Worker:
             state = "canceled"
         except Exception as error:
             reason = self._reason(task, error)
-            self.results.remove(task.id)  # first: on a full disk the reason may need the room
+            self.results.remove(task.id)  # first: on a full disk the reason may need the space
             self._record(lambda: self._queue.fail(task.id, reason))
         finally:
             alarm.cancel()
@@ -209,9 +209,9 @@ class Worker:
             logs.request_id.reset(context)
 
     def _record(self, write: Callable[[], object]) -> None:
-        """Write how a request ended, as soon as the disk lets us: else it would be running for ever.
+        """Write how a request ended, as soon as the disk allows it: otherwise it would count as running for ever.
 
-        If the server is stopped before that, the next one runs the request again.
+        If the server is stopped before that, the next server runs the request again.
         """
         while True:
             try:
@@ -222,36 +222,36 @@ class Worker:
                     continue
             return
 
-    def _reason(self, task: Task, error: Exception) -> str:
-        """What the API says of a request that failed: without the machine's folders and without tokens."""
+    def _reason(self, task: QueuedRequest, error: Exception) -> str:
+        """Say why a request failed, as the API reports it: without folders of this machine and without tokens."""
         if isinstance(error, _TookTooLongError):
-            return f"took more than {self._settings.limits.draw_seconds:g} s (--timeout)"
+            return f"took more than {self._settings.limits.request_seconds:g} s (--timeout)"
         if isinstance(error, ParityError):
-            text = self._drawer.without_folders(str(error))
+            text = self._generator.without_folders(str(error))
             if task.had_hub_token and task.id not in self._tokens:
-                text += "; its hf_token was not kept when the server ended: send the request again"
+                text += "; its hf_token was lost when the server ended: send the request again"
             return logs.redacted(text)
-        # torch has no class of its own for a CPU without memory.
+        # torch has no exception class for a CPU that runs out of memory.
         memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
         disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        logs.log_failure("drawing failed", out_of_memory=memory, disk_full=disk)
+        logs.log_failure("generation failed", out_of_memory=memory, disk_full=disk)
         if disk:
-            return "the server's disk is full: nothing was kept of this request"
-        self._engine.close()  # nobody knows what is left in it
-        return "ran out of memory: ask for fewer frames or pixels" if memory else _OUR_MISTAKE
+            return "the server's disk is full: no output of this request was kept"
+        self._engine.close()  # its state is unknown after the error
+        return "ran out of memory: request fewer frames or pixels" if memory else _INTERNAL_ERROR
 
     def _hung(self, request_id: str) -> None:
-        """The time is up and no step has ended since: the process ends, and what starts it again goes on."""
+        """End the process: no step has ended since the time limit. After a restart the queue continues."""
         logs.request_id.set(request_id)
         logs.log("hung", seconds=self._settings.limits.hang_seconds, exit_code=EXIT_HUNG)
         self._on_hang()
 
-    def _report(self, progress: Progress) -> None:
+    def _report(self, progress: RequestProgress) -> None:
         with self._lock:
             self._progress = progress
 
     def _check(self) -> None:
-        """Between steps and while downloading: is there a reason to stop?"""
+        """Raise if there is a reason to stop; called between steps and during downloads."""
         if self._canceled is not None and self._canceled == self._running:
             raise _CanceledError
         if self._stopping.is_set():

@@ -35,13 +35,13 @@ def test_other_addresses_need_a_token(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lora-root", "no/such/folder"], "is no folder"),
+        (["--lora-root", "no/such/folder"], "--lora-root: folder not found: no/such/folder"),
         (["--checkpoint", "wan21_14b"], "MODEL=DIR"),
         (["--checkpoint", "wan21_14=a/b"], "did you mean wan21_14b"),
         (["--checkpoint", "wan21_14b=./gone"], "neither a folder nor a Hub id"),
         (["--base-url", "gpu1:8000"], "must be of the form http"),
         (["--token-file", "gone.txt"], "cannot be read"),
-        (["--host", "192.0.2.1", "--token-file", "TOKEN"], "cannot be bound to"),
+        (["--host", "192.0.2.1", "--token-file", "TOKEN"], "cannot bind"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -56,7 +56,7 @@ def test_one_server_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     with process(tmp_path / "data"):
         arguments = ["serve", "--lora-root", JOBS, "--data", str(tmp_path / "data"), "--port", "0"]
         assert main(arguments) == 2
-    assert "another server uses it" in capsys.readouterr().err
+    assert "already used by another server" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("token", ["short", "with blanks in it, long", "ünsendable-in-a-header"])

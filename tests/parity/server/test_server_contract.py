@@ -200,7 +200,7 @@ def test_progress_cancel_and_a_full_queue(tmp_path: Path) -> None:
 
 def test_a_request_that_takes_too_long_fails(tmp_path: Path) -> None:
     engine = PatientEngine()
-    with thread(settings_of(tmp_path, limits=Limits(draw_seconds=0.2)), engine) as client:
+    with thread(settings_of(tmp_path, limits=Limits(request_seconds=0.2)), engine) as client:
         request_id = submit(client, body(sample_steps=150))
 
         def over() -> bool:
@@ -214,7 +214,7 @@ def test_a_request_that_takes_too_long_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("of ours, with hf_very_secret"), "a mistake of the server"),
+        (RuntimeError("of ours, with hf_very_secret"), "internal error of the server"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
         (WeightsError("hf_very_secret is no token of ROOT/a.safetensors"), "<token> is no token of a.safetensors"),
     ],
@@ -244,7 +244,7 @@ def test_a_hub_token_that_a_crash_lost_is_told(tmp_path: Path) -> None:
     queue.add("an-id", json.dumps(body()), had_hub_token=True)
     queue.close()
     with thread(settings_of(tmp_path), Gated()) as client:
-        assert "hf_token was not kept" in finished(client, "an-id")["error"]
+        assert "hf_token was lost" in finished(client, "an-id")["error"]
 
 
 def test_logs() -> None:

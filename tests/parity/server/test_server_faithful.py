@@ -17,7 +17,7 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from parity.case.load import DEMO, load_case
-from parity.server.plan import Plan, plan
+from parity.server.plan import RequestPlan, plan
 from pipelines.catalog import MODELS
 from pipelines.drift import differing_factors
 from pipelines.engine.engine import Engine
@@ -81,7 +81,7 @@ class Root:
     def model(self) -> str:
         return "wan21_14b" if self.kind == "t2v" else "wan21_i2v_14b"
 
-    def plan(self, request: Request, **settings: Any) -> Plan:
+    def plan(self, request: Request, **settings: Any) -> RequestPlan:
         here = settings_of(self.folder, lora_root=self.folder, profile="faithful", **settings)
         return plan(request, MODELS[self.model], here, None)
 

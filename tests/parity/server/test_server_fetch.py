@@ -220,7 +220,7 @@ def test_one_internal_address_among_public_ones_is_enough(site: Site) -> None:
         ("large", "is larger"),
         ("short", "1 of 100 bytes"),
         ("zipped", "encoding"),
-        ("to/", "redirects to nowhere"),
+        ("to/", "redirects without saying where"),
     ],
 )
 def test_answers_that_are_refused(path: str, reason: str, site: Site) -> None:

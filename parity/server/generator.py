@@ -1,4 +1,4 @@
-"""One request from its body to its videos, and what the API tells of how they came to be."""
+"""Generates the videos of one request, from its body to the files, with the metadata of its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parity.server.files import Results
 from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
 from parity.server.plan import plan
-from parity.server.queue import Task
+from parity.server.queue import QueuedRequest
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
 from pipelines.engine.engine import Engine
@@ -23,28 +23,28 @@ from pipelines.reference.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where the running request is."""
+class RequestProgress:
+    """How far the running request is."""
 
     prompt: int
-    """From 1; 0 while inputs are brought."""
+    """The number of the current prompt, from 1; 0 while inputs are fetched."""
     prompts: int
     step: int
-    """Of the prompt's; 0 while its weights are loaded and its text is encoded."""
+    """The current denoising step of the prompt; 0 while its weights are loaded and its text is encoded."""
     steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """What a drawn request answers with."""
+class Generated:
+    """The outputs and metadata of a finished request."""
 
     outputs: dict[str, Any]
     metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawer:
-    """Draws one request at a time."""
+class Generator:
+    """Generates one request at a time."""
 
     settings: Settings
     engine: Engine
@@ -53,30 +53,37 @@ class Drawer:
     results: Results
     downloads: Path
 
-    def draw(
-        self, task: Task, token: str | None, report: Callable[[Progress], None], check: Callable[[], None]
-    ) -> Drawing:
-        """`check`: called between steps and while downloading; raises to stop. Raises ParityError and OSError."""
-        request = Request.model_validate_json(task.body)
+    def generate(
+        self,
+        queued: QueuedRequest,
+        token: str | None,
+        report: Callable[[RequestProgress], None],
+        check: Callable[[], None],
+    ) -> Generated:
+        """Generate the videos of a request and save them.
+
+        `check` is called between steps and during downloads, and raises to stop. Raises ParityError and OSError.
+        """
+        request = Request.model_validate_json(queued.body)
         model = MODELS[request.model]
-        report(Progress(prompt=0, prompts=len(request.prompts), step=0, steps=0))
+        report(RequestProgress(prompt=0, prompts=len(request.prompts), step=0, steps=0))
         started = time.perf_counter()
         videos: list[dict[str, Any]] = []
         timings: list[dict[str, float]] = []
         with tempfile.TemporaryDirectory(dir=self.downloads) as folder:
-            here = self.inputs.bring(request, model, Path(folder), check)
-            planned = plan(here, model, self.settings, token)
-            brought = time.perf_counter() - started
+            fetched = self.inputs.fetch(request, model, Path(folder), check)
+            planned = plan(fetched, model, self.settings, token)
+            fetch_seconds = time.perf_counter() - started
             for index, recipe in enumerate(planned.recipes):
 
                 def on_step(step: int, steps: int, prompt: int = index + 1) -> None:
                     self.metrics.steps.inc()
-                    report(Progress(prompt=prompt, prompts=len(planned.recipes), step=step, steps=steps))
+                    report(RequestProgress(prompt=prompt, prompts=len(planned.recipes), step=step, steps=steps))
                     check()
 
                 check()
-                report(Progress(prompt=index + 1, prompts=len(planned.recipes), step=0, steps=recipe.steps))
-                video, timing = self._draw_one(task.id, index, recipe, model, on_step, token)
+                report(RequestProgress(prompt=index + 1, prompts=len(planned.recipes), step=0, steps=recipe.steps))
+                video, timing = self._generate_one(queued.id, index, recipe, model, on_step, token)
                 videos.append(video)
                 timings.append(timing)
         metadata = {
@@ -86,11 +93,11 @@ class Drawer:
             "toolkit": planned.toolkit,
             "notes": [self.without_folders(note) for note in planned.recipes[0].notes],
             "inference_time": round(time.perf_counter() - started, 3),
-            "timings": {"inputs": round(brought, 3), "prompts": timings},
+            "timings": {"inputs": round(fetch_seconds, 3), "prompts": timings},
         }
-        return Drawing(outputs={"images": [], "videos": videos}, metadata=metadata)
+        return Generated(outputs={"images": [], "videos": videos}, metadata=metadata)
 
-    def _draw_one(
+    def _generate_one(
         self,
         request_id: str,
         index: int,
@@ -101,8 +108,8 @@ class Drawer:
     ) -> tuple[dict[str, Any], dict[str, float]]:
         clock = time.perf_counter()
         frames = self.engine.generate(recipe, on_step, token)
-        drawn = time.perf_counter()
-        self.metrics.draw_seconds.labels(model.id).observe(drawn - clock)
+        generated = time.perf_counter()
+        self.metrics.generation_seconds.labels(model.id).observe(generated - clock)
         path = self.results.save(request_id, index, encode(frames, recipe.codec, recipe.fps))
         video = {
             "format": recipe.codec.format,
@@ -113,10 +120,10 @@ class Drawer:
             "file_path": str(path),
             "seed": recipe.seed,
         }
-        return video, {"generate": round(drawn - clock, 3), "save": round(time.perf_counter() - drawn, 3)}
+        return video, {"generate": round(generated - clock, 3), "save": round(time.perf_counter() - generated, 3)}
 
     def without_folders(self, text: str) -> str:
-        """A message for the API: the folders of this machine are nobody's business."""
+        """Remove the folders of this machine from a message: a client must not learn them."""
         for folder in (self.settings.lora_root, self.downloads, self.settings.data):
             text = text.replace(f"{folder}/", "").replace(str(folder), "…")
         return text
