@@ -80,10 +80,10 @@ def _index(text: str) -> int:
 def import_job(options: argparse.Namespace) -> int:
     """Read the job, write its cases, print which preview was paired with which files."""
     from parity.importing.case_files import default_out, plan_case_files, write_case_files
-    from parity.importing.folder import UnsupportedModelError, Wanted, read_job_folder
+    from parity.importing.folder import ImportOptions, UnsupportedModelError, read_job_folder
     from parity.terminal.jobs import import_text, unsupported_text
 
-    wanted = Wanted(
+    import_options = ImportOptions(
         step=options.step,
         prompts=tuple(options.prompt),
         model=options.model,
@@ -93,7 +93,7 @@ def import_job(options: argparse.Namespace) -> int:
         expect=options.expect,
     )
     try:
-        job = read_job_folder(options.job, wanted)
+        job = read_job_folder(options.job, import_options)
     except UnsupportedModelError as error:
         print(unsupported_text(error.table))
         raise

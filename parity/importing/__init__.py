@@ -1,1 +1,1 @@
-"""`parity import`: reads a job folder, pairs its previews, and writes a case file for each."""
+"""`parity import`: reads a job folder, pairs each preview with its inputs, and writes one case file per preview."""

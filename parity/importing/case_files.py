@@ -1,4 +1,4 @@
-"""Case files of an imported job: one a preview, readable, never written over."""
+"""Case files of an imported job: one per preview, readable, never overwritten."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.files.document import read
 from pipelines.hub import is_hub_id
 
 State = Literal["new", "unchanged", "kept"]
-"""kept: the file is there and says something else than would be written now."""
+"""`kept` means that the file exists and differs from what would be written now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,22 +30,22 @@ class CaseFile:
     path: Path
     state: State
     text: str
-    """As it would be written now."""
+    """The text that would be written now."""
 
 
 class _Text(str):
-    """Free text, always in quotes: a prompt may look like a number, a list or a comment."""
+    """Free text, which is always quoted, because a prompt may look like a number, a list or a comment."""
 
     __slots__ = ()
 
 
 class _Row(list[str]):
-    """A list on one line."""
+    """A list that is written on one line."""
 
 
 class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
-        super().increase_indent(flow, False)  # lists stand indented, as in hand-written cases
+        super().increase_indent(flow, False)  # lists are indented, as in hand-written cases
 
 
 _Dumper.add_representer(
@@ -57,36 +57,36 @@ _Dumper.add_representer(
 
 
 def default_out(job_name: str) -> Path:
-    """`cases/<job name>`."""
+    """Return `cases/<job name>`."""
     return Path("cases") / _plain(job_name)
 
 
 def _plain(name: str) -> str:
-    """A job's name as part of a case id."""
+    """Return the name of a job in a form that can be part of a case id."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "job"
 
 
-def plan_case_files(read_in: JobImport, out: Path) -> list[CaseFile]:
-    """The case file of every pairing, and whether it is there already. Writes nothing.
+def plan_case_files(job_import: JobImport, out: Path) -> list[CaseFile]:
+    """Plan the case file of every pairing, with its state. Writes nothing.
 
-    A case is known by the preview it names, whatever its file is called and whatever else stands in it. Raises
-    UsageError if `out` is no folder.
+    An existing case is recognized by the preview it names, whatever its file is called and whatever else it contains.
+    Raises UsageError if `out` is not a folder.
     """
     if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file; give a folder for the cases")
+        raise UsageError(f"--out {out}: is a file; pass a folder for the cases")
     known = _known(out)
     taken = {path for paths in known.values() for path in paths}
     files = []
-    for pairing in read_in.pairings:
-        text = case_text(read_in, pairing, out)
-        there = known.get(_real(pairing.preview.path), [])
-        if there:
-            path = there[0]
+    for pairing in job_import.pairings:
+        text = case_text(job_import, pairing, out)
+        existing = known.get(_real(pairing.preview.path), [])
+        if existing:
+            path = existing[0]
             same = path.read_text(encoding="utf-8") == text
             files.append(CaseFile(pairing=pairing, path=path, state="unchanged" if same else "kept", text=text))
             continue
-        path = _free_name(read_in, pairing, out, taken)
-        # What stands there under this name says of no preview that it is about it: broken, or somebody else's.
+        path = _free_name(job_import, pairing, out, taken)
+        # An existing file of this name that does not name the preview is broken, or was written by somebody else.
         state: State = "kept" if path.exists() else "new"
         taken.add(path)
         files.append(CaseFile(pairing=pairing, path=path, state=state, text=text))
@@ -94,40 +94,40 @@ def plan_case_files(read_in: JobImport, out: Path) -> list[CaseFile]:
 
 
 def write_case_files(files: Sequence[CaseFile]) -> None:
-    """Write the new ones. Raises UsageError where that is not possible."""
+    """Write the new files. Raises UsageError if one cannot be written."""
     for file in files:
         if file.state == "new":
             try:
                 write_atomically(file.path, file.text.encode())
             except OSError as error:
-                raise UsageError(f"{file.path}: cannot be written: {error.strerror or error}") from None
+                raise UsageError(f"{file.path}: cannot write: {error.strerror or error}") from None
 
 
 def _known(out: Path) -> dict[Path, list[Path]]:
-    """Preview -> the case files below `out` that name it."""
+    """Map each preview to the case files below `out` that name it."""
     found: dict[Path, list[Path]] = {}
     for path in sorted(out.rglob("*.yaml")):
         try:
             video = read(path).data["preview"]["video"]
             found.setdefault(_real(path.parent / video), []).append(path)
-        except (CaseError, KeyError, TypeError, ValueError):  # no case, or a name no file can have
+        except (CaseError, KeyError, TypeError, ValueError):  # not a case, or not a valid file name
             continue
     return found
 
 
 def _real(path: Path) -> Path:
-    """Without `..` and links on the way; the file's own name is kept, because it says the step."""
+    """Resolve `..` and links in the folders; the file keeps its own name, because that contains the step."""
     return real_path(path.parent) / path.name
 
 
-def _free_name(read_in: JobImport, pairing: Pairing, out: Path, taken: set[Path]) -> Path:
-    """`<job>-<step>-<prompt>.yaml`; later previews of the same step and prompt add their time."""
+def _free_name(job_import: JobImport, pairing: Pairing, out: Path, taken: set[Path]) -> Path:
+    """Return `<job>-<step>-<prompt>.yaml`; later previews of the same step and prompt add their time."""
     name = pairing.preview.name
     step = "final" if name.step is None else f"{name.step:09d}"
-    stem = f"{_plain(read_in.job.name)}-{step}-{name.index}"
+    stem = f"{_plain(job_import.job.name)}-{step}-{name.index}"
     first = min(
-        (it for it in read_in.previews if (it.name.step, it.name.index) == (name.step, name.index)),
-        key=lambda it: it.name.drawn,
+        (other for other in job_import.previews if (other.name.step, other.name.index) == (name.step, name.index)),
+        key=lambda preview: preview.name.drawn,
     )
     plain = out / f"{stem}.yaml"
     if first.path == pairing.preview.path and plain not in taken:
@@ -135,9 +135,9 @@ def _free_name(read_in: JobImport, pairing: Pairing, out: Path, taken: set[Path]
     return out / f"{stem}-{pairing.preview.path.name.partition('_')[0]}.yaml"
 
 
-def case_text(read_in: JobImport, pairing: Pairing, out: Path) -> str:
-    """A case file. The same job gives the same text, wherever it is called from."""
-    job, name = read_in.job, pairing.preview.name
+def case_text(job_import: JobImport, pairing: Pairing, out: Path) -> str:
+    """Return the text of a case file. It depends only on the job, not on the current folder."""
+    job, name = job_import.job, pairing.preview.name
     preview: dict[str, Any] = {
         "config": _relative(job.document.path, out),
         "sample": name.index,
@@ -149,45 +149,47 @@ def case_text(read_in: JobImport, pairing: Pairing, out: Path) -> str:
         preview["control_image"] = _relative(pairing.control_image, out)
     if pairing.unpairable is not None:
         preview["unpairable"] = _Text(pairing.unpairable)
-    keys: dict[str, Any] = {"model": read_in.model.id}
-    if read_in.checkpoint is not None:
-        source = read_in.checkpoint
+    keys: dict[str, Any] = {"model": job_import.model.id}
+    if job_import.checkpoint is not None:
+        source = job_import.checkpoint
         keys["checkpoint"] = source if is_hub_id(source) else _relative(Path(source), out)
     keys["preview"] = preview
     if pairing.request is not None:
-        keys["request"] = _request(read_in, pairing, out)
-    if read_in.pipeline != "reference":
-        keys["pipeline"] = read_in.pipeline
-    if read_in.expect is not None and pairing.unpairable is None:
-        keys["expect"] = _Row(read_in.expect)
-    kind = "i2v" if read_in.model.needs_control_image else "t2v"
+        keys["request"] = _request(job_import, pairing, out)
+    if job_import.pipeline != "reference":
+        keys["pipeline"] = job_import.pipeline
+    if job_import.expect is not None and pairing.unpairable is None:
+        keys["expect"] = _Row(job_import.expect)
+    kind = "i2v" if job_import.model.needs_control_image else "t2v"
     tags = [kind, f"prompt-{name.index}", "final" if name.step is None else f"step-{name.step}"]
     keys["tags"] = _Row([*tags, *(["unpairable"] if pairing.unpairable is not None else [])])
     body = yaml.dump(keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
-    return "".join(f"# {line}\n" for line in _comments(read_in, pairing)) + body
+    return "".join(f"# {line}\n" for line in _comments(job_import, pairing)) + body
 
 
-def _comments(read_in: JobImport, pairing: Pairing) -> list[str]:
+def _comments(job_import: JobImport, pairing: Pairing) -> list[str]:
     name = pairing.preview.name
-    when = "drawn without a step" if name.step is None else f"step {name.step}"
-    title = "".join(letter if letter.isprintable() else " " for letter in read_in.job.name)
+    when = "generated without a step" if name.step is None else f"step {name.step}"
+    title = "".join(letter if letter.isprintable() else " " for letter in job_import.job.name)
     lines = [
-        f"{' '.join(title.split())}, {when}, prompt {name.index}. Written by `parity import`; yours to "
-        "edit: importing again leaves it as it is."
+        f"{' '.join(title.split())}, {when}, prompt {name.index}. Written by `parity import`. You can "
+        "edit it: importing again does not overwrite it."
     ]
-    if read_in.model_assumed:
-        lines.append(f"model: assumed; {read_in.job.arch} has others as well, see `parity import --model`.")
+    if job_import.model_assumed:
+        lines.append(f"The model is assumed: {job_import.job.arch} stands for several, see `parity import --model`.")
     if pairing.unpairable is not None:
-        lines.append("Reported, never drawn. Once the reason is gone, delete `unpairable`, or this file and import.")
+        lines.append(
+            "Reported, never generated. Once the reason is fixed, delete `unpairable`, or this file and import."
+        )
     elif pairing.request is None:
-        lines.append("Drawn before training, without a LoRA; the API takes no request without one.")
+        lines.append("Generated before training, without a LoRA; the API accepts no request without one.")
     else:
         lines += [f"LoRA: {note}." for note in pairing.lora.notes]
     return lines
 
 
-def _request(read_in: JobImport, pairing: Pairing, out: Path) -> Mapping[str, Any]:
-    """The request with its files named instead of held."""
+def _request(job_import: JobImport, pairing: Pairing, out: Path) -> Mapping[str, Any]:
+    """Return the request with file paths in place of file contents."""
     assert pairing.request is not None
     data = pairing.request.model_dump(exclude_none=True)
     for item in data["prompts"]:
@@ -195,11 +197,11 @@ def _request(read_in: JobImport, pairing: Pairing, out: Path) -> Mapping[str, An
             item[key] = _Text(item[key])
         if pairing.control_image is not None:
             item["ctrl_img"] = _relative(pairing.control_image, out)
-    for lora, (path, _) in zip(data["loras"], pairing.lora.of_experts(read_in.job), strict=True):
+    for lora, (path, _) in zip(data["loras"], pairing.lora.of_experts(job_import.job), strict=True):
         lora["path"] = _relative(path, out)
     return data
 
 
 def _relative(path: Path, out: Path) -> str:
-    """From the case file's folder, so that both can be moved together."""
+    """Make a path relative to the case file's folder, so that both can be moved together."""
     return Path(os.path.relpath(_real(path), real_path(out))).as_posix()

@@ -1,4 +1,4 @@
-"""One preview of an ai-toolkit job, and the prompt, LoRA, control image and request that belong to it."""
+"""Pairs one preview of an ai-toolkit job with its prompt, LoRA, control image and request."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from pipelines.reference.request import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """One preview and what it was drawn with."""
+    """One preview and the inputs it was generated from."""
 
     preview: PreviewFile
     prompt: str | None
-    """As the trainer read it; None: the config does not list it."""
+    """The prompt as the trainer read it; None if the config does not list it."""
     lora: LoraFiles
     toolkit: str | None
     control_image: Path | None
-    """Where it lies; None: the model takes none, or it is missing."""
+    """The path of the control image; None if the model takes none, or if it is missing."""
     control_image_moved: bool
-    """It lies elsewhere than the config says."""
+    """True if the control image was not found where the config says."""
     request: Request | None
-    """What a user of the API would send; None: unpairable, or drawn without a LoRA, which the API does not take."""
+    """The request that an API user would send; None if the preview is unpairable or was generated without a LoRA."""
     unpairable: str | None
-    """Why nobody can repeat the preview."""
+    """Why the preview cannot be reproduced."""
     notes: tuple[str, ...]
-    """What had to be assumed of the LoRA."""
+    """The assumptions about the LoRA."""
 
 
 def pair(
@@ -51,22 +51,23 @@ def pair(
     checkpoint: str | None,
     toolkit: str | None,
 ) -> Pairing:
-    """Everything that was needed for one preview, or every reason why it cannot be had.
-
-    `previews`: all of the job.
-    """
+    """Find all inputs of one preview, or all reasons why it is unpairable. `previews` are all previews of the job."""
     index, reasons, notes = preview.name.index, list[str](), list(lora.notes)
     listed = index < len(job.samples)
     if not listed:
-        reasons.append(f"the config has no prompt {index}, only {len(job.samples)} (from 0): it was changed since")
+        reasons.append(
+            f"the config has no prompt {index}, only {len(job.samples)} (from 0): the config was changed since"
+        )
     reasons += _lora_problems(lora)
     again = drawn_again(preview, previews)
     if again is not None and lora.paths:
         names = " and ".join(path.name for path in lora.paths)
         if again.restarted:
-            reasons.append(f"drawn again as {again.by.path.name} after a restart: {names} may be of that run")
+            reasons.append(f"generated again as {again.by.path.name} after a restart: {names} may come from that run")
         else:
-            notes.append(f"{preview.path.name} was drawn again as {again.by.path.name}, both taken to be by {names}")
+            notes.append(
+                f"{preview.path.name} was generated again as {again.by.path.name}; {names} is assumed for both"
+            )
     image, moved = None, False
     if model.needs_control_image and listed:
         image, moved, problem = _control_image(job, index)
@@ -111,13 +112,14 @@ def _lora_problems(lora: LoraFiles) -> list[str]:
 
 
 def _control_image(job: Job, index: int) -> tuple[Path | None, bool, str | None]:
-    """Where a sample's control image lies, whether it was moved there, and what is wrong with it.
+    """Return the path of a sample's control image, True if it is not where the config says, and any problem with it.
 
-    The config names a path on the training machine. A job that was copied has it beside its config, if at all.
+    The config names a path on the training machine. A job that was copied from there may have the image beside its
+    config.
     """
     named = job.samples[index].ctrl_img
     if named is None:
-        return None, False, f"prompt {index} names no ctrl_img, and ai-toolkit draws no I2V preview without one"
+        return None, False, f"prompt {index} names no ctrl_img, and ai-toolkit generates no I2V preview without one"
     beside = job.folder / named.replace("\\", "/").rpartition("/")[2]
     path = job.folder / named
     if not present(path):
@@ -126,7 +128,7 @@ def _control_image(job: Job, index: int) -> tuple[Path | None, bool, str | None]
         return (
             None,
             False,
-            f"control image {named} is missing, there and in the job's folder; name it as preview.control_image",
+            f"control image {named} is missing, also from the job's folder; set its path as preview.control_image",
         )
     try:
         load_control_image(str(real_path(path)), job.folder)

@@ -117,8 +117,8 @@ def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
             "files "
             "that do not say"
         )
-    if job.strangers:
-        shown = ", ".join(job.strangers[:5]) + (", …" if len(job.strangers) > 5 else "")
+    if job.ignored:
+        shown = ", ".join(job.ignored[:5]) + (", …" if len(job.ignored) > 5 else "")
         notes.append(f"ignored in samples/ (not named as ai-toolkit names files): {shown}")
     notes += dict.fromkeys(f"LoRA: {note}" for file in files for note in file.pairing.notes)
     if any(file.pairing.unpairable is not None for file in files):

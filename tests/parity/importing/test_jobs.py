@@ -375,7 +375,7 @@ def test_previews_of_a_run_before_a_restart_are_not_paired_with_the_new_lora(dis
     draw(long_job, 1795289900000, 0, 0)
     again = draw(long_job, 1795289910000, 500, 0)
     found = disk.imported(long_job)
-    assert f"drawn again as {again.name} after a restart" in found["tiny_t2v-000000500-0"].preview.obstacles[0]
+    assert f"generated again as {again.name} after a restart" in found["tiny_t2v-000000500-0"].preview.obstacles[0]
     assert found["tiny_t2v-000000500-0-1795289910000"].preview.obstacles == ()
     _, text, _ = disk.run(long_job, "--out", disk.root / "last", "--step", "last")
     assert "  500  " in row_of(text, again.name)  # the newest step, where 750 is the highest
@@ -386,7 +386,7 @@ def test_a_finished_job_started_again_drew_with_the_same_weights(disk: Disk) -> 
     job = disk.job("t2v_basic")
     again = draw(job, 1795289910000, 500, 0)
     _, text, _ = disk.run(job, "--out", disk.root / "out")
-    assert f"{FIRST} was drawn again as {again.name}" in text
+    assert f"{FIRST} was generated again as {again.name}" in text
     assert all(case.preview.obstacles == () for case in disk.cases(disk.root / "out").values())
 
 
@@ -543,7 +543,7 @@ def test_a_model_that_is_not_run_is_paired_and_refused(disk: Disk) -> None:
     code, text, error = disk.run(job, "--out", disk.root / "out")
     assert code == 2
     assert "tiny_t2v_000000250.safetensors" in row_of(text, "1795289000000__000000250_0.webp")
-    for words in ("wan22_5b is not run by this version", "wan21_14b", "wan22_14b_t2v"):
+    for words in ("wan22_5b is not supported by this version", "wan21_14b", "wan22_14b_t2v"):
         assert words in error
     assert not (disk.root / "out").exists()
 
@@ -554,11 +554,11 @@ def test_a_model_that_is_not_run_is_paired_and_refused(disk: Disk) -> None:
 def test_folders_that_are_no_jobs(disk: Disk) -> None:
     job = disk.job("t2v_basic")
     for folder, words in (
-        (disk.root / "nowhere", "no such folder"),
-        (job / "config.yaml", f"give the job's folder, the one with config.yaml and samples/; did you mean {job}?"),
+        (disk.root / "nowhere", "folder not found: "),
+        (job / "config.yaml", f"pass the job's folder, which contains config.yaml and samples/; did you mean {job}?"),
         (job / "tiny_t2v.safetensors", "is a file"),
         (job / "samples", f"did you mean {job}?"),
-        (disk.root / "jobs", "it holds 1 job (t2v_basic)"),
+        (disk.root / "jobs", "it contains 1 job (t2v_basic)"),
         (disk.root / "models", "has no config.yaml"),
     ):
         error = disk.refused(folder)
@@ -592,7 +592,7 @@ def test_no_previews(disk: Disk) -> None:
     for number, path in enumerate(sorted((job / "samples").iterdir())):
         path.rename(job / "samples" / f"clip{number}.webp")
     error = disk.refused(job)
-    assert "2 files (clip0.webp, clip1.webp), none with a name as ai-toolkit gives it" in error
+    assert "2 files (clip0.webp, clip1.webp), none named as ai-toolkit names previews" in error
     assert FIRST in error
     for path in (job / "samples").iterdir():
         path.unlink()
@@ -615,9 +615,9 @@ def test_files_of_other_names_are_passed_over_and_said(disk: Disk) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--step", "750"], "no preview of that step; there are 500"),
-        (["--prompt", "2"], "the config has 2 prompts, the previews are of 0, 1"),
-        (["--model", "wan21_i2v_14b"], "trains wan21, but --model wan21_i2v_14b takes LoRAs of wan21_i2v"),
+        (["--step", "750"], "no preview of that step; steps with previews: 500"),
+        (["--prompt", "2"], "the config has 2 prompts, and there are previews of 0, 1"),
+        (["--model", "wan21_i2v_14b"], "the job trains wan21, but --model wan21_i2v_14b takes LoRAs of wan21_i2v"),
         (["--model", "wan_14b"], "did you mean wan21_14b?"),
         (["--checkpoint", "/nowhere"], "neither a folder nor a Hub id"),
     ],
