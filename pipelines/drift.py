@@ -84,7 +84,7 @@ LORA_FACTORS: dict[Factor, Expert | None] = {
 
 
 def is_factor(name: str) -> TypeGuard[Factor]:
-    """Whether a name, for instance one read from a file, is that of a factor."""
+    """True for the name of a factor; the name may come from a file."""
     return name in FACTORS
 
 
@@ -135,13 +135,13 @@ _NO_SETTINGS = ("checkpoint", "codec", "fps")
 """Factors that are no setting of a generation: its weights, and what only touches the file."""
 
 
-def drawing_key(recipe: Recipe) -> tuple[Any, ...]:
+def frames_key(recipe: Recipe) -> tuple[Any, ...]:
     """Recipes with equal keys generate equal frames: everything but what only touches the file."""
     return (*settings_key(recipe), _effective(recipe, "weights"))
 
 
 def settings_key(recipe: Recipe) -> tuple[Any, ...]:
-    """`drawing_key` without where the weights lie: recipes with equal keys and weights of equal content are alike."""
+    """`frames_key` without the weights: recipes with equal keys and weights of equal content generate equal frames."""
     if recipe.guidance <= 1:
         recipe = dataclasses.replace(recipe, negative_prompt="")
     if not recipe.lora_files:
@@ -156,7 +156,7 @@ def latents_key(recipe: Recipe) -> tuple[Any, ...]:
     Tiling counts for I2V alone, whose control image goes through the VAE first; for T2V it affects the decode alone.
     """
     tiling = recipe.vae_tiling and recipe.control_image is not None
-    return drawing_key(dataclasses.replace(recipe, vae_tiling=tiling))
+    return frames_key(dataclasses.replace(recipe, vae_tiling=tiling))
 
 
 def take(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:

@@ -1,4 +1,4 @@
-"""How a system generates, whatever it is asked to generate: the half of a recipe that a profile decides."""
+"""Graphs: the half of a recipe that a profile decides, whatever is asked for."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FrameRuleName = Literal["diffusers", "low_vram"]
 
 
 FRAME_RULES: dict[FrameRuleName, Callable[[int], int]] = {"diffusers": frame_rule, "low_vram": low_vram_frame_rule}
-"""How a number of frames becomes one the VAE can hold (4n + 1), by name."""
+"""The rules, by name, that turn a number of frames into one that the VAE can hold (4n + 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """How a system generates: what the recipes of all its videos have in common, and how it counts frames."""
+    """The way a system generates: what the recipes of all its videos have in common, and its frame rule."""
 
     weights: Weights
     scheduler: Scheduler

@@ -1,4 +1,4 @@
-"""Where weights come from: a folder on this machine, or a Hub id that becomes a folder."""
+"""Sources of weights: a folder on this machine, or a Hub id that becomes a folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether a name has the form of a Hub id, `owner/name`. A folder of that name goes before it."""
+    """True for a name in the form of a Hub id, `owner/name`. A folder of that name takes precedence over it."""
     return _HUB_ID.fullmatch(source) is not None
 
 
 def find_source(given: str, folder: Path = Path()) -> str | None:
-    """Weights as a user names them: a folder's absolute path, or the Hub id; None for what is neither.
+    """The source that a user names: a folder's absolute path, or the Hub id; None for what is neither.
 
-    `folder`: what a relative path is relative to.
+    `folder`: the folder that a relative path is relative to.
     """
     local = folder / given
     if _is_folder(local):
@@ -31,7 +31,7 @@ def find_source(given: str, folder: Path = Path()) -> str | None:
 
 
 def place_of(source: str) -> str:
-    """One spelling for a folder or Hub id: absolute and without links, or the Hub id as it is."""
+    """A source in its one spelling: a folder's absolute path without links, or the Hub id as it is."""
     if is_hub_id(source) and not _is_folder(Path(source)):
         return source
     try:

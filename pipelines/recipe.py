@@ -12,7 +12,7 @@ from pipelines.scheduler import Scheduler
 from pipelines.weights import WEIGHT_KEYS, Weights
 
 LoraApplication = Literal["merged", "side_path", "adapter"]
-"""How LoRA weights meet the base: merged into it (float32 sum, cast back), a float32 side path cast to the
+"""The ways LoRA weights meet the base: merged into it (float32 sum, cast back), a float32 side path cast to the
 output's dtype before the addition (both ai-toolkit), or a PEFT adapter (diffusers `load_lora_weights`)."""
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -60,7 +60,7 @@ class LoraFile:
     path: Path = field(compare=False)
     sha256: str
     expert: Expert | None = None
-    """None: the model has one transformer."""
+    """The expert it is for; None: the model has one transformer."""
 
     def __str__(self) -> str:
         return f"{self.path.name} (sha256 {self.sha256[:12]})"
@@ -90,7 +90,7 @@ FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """How a control image is resized to the video's size."""
+    """The resize of a control image to the video's size."""
 
     filter: Filter = "lanczos"
     crop: Literal["stretch", "center"] = "stretch"
@@ -102,16 +102,16 @@ class Resize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
-    """How a Wan 2.2 I2V video is started from its image: there is no CLIP, only latents of noise and of the image."""
+    """The start of a Wan 2.2 I2V video from its image: there is no CLIP, only latents of noise and of the image."""
 
     latents: Literal["mode", "sample"]
-    """How the image's latents are taken from the VAE's posterior. mode: as in diffusers' WanImageToVideoPipeline."""
+    """The image's latents, as the VAE's posterior gives them. mode: as in diffusers' WanImageToVideoPipeline."""
     noise: Literal["seeded", "cuda", "unseeded"] | None = None
-    """Where a sample's noise comes from: the seeded generator of the latent noise, whose stream goes on; a CUDA
+    """The source of a sample's noise: the seeded generator of the latent noise, whose stream goes on; a CUDA
     generator of the same seed, whose numbers depend on the GPU model; torch's global generator, which is not seeded.
     None for the mode."""
     rounded: bool = True
-    """Whether latent noise and pixels are rounded to the weights' dtype first."""
+    """True if latent noise and pixels are rounded to the weights' dtype first."""
 
     def __post_init__(self) -> None:
         if self.latents == "mode":
@@ -166,7 +166,7 @@ class Recipe:
     guidance_scale: float
     """Classifier-free guidance runs only above 1."""
     seed: int | None
-    """None: chosen at random, so the video cannot be reproduced."""
+    """The seed; None: chosen at random, so the video cannot be reproduced."""
     scheduler: Scheduler
     lora_files: tuple[LoraFile, ...]
     lora_scales: tuple[float, ...]
@@ -181,9 +181,9 @@ class Recipe:
     boundary: float | None = None
     """The share of the 1000 timesteps above which the high-noise expert works. None: there is one transformer."""
     conditioning: Conditioning | None = None
-    """None: as in the diffusers pipeline."""
+    """The start of a Wan 2.2 I2V video from its image; None: as in the diffusers pipeline."""
     compiled: bool = False
-    """Whether the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
+    """True if the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
     obstacles: tuple[str, ...] = ()
     """The reasons why the video cannot be reproduced; empty for most."""
     notes: tuple[str, ...] = ()
@@ -196,7 +196,7 @@ class Recipe:
 
     @property
     def repeats(self) -> bool:
-        """Whether generating it again can give the same video."""
+        """True if generating it again can give the same video."""
         return self.conditioning is None or self.conditioning.noise != "unseeded"
 
     def loras(self, expert: Expert | None) -> tuple[tuple[LoraFile, float], ...]:
@@ -206,7 +206,7 @@ class Recipe:
 
     @property
     def tiles(self) -> bool:
-        """Whether the VAE really decodes in tiles: AutoencoderKLWan (diffusers 0.42.1) does above 256 pixels."""
+        """True if the VAE really decodes in tiles: AutoencoderKLWan (diffusers 0.42.1) does above 256 pixels."""
         return self.vae_tiling and max(self.width.applied, self.height.applied) > 256
 
 

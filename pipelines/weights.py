@@ -1,4 +1,4 @@
-"""Weights: where a recipe's model comes from, and one spelling for equal places."""
+"""Weights: the sources of a recipe's model, and one spelling for equal places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.hub import place_of
 
 Part = Literal["text_encoder", "transformers", "vae"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""What can come from somewhere else than the checkpoint."""
+"""The parts of a model that can come from elsewhere than the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +21,18 @@ class Weights:
     """
 
     checkpoint: str
-    """In diffusers layout."""
+    """A folder or Hub id in diffusers layout."""
     text_encoder: str | None = None
-    """With its tokenizer where the model is a Wan 2.2. None: the checkpoint's own, as for every part."""
+    """The text encoder's source, and for Wan 2.2 the tokenizer's. None, for every part: the checkpoint."""
     transformers: str | None = None
-    """Both experts of a Wan 2.2."""
+    """The source of both experts of Wan 2.2."""
     vae: str | None = None
 
     def places(self) -> dict[Part, str]:
-        """Where each part lies, in one spelling: weights with equal places are the same weights.
+        """The place of each part in one spelling: weights with equal places are the same weights.
 
-        A part named explicitly that is the checkpoint's own lies where the checkpoint does. The checkpoint itself is
-        no entry: what reaches the pixels of it is its parts.
+        The place of the checkpoint's own parts is the checkpoint's, also if they are named explicitly. The checkpoint
+        itself is not compared: only its parts reach the pixels.
         """
         own = place_of(self.checkpoint)
         places = {part: own if (source := getattr(self, part)) is None else place_of(source) for part in PARTS}
@@ -50,4 +50,4 @@ class Weights:
 
 
 WEIGHT_KEYS: tuple[str, ...] = tuple(item.name for item in dataclasses.fields(Weights))
-"""What `Weights` is flattened to in results.json and in baselines."""
+"""The keys of `Weights` in results.json and in baselines, where it is flattened."""

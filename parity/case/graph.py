@@ -19,7 +19,7 @@ from pipelines.scheduler import Scheduler, flow_schedule
 def graph_of_case(file: CaseDocument, preview: Recipe | None, job: Job | None, checkpoint: str | None) -> Graph:
     """The graph that `pipeline` asks for.
 
-    `checkpoint`: a folder or Hub id that stands in for the model's own. Raises CaseError and WeightsError.
+    `checkpoint`: a folder or Hub id used instead of the model's own. Raises CaseError and WeightsError.
     """
     pipeline = file.keys.pipeline
     keys = PipelineKeys(base=pipeline) if isinstance(pipeline, str) else pipeline

@@ -36,7 +36,7 @@ class PreviewKeys(_Strict):
     lora: str | None = Field(
         default=None, description="the LoRA the preview was generated with, if the job folder lacks it"
     )
-    control_image: str | None = Field(default=None, description="where the config's ctrl_img lies now, if it moved")
+    control_image: str | None = Field(default=None, description="where the config's ctrl_img is now, if it was moved")
     unpairable: str | None = Field(
         default=None,
         min_length=1,
@@ -62,14 +62,14 @@ class PrecisionKeys(_Strict):
 
 
 class ResizeKeys(_Strict):
-    """How the control image is resized to the video's size."""
+    """The resize of the control image to the video's size."""
 
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "lanczos"
     crop: Literal["stretch", "center"] = "stretch"
 
 
 class ConditioningKeys(_Strict):
-    """How a Wan 2.2 I2V video starts from its control image."""
+    """The way a Wan 2.2 I2V video starts from its control image."""
 
     latents: Literal["mode", "sample"] = Field(
         default="sample", description="the mode of the VAE's posterior, or a sample"
@@ -189,7 +189,7 @@ def validate(document: Document, schema: type[Keys], prefix: tuple[str, ...] = (
 
 
 def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...]) -> str:
-    """One pydantic error as `file:line: key: message`."""
+    """A pydantic error as `file:line: key: message`."""
     where = _in_document(document.data, error["loc"])
     kind, given = error["type"], error["input"]
     if kind == "extra_forbidden":

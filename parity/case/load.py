@@ -49,13 +49,13 @@ class Case:
     expect: tuple[str, ...] | None
     tags: tuple[str, ...]
     job: Job | None
-    """None: the case names no config."""
+    """The job of the preview; None: the case names no config."""
     sample: int
     """Prompt index."""
     trigger: str | None
     """The trigger word, by the config or else by the request."""
     profile: str | None
-    """What `pipeline` names; None: a mapping of overrides."""
+    """The profile that `pipeline` names; None: it is a mapping of overrides."""
     token: str | None = field(default=None, repr=False)
     """The request's Hub token. Never written anywhere."""
     target: Target | None = None

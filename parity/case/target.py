@@ -39,7 +39,7 @@ class Target:
 
     @property
     def is_here(self) -> bool:
-        """Whether the server runs on this machine, so that its paths are valid here."""
+        """True if the server runs on this machine, so that its paths are valid here."""
         return urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
 
     def token(self) -> str | None:

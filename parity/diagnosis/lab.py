@@ -11,7 +11,7 @@ from parity.case.load import Case
 from parity.case.progress import TrialProgress
 from parity.comparison.compare import closeness, deliver, frames_sha256, is_lossless
 from parity.results.diagnosis import Cost, Trial
-from pipelines.drift import drawing_key, latents_key
+from pipelines.drift import frames_key, latents_key
 from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.media.video import Frames, Video
@@ -128,4 +128,4 @@ class Lab:
 
 
 def _trial_key(recipe: Recipe) -> object:
-    return drawing_key(recipe), recipe.codec, recipe.fps
+    return frames_key(recipe), recipe.codec, recipe.fps

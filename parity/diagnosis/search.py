@@ -20,7 +20,7 @@ from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.read_off import read_from_file, why_not_generated
 from parity.factors.findings import show
 from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
-from pipelines.drift import LORA_FACTORS, Factor, drawing_key
+from pipelines.drift import LORA_FACTORS, Factor, frames_key
 from pipelines.errors import ParityError
 from pipelines.recipe import Precision, Recipe, to_dict
 from pipelines.scheduler import CLASSES
@@ -294,10 +294,10 @@ class _Searching:
 
 def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
     """Keep the options that generate something other than the current hypothesis and each other."""
-    seen = {drawing_key(present)}
+    seen = {frames_key(present)}
     kept = []
     for option in options:
-        key = drawing_key(dataclasses.replace(present, **option.changes))
+        key = frames_key(dataclasses.replace(present, **option.changes))
         if key not in seen:
             seen.add(key)
             kept.append(option)

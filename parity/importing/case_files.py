@@ -127,7 +127,7 @@ def _free_name(job_import: JobImport, pairing: Pairing, out: Path, taken: set[Pa
     stem = f"{_plain(job_import.job.name)}-{step}-{name.index}"
     first = min(
         (other for other in job_import.previews if (other.name.step, other.name.index) == (name.step, name.index)),
-        key=lambda preview: preview.name.drawn,
+        key=lambda preview: preview.name.generated_at,
     )
     plain = out / f"{stem}.yaml"
     if first.path == pairing.preview.path and plain not in taken:

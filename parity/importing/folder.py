@@ -178,7 +178,7 @@ def _choose(previews: Sequence[PreviewFile], options: ImportOptions, job: Job) -
 def _order(preview: PreviewFile) -> tuple[bool, int, int, datetime]:
     """Sort by step, with previews without a step last, then by prompt and time."""
     name = preview.name
-    return name.step is None, name.step or 0, name.index, name.drawn
+    return name.step is None, name.step or 0, name.index, name.generated_at
 
 
 def _numbers(values: set[int]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.aitoolkit.job import Job
-from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile, drawn_again
+from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile, generated_again
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import Model
 from pipelines.errors import MediaError, WeightsError
@@ -59,7 +59,7 @@ def pair(
             f"the config has no prompt {index}, only {len(job.samples)} (from 0): the config was changed since"
         )
     reasons += _lora_problems(lora)
-    again = drawn_again(preview, previews)
+    again = generated_again(preview, previews)
     if again is not None and lora.paths:
         names = " and ".join(path.name for path in lora.paths)
         if again.restarted:

@@ -71,7 +71,7 @@ class Sample:
     width: int
     height: int
     seed: int | None
-    """None: ai-toolkit chooses one at random."""
+    """The seed; None: ai-toolkit chooses one at random."""
     guidance_scale: float
     sample_steps: int
     num_frames: int

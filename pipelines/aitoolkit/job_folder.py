@@ -33,9 +33,9 @@ _LONGEST_VERSION = 100
 class VideoName:
     """The parts of a sample's file name: `<ms>__<step:09d>_<index>.webp`."""
 
-    drawn: datetime
+    generated_at: datetime
     step: int | None
-    """None: generated without a step number; the LoRA is the final one."""
+    """The step; None: the name has none, and the LoRA is the final one."""
     index: int
 
 
@@ -44,8 +44,10 @@ def parse_video_name(name: str) -> VideoName | None:
     match = _VIDEO_NAME.fullmatch(name)
     if match is None:
         return None
-    drawn = datetime.fromtimestamp(int(match["ms"]) / 1000, tz=UTC)
-    return VideoName(drawn=drawn, step=int(match["step"]) if match["step"] else None, index=int(match["index"]))
+    generated_at = datetime.fromtimestamp(int(match["ms"]) / 1000, tz=UTC)
+    return VideoName(
+        generated_at=generated_at, step=int(match["step"]) if match["step"] else None, index=int(match["index"])
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class LoraFiles:
     experts: tuple[Expert, ...] = ()
     """The expert that each file is for; empty for a single file, for both experts or the only trained one."""
     missing: str | None = None
-    """Why the weights behind a preview are not available."""
+    """The reason why the weights behind a preview are not available."""
     notes: tuple[str, ...] = ()
     """The assumptions that had to be made."""
 
@@ -94,7 +96,7 @@ def find_previews(job_folder: Path) -> tuple[list[PreviewFile], list[str]]:
             strangers.append(path.name)
         else:
             previews.append(PreviewFile(path=path, name=name))
-    return sorted(previews, key=lambda preview: (preview.name.drawn, preview.name.index)), strangers
+    return sorted(previews, key=lambda preview: (preview.name.generated_at, preview.name.index)), strangers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +108,19 @@ class Again:
     """Training went back in between, so the LoRA of the step may have been written over."""
 
 
-def drawn_again(preview: PreviewFile, previews: Sequence[PreviewFile]) -> Again | None:
-    """Whether the trainer came to a preview's step and prompt a second time.
+def generated_again(preview: PreviewFile, previews: Sequence[PreviewFile]) -> Again | None:
+    """The later preview, if the trainer came to a preview's step and prompt a second time.
 
     It does so with the same weights when a finished job is started again, or under `force_first_sample`. A lower step
     generated in between gives a restart away.
     """
     name = preview.name
-    later = [other for other in previews if other.name.drawn > name.drawn]
+    later = [other for other in previews if other.name.generated_at > name.generated_at]
     same = (other for other in later if (other.name.step, other.name.index) == (name.step, name.index))
     by = next(same, None)
     if by is None:
         return None
-    between = [other.name.step for other in later if other.name.drawn < by.name.drawn]
+    between = [other.name.step for other in later if other.name.generated_at < by.name.generated_at]
     return Again(by=by, restarted=any(step is not None and step < (name.step or 0) for step in between))
 
 

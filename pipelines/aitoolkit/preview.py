@@ -59,7 +59,7 @@ def preview_recipe(
     if not unpairable:
         files, found = _lora_files(job, video, lora)
         remarks += found
-    scheduler, assumed = scheduler_of(toolkit, video.drawn if video else None, model.trainer_shift)
+    scheduler, assumed = scheduler_of(toolkit, video.generated_at if video else None, model.trainer_shift)
     application, conditioning = _lora_application(job), trainer_conditioning(model, job.device)
     remarks += Remarks(notes=(assumed,) if assumed else ())
     remarks += known_residuals(job, scheduler, application if files else None, conditioning)
@@ -111,7 +111,7 @@ def _checked_sample(job: Job, index: int, model: Model, unpairable: str | None) 
 
 
 def _obstacles(found: tuple[str, ...], unpairable: str | None) -> tuple[str, ...]:
-    """Why a preview cannot be reproduced: the reason that the case gives, then those that it does not name."""
+    """The reasons why a preview cannot be reproduced: the case's own, then those that it does not mention."""
     if unpairable is None:
         return found
     return (unpairable, *(obstacle for obstacle in found if obstacle not in unpairable))

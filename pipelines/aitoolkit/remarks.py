@@ -17,7 +17,7 @@ from pipelines.scheduler import Scheduler
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remarks:
-    """What a step of reading a job found: a recipe's `obstacles` and `notes`."""
+    """The `obstacles` and `notes` that one step of reading a job contributes to a recipe."""
 
     obstacles: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

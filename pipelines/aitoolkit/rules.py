@@ -35,14 +35,16 @@ def floor_size(asked: int, divisor: int) -> int:
     return max(64, asked - asked % 8) // divisor * divisor
 
 
-def scheduler_of(toolkit: str | None, drawn: datetime | None, shift: float = 3.0) -> tuple[Scheduler, str | None]:
+def scheduler_of(
+    toolkit: str | None, generated_at: datetime | None, shift: float = 3.0
+) -> tuple[Scheduler, str | None]:
     """The schedule of a toolkit version or commit, and a note if it had to be assumed.
 
     Wan previews use Euler flow matching since commit ab1ee4df (2026-04-16, inside 0.9.3), whatever the checkpoint's
     config says, with `shift`: 3 for Wan 2.1, 5 for Wan 2.2. Before that UniPC, with flow_shift 3 for both.
     """
     euler, unipc = flow_schedule("flow_match_euler", shift), flow_schedule("unipc", 3.0)
-    before = drawn is not None and drawn < _EULER_SINCE
+    before = generated_at is not None and generated_at < _EULER_SINCE
     word = (toolkit or "").removeprefix("v")
     if re.fullmatch(r"\d+(\.\d+)+", word):
         version = tuple(int(part) for part in word.split("."))
@@ -64,7 +66,7 @@ def scheduler_of(toolkit: str | None, drawn: datetime | None, shift: float = 3.0
 
 
 def trainer_conditioning(model: Model, device: str | None) -> Conditioning | None:
-    """How a model's I2V previews are conditioned; None: by the diffusers pipeline.
+    """The conditioning of a model's I2V previews; None: as in the diffusers pipeline.
 
     Wan 2.2 (add_first_frame_conditioning in wan_utils.py) samples the posterior with torch's global generator of the
     VAE's device, seeded before each sample. On a CPU that is the generator the latent noise came from. `device`: the

@@ -25,7 +25,7 @@ from pipelines.weights import Weights
 def reference_graph(model: Model, checkpoint: str | None = None, *, token: str | None = None) -> Graph:
     """The reference server's graph on a GPU with bfloat16. Fetches the schedule of a checkpoint on the Hub.
 
-    `checkpoint`: a folder or Hub id that stands in for all of the model's own. `token`: a Hub token. On a CPU the
+    `checkpoint`: a folder or Hub id used instead of all of the model's own. `token`: a Hub token. On a CPU the
     server itself would run float32; a case is about what is served, so the recipe stays bfloat16 on every machine.
     Its Wan 2.2 pipelines also go through torch.compile; that is left out until asked for (`compiled`).
     Raises WeightsError.
@@ -129,7 +129,7 @@ def request_of_preview(preview: Recipe) -> Request:
 
 
 def cannot_be_asked(error: ValidationError) -> str:
-    """Why `request_of_preview` failed, in one sentence."""
+    """The reason why `request_of_preview` failed, in one sentence."""
     first = error.errors(include_url=False)[0]
     field_name = first["loc"][-1] if first["loc"] else "request"
     return f"the sample's {field_name} {first['input']} cannot be sent to the API: {first['msg']}"

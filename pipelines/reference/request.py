@@ -20,15 +20,15 @@ class _Strict(BaseModel):
 
 
 class LoraItem(_Strict):
-    """One LoRA of a request."""
+    """A LoRA of a request."""
 
-    path: str = Field(description="LoRA file; relative to the file this stands in")
+    path: str = Field(description="LoRA file; relative to the file with the request")
     transformer: Literal["low", "high"] | None = Field(default=None, description="the expert it is for; Wan 2.2 only")
     network_multiplier: float | None = Field(default=None, ge=-2, le=2, description="LoRA scale, default 1.0")
 
 
 class PromptItem(_Strict):
-    """One video of a request. A field that is left out gets the model's default."""
+    """A video of a request. A field that is left out gets the model's default."""
 
     prompt: str = Field(description="the prompt; [trigger] is replaced by the trigger word")
     trigger_word: str | None = Field(default=None, description="this prompt's trigger word, before the request's")

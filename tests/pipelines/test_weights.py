@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.drift import differing_factors, drawing_key
+from pipelines.drift import differing_factors, frames_key
 from pipelines.engine import fingerprint
 from pipelines.engine.engine import Engine
 from pipelines.hub import find_source, is_hub_id, place_of
@@ -55,7 +55,7 @@ def recipe_of(weights: Weights) -> Recipe:
 def test_equal_weights_in_two_spellings_are_no_drift(models: Path, spelling: str) -> None:
     plain, respelled = (recipe_of(within(models, weights)) for weights in (Weights("{}/wan"), SPELLINGS[spelling]))
     assert differing_factors(plain, respelled) == []
-    assert drawing_key(plain) == drawing_key(respelled)
+    assert frames_key(plain) == frames_key(respelled)
     assert Engine.load_key(plain) == Engine.load_key(respelled)
     if spelling != "every part named":
         assert fingerprint.weights(plain) == fingerprint.weights(respelled)

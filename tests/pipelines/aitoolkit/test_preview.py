@@ -95,7 +95,7 @@ def test_scheduler_by_version(toolkit: str | None, drawn: datetime | None, expec
 def test_video_name(name: str, step: int | None, index: int) -> None:
     found = parse_video_name(name)
     assert found is not None
-    assert (found.step, found.index, found.drawn.year) == (step, index, 2026)
+    assert (found.step, found.index, found.generated_at.year) == (step, index, 2026)
 
 
 def test_renamed_video_has_no_name_to_read() -> None:
@@ -211,7 +211,7 @@ def test_final_lora_of_another_step_is_not_taken(job_folder: Path) -> None:
 
 def test_step_0_has_no_lora_to_speak_of(job_folder: Path) -> None:
     job = read_job(job_folder / "config.yaml")
-    video = VideoName(drawn=datetime.now(UTC), step=0, index=0)
+    video = VideoName(generated_at=datetime.now(UTC), step=0, index=0)
     recipe = preview_recipe(job, 0, model=find_model("wan21_14b"), video=video, checkpoint=str(DEMO))
     assert (recipe.lora_files, recipe.obstacles) == ((), ())
 
