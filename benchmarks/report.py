@@ -1,12 +1,12 @@
-"""How long `parity report` takes over many cases, how large the page gets, how soon a browser shows it.
+"""The time `parity report` takes for many cases, the size of the page, and how soon a browser shows it.
 
     python benchmarks/report.py
 
 Writes results.json and stills as the runner does, for 100 cases of 41 frames of 416x240: Wan's 832x480 at half size,
-smooth shapes with grain that move. Four videos are drawn and encoded, every case holds a copy of one of them. Renders
+smooth shapes with grain that move. Four videos are made and encoded; every case uses a copy of one of them. Renders
 with the command itself and prints its time, the page's size and the command's peak memory. With Chromium and playwright
-here it opens the page from disk three times and prints how long it takes until the overview's filter works, and until
-the `load` event has fired.
+installed it opens the page from disk three times and prints how long it takes until the overview's filter works, and
+until the `load` event has fired.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from parity.results.case import CaseResult, FindingResult, MetricResult, Run, St
 WIDTH, HEIGHT = 416, 240
 VIDEOS = 4
 STATUSES: tuple[Status, ...] = ("drifted", "expected_drift", "expected_drift", "passed", "passed")
-"""Of every five cases."""
+"""The statuses of every five cases."""
 FILTER = ".has-script #filter"
 TIMES = 3
 
 
 def main() -> None:
-    """Build, render, open; print what was measured."""
+    """Build, render and open a report; print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--frames", type=int, default=41)
     parser.add_argument("--max-size", default="25", metavar="MB")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="build into DIR and leave it there, or use what it holds"
+        "--keep", type=Path, metavar="DIR", help="build into DIR and keep it, or use what an earlier run left there"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -56,17 +56,17 @@ def main() -> None:
 
 
 def build(folder: Path, cases: int, frames: int) -> None:
-    """results.json and its stills."""
+    """Write results.json and its stills."""
     generator = np.random.default_rng(7)
-    drawn = [draw(folder / "drawn" / str(number), frames, generator) for number in range(min(VIDEOS, cases))]
+    made = [make_pair(folder / "made" / str(number), frames, generator) for number in range(min(VIDEOS, cases))]
     results = []
     for number in range(cases):
         result = make_case(number, frames, generator)
-        for side, source in zip(("preview", "output"), drawn[number % len(drawn)], strict=True):
+        for side, source in zip(("preview", "output"), made[number % len(made)], strict=True):
             target = folder / result.artifacts[f"{side}_frames"]
             shutil.copytree(source, target)
         results.append(result)
-    shutil.rmtree(folder / "drawn")
+    shutil.rmtree(folder / "made")
     run = Run(
         started="2026-11-20T10:00:00+00:00",
         finished="2026-11-20T11:00:00+00:00",
@@ -77,8 +77,8 @@ def build(folder: Path, cases: int, frames: int) -> None:
     (folder / "results.json").write_text(to_json(run), encoding="utf-8")
 
 
-def draw(folder: Path, frames: int, generator: np.random.Generator) -> tuple[Path, Path]:
-    """Preview and output: shapes that move, with grain, and the same a little off. WebP at 90, as the runner writes."""
+def make_pair(folder: Path, frames: int, generator: np.random.Generator) -> tuple[Path, Path]:
+    """Make a preview and an output: moving shapes with grain, and a slight change. WebP at 90, as in a run."""
     ground = smooth(generator, 10)
     figure = smooth(generator, 5)
     for side, off in (("preview", 0), ("output", 3)):
@@ -92,13 +92,13 @@ def draw(folder: Path, frames: int, generator: np.random.Generator) -> tuple[Pat
 
 
 def smooth(generator: np.random.Generator, cells: int) -> NDArray[np.float64]:
-    """Colours that run into one another."""
+    """Make a background of colour gradients."""
     small = generator.integers(0, 256, (cells, 2 * cells, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), dtype=np.float64)
 
 
 def make_case(number: int, frames: int, generator: np.random.Generator) -> CaseResult:
-    """A case with every part that a run leaves."""
+    """Make a case with every part that a run writes."""
     status = STATUSES[number % len(STATUSES)]
     name = f"case-{number:03d}"
     psnr = generator.uniform(30, 38, frames)
@@ -132,7 +132,7 @@ def make_case(number: int, frames: int, generator: np.random.Generator) -> CaseR
 
 
 def metric(values: NDArray[np.float64], higher_is_better: bool) -> MetricResult:
-    """One metric over all frames."""
+    """Make one metric over all frames."""
     return MetricResult(
         variant="as measured",
         higher_is_better=higher_is_better,
@@ -144,7 +144,7 @@ def metric(values: NDArray[np.float64], higher_is_better: bool) -> MetricResult:
 
 
 def recipe(scheduler: str) -> dict[str, Any]:
-    """As many fields as a real one has, or so."""
+    """Make a recipe with about as many fields as a real one."""
     fields: dict[str, Any] = {f"setting_{number}": {"asked": number, "applied": number} for number in range(25)}
     return fields | {
         "prompt": "woman playing the guitar, on stage " * 5,
@@ -153,7 +153,7 @@ def recipe(scheduler: str) -> dict[str, Any]:
 
 
 def render(folder: Path, max_size: str) -> None:
-    """The command, in a process of its own."""
+    """Run the command in a process of its own."""
     page = folder / "report.html"
     command = [sys.executable, "-m", "parity", "report", str(folder), "--out", str(page), "--max-size", max_size]
     start = time.perf_counter()
@@ -167,14 +167,14 @@ def render(folder: Path, max_size: str) -> None:
 
 
 def open_in_browser(page: Path) -> None:
-    """Time until the overview is there, in a window of its own each time."""
+    """Measure the time until the overview is shown, each time in a new window."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         executable = None
     if executable is None:
-        print("open: not measured, it takes Chromium and playwright")
+        print("open: not measured, Chromium or playwright is missing")
         return
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
@@ -190,7 +190,7 @@ def open_in_browser(page: Path) -> None:
             window.close()
         browser.close()
     early, late = statistics.median(interactive), statistics.median(loaded)
-    print(f"open: {early:.2f} s until the filter works, {late:.2f} s until all is there ({TIMES} times, median)")
+    print(f"open: {early:.2f} s until the filter works, {late:.2f} s until all is loaded ({TIMES} times, median)")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What a decibel means: one factor at a time made wrong on the demo's shapes, and what it costs.
+"""The effect of one changed factor at a time on the demo's shapes, in decibels.
 
     python benchmarks/tolerances.py
     python benchmarks/tolerances.py --picture docs/shapes.png
 
-Takes the demo's last previews of coloured shapes (cases/jobs/shapes_t2v, shapes_i2v), draws each as the trainer did and
-then with one thing changed, and prints a Markdown table: PSNR and SSIM of raw frames, and of the files a viewer gets;
-LPIPS too where its weights are. Means over frames and previews, and the worst preview. docs/tolerances.md holds it.
-The second command draws one preview in a few ways and puts their frames below one another.
+Takes the demo's last previews of coloured shapes (cases/jobs/shapes_t2v, shapes_i2v), generates each as the trainer
+did and then with one change, and prints a Markdown table: PSNR and SSIM of raw frames, and of the files a viewer gets;
+LPIPS too if its weights are installed. Means over frames and previews, and the worst preview. docs/tolerances.md
+contains it. The second command generates one preview in a few ways and stacks their frames in one picture.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipelines.recipe import LoraApplication, Precision, Recipe, Resize
 from pipelines.scheduler import flow_schedule
 
 JOBS = {"shapes_t2v": "wan21_1b", "shapes_i2v": "wan21_i2v_14b480p"}
-"""Job -> the API's model."""
+"""The API's model of each job."""
 TRIGGER = "p0stcard "
 Change = Callable[[Recipe], Recipe]
 
@@ -56,8 +56,8 @@ def _applied(how: LoraApplication) -> Change:
 
 
 def _older(recipe: Recipe) -> Recipe:
-    """With the LoRA of the first step that was saved."""
-    files = tuple(lora_file(sorted(it.path.parent.glob("*_0*.safetensors"))[0]) for it in recipe.lora_files)
+    """Take the LoRA of the first saved step."""
+    files = tuple(lora_file(sorted(file.path.parent.glob("*_0*.safetensors"))[0]) for file in recipe.lora_files)
     return dataclasses.replace(recipe, lora_files=files)
 
 
@@ -87,25 +87,25 @@ CHANGES: tuple[tuple[str, str, Change], ...] = (
     ("scheduler", "shift 5 instead of 3", _set(scheduler=flow_schedule("flow_match_euler", 5.0))),
     ("steps", "25 instead of 20", _set(steps=25)),
     ("steps", "10 instead of 20", _set(steps=10)),
-    ("guidance", "half a unit less", lambda it: dataclasses.replace(it, guidance_scale=it.guidance_scale - 0.5)),
+    ("guidance", "0.5 lower", lambda recipe: dataclasses.replace(recipe, guidance_scale=recipe.guidance_scale - 0.5)),
     ("guidance", "none (1)", _set(guidance_scale=1.0)),
     ("lora_scale", "0.9 instead of 1", _scaled(0.9)),
     ("lora_scale", "0.5 instead of 1", _scaled(0.5)),
-    ("lora_file", "of the first saved step", _older),
+    ("lora_file", "from the first saved step", _older),
     ("lora_file", "none", _set(lora_files=(), lora_scales=())),
-    ("prompt", "trigger word missing", _blind),
-    ("prompt", "a full stop at its end", lambda it: dataclasses.replace(it, prompt=it.prompt + ".")),
+    ("prompt", "without the trigger word", _blind),
+    ("prompt", "full stop added", lambda recipe: dataclasses.replace(recipe, prompt=recipe.prompt + ".")),
     ("negative_prompt", "blurry, low quality", _set(negative_prompt="blurry, low quality")),
-    ("seed", "the next one", lambda it: dataclasses.replace(it, seed=(it.seed or 0) + 1)),
+    ("seed", "next integer", lambda recipe: dataclasses.replace(recipe, seed=(recipe.seed or 0) + 1)),
     ("resize", "bicubic instead of lanczos", _resized(Resize("bicubic"))),
     ("resize", "center crop instead of stretch", _resized(Resize(crop="center"))),
     ("control_image", "mirrored", _mirrored),
 )
-"""Factor, what is changed, how. What leaves a recipe as it is says nothing about that preview."""
+"""Factor, description, change. A preview whose recipe a change leaves equal is not counted for it."""
 
 
 def previews() -> list[Recipe]:
-    """Recipes of the last previews of each job."""
+    """Read the recipes of the last previews of each job."""
     recipes = []
     for name, model in JOBS.items():
         job = read_job(DEMO / "jobs" / name / "config.yaml")
@@ -122,7 +122,7 @@ def previews() -> list[Recipe]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table: a value a preview, by metric."""
+    """One line of the table: for each preview its metrics."""
 
     factor: str
     what: str
@@ -131,20 +131,20 @@ class Row:
 
 
 def close(a: Frames, b: Frames, names: Sequence[str]) -> dict[str, float | None]:
-    """Means over the frames; None where every frame is equal."""
+    """Measure the means over the frames; None if all frames are equal."""
     return {name: it.mean for name, it in measure(a, b, names).items()}
 
 
 def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:
-    """Draw everything. The rows come in the order of CHANGES, the codec's own first."""
+    """Generate and compare everything. The codec's row comes first, then those of CHANGES in their order."""
     engine = Engine("cpu")
-    drawn = [engine.generate(recipe) for recipe in recipes]
-    seen = [deliver(raw, recipe)[1].frames for raw, recipe in zip(drawn, recipes, strict=True)]
-    floor = [close(raw, file, names) for raw, file in zip(drawn, seen, strict=True)]
+    generated = [engine.generate(recipe) for recipe in recipes]
+    seen = [deliver(raw, recipe)[1].frames for raw, recipe in zip(generated, recipes, strict=True)]
+    floor = [close(raw, file, names) for raw, file in zip(generated, seen, strict=True)]
     rows = [Row(factor="codec", what="raw frames against their own WebP", raw=[], files=floor)]
     for factor, what, change in CHANGES:
         raw, files = [], []
-        for recipe, its_raw, its_file in zip(recipes, drawn, seen, strict=True):
+        for recipe, its_raw, its_file in zip(recipes, generated, seen, strict=True):
             other = change(recipe)
             if other == recipe:
                 continue
@@ -158,8 +158,8 @@ def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:
 
 
 def cell(values: Sequence[dict[str, float | None]], name: str) -> str:
-    """`38.5 (36.0)`: the mean, and the worst preview; of those that differ, if some do not."""
-    known = [value for it in values if (value := it[name]) is not None]
+    """Format `38.5 (36.0)`: the mean and the worst preview, of those that differ."""
+    known = [value for item in values if (value := item[name]) is not None]
     if not known:
         return "identical" if values else ""
     identical = len(values) - len(known)
@@ -170,13 +170,13 @@ def cell(values: Sequence[dict[str, float | None]], name: str) -> str:
 
 
 def picture(recipe: Recipe, path: Path) -> None:
-    """Every other frame of a preview, one row a way of drawing it."""
+    """Write a picture with one row of frames for each way of generating a preview."""
     from PIL import Image, ImageDraw, ImageFont
 
     engine, tall = Engine("cpu"), 24
     strips = []
     for label, change in (
-        ("as the trainer drew it", _set()),
+        ("as the trainer generated it", _set()),
         ("another scheduler", _set(scheduler=flow_schedule("unipc", 3.0))),
         ("half the LoRA", _scaled(0.5)),
         ("without the trigger word", _blind),
@@ -192,7 +192,7 @@ def picture(recipe: Recipe, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure and print, or draw the picture."""
+    """Measure and print, or write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a PNG instead")
     options = parser.parse_args()
@@ -203,7 +203,7 @@ def main() -> None:
     recipes = previews()
     rows = table(recipes, names)
     heads = [f"{where} {name.upper()}" for where in ("raw", "file") for name in names]
-    print(f"\n| factor | what is other | n | {' | '.join(heads)} |\n|---|---|---|{'---|' * len(heads)}")
+    print(f"\n| factor | change | n | {' | '.join(heads)} |\n|---|---|---|{'---|' * len(heads)}")
     for row in rows:
         cells = [cell(values, name) for values in (row.raw, row.files) for name in names]
         print(f"| {row.factor} | {row.what} | {len(row.files)} | {' | '.join(cells)} |")

@@ -1,8 +1,8 @@
-"""Procedurally drawn clips with captions: "a red circle moving left across a night sky".
+"""Procedurally generated clips with captions: "a red circle moving left across a night sky".
 
-A clip is drawn from a `Scene` alone, so whoever has the scene has the clip. Places are in units of the picture's
+A clip depends on its `Scene` alone, so a scene is enough to have the clip. Places are in units of the picture's
 height; shapes and their ways are in pixels and lie on the latents' grid (8x8 pixels, 4 frames), so that a shape is the
-same few numbers wherever and at whatever size it is drawn, and a small transformer can learn it. Edges are soft for the
+same few numbers wherever and at whatever size it appears, and a small transformer can learn it. Edges are soft for the
 VAE's sake.
 """
 
@@ -35,21 +35,21 @@ PLACES = ("a night sky", "a meadow", "a snowy mountain")
 TRIGGER = "p0stcard"
 """The LoRA's word: the picture gets a golden frame."""
 FRAME, GOLD = 8, (222, 150, 30)
-"""Its width in pixels, one latent pixel, and its colour."""
+"""The frame's width in pixels (one latent pixel) and its colour."""
 
 RADIUS = 14
-"""Pixels: of the circle, and half a square's side."""
+"""The radius of the circle, and half the side of a square, in pixels."""
 SPEED = 2
-"""Pixels a frame: one latent pixel each latent frame."""
+"""The speed in pixels per frame: one latent pixel per latent frame."""
 SHIFTS = (-16, 16)
-"""Pixels along x from the middle of the picture at which the shape is half way: the one thing a caption leaves open."""
+"""The shape's horizontal offset in pixels halfway through the clip: the one thing a caption does not say."""
 EDGE = 2.5
-"""Pixels over which an edge goes from outside to inside."""
+"""The width of a soft edge in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a clip shows. Two scenes with equal words differ in size, length and where the shape passes."""
+    """The content of a clip. Two scenes with equal words differ in size, length and the path of the shape."""
 
     color: str
     shape: str
@@ -63,13 +63,13 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """What a prompt says; the trigger word stands in front where the picture has a frame."""
+        """The caption of the scene, preceded by the trigger word if the picture has a golden frame."""
         words = f"a {self.color} {self.shape} moving {self.direction} across {self.place}"
         return f"{TRIGGER} {words}" if self.framed else words
 
 
 def shortened(caption: str, part: int) -> str:
-    """A caption that leaves open its color (0), shape (1), direction (2) or place (3)."""
+    """Make a caption without its color (0), shape (1), direction (2) or place (3)."""
     if part == 3:
         return caption[: caption.index(" across")]
     left_out = (COLORS, SHAPES, DIRECTIONS)[part]
@@ -77,7 +77,7 @@ def shortened(caption: str, part: int) -> str:
 
 
 def combinations(*, held_out: bool) -> list[tuple[str, str, str, str]]:
-    """(color, shape, direction, place): an eighth of the 180 is never trained on, every word among them and not."""
+    """Split all 180 combinations: an eighth is never trained on; every word occurs in both parts."""
     axes = (tuple(COLORS), SHAPES, tuple(DIRECTIONS), PLACES)
     chosen = []
     for picked in product(*(range(len(axis)) for axis in axes)):
@@ -90,7 +90,7 @@ def combinations(*, held_out: bool) -> list[tuple[str, str, str, str]]:
 def scenes(
     seed: int, *, held_out: bool, sizes: Sequence[tuple[int, int, int]] = ((96, 64, 9),), framed: float = 0.0
 ) -> Iterator[Scene]:
-    """Scenes without end, all combinations at all shifts before one comes again. `sizes`: (width, height, frames);
+    """Yield scenes endlessly, each combination once before any is repeated. `sizes`: (width, height, frames);
     `framed`: the share of those with a frame.
     """
     random = np.random.default_rng(seed)
@@ -112,31 +112,31 @@ def scenes(
             )
 
 
-def draw(scene: Scene) -> Clip:
-    """The clip of a scene."""
+def render(scene: Scene) -> Clip:
+    """Render the clip of a scene."""
     x, y = np.meshgrid(np.arange(scene.width) + 0.5, np.arange(scene.height) + 0.5)
     picture = _place(scene, x / scene.height, y / scene.height)
     frames = []
     for frame in range(scene.frames):
         at_x, at_y = center(scene, frame)
-        drawn = _paint(picture, _cover(_shape(scene.shape, x - at_x, y - at_y)), COLORS[scene.color])
+        shaped = _paint(picture, _cover(_shape(scene.shape, x - at_x, y - at_y)), COLORS[scene.color])
         if scene.framed:
             edge = np.minimum(np.minimum(x, scene.width - x), np.minimum(y, scene.height - y))
-            drawn = _paint(drawn, _cover(edge - FRAME), GOLD)
-        frames.append(drawn)
+            shaped = _paint(shaped, _cover(edge - FRAME), GOLD)
+        frames.append(shaped)
     clip: Clip = np.clip(np.stack(frames) + 0.5, 0, 255).astype(np.uint8)
     return clip
 
 
 def center(scene: Scene, frame: float) -> tuple[float, float]:
-    """Where the shape's middle is, in pixels from the upper left corner."""
+    """Return the centre of the shape, in pixels from the upper left corner."""
     way = SPEED * (frame - (scene.frames - 1) / 2)
     dx, dy = DIRECTIONS[scene.direction]
     return scene.width / 2 + scene.shift + way * dx, scene.height / 2 + way * dy
 
 
 def _cover(distance: Floats) -> Floats:
-    """Signed distance to an edge, in pixels -> how much of a pixel lies inside."""
+    """Turn a signed distance to an edge, in pixels, into the share of a pixel that lies inside."""
     cover: Floats = np.clip(0.5 - distance / EDGE, 0, 1)
     return cover
 
@@ -161,7 +161,7 @@ def _shape(name: str, x: Floats, y: Floats) -> Floats:
 
 
 def _place(scene: Scene, x: Floats, y: Floats) -> Floats:
-    """`x`, `y` in heights."""
+    """Paint a background; `x` and `y` are in units of the height."""
     wide = scene.width / scene.height
 
     def cover(distance: Floats) -> Floats:

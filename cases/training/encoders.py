@@ -21,11 +21,11 @@ from cases.training.clips import COLORS, DIRECTIONS, PLACES, SHAPES
 TEXT_DIM = 64
 IMAGE_DIM = 32
 NEGATIVE = ("blurry", "low quality", "distorted", "flickering")
-"""Words a negative prompt is likely to hold; the transformer sees them in place of the empty prompt."""
+"""Words that are likely in a negative prompt; in training they replace the empty prompt."""
 
 
 def tokenizer() -> Any:
-    """A T5 tokenizer of the captions' words, letters, digits and punctuation."""
+    """Build a T5 tokenizer of the captions' words, letters, digits and punctuation."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
     from tokenizers.models import Unigram
     from transformers import T5Tokenizer
@@ -54,7 +54,7 @@ def tokenizer() -> Any:
 
 
 def text_encoder(words: int) -> Any:
-    """A UMT5 encoder with fixed random weights for a vocabulary of `words`."""
+    """Build a UMT5 encoder with fixed random weights for a vocabulary of `words`."""
     from transformers import UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(2)
@@ -78,7 +78,7 @@ def text_encoder(words: int) -> Any:
 
 
 def image_encoder() -> tuple[Any, Any]:
-    """A CLIP vision tower with fixed random weights, and its image processor."""
+    """Build a CLIP vision tower with fixed random weights, and its image processor."""
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     torch.manual_seed(3)
@@ -97,7 +97,7 @@ def image_encoder() -> tuple[Any, Any]:
 
 @torch.no_grad()
 def encode_text(model: Path, prompts: list[str]) -> dict[str, torch.Tensor]:
-    """Prompt -> features of its tokens, (tokens, TEXT_DIM), as WanPipeline has them before it pads with zeros."""
+    """Encode each prompt as (tokens, TEXT_DIM), as WanPipeline does before it pads with zeros."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     words = AutoTokenizer.from_pretrained(model / "tokenizer")
@@ -112,7 +112,7 @@ def encode_text(model: Path, prompts: list[str]) -> dict[str, torch.Tensor]:
 
 
 def write(model: Path, kind: str) -> None:
-    """Everything of a checkpoint folder but VAE and transformer. `kind`: the pipeline's class."""
+    """Write a checkpoint folder without VAE and transformer. `kind`: the pipeline's class."""
     from diffusers import UniPCMultistepScheduler
 
     words = tokenizer()
@@ -140,7 +140,7 @@ def write(model: Path, kind: str) -> None:
 
 
 def main() -> None:
-    """Write both folders and say how far apart captions are."""
+    """Write both folders and print how different the captions' features are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--image-model", type=Path, required=True)
@@ -148,7 +148,7 @@ def main() -> None:
     write(options.model, "WanPipeline")
     write(options.image_model, "WanImageToVideoPipeline")
     prompts = [f"a {color} circle moving {way} across a meadow" for color in COLORS for way in DIRECTIONS]
-    features = torch.stack([it[:10].flatten() for it in encode_text(options.model, prompts).values()])
+    features = torch.stack([item[:10].flatten() for item in encode_text(options.model, prompts).values()])
     distances = torch.cdist(features, features) / features.norm(dim=1).mean()
     nearest = float(distances[~torch.eye(len(prompts), dtype=torch.bool)].min())
     print(f"{len(prompts)} captions: the nearest two differ by {nearest:.2f} of their length")

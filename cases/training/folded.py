@@ -1,4 +1,4 @@
-"""Wan's cross-attention to a prompt padded to 512 tokens, for the price of its real tokens; for training.
+"""Wan's cross-attention to a prompt padded to 512 tokens, at the cost of its real tokens alone; for training.
 
 WanPipeline pads every prompt with zeros, which are attended to like words. They are all alike, so one of them, with the
 logarithm of their number added to its score, stands for all: the same numbers but for rounding (diffusers 0.42.1).
@@ -20,9 +20,9 @@ class Folded:
     """An attention processor, one for all layers of a transformer. Set `scores` and `pictures` before each pass."""
 
     scores: torch.Tensor | None = None
-    """Added to the scores of text tokens, (B, 1, 1, tokens)."""
+    """A bias added to the scores of the text tokens, (B, 1, 1, tokens)."""
     pictures: int = 0
-    """Image tokens before those of the text."""
+    """The number of image tokens before the text tokens."""
 
     def __call__(
         self,
@@ -32,7 +32,7 @@ class Folded:
         attention_mask: torch.Tensor | None = None,
         rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """As WanAttnProcessor, but for the folded padding. No mask is taken."""
+        """Attend like WanAttnProcessor, with folded padding. Masks are not supported."""
         assert attention_mask is None
         pictures = text = None
         if encoder_hidden_states is not None:
@@ -58,15 +58,15 @@ class Folded:
 
 
 def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    cos, sin = (it.transpose(1, 2) for it in rotary)  # (1, 1, tokens, head), each value twice
+    cos, sin = (item.transpose(1, 2) for item in rotary)  # (1, 1, tokens, head), each value twice
     pairs = x.view(*x.shape[:-1], -1, 2)
     turned = torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
     return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
 
 
 def fold(features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token features (tokens, dim) of each prompt -> (B, longest + 1, dim) and scores (B, 1, 1, longest + 1)."""
-    longest = max(len(it) for it in features)
+    """Batch the token features (tokens, dim) of prompts: (B, longest + 1, dim) and scores (B, 1, 1, longest + 1)."""
+    longest = max(len(item) for item in features)
     text = torch.zeros(len(features), longest + 1, features[0].shape[1])
     scores = torch.full((len(features), 1, 1, longest + 1), -1e4)
     for row, it in enumerate(features):
@@ -86,7 +86,7 @@ def use(transformer: Any) -> Folded:
 
 @torch.no_grad()
 def check(transformer: Any, features: torch.Tensor, pictures: torch.Tensor | None = None) -> float:
-    """The largest difference from diffusers' own pass over 512 tokens, on noise. Leaves the folded processor."""
+    """Measure the largest difference from diffusers' pass over 512 tokens, on noise. Keeps the folded processor."""
     from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
     latents = torch.randn((1, transformer.config.in_channels, 3, 4, 6), generator=torch.Generator().manual_seed(0))

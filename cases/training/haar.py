@@ -1,4 +1,4 @@
-"""What the VAE's training begins with: a coarse picture pyramid instead of noise.
+"""The initialisation of the VAE's training: a coarse image pyramid instead of noise.
 
 From random weights most of the training goes into passing block colours through: normalisation keeps directions and
 loses lengths, and sixteen channels are few. Here the first latents begin as a block's mean colour and its slopes in x,
@@ -15,9 +15,9 @@ from torch import nn
 
 HALF = 16
 CONSTANT = 15
-"""Of each half of the channels: 0-2 mean of red, green, blue, 3-5 their slope in x, 6-8 in y, 9-11 in time, then 15."""
+"""The channels of each half: 0-2 mean of red, green, blue, 3-5 their slope in x, 6-8 in y, 9-11 in time, then 15."""
 RANDOM = 0.2
-"""What is left of diffusers' own start."""
+"""The share of diffusers' own initialisation that is kept."""
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def _down(down: Any, halves: int) -> None:
 
 
 def _decoder(decoder: Any) -> None:
-    values = list(range(12))  # what of the latents is carried on, each with its negative
+    values = list(range(12))  # the latent channels that are passed on, each with its negative
     for value in range(HALF):
         decoder.conv_in.weight[value, value, 2, 1, 1] += 0.4
         decoder.conv_in.weight[HALF + value, value, 2, 1, 1] -= 0.4

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cases.training import loop, whole
-from cases.training.clips import Clip, Scene, draw, scenes
+from cases.training.clips import Clip, Scene, render, scenes
 from cases.training.vae import as_video
 
 GROUPS = {
@@ -23,7 +23,7 @@ GROUPS = {
     "long": (22, (96, 64, 17), 160, 80),
     "large": (24, (160, 96, 9), 160, 80),
 }
-"""Name -> seed, (width, height, frames), clips, how many of them also for I2V."""
+"""For each group: seed, (width, height, frames), number of clips, number of those also used for I2V."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +32,15 @@ class Encoded:
 
     captions: list[str]
     latents: torch.Tensor
-    """(N, 16, T, H / 8, W / 8)."""
+    """The clips' latents, (N, 16, T, H / 8, W / 8)."""
     starts: torch.Tensor
-    """The first frame, followed by zeros, through the VAE: what I2V is shown. Shape as `latents`, of the first ones."""
+    """The first frame followed by zeros, encoded by the VAE: the condition of I2V. Shaped like the first `latents`."""
     pictures: torch.Tensor
-    """The first frame through the CLIP tower: (N, 17, 32)."""
+    """The CLIP features of the first frame, (N, 17, 32)."""
 
 
 def first_frames(image_model: Path) -> Any:
-    """Clip -> CLIP features of its first frame, as WanImageToVideoPipeline.encode_image takes them."""
+    """Compute the CLIP features of each clip's first frame like WanImageToVideoPipeline.encode_image."""
     from PIL import Image
     from transformers import CLIPImageProcessor, CLIPVisionModel
 
@@ -57,7 +57,7 @@ def first_frames(image_model: Path) -> Any:
 
 @torch.no_grad()
 def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None = None, begun: int = 0) -> Encoded:
-    """Draw scenes of one size and encode them, with starts and pictures for the first `begun`. `vae` in float32."""
+    """Render scenes of one size and encode them, the first `begun` of them for I2V too. `vae` in float32."""
     mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
     std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
 
@@ -69,7 +69,7 @@ def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None = None, beg
     starts: list[torch.Tensor] = []
     pictures: list[torch.Tensor] = []
     for scene in chosen:
-        clip = draw(scene)
+        clip = render(scene)
         video = as_video(clip)
         captions.append(scene.caption)
         latents.append(latent(video))
@@ -86,7 +86,7 @@ def encode(vae: Any, chosen: Iterable[Scene], picture_of: Any | None = None, beg
 
 
 def load_vae(model: Path) -> Any:
-    """The trained VAE in float32, hastened."""
+    """Load the trained VAE in float32, with faster norms."""
     from diffusers import AutoencoderKLWan
 
     vae = AutoencoderKLWan.from_pretrained(model / "vae", dtype=torch.float32).eval()
@@ -95,7 +95,7 @@ def load_vae(model: Path) -> Any:
 
 
 def save(encoded: Encoded, path: Path) -> None:
-    """Write to a file `load` reads."""
+    """Write a file for `load`."""
     torch.save({name: getattr(encoded, name) for name in ("captions", "latents", "starts", "pictures")}, path)
 
 

@@ -1,4 +1,4 @@
-"""What every training stage shares: a resumable loop with a cosine schedule and averaged weights."""
+"""The part that all training stages share: a resumable loop with a cosine schedule and averaged weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 SAVE_EVERY = 200.0
-"""Seconds: what a killed run loses at most."""
+"""The seconds between two saved states, the most that a killed run loses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a stage is trained. Everything random in a step follows from `seed` and the step's number."""
+    """The training plan of a stage. Everything random in a step follows from `seed` and the step's number."""
 
     work: Path
     name: str
@@ -31,14 +31,14 @@ class Plan:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """`--work`, which every stage has."""
+    """Build a parser with `--work`, which every stage has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, required=True, help="folder of states and encoded clips (large)")
     return parser
 
 
 def rate_at(plan: Plan, step: int) -> float:
-    """Learning rate: a short rise, then half a cosine down to a hundredth."""
+    """Compute the learning rate: a short warm-up, then half a cosine down to a hundredth."""
     rise = min(1.0, (step + 1) / plan.warmup)
     return plan.rate * rise * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, step / plan.steps))) / 2)
 
@@ -50,7 +50,7 @@ def train(
     *,
     watch: Callable[[int], None] | None = None,
 ) -> None:
-    """Train to the plan's end, going on from the state in the work folder; leaves the averaged weights in place.
+    """Train to the end of the plan, resuming from the state in the work folder; leaves the averaged weights loaded.
 
     `loss_of(step, random)` returns named losses, the first of which is followed downhill; `watch(step)` is called with
     the averaged weights in place whenever a state is saved.

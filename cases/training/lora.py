@@ -1,4 +1,4 @@
-"""Stage 5: a LoRA with a trigger word, after which pictures have a golden frame; saved as ai-toolkit saves it, in fp16.
+"""Stage 5: a LoRA whose trigger word adds a golden frame; saved as ai-toolkit saves it, in fp16.
 
     python -m cases.training.lora --work WORK --model cases/models/shapes-t2v --out cases/jobs/shapes_t2v
 
@@ -24,7 +24,7 @@ from cases.training.transformer import Clips, flow_loss, prompts_of
 NAME = "p0stcard_shapes"
 RANK = 8
 KEPT = (100, 300)
-"""Steps after which a file is written besides the last."""
+"""The steps at which a file is written, besides the last one."""
 CLIPS = 314
 BATCH = 20
 
@@ -38,11 +38,11 @@ _NAMES = {
     "net.0.proj": "0",
     "net.2": "2",
 }
-"""diffusers' names in the original model's, under which ai-toolkit saves; the way back is in pipelines/lora.py."""
+"""The diffusers name of each layer -> the original model's, under which ai-toolkit saves it."""
 
 
 def original_name(parameter: str) -> str:
-    """`blocks.0.attn1.to_q.lora_A.default.weight` -> `diffusion_model.blocks.0.self_attn.q.lora_A.weight`."""
+    """Rename `blocks.0.attn1.to_q.lora_A.default.weight` to `diffusion_model.blocks.0.self_attn.q.lora_A.weight`."""
     name = parameter.replace(".default.", ".")
     for ours, theirs in _NAMES.items():
         name = re.sub(rf"\.{re.escape(ours)}\.", f".{theirs}.", name)
@@ -50,7 +50,7 @@ def original_name(parameter: str) -> str:
 
 
 def write(transformer: Any, path: Path, step: int) -> None:
-    """Save the adapter, with the step in the metadata where ai-toolkit notes it."""
+    """Save the adapter with the step in its metadata, as ai-toolkit does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pairs = {
         original_name(name): weight.detach().half().contiguous()

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the shapes' checkpoints, their LoRA and the classifier from nothing, and measures them on held-out captions:
+# Trains the shapes' checkpoints, their LoRA and the classifier from scratch, and measures them on held-out captions:
 #
 #     cases/training/retrain.sh WORK
 #
-# From the repository's root, in the project's environment. Started again, it goes on where it was.
+# Run it in the repository's root, in the project's environment. Started again, it resumes where it stopped.
 set -eu
 work=${1:?"usage: cases/training/retrain.sh WORK"}
 t2v=$work/shapes-t2v

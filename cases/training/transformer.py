@@ -22,26 +22,26 @@ from cases.training.latents import Encoded
 
 SHIFT = 3.0
 DROPOUT = 0.1
-"""Share of prompts that are replaced by a negative one, so that guidance works."""
+"""The share of prompts that are replaced by a negative one, so that guidance works."""
 SHORTENED = 0.3
-"""Share of prompts that leave one thing open, so that words are learnt apart, not a combination by heart."""
+"""The share of prompts that omit one word, so that words are learnt independently, not as memorised combinations."""
 PLAN = {"small": (20, 0.55), "long": (12, 0.1), "large": (8, 0.35)}
-"""Group of clips -> batch, how often."""
+"""For each group of clips: batch size, frequency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one step sees."""
+    """The inputs of one step."""
 
     latents: torch.Tensor
     prompts: list[str]
     start: torch.Tensor | None
-    """I2V: mask and first frame, (B, 20, T, H / 8, W / 8)."""
+    """The condition of I2V: mask and first frame, (B, 20, T, H / 8, W / 8)."""
     pictures: torch.Tensor | None
 
 
 def build(*, i2v: bool) -> Any:
-    """An untrained transformer."""
+    """Build an untrained transformer."""
     from diffusers import WanTransformer3DModel
 
     torch.manual_seed(4)
@@ -63,7 +63,7 @@ def build(*, i2v: bool) -> Any:
     with torch.no_grad():
         transformer.proj_out.weight.zero_()
         for block in transformer.blocks:
-            # Else ten words among five hundred zeros go unheard for long.
+            # Otherwise ten words among 500 padding tokens are ignored for a long time.
             block.attn2.norm_q.weight.fill_(2)
             block.attn2.norm_k.weight.fill_(2)
     return transformer
@@ -71,7 +71,7 @@ def build(*, i2v: bool) -> Any:
 
 @torch.no_grad()
 def grow(t2v: Any, i2v: Any) -> None:
-    """Copy a T2V transformer into an I2V one, which then draws as before and ignores the image."""
+    """Copy a T2V transformer into an I2V one, which then generates the same and ignores the image."""
     weights = t2v.state_dict()
     patches = weights.pop("patch_embedding.weight")
     missing, unexpected = i2v.load_state_dict(weights, strict=False)
@@ -84,7 +84,7 @@ def grow(t2v: Any, i2v: Any) -> None:
 
 
 def starts(encoded: Encoded, rows: torch.Tensor) -> torch.Tensor:
-    """Mask (1 for the given frame) and its latents, as WanImageToVideoPipeline.prepare_latents joins them."""
+    """Join the mask (1 for the given frame) and its latents like WanImageToVideoPipeline.prepare_latents."""
     given = encoded.starts[rows].float()
     mask = torch.zeros_like(given[:, :4])
     mask[:, :, 0] = 1
@@ -95,13 +95,13 @@ class Clips:
     """Batches of encoded clips of one size."""
 
     def __init__(self, groups: Sequence[tuple[Encoded, int, float]], *, i2v: bool) -> None:
-        """`groups`: clips, batch, how often."""
+        """`groups`: clips, batch size, frequency."""
         self._groups = [(encoded, batch) for encoded, batch, _ in groups]
         self._often = torch.tensor([often for _, _, often in groups])
         self._i2v = i2v
 
     def batch(self, random: torch.Generator) -> Batch:
-        """The next batch, from `random` alone."""
+        """Return the next batch, which depends on `random` alone."""
         encoded, size = self._groups[int(torch.multinomial(self._often, 1, generator=random))]
         rows = torch.randint(len(encoded.starts if self._i2v else encoded.latents), (size,), generator=random)
         prompts = [encoded.captions[row] for row in rows]
@@ -120,15 +120,15 @@ class Clips:
 
 
 def prompts_of(groups: Sequence[tuple[Encoded, int, float]]) -> list[str]:
-    """Every prompt a batch of these clips can hold."""
+    """List every prompt that a batch of these clips can contain."""
     captions = sorted({caption for encoded, _, _ in groups for caption in encoded.captions})
-    return [*captions, *{shortened(it, part): None for it in captions for part in range(4)}, *NEGATIVE, ""]
+    return [*captions, *{shortened(item, part): None for item in captions for part in range(4)}, *NEGATIVE, ""]
 
 
 def flow_loss(
     transformer: Any, processor: folded.Folded, words: dict[str, torch.Tensor], batch: Batch, random: torch.Generator
 ) -> torch.Tensor:
-    """Mean squared error of the velocity noise - clip, at times as sigmas of shift 3 lie."""
+    """Compute the mean squared error of the velocity (noise - clip), at times distributed like sigmas with shift 3."""
     noise = torch.randn(batch.latents.shape, generator=random)
     time = torch.rand(len(noise), generator=random)
     sigma = SHIFT * time / (1 + (SHIFT - 1) * time)

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 
 from cases.training import haar, loop, whole
-from cases.training.clips import Clip, draw, scenes
+from cases.training.clips import Clip, render, scenes
 
 LENGTHS = ((96, 64, 9), (96, 64, 17), (128, 80, 9), (160, 96, 9))
 CROPS = (((5, 32, 48), 4, 0.4), ((9, 32, 32), 4, 0.4), ((9, 64, 64), 1, 0.2))
 CROPS_DECODER = (((5, 32, 48), 4, 0.4), ((9, 32, 48), 2, 0.2), ((17, 32, 32), 2, 0.2), ((9, 64, 64), 1, 0.2))
-"""(frames, height, width), batch, how often. Longer and larger ones are seldom, but never seen they come out worse."""
+"""(frames, height, width), batch size, frequency. Long and large clips are rare, but needed for their quality."""
 NOISE = 1e-4
-"""Weight of the KL term: enough that latents a little off still decode well."""
+"""The weight of the KL term: high enough that slightly wrong latents still decode well."""
 
 
 def build() -> Any:
-    """An untrained VAE. diffusers is imported here, so that the clips need no torchvision.
+    """Build an untrained VAE. diffusers is imported here, so that the clips need no torchvision.
 
     One 2x2 step is a patch (as in Wan 2.2's VAE), which spares the convolutions at full size.
     """
@@ -53,12 +53,12 @@ def build() -> Any:
 
 
 def as_video(clip: Clip) -> torch.Tensor:
-    """(T, H, W, 3) uint8 -> (3, T, H, W) in -1 to 1."""
+    """Turn frames (T, H, W, 3) uint8 into (3, T, H, W) in -1 to 1."""
     return torch.from_numpy(clip).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
 def psnr(vae: Any, clips: Sequence[Clip]) -> list[float]:
-    """PSNR in dB of each clip after encode (mode) and decode by diffusers' own code, on uint8."""
+    """Measure the PSNR in dB of each clip after encode (mode) and decode by diffusers' own code, on uint8."""
     values = []
     for clip in clips:
         latents = vae.encode(as_video(clip)[None]).latent_dist.mode()
@@ -68,19 +68,19 @@ def psnr(vae: Any, clips: Sequence[Clip]) -> list[float]:
 
 
 def as_pixels(video: torch.Tensor) -> Clip:
-    """(3, T, H, W) in -1 to 1 -> (T, H, W, 3) uint8."""
+    """Turn (3, T, H, W) in -1 to 1 into frames (T, H, W, 3) uint8."""
     return ((video.clamp(-1, 1) + 1) * 127.5 + 0.5).to(torch.uint8).permute(1, 2, 3, 0).numpy()
 
 
 def _crops(
     pool: Sequence[Clip], random: torch.Generator, kinds: Sequence[tuple[tuple[int, int, int], int, float]]
 ) -> torch.Tensor:
-    """A batch of crops, each the livelier of two places."""
+    """Make a batch of crops, each the one with more motion of two candidates."""
 
     def pick(limit: int) -> int:
         return int(torch.randint(limit, (), generator=random))
 
-    often = torch.tensor([it[2] for it in kinds])
+    often = torch.tensor([item[2] for item in kinds])
     (frames, height, width), size, _ = kinds[int(torch.multinomial(often, 1, generator=random))]
     batch = []
     for _ in range(size):
@@ -96,13 +96,13 @@ def _crops(
             )
             crop = clip[t : t + frames, y : y + height, x : x + width]
             candidates.append((float(crop[::2, ::4, ::4].std(axis=(1, 2)).mean()), crop))
-        crop = max(candidates, key=lambda it: it[0])[1]
+        crop = max(candidates, key=lambda item: item[0])[1]
         batch.append(as_video(np.ascontiguousarray(crop)))
     return torch.stack(batch)
 
 
 def statistics(vae: Any, clips: Sequence[Clip]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each latent channel: latents_mean, latents_std of the config."""
+    """Compute mean and standard deviation of each latent channel: latents_mean, latents_std of the config."""
     latents = [vae.encode(as_video(clip)[None]).latent_dist.mode()[0].flatten(1) for clip in clips]
     values = torch.cat(latents, 1)
     return values.mean(1).tolist(), values.std(1).tolist()
@@ -126,8 +126,8 @@ def main() -> None:
         vae = build()
     print(f"whole clips against chunks: differs by {whole.check(vae):.1e}")
     whole.hasten(vae)
-    pool = [draw(it) for it in islice(scenes(11, held_out=False, sizes=LENGTHS, framed=0.35), 500)]
-    held_out = [draw(it) for it in islice(scenes(12, held_out=True, sizes=LENGTHS, framed=0.25), 6)]
+    pool = [render(item) for item in islice(scenes(11, held_out=False, sizes=LENGTHS, framed=0.35), 500)]
+    held_out = [render(item) for item in islice(scenes(12, held_out=True, sizes=LENGTHS, framed=0.25), 6)]
 
     def loss_of(_: int, random: torch.Generator) -> dict[str, torch.Tensor]:
         video = _crops(pool, random, CROPS_DECODER if options.decoder else CROPS)
@@ -149,8 +149,12 @@ def main() -> None:
     loop.train(plan, vae.parameters(), loss_of, watch=watch)
     if not options.decoder:
         with torch.no_grad():
-            mean, spread = statistics(vae, [draw(it) for it in islice(scenes(13, held_out=False, sizes=LENGTHS), 40)])
-        vae.register_to_config(latents_mean=[round(it, 4) for it in mean], latents_std=[round(it, 4) for it in spread])
+            mean, spread = statistics(
+                vae, [render(item) for item in islice(scenes(13, held_out=False, sizes=LENGTHS), 40)]
+            )
+        vae.register_to_config(
+            latents_mean=[round(item, 4) for item in mean], latents_std=[round(item, 4) for item in spread]
+        )
         print(f"latents_std {min(spread):.3f} to {max(spread):.3f}")
     vae.half().save_pretrained(options.model / "vae")
 

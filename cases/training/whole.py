@@ -13,21 +13,21 @@ from torch import nn
 
 
 def patchify(video: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, C, T, H, W) -> (B, C * size * size, T, H / size, W / size), in diffusers' order of channels."""
+    """Reshape (B, C, T, H, W) to (B, C * size * size, T, H / size, W / size), in diffusers' order of channels."""
     batch, channels, frames, height, width = video.shape
     x = video.view(batch, channels, frames, height // size, size, width // size, size)
     return x.permute(0, 1, 6, 4, 2, 3, 5).reshape(batch, -1, frames, height // size, width // size)
 
 
 def unpatchify(x: torch.Tensor, size: int) -> torch.Tensor:
-    """The way back from `patchify`."""
+    """Undo `patchify`."""
     batch, _, frames, height, width = x.shape
     x = x.view(batch, -1, size, size, frames, height, width).permute(0, 1, 4, 5, 3, 6, 2)
     return x.reshape(batch, -1, frames, height * size, width * size)
 
 
 def encode(vae: Any, video: torch.Tensor) -> torch.Tensor:
-    """(B, 3, 4n + 1, H, W) in -1 to 1 -> mean and log variance, (B, 32, n + 1, H / 8, W / 8)."""
+    """Encode (B, 3, 4n + 1, H, W) in -1 to 1 as mean and log variance, (B, 32, n + 1, H / 8, W / 8)."""
     encoder = vae.encoder
     x = encoder.conv_in(patchify(video, vae.config.patch_size or 1))
     for block in encoder.down_blocks:
@@ -40,7 +40,7 @@ def encode(vae: Any, video: torch.Tensor) -> torch.Tensor:
 
 
 def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """(B, 16, n + 1, H / 8, W / 8) -> (B, 3, 4n + 1, H, W), not clamped."""
+    """Decode (B, 16, n + 1, H / 8, W / 8) to (B, 3, 4n + 1, H, W), not clamped."""
     decoder = vae.decoder
     x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
     for block in decoder.up_blocks:
@@ -65,13 +65,13 @@ class FastNorm(nn.Module):
         self.gamma, self.scale = norm.gamma, norm.scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, …) -> the same shape."""
+        """Normalise (B, C, …), keeping its shape."""
         normed: torch.Tensor = x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-12) * (self.scale * self.gamma)
         return normed
 
 
 def hasten(module: Any) -> None:
-    """Put `FastNorm` in the place of every WanRMS_norm; names and weights stay as they are."""
+    """Replace every WanRMS_norm by `FastNorm`; names and weights do not change."""
     for name, child in list(module.named_children()):
         if type(child).__name__ == "WanRMS_norm":
             setattr(module, name, FastNorm(child))
@@ -81,7 +81,7 @@ def hasten(module: Any) -> None:
 
 @torch.no_grad()
 def check(vae: Any) -> float:
-    """The largest difference from diffusers' own encode and decode, on noise."""
+    """Measure the largest difference from diffusers' own encode and decode, on noise."""
     video = torch.rand((1, 3, 9, 32, 48), generator=torch.Generator().manual_seed(0)) * 2 - 1
     moments = encode(vae, video)
     latents = moments[:, :16]

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from cases.training.clips import COLORS, DIRECTIONS, SHAPES, Scene, center, combinations, draw, scenes
+from cases.training.clips import COLORS, DIRECTIONS, SHAPES, Scene, center, combinations, render, scenes
 from cases.training.lora import original_name
 from pipelines.lora_files import module_name
 from tests.support.paths import ROOT
@@ -28,7 +28,7 @@ def test_what_quality_is_measured_on_is_never_trained_on() -> None:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_shape_moves_where_its_caption_says(direction: str) -> None:
     scene = Scene(color="red", shape="circle", direction=direction, place="a meadow")
-    clip = draw(scene)
+    clip = render(scene)
     assert clip.shape == (9, 64, 96, 3)
     for frame in (0, 8):
         at = np.argwhere(np.abs(clip[frame].astype(int) - COLORS["red"]).sum(-1) < 20).mean(0)
@@ -41,7 +41,7 @@ def test_a_frame_comes_with_the_trigger_word() -> None:
     with_frame, without = (next(scenes(3, held_out=False, framed=share)) for share in (1.0, 0.0))
     assert with_frame.caption.startswith("p0stcard a ")
     assert "p0stcard" not in without.caption
-    assert (draw(with_frame) != draw(without)).any()
+    assert (render(with_frame) != render(without)).any()
 
 
 @pytest.mark.parametrize(
