@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from parity.results.diagnosis import Closeness, Origin, WaterfallStep
+from parity.results.words import decibels
 
 _FROM_DB, _TO_DB = 10.0, 55.0
 """The bars' scale, as in the terminal. Unrelated videos are at 10 dB or so."""
@@ -117,7 +118,7 @@ def _measured(name: str, closeness: Closeness) -> Bar:
     if closeness.unavailable is not None or closeness.psnr is None:
         return Bar(name=name, kind="no-figure", text="no value", detail=closeness.unavailable or "not comparable")
     share = 100 * (closeness.psnr - _FROM_DB) / (_TO_DB - _FROM_DB)
-    return Bar(name=name, kind="drawn", text=f"{closeness.psnr:.2f} dB", width=round(max(1.0, min(_LONGEST, share)), 2))
+    return Bar(name=name, kind="drawn", text=decibels(closeness.psnr), width=round(max(1.0, min(_LONGEST, share)), 2))
 
 
 def gap_chart(origin: Origin) -> Chart | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parity.results.diagnosis import LEVELS, Closeness, Cost, Diagnosis, FactorCost, Origin, Search, StageGap, Trial
+from parity.results.words import decibels
 from reports import diagnosis_charts as charts
 from reports.diagnosis_charts import Bar, Chart, percent
 
@@ -181,7 +182,7 @@ def figures(closeness: Closeness | None) -> Cell:
     if closeness.unavailable is not None or closeness.psnr is None:
         return Cell(main="no value", detail=closeness.unavailable or "not comparable", missing=True)
     ssim = f"SSIM {closeness.ssim:.4f}" if closeness.ssim is not None else ""
-    return Cell(main=f"{closeness.psnr:.2f} dB", detail=ssim)
+    return Cell(main=decibels(closeness.psnr), detail=ssim)
 
 
 def _explained(diagnosis: Diagnosis) -> Chip:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from parity.results.case import CaseResult, Run, Status
+from parity.results.case import FAILING, CaseResult, Run
 from parity.results.diagnosis import FactorCost
 from reports import view
 
@@ -19,7 +19,6 @@ SUMMARY_LIMIT = 1 << 20
 """The most bytes of all summaries of one step; GitHub does not show a larger file."""
 ANNOTATION_LIMIT = 10
 """The most annotations of one level that GitHub shows for one step."""
-_FAILING: tuple[Status, ...] = ("drifted", "error", "unpairable")
 _TEXT, _CODE, _BLOCK = 500, 1000, 2000
 """The most characters of a sentence, of a path or command, and of an error's text."""
 _FINDINGS = 20
@@ -57,7 +56,7 @@ def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
     `folder` is that of results.json, `workspace` that of the repository. Empty if not even the verdict fits.
     """
     entries = [_entry(case, folder, workspace) for _, case in view.ordered(run)]
-    failing = sum(entry.case.status in _FAILING for entry in entries)
+    failing = sum(entry.case.status in FAILING for entry in entries)
     template = _environment().get_template("github.md")
 
     def write(rows: int, details: int) -> str:
@@ -70,7 +69,6 @@ def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
             rows=entries[:rows],
             details=entries[:details],
             metrics=view.METRICS[:2],
-            worst=view.worst_value,
             max_findings=_FINDINGS,
             limit=limit,
             **left,
@@ -87,7 +85,7 @@ def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
 
 def workflow_commands(run: Run, *, workspace: Path | None = None) -> list[str]:
     """A workflow command for every case that failed, as many as GitHub shows, and one that says how many more."""
-    failed = [case for _, case in view.ordered(run) if case.status in _FAILING]
+    failed = [case for _, case in view.ordered(run) if case.status in FAILING]
     lines = [_annotation(case, workspace) for case in failed[:ANNOTATION_LIMIT]]
     more = len(failed) - len(lines)
     if more:

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from parity.results.case import CaseResult, Run, to_json
+from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from pipelines.files.content import write_atomically
 from reports import view
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
@@ -175,7 +175,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             tiers=_tiers(cases),
             verdict=view.verdict(run),
             metrics=view.METRICS,
-            worst_value=view.worst_value,
+            not_run=NOT_RUN,
             all_identical=view.all_identical,
             curve_summary=view.curve_summary,
             limits=view.limits,

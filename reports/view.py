@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from parity.results.case import CaseResult, Evidence, MetricResult, Run, Status
+from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status
+from parity.results.words import METRIC_DIGITS, figure
 
-ORDER: tuple[Status, ...] = ("drifted", "error", "unpairable", "expected_drift", "passed")
+ORDER: tuple[Status, ...] = (*FAILING, "expected_drift", "passed")
 """Failures first."""
 
 _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
@@ -39,20 +40,23 @@ class MetricName:
 
     key: str
     label: str
-    unit: str
-    digits: int
+    unit: str = ""
     higher_is_better: bool = True
+
+    @property
+    def digits(self) -> int:
+        """Decimals."""
+        return METRIC_DIGITS[self.key]
 
     def text(self, value: float | None) -> str:
         """A number with its unit. None, which in a result is infinite, is ∞."""
-        number = "∞" if value is None else f"{value:.{self.digits}f}"
-        return f"{number} {self.unit}".rstrip()
+        return figure(self.key, value)
 
 
 METRICS = (
-    MetricName(key="psnr", label="PSNR", unit="dB", digits=2),
-    MetricName(key="ssim", label="SSIM", unit="", digits=4),
-    MetricName(key="lpips", label="LPIPS", unit="", digits=4, higher_is_better=False),
+    MetricName(key="psnr", label="PSNR", unit="dB"),
+    MetricName(key="ssim", label="SSIM"),
+    MetricName(key="lpips", label="LPIPS", higher_is_better=False),
 )
 
 
@@ -64,11 +68,6 @@ class Row:
     preview: str
     inference: str
     differs: bool
-
-
-def worst_value(metric: MetricResult) -> float | None:
-    """The metric's value at the worst frame; None is infinite."""
-    return metric.min if metric.higher_is_better else metric.max
 
 
 def worst_frame(case: CaseResult) -> int | None:
@@ -101,7 +100,7 @@ def curve_summary(metric: MetricResult, name: MetricName) -> str:
     """A metric's frames in a few words: "2 of 11 frames identical, worst 30.04 dB at frame 6"."""
     total = len(metric.per_frame)
     parts = [f"{metric.identical_frames} of {total} {'frame' if total == 1 else 'frames'} identical"]
-    worst = worst_value(metric)
+    worst = metric.worst
     if worst is not None and not all_identical(metric):
         parts.append(f"worst {name.text(worst)} at frame {metric.per_frame.index(worst)}")
     return ", ".join(parts)
@@ -199,7 +198,7 @@ def verdict(run: Run) -> str:
     total, numbers = len(run.cases), counts(run)
     if not total:
         return "No case was run." if run.finished else "No case has finished yet."
-    failed = [status for status in numbers if status in ("drifted", "error", "unpairable")]
+    failed = [status for status in numbers if status in FAILING]
     parts = [(numbers[status], _MEANING[status][numbers[status] > 1]) for status in failed or numbers]
     (first, meaning), *rest = parts
     opening = f"{first} of {total} {'case' if total == 1 else 'cases'} {meaning}"

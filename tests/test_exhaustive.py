@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import get_args
+
 import pytest
 
+from parity.comparison.metrics import VARIANTS
+from parity.results.case import FAILING, Status
+from parity.results.words import METRIC_DIGITS
+from reports import view
 from tests.support.exhaustive import Keyed, declared, keyed_by_literal
+from tests.support.paths import ROOT
 
 PARTIAL = {
     "pipelines.drift.LORA_FACTORS": "the factors of a LoRA alone",
@@ -24,6 +32,17 @@ def test_the_mappings_are_found() -> None:
     names = {mapping.name for mapping in FOUND}
     assert {"pipelines.drift.FACTORS", "parity.factors.catalogue.CATALOGUE", "pipelines.graph.FRAME_RULES"} <= names
     assert set(PARTIAL) <= names
+
+
+def test_statuses_are_sorted_and_counted_alike_everywhere() -> None:
+    assert sorted(view.ORDER) == sorted(get_args(Status))
+    assert view.ORDER[: len(FAILING)] == FAILING
+    script = (ROOT / "reports" / "overview.js").read_text(encoding="utf-8")
+    assert f"const FAILED = {json.dumps(FAILING)};" in script
+
+
+def test_every_metric_has_its_decimals() -> None:
+    assert list(METRIC_DIGITS) == list(VARIANTS) == [name.key for name in view.METRICS]
 
 
 def test_a_missing_entry_is_seen() -> None:

@@ -14,6 +14,7 @@ from parity.baselines.file import Accepted, Baseline, file_name, from_result
 from parity.baselines.recipes import compare_recipes
 from parity.baselines.sources import SourcedCase
 from parity.results.environment import differences
+from parity.results.words import figure
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
 
@@ -146,4 +147,4 @@ def mean_text(baseline: Baseline, name: str) -> str:
     metric = baseline.metrics.get(name)
     if metric is None:
         return "-"
-    return "identical" if metric.mean is None else f"{metric.mean:.2f}" if name == "psnr" else f"{metric.mean:.4f}"
+    return "identical" if metric.mean is None else figure(name, metric.mean, unit=False)

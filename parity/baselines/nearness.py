@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from parity.baselines.file import DECIMALS, BaselineMetric
 from parity.baselines.noise import Noise
 from parity.results.case import MetricResult
+from parity.results.words import figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +112,7 @@ def _finite(value: float) -> float:
 
 
 def _show(name: str, value: float) -> str:
-    if math.isinf(value):
-        return "identical"
-    return f"{value:.2f} dB" if name == "psnr" else f"{value:.4f}"
+    return "identical" if math.isinf(value) else figure(name, value)
 
 
 def _mean(value: float | None) -> str:

@@ -9,6 +9,7 @@ from parity.comparison.compare import Comparison
 from parity.comparison.floor import Floor
 from parity.comparison.metrics import meets, statistic
 from parity.results.case import BeyondRecipes, FindingResult, MetricResult, Status
+from parity.results.words import decibels, figure
 from pipelines.media.video import Frames
 
 BROKEN_OUTPUT: BeyondRecipes = "broken_output"
@@ -112,7 +113,7 @@ def judge(
 def _against_floor(floor: Floor | None, excused: Sequence[str]) -> str:
     if floor is None:
         return ""
-    text = f"; {'within' if floor.within else 'beyond'} the repeat floor of {floor.psnr:.4g} dB"
+    text = f"; {'within' if floor.within else 'beyond'} the repeat floor of {decibels(floor.psnr)}"
     return text + (f", out of tolerance by noise alone: {', '.join(excused)}" if excused else "")
 
 
@@ -141,9 +142,6 @@ def _numbers(metrics: Mapping[str, MetricResult]) -> str:
     parts = []
     for name, metric in metrics.items():
         if metric.unavailable is None and metric.mean is not None:
-            worst = metric.min if metric.higher_is_better else metric.max
-            unit = " dB" if name == "psnr" else ""
-            parts.append(
-                f"{name.upper()} {metric.mean:.4g}{unit}" + (f", worst {worst:.4g}" if worst is not None else "")
-            )
+            worst = f", worst {figure(name, metric.worst, unit=False)}" if metric.worst is not None else ""
+            parts.append(f"{name.upper()} {figure(name, metric.mean)}{worst}")
     return "; ".join(parts) or "not comparable"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from parity.diagnosis.ranking import RequestNoise
 from parity.results.diagnosis import Closeness, FactorCost, Stopped, Trial
+from parity.results.words import decibels
 
 
 def format_closeness(closeness: Closeness) -> str:
     """Format as `36.1 dB`, `bit-identical` or `not comparable`."""
     if closeness.unavailable is not None:
         return "not comparable"
-    return "bit-identical" if closeness.identical else f"{closeness.psnr:.1f} dB"
+    return "bit-identical" if closeness.identical else decibels(closeness.psnr, 1)
 
 
 def conclude(

@@ -23,6 +23,7 @@ from parity.diagnosis.ranking import RequestNoise, is_rounding, rank
 from parity.factors.catalogue import CATALOGUE, likeliest_first
 from parity.factors.findings import show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Origin, StageGap, Stopped, Trial, WaterfallStep
+from parity.results.words import decibels
 from pipelines.drift import Factor, differing_factors, latents_key, take, take_all
 from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
@@ -183,7 +184,7 @@ class _Counterfactuals:
         if np.array_equal(frames, other):
             return StageGap(stage="decode", equal=True, gap=0.0)
         difference = (frames.astype(np.float64) - other) ** 2
-        note = f"{psnr_frame(frames, other):.1f} dB"
+        note = decibels(psnr_frame(frames, other), 1)
         return StageGap(
             stage="decode", equal=False, gap=float(difference.sum() / (frames.astype(np.float64) ** 2).sum()), note=note
         )

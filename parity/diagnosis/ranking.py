@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from parity.results.diagnosis import LEVELS, Closeness, FactorCost, Trial
+from parity.results.words import decibels
 from pipelines.recipe import Recipe
 
 ROUNDING_DB = 46.0
@@ -32,7 +33,7 @@ class RequestNoise:
         return 10 ** (-before / 10) - 10 ** (-now / 10) > 10 ** (-self.psnr / 10)
 
     def __str__(self) -> str:
-        difference = "--repeat N measures by how much" if self.psnr is None else f"{self.psnr:.1f} dB raw"
+        difference = "--repeat N measures by how much" if self.psnr is None else f"{decibels(self.psnr, 1)} raw"
         names = ", ".join(sorted(self.factors))
         return (
             f"no two generations of the request are identical ({difference}): the gains of {names} include that noise"

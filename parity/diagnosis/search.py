@@ -20,6 +20,7 @@ from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.read_off import read_from_file, why_not_generated
 from parity.factors.findings import show
 from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
+from parity.results.words import decibels
 from pipelines.drift import LORA_FACTORS, Factor, frames_key
 from pipelines.errors import ParityError
 from pipelines.recipe import Precision, Recipe, to_dict
@@ -205,7 +206,7 @@ class _Searching:
             if near >= present + GAIN_DB:
                 kept.append((near, option))
             else:
-                note = f"{near:.1f} dB over {steps} steps, {present:.1f} dB with the current value"
+                note = f"{decibels(near, 1)} over {steps} steps, {decibels(present, 1)} with the current value"
                 self._note(axis.factor, option.label, None, note)
         return [option for _, option in sorted(kept, key=lambda pair: -pair[0])[:2]]
 
@@ -284,8 +285,8 @@ class _Searching:
         changed = ", ".join(f"{s.name} is {s.found}, not {s.assumed}" for s in settings if s.changed)
         if verdict == "proven":
             return f"{head}proven, bit-identical: {changed or 'everything is as assumed'}"
-        near = f"{best.psnr:.1f} dB" if best.psnr is not None else "no figure"
-        twin = f"; rounding alone: {self._twin.psnr:.1f} dB" if self._twin is not None and self._twin.psnr else ""
+        near = decibels(best.psnr, 1) if best.psnr is not None else "no figure"
+        twin = f"; rounding alone: {decibels(self._twin.psnr, 1)}" if self._twin is not None and self._twin.psnr else ""
         if verdict == "likely":
             return f"{head}likely ({near}{twin}): {changed or 'everything is as assumed'}; generated on another machine"
         guess = f"best guess ({near}{twin}): {changed or 'everything is as assumed'}"
@@ -358,4 +359,4 @@ def _evidence(tried: Sequence[Candidate]) -> str:
     if not near:
         return screened or "none came close"
     psnr, value = max(near)
-    return f"{len(near)} tried, closest {psnr:.1f} dB ({value})" + (f"; {screened}" if screened else "")
+    return f"{len(near)} tried, closest {decibels(psnr, 1)} ({value})" + (f"; {screened}" if screened else "")

@@ -125,10 +125,9 @@ def _figures(name: str, metric: MetricResult) -> dict[str, str | float]:
     """Mean and worst; identical frames have no PSNR, which is infinite."""
     if metric.unavailable is not None:
         return {f"{name}_mean": f"unavailable: {metric.unavailable}"}
-    worst = metric.min if metric.higher_is_better else metric.max
     return {
         f"{name}_{kind}": "identical" if value is None else round(value, 6)
-        for kind, value in (("mean", metric.mean), ("worst", worst))
+        for kind, value in (("mean", metric.mean), ("worst", metric.worst))
     }
 
 

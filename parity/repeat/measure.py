@@ -18,6 +18,7 @@ from parity.factors.findings import GPU_NOISE, why_not_repeatable
 from parity.repeat.fresh import generate_in_fresh_process
 from parity.results.case import RepeatDrawing, RepeatFloor, RepeatResult, Status
 from parity.results.diagnosis import Closeness
+from parity.results.words import decibels, figure
 from pipelines.media.video import Frames
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _sentence(result: RepeatResult, outputs: Sequence[RepeatedOutput], doubt: st
     elif "server" not in places:
         difference += ": only in raw frames, the files are equal"
     if result.raw_floor is not None:
-        difference += f"; raw {result.raw_floor.psnr_mean:.4g} dB"
+        difference += f"; raw {decibels(result.raw_floor.psnr_mean)}"
     total = max(len(output.seen) for output in outputs)
     sentence = f"{difference}; {_which(result.frames, total)}; {count}"
     return sentence if result.reason is None else f"{sentence}; {result.reason}"
@@ -221,10 +222,10 @@ def _sentence(result: RepeatResult, outputs: Sequence[RepeatedOutput], doubt: st
 
 def _figures(floor: RepeatFloor) -> str:
     """PSNR and SSIM in the form that verdicts use."""
-    psnr = f"PSNR {floor.psnr_mean:.4g} dB, lowest {floor.psnr_lowest:.4g}"
+    psnr = f"PSNR {decibels(floor.psnr_mean)}, lowest {figure('psnr', floor.psnr_lowest, unit=False)}"
     if floor.ssim_mean is None:
         return psnr
-    return f"{psnr}; SSIM {floor.ssim_mean:.4g}, lowest {floor.ssim_lowest:.4g}"
+    return f"{psnr}; SSIM {figure('ssim', floor.ssim_mean)}, lowest {figure('ssim', floor.ssim_lowest)}"
 
 
 def _which(frames: Sequence[int], total: int) -> str:

@@ -18,6 +18,12 @@ Status = Literal["passed", "drifted", "expected_drift", "unpairable", "error"]
 """passed: within tolerance. drifted: beyond it, or not the factors expected. expected_drift: exactly the factors the
 case expects. unpairable: nobody can repeat the preview. error: the case could not be run."""
 
+NOT_RUN: tuple[Status, ...] = ("error", "unpairable")
+"""Statuses of cases without a comparison: exit code 3."""
+
+FAILING: tuple[Status, ...] = ("drifted", *NOT_RUN)
+"""Statuses that fail a run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
@@ -54,6 +60,11 @@ class MetricResult:
     """null: infinite (PSNR of an identical frame)."""
     identical_frames: int = 0
     unavailable: str | None = None
+
+    @property
+    def worst(self) -> float | None:
+        """The value of the worst frame. None: infinite, or not measured."""
+        return self.min if self.higher_is_better else self.max
 
 
 BeyondRecipes = Literal["environment", "broken_output"]
@@ -228,7 +239,7 @@ class Run:
     def exit_code(self) -> int:
         """0 every case as expected, 1 a case drifted, 3 a case could not be run."""
         statuses = {case.status for case in self.cases}
-        if statuses & {"error", "unpairable"}:
+        if statuses & set(NOT_RUN):
             return 3
         return 1 if "drifted" in statuses else 0
 

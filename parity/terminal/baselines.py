@@ -10,6 +10,7 @@ from parity.baselines.check import CaseCheck
 from parity.baselines.file import Baseline
 from parity.baselines.gate import Checked, Gate, accept_command
 from parity.baselines.sources import Source
+from parity.results.words import figure
 from parity.terminal.text import count_of, table
 
 _OUTCOMES = {"no_baseline": "NO BASELINE", "not_run": "NOT RUN"}
@@ -126,9 +127,7 @@ def _with_worst(baseline: Baseline, name: str) -> str:
     if metric is None or not values:
         return mean_text(baseline, name)
     worst = min(values) if metric.higher_is_better else max(values)
-    return (
-        f"{mean_text(baseline, name)} ({worst:.2f})" if name == "psnr" else f"{mean_text(baseline, name)} ({worst:.4f})"
-    )
+    return f"{mean_text(baseline, name)} ({figure(name, worst, unit=False)})"
 
 
 def _environment(baseline: Baseline) -> str:

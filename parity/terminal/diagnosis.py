@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
+from parity.results.words import decibels
 from parity.terminal.text import table
 
 _BAR = 30
@@ -50,7 +51,7 @@ def figures(closeness: Closeness | None) -> str:
     if closeness.identical:
         return "identical"
     ssim = f" {closeness.ssim:.4f}" if closeness.ssim is not None else ""
-    return f"{closeness.psnr:.2f} dB{ssim}"
+    return decibels(closeness.psnr) + ssim
 
 
 def _factors(diagnosis: Diagnosis) -> str:

@@ -8,11 +8,17 @@ from typing import Any
 from tqdm import tqdm
 
 from parity.case.load import Case
-from parity.results.case import CaseResult
+from parity.results.case import CaseResult, Status
 from parity.terminal.diagnosis import diagnosis_text, search_text
 from parity.terminal.text import repeat_text, when
 
-_MARKS = {"passed": "ok", "expected_drift": "ok", "drifted": "DRIFTED", "unpairable": "UNPAIRABLE", "error": "ERROR"}
+_MARKS: dict[Status, str] = {
+    "passed": "ok",
+    "expected_drift": "ok",
+    "drifted": "DRIFTED",
+    "unpairable": "UNPAIRABLE",
+    "error": "ERROR",
+}
 
 
 class Bar:

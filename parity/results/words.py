@@ -1,0 +1,20 @@
+"""The words and figures in which results are told, wherever they are: one spelling for each."""
+
+from __future__ import annotations
+
+import math
+
+METRIC_DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
+"""Every metric, and the decimals it is written with."""
+
+
+def decibels(psnr: float | None, digits: int = METRIC_DIGITS["psnr"]) -> str:
+    """A PSNR with its unit: `36.12 dB`. A sentence that rounds takes fewer `digits`. None: infinite, as in a result."""
+    return "∞ dB" if psnr is None or math.isinf(psnr) else f"{psnr:.{digits}f} dB"
+
+
+def figure(metric: str, value: float | None, *, unit: bool = True) -> str:
+    """A metric's value: `36.12 dB` or, without unit, `36.12`; `0.9531`. None: infinite, as in a result."""
+    if metric == "psnr" and unit:
+        return decibels(value)
+    return "∞" if value is None or math.isinf(value) else f"{value:.{METRIC_DIGITS[metric]}f}"
