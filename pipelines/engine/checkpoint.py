@@ -35,7 +35,7 @@ _FILES_ELSEWHERE: dict[Part, list[str] | None] = {
 
 
 def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
-    """Where a recipe's weights lie, downloaded if need be: `checkpoint`, and those of its parts that lie elsewhere.
+    """The folders of a recipe's weights, downloaded if need be: `checkpoint`, and its parts that come from elsewhere.
 
     Nothing is downloaded that is not read: an expert has 28 GB. Raises WeightsError.
     """
@@ -59,7 +59,7 @@ _RAISED = (
     ImportError,
     SafetensorError,
 )
-"""By diffusers and transformers on a checkpoint that does not fit together."""
+"""The errors that diffusers and transformers raise on a checkpoint that does not fit together."""
 
 
 def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
@@ -93,25 +93,25 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
 
 
 def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:  # noqa: ARG001
-    """A checkpoint in one folder; only its text encoder may come from elsewhere."""
+    """Load Wan 2.1 from one folder; only its text encoder may come from elsewhere."""
     check_checkpoint(found["checkpoint"], own_encoder="text_encoder" not in found)
     parts = {"text_encoder": _text_encoder(found["text_encoder"], dtype)} if "text_encoder" in found else {}
     return pipeline.from_pretrained(found["checkpoint"], dtype=dtype, local_files_only=True, **parts)
 
 
 def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
-    """Wan 2.2, whose parts trainer and server take from several repositories; not all of these are whole pipelines."""
+    """Load Wan 2.2, whose parts come from several repositories; not all of these are whole pipelines."""
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import AutoTokenizer
 
     folder = found["checkpoint"]
-    experts, words = found.get("transformers", folder), found.get("text_encoder", folder)
+    experts, encoder = found.get("transformers", folder), found.get("text_encoder", folder)
     vae = found.get("vae", folder)
     vae = vae / "vae" if (vae / "vae").is_dir() or "vae" not in found else vae
     for part in ("transformer", "transformer_2"):
         check_model(experts / part, "transformer")
     check_model(vae, "vae")
-    check_tokenizer(words)
+    check_tokenizer(encoder)
     loaded = {
         part: WanTransformer3DModel.from_pretrained(experts, subfolder=part, torch_dtype=dtype, local_files_only=True)
         for part in ("transformer", "transformer_2")
@@ -119,8 +119,8 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
     return pipeline(
         **loaded,
         vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),
-        text_encoder=_text_encoder(words, dtype),
-        tokenizer=AutoTokenizer.from_pretrained(words, subfolder="tokenizer", local_files_only=True),
+        text_encoder=_text_encoder(encoder, dtype),
+        tokenizer=AutoTokenizer.from_pretrained(encoder, subfolder="tokenizer", local_files_only=True),
         scheduler=recipe.scheduler.build(),
         boundary_ratio=recipe.boundary,
     )
@@ -134,7 +134,7 @@ def _text_encoder(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _check_whole(pipe: Any, folder: Path) -> None:
-    """What no file had weights for is left without any, and would be found out only when it is used."""
+    """Raises WeightsError for parameters without weights in any file, which would otherwise fail only when used."""
     for part in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder"):
         model = getattr(pipe, part, None)
         missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
@@ -143,7 +143,10 @@ def _check_whole(pipe: Any, folder: Path) -> None:
 
 
 def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
-    """A T2V transformer reads latents alone; an I2V one also the image's latents and a mask of 4 channels."""
+    """Raises WeightsError for another kind of model: an I2V transformer reads more channels than a T2V one.
+
+    T2V: the latents alone. I2V: also the image's latents and a mask of 4 channels.
+    """
     if recipe.boundary is None and pipe.transformer_2 is not None:
         raise WeightsError(f"{folder}: {recipe.model} has one transformer, this checkpoint has two: it is of Wan 2.2")
     latents, channels = pipe.vae.config.z_dim, pipe.transformer.config.in_channels

@@ -60,7 +60,8 @@ def test_the_file_names_no_folder_of_the_machine() -> None:
     assert '"checkpoint": "tiny-wan-t2v"' in text
     assert without_paths({"source": "https://x.org/a/ctrl.png?sig=secret"}) == {"source": "ctrl.png"}
     kept = {"checkpoint": "Wan-AI/Wan2.1-T2V-14B-Diffusers", "prompt": "/imagine a/b", "text_encoder": r"C:\te\umt5"}
-    assert without_paths(kept) == kept | {"text_encoder": "umt5"}
+    kept |= {"transformers": "/home/somebody/experts", "vae": "/home/somebody/wan/vae"}
+    assert without_paths(kept) == kept | {"text_encoder": "umt5", "transformers": "experts", "vae": "vae"}
 
 
 def broken(**changes: Any) -> str:

@@ -13,7 +13,7 @@ from parity.case.load import DEMO
 from pipelines.catalog import MODELS, find_model
 from pipelines.drift import differing_factors
 from pipelines.errors import CaseError
-from pipelines.graph import Graph
+from pipelines.graph import Graph, graph_of
 from pipelines.recipe import Conditioning, Recipe
 from pipelines.reference.inference import inference_recipe, reference_graph, request_of_preview
 from pipelines.reference.request import PromptItem, Request, check_request
@@ -162,6 +162,15 @@ def test_the_servers_wan22_graphs() -> None:
     request = Request.model_validate({"model": I2V22.id, "loras": loras, "prompts": [item | image]})
     recipe = inference_recipe(request, 0, i2v, model=I2V22, folder=DEMO)
     assert (recipe.width.applied, recipe.height.applied, recipe.num_frames.applied) == (1280, 720, 37)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_graph_becomes_a_recipe_and_a_graph_again(job: str) -> None:
+    """Every field but the frame rule, which leaves only its result in a recipe."""
+    preview, model = sample_recipe(job, 0), model_of(job)
+    served = reference_graph(model, preview.weights.checkpoint)
+    recipe = inference_recipe(request_of_preview(preview), 0, served, model=model, folder=Path())
+    assert graph_of(recipe, served.frame_rule) == served
 
 
 def test_a_token_is_never_shown() -> None:
