@@ -132,7 +132,7 @@ class Row:
 
 def close(a: Frames, b: Frames, names: Sequence[str]) -> dict[str, float | None]:
     """Measure the means over the frames; None if all frames are equal."""
-    return {name: it.mean for name, it in measure(a, b, names).items()}
+    return {name: metric.mean for name, metric in measure(a, b, names).items()}
 
 
 def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:

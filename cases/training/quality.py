@@ -64,7 +64,7 @@ def agreement(said: Sequence[dict[str, str]], asked: Sequence[Scene]) -> dict[st
     """Compute the share of clips with the right colour, shape and direction, and with all three."""
     wanted = ("color", "shape", "direction")
     right = np.array(
-        [[it[name] == getattr(scene, name) for name in wanted] for it, scene in zip(said, asked, strict=True)]
+        [[answer[name] == getattr(scene, name) for name in wanted] for answer, scene in zip(said, asked, strict=True)]
     )
     return {**dict(zip(wanted, right.mean(0).tolist(), strict=True)), "all": float(right.all(1).mean())}
 
