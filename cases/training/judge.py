@@ -119,7 +119,8 @@ def main() -> None:
     said = answers(judge.eval(), [render(item) for item in unseen])
     for column, name in enumerate(QUESTIONS):
         right = sum(
-            QUESTIONS[name].index(answer[name]) == truth(scene)[column] for answer, scene in zip(said, unseen, strict=True)
+            QUESTIONS[name].index(answer[name]) == truth(scene)[column]
+            for answer, scene in zip(said, unseen, strict=True)
         )
         print(f"{name}: {right} of {len(unseen)} other clips")
 
