@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from parity.results.case import FAILING, CaseResult, Run
 from parity.results.diagnosis import FactorCost
+from pipelines.files.words import shorten
 from reports import view
 
 SUMMARY_LIMIT = 1 << 20
@@ -101,7 +102,7 @@ def _annotation(case: CaseResult, workspace: Path | None) -> str:
         parts.append(case.diagnosis.sentence)
     file = _property(_in_repository(case.case_file, workspace))
     title = _property(f"{case.id}: {case.status}")
-    return f"::error file={file},title={title}::{_command_data(chr(10).join(_clip(part, _CODE) for part in parts))}"
+    return f"::error file={file},title={title}::{_command_data(chr(10).join(shorten(part, _CODE) for part in parts))}"
 
 
 def _command_data(text: str) -> str:
@@ -192,12 +193,8 @@ def code_cell(text: Any) -> str:
 
 def preformatted(text: Any) -> str:
     """The text as the inside of an HTML `pre`."""
-    return _clip(_UNSHOWABLE.sub("\ufffd", str(text)), _BLOCK).translate(_HTML)
+    return shorten(_UNSHOWABLE.sub("\ufffd", str(text)), _BLOCK).translate(_HTML)
 
 
 def _line(text: Any, limit: int) -> str:
-    return _clip(" ".join(_UNSHOWABLE.sub("\ufffd", str(text)).split()), limit)
-
-
-def _clip(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return shorten(" ".join(_UNSHOWABLE.sub("\ufffd", str(text)).split()), limit)

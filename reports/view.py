@@ -10,6 +10,7 @@ from typing import Any
 
 from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status
 from parity.results.words import METRIC_DIGITS, figure
+from pipelines.files.words import plural
 
 ORDER: tuple[Status, ...] = (*FAILING, "expected_drift", "passed")
 """Failures first."""
@@ -99,7 +100,7 @@ def all_identical(metric: MetricResult) -> bool:
 def curve_summary(metric: MetricResult, name: MetricName) -> str:
     """A metric's frames in a few words: "2 of 11 frames identical, worst 30.04 dB at frame 6"."""
     total = len(metric.per_frame)
-    parts = [f"{metric.identical_frames} of {total} {'frame' if total == 1 else 'frames'} identical"]
+    parts = [f"{metric.identical_frames} of {plural(total, 'frame')} identical"]
     worst = metric.worst
     if worst is not None and not all_identical(metric):
         parts.append(f"worst {name.text(worst)} at frame {metric.per_frame.index(worst)}")
@@ -201,7 +202,7 @@ def verdict(run: Run) -> str:
     failed = [status for status in numbers if status in FAILING]
     parts = [(numbers[status], _MEANING[status][numbers[status] > 1]) for status in failed or numbers]
     (first, meaning), *rest = parts
-    opening = f"{first} of {total} {'case' if total == 1 else 'cases'} {meaning}"
+    opening = f"{first} of {plural(total, 'case')} {meaning}"
     return ", ".join([opening, *(f"{number} {meaning}" for number, meaning in rest)]) + "."
 
 

@@ -102,7 +102,8 @@ def diagnose(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """`parity run`. Returns the run's exit code; a KeyboardInterrupt is raised again once all is written."""
     from parity.terminal.progress import Bar
-    from parity.terminal.text import count_of, summary
+    from parity.terminal.text import summary
+    from pipelines.files.words import plural
 
     cases = selected(options)
     from parity.results.folders import default_out, last_results
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
 
     out = options.out or (last_results().parent if options.resume else default_out())
     _check_writable(out)
-    print(f"loading {count_of(len(cases))} …", file=sys.stderr, flush=True)
+    print(f"loading {plural(len(cases), 'case')} …", file=sys.stderr, flush=True)
     settings = Options(
         out=out,
         task=Task(

@@ -20,6 +20,7 @@ from pipelines.aitoolkit.job_folder import (
 )
 from pipelines.catalog import MODELS, Model, find_model, models_of_job
 from pipelines.errors import CaseError, UsageError
+from pipelines.files.words import listed, plural
 from pipelines.hub import find_source, is_hub_id
 
 
@@ -140,8 +141,7 @@ def _no_config(folder: Path) -> str:
 
 
 def _some(names: Sequence[str], kind: str) -> str:
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return f"{len(names)} {kind}{'' if len(names) == 1 else 's'} ({shown})"
+    return f"{plural(len(names), kind)} ({listed(names, 5)})"
 
 
 def _no_previews(job: Job, ignored: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from parity.results.merge import read_results
 from parity.run.outdir import SHARDS, OutDir
 from pipelines.errors import MediaError
 from pipelines.files.content import write_atomically
+from pipelines.files.words import plural
 
 
 class Devices:
@@ -49,7 +50,7 @@ class Devices:
             shared = "; --parity-device auto gives each its own GPU" if self._asked.startswith("cuda") else ""
             return f"{workers} workers on {'the CPU' if self._asked == 'auto' else self._asked}{shared}"
         if workers > gpus:
-            return f"{workers} workers share {gpus} GPU{'' if gpus == 1 else 's'}; -n {gpus} is one GPU a worker"
+            return f"{workers} workers share {plural(gpus, 'GPU')}; -n {gpus} is one GPU a worker"
         return f"{workers} workers, one GPU each"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.files.strict_json import loads
+from pipelines.files.words import shorten
 
 _LONGEST = 400
 """The most characters of a server's message that are quoted."""
@@ -118,7 +119,7 @@ def error_of(body: bytes) -> tuple[str | None, str]:
 def short(text: str, limit: int = _LONGEST) -> str:
     """Text from a server, cleaned and shortened to fit one line of a message."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= limit else f"{line[:limit]}…"
+    return shorten(line, limit)
 
 
 def _between(start: str | None, end: str | None) -> float | None:

@@ -19,6 +19,7 @@ from parity.repeat.fresh import generate_in_fresh_process
 from parity.results.case import RepeatDrawing, RepeatFloor, RepeatResult, Status
 from parity.results.diagnosis import Closeness
 from parity.results.words import decibels, figure
+from pipelines.files.words import listed
 from pipelines.media.video import Frames
 
 if TYPE_CHECKING:
@@ -231,5 +232,4 @@ def _figures(floor: RepeatFloor) -> str:
 def _which(frames: Sequence[int], total: int) -> str:
     if len(frames) == total:
         return f"all {total} frames"
-    shown = ", ".join(map(str, frames[:_FRAMES_NAMED])) + (", …" if len(frames) > _FRAMES_NAMED else "")
-    return f"frame{'' if len(frames) == 1 else 's'} {shown} of {total}"
+    return f"frame{'' if len(frames) == 1 else 's'} {listed(frames, _FRAMES_NAMED)} of {total}"

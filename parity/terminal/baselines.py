@@ -11,7 +11,8 @@ from parity.baselines.file import Baseline
 from parity.baselines.gate import Checked, Gate, accept_command
 from parity.baselines.sources import Source
 from parity.results.words import figure
-from parity.terminal.text import count_of, table
+from parity.terminal.text import table
+from pipelines.files.words import plural
 
 _OUTCOMES = {"no_baseline": "NO BASELINE", "not_run": "NOT RUN"}
 _COUNTED = {"holds": "unchanged", "no_baseline": "without baseline", "not_run": "not run"}
@@ -20,7 +21,7 @@ _COUNTED = {"holds": "unchanged", "no_baseline": "without baseline", "not_run": 
 def sources_text(sources: Sequence[Source]) -> str:
     """Say which results are used: by default those of the last run, which may not be the one the user has in mind."""
     return "\n".join(
-        f"{item.path}: run of {item.run.started}, {count_of(len(item.run.cases))}"
+        f"{item.path}: run of {item.run.started}, {plural(len(item.run.cases), 'case')}"
         + ("" if item.run.finished else ", not finished")
         for item in sources
     )
@@ -55,7 +56,7 @@ def gate_text(gate: Gate, baselines: Path | None) -> str:
     for item in gate.cases:
         counts[item.check.outcome] = counts.get(item.check.outcome, 0) + 1
     counted = ", ".join(f"{count} {_COUNTED.get(outcome, outcome)}" for outcome, count in sorted(counts.items()))
-    lines.append(f"{count_of(len(gate.cases))}: {counted}")
+    lines.append(f"{plural(len(gate.cases), 'case')}: {counted}")
     lines += _accepting(gate.cases, baselines)
     return "\n".join(lines)
 
@@ -84,7 +85,7 @@ def _environments(cases: Sequence[Checked]) -> list[str]:
             counts[key] = counts.get(key, 0) + 1
     how = {"tolerance": "compared by tolerance", "bits": "bit-identical all the same"}
     return [
-        f"different environment for {count_of(count)} ({how[compared or 'bits']}): {', '.join(changes)}"
+        f"different environment for {plural(count, 'case')} ({how[compared or 'bits']}): {', '.join(changes)}"
         for (changes, compared), count in counts.items()
     ]
 

@@ -7,6 +7,7 @@ import math
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
 from parity.results.words import decibels
 from parity.terminal.text import table
+from pipelines.files.words import shorten
 
 _BAR = 30
 _FROM_DB, _TO_DB = 10.0, 55.0
@@ -137,5 +138,5 @@ def search_text(search: Search) -> str:
     return "\n".join(parts)
 
 
-def _cut(text: str, limit: int = 44) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _cut(text: str) -> str:
+    return shorten(text, 44)

@@ -10,6 +10,7 @@ from parity.importing.case_files import CaseFile
 from parity.importing.folder import JobImport
 from parity.terminal.text import table
 from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile
+from pipelines.files.words import listed, plural, shorten
 
 
 def import_text(job: JobImport, files: Sequence[CaseFile], out: Path, dry_run: bool) -> str:
@@ -62,7 +63,7 @@ def _row(job: JobImport, file: CaseFile, common_toolkit: str | None) -> tuple[st
         pairing.preview.path.name,
         _step(pairing.preview),
         str(pairing.preview.name.index),
-        _shorten(pairing.prompt) if pairing.prompt is not None else "not in the config",
+        shorten(" ".join(pairing.prompt.split()), 28) if pairing.prompt is not None else "not in the config",
         _lora(pairing.lora),
         *image,
         *(() if common_toolkit is not None else (pairing.toolkit or "unknown",)),
@@ -81,13 +82,8 @@ def _lora(files: LoraFiles) -> str:
     return " + ".join(path.name for path in files.paths) or "none (before training)"
 
 
-def _shorten(text: str, limit: int = 28) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
 def _previews(files: Sequence[CaseFile]) -> str:
-    return f"{len(files)} preview{'' if len(files) == 1 else 's'}"
+    return plural(len(files), "preview")
 
 
 def _counts(files: Sequence[CaseFile], dry_run: bool) -> str:
@@ -118,8 +114,7 @@ def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
             "that do not say"
         )
     if job.ignored:
-        shown = ", ".join(job.ignored[:5]) + (", …" if len(job.ignored) > 5 else "")
-        notes.append(f"ignored in samples/ (not named as ai-toolkit names files): {shown}")
+        notes.append(f"ignored in samples/ (not named as ai-toolkit names files): {listed(job.ignored, 5)}")
     notes += dict.fromkeys(f"LoRA: {note}" for file in files for note in file.pairing.notes)
     if any(file.pairing.unpairable is not None for file in files):
         folder = shlex.quote(str(out))

@@ -9,6 +9,7 @@ from parity.case.load import Case
 from parity.factors.findings import known_differences, notes_on_repeating, show_field
 from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS, differing_factors
+from pipelines.files.words import plural, shorten
 from pipelines.recipe import RECIPE_KEYS, keys_of
 
 
@@ -24,10 +25,11 @@ def plan_text(case: Case) -> str:
     findings = known_differences(case)
     factors = differing_factors(case.preview, case.inference)
     differing = {key for factor in factors for name in FACTORS[factor] for key in keys_of(name)}
-    rows = [("", "field", "preview", "inference")]
+    rows: list[tuple[str, ...]] = [("", "field", "preview", "inference")]
     for name in RECIPE_KEYS:
         mark = "*" if name in differing else ""
-        rows.append((mark, name, _cut(show_field(case.preview, name)), _cut(show_field(case.inference, name))))
+        shown = (shorten(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
+        rows.append((mark, name, *shown))
     parts = [f"{case.id}  ({case.path})", table(rows)]
     if case.target is not None:
         parts.append(f"  generated on {case.target.url}: `inference` is what that server is expected to do")
@@ -38,15 +40,6 @@ def plan_text(case: Case) -> str:
     parts += [f"  cannot be reproduced: {reason}" for reason in case.preview.obstacles]
     parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
     return "\n".join(parts)
-
-
-def _cut(text: str, limit: int = 70) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def count_of(number: int) -> str:
-    """A number of cases: `1 case`, `2 cases`."""
-    return f"{number} case{'' if number == 1 else 's'}"
 
 
 def when(moment: str) -> str:
@@ -65,6 +58,8 @@ def summary(run: Run) -> str:
     counts: dict[str, int] = {}
     for case in run.cases:
         counts[case.status] = counts.get(case.status, 0) + 1
-    text = f"{count_of(len(run.cases))}: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    text = f"{plural(len(run.cases), 'case')}: " + ", ".join(
+        f"{count} {status}" for status, count in sorted(counts.items())
+    )
     repeats = [case.repeat.identical for case in run.cases if case.repeat is not None]
     return text + (f"; repeated: {sum(repeats)} of {len(repeats)} bit-identical" if repeats else "")

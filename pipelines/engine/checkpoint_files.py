@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.errors import WeightsError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
+from pipelines.files.words import shorten
 from pipelines.lora_files import read_header
 
 _MAX_BYTES = 128 << 20
@@ -156,5 +157,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return shorten(repr(value), 60)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import CaseError
+from pipelines.files.words import shorten
 
 MAX_BYTES = 16 << 20
 """Larger files are refused unread. Room for control images as base64."""
@@ -89,7 +90,7 @@ class Document:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
+    return shorten(text, _MAX_SHOWN)
 
 
 def read(path: Path, *, duplicate_keys: bool = False) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 
 def near(word: str, known: list[str]) -> str:
@@ -19,6 +20,11 @@ def did_you_mean(word: str, known: list[str]) -> str:
 def shorten(text: str, length: int) -> str:
     """The text, or its beginning and an ellipsis, in `length` characters at most."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """The first names with commas, and an ellipsis for the rest."""
+    return ", ".join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])
 
 
 def plural(count: int, noun: str) -> str:
