@@ -1,4 +1,4 @@
-"""The API's Wan models: every "Quick facts" row of the reference pages, as data.
+"""The Wan models of the API: every "Quick facts" row of the reference pages, as data.
 
 Source: the model pages of runcomfy-com/ai-toolkit-inference and its pipeline classes, at af4aec1.
 """
@@ -16,12 +16,12 @@ PipelineName = Literal["WanPipeline", "WanImageToVideoPipeline"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What a prompt item gets for a key it leaves out; the same for every Wan model of the API."""
+    """Values of the keys that a prompt item omits; the same for every Wan model of the API."""
 
     sample_steps: int = 25
     guidance_scale: float = 4.0
     seed: int = 42
-    """Of the first prompt; prompt i without a seed of its own gets `seed + i`."""
+    """The seed of the first prompt; prompt i without a seed of its own gets `seed + i`."""
     num_frames: int = 41
     fps: int = 16
     width: int = 1024
@@ -32,18 +32,18 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """What Wan 2.2's two transformers add to a model: src/pipelines/wan22_t2v.py and wan22_i2v.py of the server."""
+    """Settings that only Wan 2.2 has, from src/pipelines/wan22_t2v.py and wan22_i2v.py of the server."""
 
     transformers: str | None = None
-    """Hub id of both transformers; None: the base checkpoint's."""
+    """The Hub id of both transformers; None means those of the base checkpoint."""
     text_encoder: str | None = None
-    """Hub id; None: the base checkpoint's."""
+    """The Hub id of the text encoder; None means that of the base checkpoint."""
     vae: str | None = None
-    """Hub id; None: the base checkpoint's."""
+    """The Hub id of the VAE; None means that of the base checkpoint."""
     shift: float | None = None
-    """Of the server's own UniPC schedule; None: it takes the base checkpoint's schedule."""
+    """The shift of the server's own UniPC schedule; None means that it uses the base checkpoint's schedule."""
     boundary: float | None = None
-    """The server's own boundary; None: it takes the base checkpoint's."""
+    """The server's own boundary; None means that it uses the base checkpoint's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,24 +55,24 @@ class Model:
     """The page's URL slug."""
     title: str
     pipeline: PipelineName
-    """The diffusers class it is run on. The server's Wan 2.2 I2V is a class of ai-toolkit's."""
+    """The diffusers class that runs the model. The server runs Wan 2.2 I2V with a class of ai-toolkit."""
     base_checkpoint: str
-    """Hub id of the weights in diffusers layout."""
+    """The Hub id of the weights in diffusers layout."""
     arch: str
-    """ai-toolkit's `model.arch` for LoRAs of this model."""
+    """The `model.arch` of ai-toolkit for LoRAs of this model."""
     defaults: Defaults = Defaults()
     size_divisor: int = 16
-    """Width and height are floored to a multiple of it."""
+    """The server floors width and height to a multiple of this."""
     pipeline_file: str = "src/pipelines/wan21.py"
-    """Where the reference server implements it."""
+    """The file of the reference server that implements the model."""
     lora_scale: str = "dynamic via adapters (set_adapters), set per request by loras[].network_multiplier"
     needs_ai_toolkit: bool = False
     trainer_shift: float = 3.0
-    """Of the trainer's Euler flow matching."""
+    """The shift of the trainer's Euler flow matching."""
     trainer_size_divisor: int = 16
-    """What the trainer floors width and height to, after a first floor to 8."""
+    """The trainer floors width and height to a multiple of this, after flooring them to 8."""
     experts: Experts | None = None
-    """None: one transformer, as in Wan 2.1."""
+    """The settings of Wan 2.2; None for a model with one transformer, as in Wan 2.1."""
 
     @property
     def kind(self) -> Literal["t2v", "i2v"]:
@@ -83,7 +83,7 @@ class Model:
         return self.pipeline == "WanImageToVideoPipeline"
 
     def quick_facts(self) -> dict[str, str]:
-        """The page's "Quick facts" table, row by row."""
+        """Return the rows of the page's "Quick facts" table."""
         d = self.defaults
         return {
             "Pipeline": self.pipeline_file,
@@ -169,17 +169,17 @@ MODELS: dict[str, Model] = {
 
 
 def find_model(model_id: str) -> Model:
-    """The model of an API id. Raises CaseError naming the nearest id (the server: MODEL_NOT_FOUND)."""
+    """Return the model of an API id. Raises CaseError, which names the nearest id (the server's MODEL_NOT_FOUND)."""
     if model_id not in MODELS:
         raise CaseError(f"model {model_id!r} is not supported{did_you_mean(model_id, list(MODELS))}")
     return MODELS[model_id]
 
 
 def models_of_job(arch: str | None, variant: str | None, checkpoint: str) -> list[Model]:
-    """The models that an ai-toolkit job can have trained; one where that is known, none where its arch is not run.
+    """Return the models that an ai-toolkit job can have trained: one if it is certain, none if the arch is unsupported.
 
-    `variant`: what the UI adds to the arch (ui/src/app/jobs/new/options.tsx at 27a03a91): `wan21:1b`,
-    `wan21_i2v:14b480p`. `checkpoint`: `model.name_or_path`, whose last part may be a base checkpoint's name.
+    `variant` is what the UI adds to the arch (ui/src/app/jobs/new/options.tsx at 27a03a91): `wan21:1b`,
+    `wan21_i2v:14b480p`. `checkpoint` is `model.name_or_path`, whose last part may be the name of a base checkpoint.
     """
     models = [model for model in MODELS.values() if arch in (None, model.arch)]
     named = [model for model in models if model.id == f"{arch}_{variant}"]

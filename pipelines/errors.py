@@ -1,34 +1,34 @@
-"""One exception hierarchy: what a user can get wrong, and what cannot be done.
+"""The exceptions of this project, one class per kind of problem.
 
-Every message says what is wrong, where (file, line, key) and what to do. The command line
-prints the message alone; a traceback is reserved for our own mistakes.
+Every message says what is wrong, where (file, line, key) and what to do. The command line prints only the message; a
+traceback means a bug of this project.
 """
 
 from __future__ import annotations
 
 
 class ParityError(Exception):
-    """Root of all errors this project raises on purpose. `exit_code` is the process exit code."""
+    """Base class of all deliberate errors. `exit_code` is the exit code of the process."""
 
     exit_code = 3
 
 
 class CaseError(ParityError):
-    """A case, job config or request that cannot be understood; nothing was run."""
+    """A case, job config or request is invalid; nothing was run."""
 
     exit_code = 2
 
 
 class MediaError(ParityError):
-    """A video or image file that cannot be read or written."""
+    """A video or image file cannot be read or written."""
 
 
 class WeightsError(ParityError):
-    """A checkpoint or LoRA file that is missing, unreadable or does not fit the model."""
+    """A checkpoint or LoRA file is missing, unreadable or does not fit the model."""
 
 
 class DeviceError(ParityError):
-    """The device cannot do what was asked of it."""
+    """The device does not support what was requested."""
 
 
 class OutOfMemoryError(DeviceError):
@@ -36,18 +36,18 @@ class OutOfMemoryError(DeviceError):
 
 
 class NotANumberError(ParityError):
-    """A drawing that is no picture: NaN or infinite latents or pixels."""
+    """The generated latents or pixels contain NaN or infinity."""
 
 
 class TargetError(ParityError):
-    """A server that was asked to draw, and what it answered instead."""
+    """A server did not generate what was requested; the message contains its answer."""
 
 
 class UnreproducibleError(ParityError):
-    """A recipe that no engine can repeat (random seed) or that ours does not run yet."""
+    """A recipe cannot be reproduced by anyone (random seed), or this engine does not support it yet."""
 
 
 class UsageError(ParityError):
-    """A command line that cannot be followed."""
+    """An invalid command line."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""LoRA files as ai-toolkit saves them: read, identified, and checked against a model. Imports no torch."""
+"""Reads and identifies LoRA files as ai-toolkit saves them, and checks them against a model. Does not import torch."""
 
 from __future__ import annotations
 
@@ -31,51 +31,58 @@ _KEY = re.compile(r"(?:diffusion_model|transformer)\.(?P<module>.+)\.lora_(?P<si
 
 
 _COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_2."}
-"""In the keys of a file that holds both experts' weights (`network.split_multistage_loras: false`)."""
+"""The parts of the keys that tell the experts apart in a file for both (`network.split_multistage_loras: false`)."""
 
 
 _FLOATS = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
-"""By safetensors' names, as far as torch can widen them."""
+"""The floating point types of safetensors that torch can convert to float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a safetensors file says of itself, read without its weights."""
+    """The header of a safetensors file, read without its weights."""
 
     shapes: Mapping[str, tuple[int, ...]]
     metadata: Mapping[str, str]
 
 
 def read_header(path: Path) -> Header:
-    """Names and shapes of a safetensors file. Raises WeightsError with the likely reason."""
+    """Read the names and shapes of a safetensors file. Raises WeightsError with the likely reason."""
     try:
         check_file(path)
         with path.open("rb") as file:
             start = file.read(9)  # safetensors: 8 bytes of length, then JSON
         if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):  # zip or pickle protocol 2 and up
-            raise WeightsError(f"{path}: is a pickle (torch.save), which can run code; only safetensors files are read")
+            raise WeightsError(
+                f"{path}: is a pickle (torch.save), which can run code; only safetensors files are supported"
+            )
         with safe_open(path, framework="np") as weights:
             slices = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118
             for key, tensor in slices.items():
                 if _KEY.fullmatch(key) and tensor.get_dtype() not in _FLOATS:
-                    raise WeightsError(f"{path}: {key} is of {tensor.get_dtype()}; LoRA weights are one of {_FLOATS}")
-            return Header({key: tuple(it.get_shape()) for key, it in slices.items()}, weights.metadata() or {})
+                    raise WeightsError(
+                        f"{path}: {key} has dtype {tensor.get_dtype()}; LoRA weights must be one of {_FLOATS}"
+                    )
+            return Header({key: tuple(tensor.get_shape()) for key, tensor in slices.items()}, weights.metadata() or {})
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
-        raise WeightsError(f"{path}: is not a whole safetensors file ({error}); copy it again") from None
+        raise WeightsError(f"{path}: is not a complete safetensors file ({error}); copy it again") from None
 
 
 def lora_file(path: Path, expert: Expert | None = None) -> LoraFile:
     """Identify a LoRA by content. Raises WeightsError if unreadable, UnreproducibleError for LoKr."""
     header = read_header(path)
     if any("lokr_" in key for key in header.shapes):
-        raise UnreproducibleError(f"{path}: is a LoKr network; only LoRA (lora_A / lora_B) is run so far")
+        raise UnreproducibleError(f"{path}: is a LoKr network; only LoRA (lora_A / lora_B) is supported so far")
     return LoraFile(path=path, sha256=sha256_file(path), expert=expert)
 
 
 def module_name(key: str) -> tuple[str, str] | None:
-    """`diffusion_model.blocks.0.self_attn.q.lora_A.weight` as `("blocks.0.attn1.to_q", "A")`; None for other keys."""
+    """Return module and side of a key, None for other keys.
+
+    `diffusion_model.blocks.0.self_attn.q.lora_A.weight` gives `("blocks.0.attn1.to_q", "A")`.
+    """
     match = _KEY.fullmatch(key)
     if match is None:
         return None
@@ -86,7 +93,7 @@ def module_name(key: str) -> tuple[str, str] | None:
 
 
 def expert_keys(keys: Iterable[str], expert: Expert | None) -> dict[str, str]:
-    """A file's keys as those of one expert's own file, with what they are called in the file."""
+    """Map the keys that one expert's own file would have to the keys in this file."""
     keys = list(keys)
     if expert is None or not any(tag in key for key in keys for tag in _COMBINED.values()):
         return {key: key for key in keys}
@@ -94,9 +101,9 @@ def expert_keys(keys: Iterable[str], expert: Expert | None) -> dict[str, str]:
 
 
 def check_coverage(path: Path, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, tuple[int, ...]]) -> None:
-    """Every LoRA key must meet a weight of the model, with its shape.
+    """Check that every LoRA key matches a weight of the model and its shape.
 
-    `weights`: module name -> weight shape (out, in). Raises WeightsError that lists what did not match.
+    `weights` maps module names to weight shapes (out, in). Raises WeightsError, which lists the keys that do not match.
     """
     ranks: dict[str, dict[str, tuple[int, ...]]] = {}
     wrong: list[str] = []

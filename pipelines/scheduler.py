@@ -1,4 +1,4 @@
-"""Noise schedules as values: which scheduler class, and every setting that is not its default."""
+"""Noise schedules as values: a scheduler class and all settings that differ from its defaults."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CLASSES = {
     "unipc": "UniPCMultistepScheduler",
     "flow_match_euler": "FlowMatchEulerDiscreteScheduler",
 }
-"""Scheduler families by the name used in cases and reports, with their diffusers class."""
+"""Maps the names of scheduler families in cases and reports to diffusers classes."""
 
 _SHIFT_KEY = {"unipc": "flow_shift", "flow_match_euler": "shift"}
 
-# Constructor defaults in diffusers 0.42.1. A config that spells a default out draws the same video as one
-# that leaves it out, so defaults are dropped before schedulers are compared. A test holds this against diffusers.
+# Constructor defaults in diffusers 0.42.1. A config that states a default generates the same video as one that omits
+# it, so defaults are dropped before schedulers are compared. A test compares this table with diffusers.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "unipc": {
         "num_train_timesteps": 1000,
@@ -78,7 +78,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 Setting = bool | int | float | str | tuple[float, ...] | None
 
 _MAX_BYTES = 1 << 20
-"""Of a scheduler_config.json, which has thirty lines."""
+"""The largest scheduler_config.json; a real one has thirty lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Scheduler:
 
     @property
     def shift(self) -> float:
-        """Flow shift: sigmas become shift * s / (1 + (shift - 1) * s)."""
+        """The flow shift: sigmas become shift * s / (1 + (shift - 1) * s)."""
         key = _SHIFT_KEY[self.family]
         return float(dict(self.settings).get(key, _DEFAULTS[self.family][key]))
 
@@ -100,27 +100,27 @@ class Scheduler:
         return ", ".join([CLASSES[self.family], f"shift {self.shift}", *extra])
 
     def build(self) -> SchedulerMixin:
-        """The diffusers scheduler."""
+        """Build the diffusers scheduler."""
         import diffusers
 
         scheduler: SchedulerMixin = getattr(diffusers, CLASSES[self.family])(**dict(self.settings))
         return scheduler
 
     def sigmas(self, steps: int) -> tuple[float, ...]:
-        """Noise levels over `steps` steps, one more than steps; diffusers' own."""
+        """Return the noise levels of diffusers over `steps` steps, one more than steps."""
         scheduler: Any = self.build()
         scheduler.set_timesteps(steps)
         return tuple(float(sigma) for sigma in scheduler.sigmas)
 
 
-# What every Wan UniPC schedule has in common: flow matching, not epsilon prediction.
+# Settings that all Wan UniPC schedules share: flow matching instead of epsilon prediction.
 _FLOW_UNIPC: dict[str, Setting] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 
 
 def scheduler(family: str, settings: Mapping[str, Any]) -> Scheduler:
-    """A Scheduler of `family`, its default settings dropped. Raises CaseError for unknown names."""
+    """Make a Scheduler of `family` without its default settings. Raises CaseError for unknown names."""
     if family not in CLASSES:
-        raise CaseError(f"scheduler family {family!r} is unknown; use one of {', '.join(CLASSES)}")
+        raise CaseError(f"unknown scheduler family {family!r}; use one of {', '.join(CLASSES)}")
     defaults = _DEFAULTS[family]
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
@@ -138,7 +138,7 @@ def scheduler(family: str, settings: Mapping[str, Any]) -> Scheduler:
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a value is of the kind a setting takes, as its default shows; null stands for the default anywhere."""
+    """Check that a value has the type of the setting's default; null always stands for the default."""
     if value is None or isinstance(value, bool):
         return value is None or default is None or isinstance(default, bool)
     if isinstance(value, int | float):
@@ -151,13 +151,13 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def flow_schedule(family: str, shift: float, **settings: Setting) -> Scheduler:
-    """A Wan flow-matching schedule by family and shift, as overrides and the trainer name it."""
+    """Make a Wan flow-matching schedule from its family and shift."""
     common = _FLOW_UNIPC if family == "unipc" else {}
     return scheduler(family, {**common, _SHIFT_KEY.get(family, "shift"): float(shift), **settings})
 
 
 def checkpoint_scheduler(folder: Path) -> Scheduler:
-    """The schedule a checkpoint in diffusers layout asks for (`scheduler/scheduler_config.json`)."""
+    """Read the schedule of a checkpoint in diffusers layout (`scheduler/scheduler_config.json`)."""
     path = folder / "scheduler" / "scheduler_config.json"
     config = _config(path, "scheduler config")
     if "_class_name" not in config:
@@ -165,7 +165,7 @@ def checkpoint_scheduler(folder: Path) -> Scheduler:
     class_name = str(config["_class_name"])
     family = {name: family for family, name in CLASSES.items()}.get(class_name)
     if family is None:
-        raise WeightsError(f"{path}: scheduler {class_name} is not run yet; known: {', '.join(CLASSES.values())}")
+        raise WeightsError(f"{path}: scheduler {class_name} is not supported yet; known: {', '.join(CLASSES.values())}")
     known = {key: value for key, value in config.items() if not key.startswith("_")}
     try:
         return scheduler(family, known)
@@ -174,7 +174,7 @@ def checkpoint_scheduler(folder: Path) -> Scheduler:
 
 
 def checkpoint_boundary(folder: Path) -> float:
-    """Where a Wan 2.2 checkpoint changes from the high-noise to the low-noise expert (`model_index.json`)."""
+    """Read the ratio at which a Wan 2.2 checkpoint switches from the high-noise to the low-noise expert."""
     path = folder / "model_index.json"
     value = _config(path, "model index").get("boundary_ratio")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
@@ -182,11 +182,11 @@ def checkpoint_boundary(folder: Path) -> float:
     return float(value)
 
 
-def _config(path: Path, what: str) -> dict[str, Any]:
+def _config(path: Path, kind: str) -> dict[str, Any]:
     try:
         config = strict_json.loads(read_text(path, _MAX_BYTES))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: no readable {what} ({error}); is this a diffusers checkpoint?") from None
+        raise WeightsError(f"{path}: no readable {kind} ({error}); is this a diffusers checkpoint?") from None
     if not isinstance(config, dict):
-        raise WeightsError(f"{path}: no readable {what} (it holds no keys); is this a diffusers checkpoint?")
+        raise WeightsError(f"{path}: no readable {kind} (it has no keys); is this a diffusers checkpoint?")
     return config

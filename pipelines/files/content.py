@@ -1,4 +1,4 @@
-"""Files by content."""
+"""Reads files within limits, hashes them, and writes them atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def present(path: Path) -> bool:
-    """Whether something lies there; no for names no file system allows (too long, a NUL byte)."""
+    """Check whether a path exists; False also for names that no file system allows (too long, a NUL byte)."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -19,14 +19,14 @@ def present(path: Path) -> bool:
 
 
 def real_path(path: Path) -> Path:
-    """As Path.resolve; a link that leads to itself stays as it is, which Python before 3.13 takes for an error."""
+    """Resolve a path like Path.resolve. A link to itself is kept, while Python before 3.13 raises an error for it."""
     return Path(os.path.realpath(path))
 
 
 def check_file(path: Path, max_bytes: int | None = None) -> None:
-    """Raises OSError for what is no file, such as a pipe that nobody writes to, or is larger than `max_bytes`.
+    """Raise OSError for anything but a regular file, and for a file larger than `max_bytes`.
 
-    Reading a pipe or a device can last for ever; a file ends.
+    Reading a pipe or a device can take for ever.
     """
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
@@ -35,22 +35,22 @@ def check_file(path: Path, max_bytes: int | None = None) -> None:
         raise OSError(errno.EINVAL, "is a pipe or a device, not a file", str(path))
     if max_bytes is not None and found.st_size > max_bytes:
         size, limit = found.st_size / (1 << 20), max_bytes >> 20
-        raise OSError(errno.EFBIG, f"is {size:.0f} MiB, more than the {limit} MiB read of such a file", str(path))
+        raise OSError(errno.EFBIG, f"is {size:.0f} MiB, more than the limit of {limit} MiB for such a file", str(path))
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """A file's content. Raises OSError as `check_file`."""
+    """Read a file. Raises OSError like `check_file`."""
     check_file(path, max_bytes)
     return path.read_bytes()
 
 
 def read_text(path: Path, max_bytes: int) -> str:
-    """A text in UTF-8, with or without a byte order mark. Raises OSError as `check_file`, and UnicodeDecodeError."""
+    """Read UTF-8 text, with or without a byte order mark. Raises OSError like `check_file`, and UnicodeDecodeError."""
     return read_bytes(path, max_bytes).decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file. A file that has not changed since is not read again: LoRAs stand in many cases."""
+    """Return the hex SHA-256 of a file. An unchanged file is not read again: many cases name the same LoRA."""
     found = path.stat()
     return _sha256(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
@@ -65,7 +65,7 @@ def _sha256(path: Path, _state: tuple[int, ...]) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a killed writer, never leaves half of it."""
+    """Write a file so that no reader sees, and no killed writer leaves, an incomplete one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

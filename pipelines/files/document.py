@@ -1,4 +1,4 @@
-"""YAML and JSON files that remember where each value stands, so that errors can name the line."""
+"""Reads YAML and JSON files and records the line of each value, so that errors can name it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from pipelines.errors import CaseError
 from pipelines.files.words import shorten
 
 MAX_BYTES = 16 << 20
-"""Larger files are refused unread. Room for control images as base64."""
+"""The largest file that is read. It leaves space for control images as base64."""
 
 MAX_NODES = 100_000
-"""Values in one document, aliases expanded: a bomb of nested aliases stops here."""
+"""The most values in one document, with aliases expanded; it stops a bomb of nested aliases."""
 
 _MAX_DIGITS = 100
-"""Characters of a number. YAML's sixties and hexadecimals take a time that grows with the square of their length."""
+"""The most characters of a number. The time to read YAML's base-60 and hexadecimal numbers grows with the square of
+their length."""
 
 _MAX_SHOWN = 600
-"""Characters of a message: what stands in the file may be of any length."""
+"""The most characters of a message: a value in the file may have any length."""
 
 KeyPath = tuple[str | int, ...]
 
 
 class _TooManyError(Exception):
-    """More nodes than a document may have. `line`: where they were too many."""
+    """The document has more nodes than allowed. `line` is where the limit was exceeded."""
 
     def __init__(self, line: int) -> None:
         super().__init__(line)
@@ -39,7 +40,7 @@ class _TooManyError(Exception):
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reads 1e-4 as a number, as ai-toolkit's loader does (toolkit/config.py at 27a03a91).
 
-    It stops at MAX_NODES while it composes: a node takes a hundred times the memory of its text.
+    It stops at MAX_NODES while it composes, because a node takes a hundred times the memory of its text.
     """
 
     nodes = 0
@@ -52,7 +53,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-# A copy, so that registering the exponent form does not reach into yaml.SafeLoader.
+# A copy, so that registering the exponent form does not change yaml.SafeLoader.
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(?:\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
@@ -64,7 +65,7 @@ _PLAIN = _SCALARS | {_TAG + name for name in ("str", "map", "seq", "timestamp", 
 
 
 def show_path(path: KeyPath) -> str:
-    """`("prompts", 0, "width")` as `prompts[0].width`."""
+    """Format a path: `("prompts", 0, "width")` becomes `prompts[0].width`."""
     out = ""
     for part in path:
         out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
@@ -80,7 +81,7 @@ class Document:
     lines: Mapping[KeyPath, int]
 
     def error(self, where: KeyPath, message: str) -> CaseError:
-        """A CaseError that names the file, the line of `where` (or of the nearest parent) and the key."""
+        """Return a CaseError that names the file, the line of `where` (or of the nearest parent) and the key."""
         probe = where
         while probe and probe not in self.lines:
             probe = probe[:-1]
@@ -96,10 +97,10 @@ def _cut(text: str) -> str:
 def read(path: Path, *, duplicate_keys: bool = False) -> Document:
     """Read a YAML or JSON file.
 
-    `duplicate_keys`: let the last one win, as ai-toolkit's loader does with job configs.
+    With `duplicate_keys` the last one wins, as in ai-toolkit's loader of job configs.
 
-    Raises CaseError when the file is missing, too large, not UTF-8, not YAML, uses YAML tags, or
-    holds more than MAX_NODES values.
+    Raises CaseError if the file is missing, too large, not UTF-8 or not YAML, uses YAML tags, or contains more than
+    MAX_NODES values.
     """
     try:
         size = path.stat().st_size
@@ -113,7 +114,7 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
     except (OSError, ValueError) as error:
         raise CaseError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if path.suffix == ".json":
-        text = text.replace("\t", " ")  # JSON may indent with tabs, YAML not; inside strings JSON has none
+        text = text.replace("\t", " ")  # JSON allows indentation with tabs, YAML does not; JSON strings contain none
     try:
         loader = _Loader(text)
         try:
@@ -128,14 +129,14 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
     except RecursionError:
         raise CaseError(f"{path}:{loader.line + 1}: is nested too deeply for a case or config") from None
     except _TooManyError as error:
-        raise CaseError(f"{path}:{error.line}: more than {MAX_NODES} values; this is no case or config") from None
+        raise CaseError(f"{path}:{error.line}: more than {MAX_NODES} values; this is not a case or config") from None
     builder = _Builder(path, loader, duplicate_keys)
     data = None if node is None else builder.build(node, ())
     return Document(path=path, data=data, lines=builder.lines)
 
 
 class _Builder:
-    """Turns YAML nodes into plain data, noting lines on the way."""
+    """Turns YAML nodes into plain data and records their lines."""
 
     def __init__(self, path: Path, loader: _Loader, duplicate_keys: bool) -> None:
         self.path = path
@@ -151,7 +152,7 @@ class _Builder:
         self.count += 1
         if self.count > MAX_NODES or len(where) > 100:
             raise CaseError(
-                f"{self.path}:{line}: more than {MAX_NODES} values or 100 levels; this is no case or config"
+                f"{self.path}:{line}: more than {MAX_NODES} values or 100 levels; this is not a case or config"
             )
         if node.tag not in _PLAIN:
             raise CaseError(f"{self.path}:{line}: YAML tag {node.tag} is not allowed; write plain values")
@@ -167,8 +168,10 @@ class _Builder:
             except (ValueError, KeyError, yaml.YAMLError):
                 kind = node.tag.removeprefix(_TAG)
                 shown = node.value if len(node.value) <= _MAX_DIGITS else f"{node.value[:20]}…"
-                raise CaseError(f"{self.path}:{line}: {_cut(show_path(where))}: {shown!r} is no {kind}") from None
-        # Strings, and dates left as they are written. JSON escapes an emoji as two surrogates: join them.
+                raise CaseError(
+                    f"{self.path}:{line}: {_cut(show_path(where))}: {shown!r} is not a valid {kind}"
+                ) from None
+        # Strings, and dates as they are written. JSON escapes an emoji as two surrogates, which are joined here.
         text: str = node.value
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -192,7 +195,7 @@ class _Builder:
                 raise CaseError(f"{self.path}:{line}: keys must be plain words")
             key = key_node.value
             if key in out and not self.duplicate_keys:
-                raise CaseError(f"{self.path}:{line}: {show_path((*where, key))} stands here twice")
+                raise CaseError(f"{self.path}:{line}: {show_path((*where, key))} occurs twice in this mapping")
             self.lines[*where, key] = line
             out[key] = self.build(value_node, (*where, key))
         return defaults | out

@@ -1,4 +1,4 @@
-"""JSON by the book: numbers are finite and of a length that is meant, and a small file cannot fill the memory."""
+"""Strict JSON: numbers are finite and of plausible length, and a small file cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import re
 from typing import Any
 
 MAX_VALUES = 4_000_000
-"""Values in one text. Each takes about 50 bytes, whatever it takes in the file."""
+"""The most values in one text. Each takes about 50 bytes in memory, however small it is in the file."""
 
 MAX_DIGITS = 100
-"""Characters of a number. Longer ones are no measurement, and Python refuses to print those above 4300."""
+"""The most characters of a number. No measurement is longer, and Python refuses to print numbers above 4300."""
 
 
 def loads(text: str) -> Any:
-    """As json.loads. Raises ValueError, with the line, for what is no JSON, no number of use, or beyond all bounds."""
+    """Parse like json.loads. Raises ValueError, with its line, for bad JSON, unusable numbers and exceeded limits."""
     if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
-        raise ValueError(f"holds more than {MAX_VALUES} values")
+        raise ValueError(f"has more than {MAX_VALUES} values")
 
     def number(literal: str) -> float:
         value = float(literal) if len(literal) <= MAX_DIGITS else math.inf
@@ -30,7 +30,7 @@ def loads(text: str) -> Any:
         shown = literal if len(literal) <= 20 else f"{literal[:8]}… of {len(literal)} digits"
         found = re.search(rf"[:,\[]\s*{re.escape(literal)}", text)
         line = text.count("\n", 0, found.end() if found else 0) + 1
-        raise ValueError(f"line {line}: {shown} is no number of use")
+        raise ValueError(f"line {line}: {shown} is not a usable number")
 
     try:
         return json.loads(text, parse_float=number, parse_int=integer, parse_constant=refuse)

@@ -1,4 +1,4 @@
-"""Words that messages of every room have in common."""
+"""Phrases that all messages share."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 
 def near(word: str, known: list[str]) -> str:
-    """`; did you mean X?` for the nearest known word; empty if none is near."""
+    """Return `; did you mean X?` with the nearest known word, or nothing if none is near."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean X?` for the nearest known word, else the list of them."""
+    """Return `; did you mean X?` with the nearest known word, or else the list of known words."""
     return near(word, known) or f"; known: {', '.join(known)}"
 
 
 def shorten(text: str, length: int) -> str:
-    """The text, or its beginning and an ellipsis, in `length` characters at most."""
+    """Cut a text to `length` characters; an ellipsis replaces the rest."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -28,5 +28,5 @@ def listed(names: Sequence[object], most: int) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 frame`, `2 frames`."""
+    """Format a count with its noun: `1 frame`, `2 frames`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,4 +1,4 @@
-"""Control images: from a file, base64, a data URL or an http(s) URL to pixels of the video's size."""
+"""Control images: loaded from a file, base64, a data URL or an http(s) URL, and resized to the video's size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pipelines.media.picture import opened
 from pipelines.recipe import ControlImage, Resize
 
 MAX_BYTES = 64 << 20
-"""Of a file, here or there."""
+"""The largest file, local or downloaded."""
 
 MAX_PIXELS = 64 << 20
-"""8192x8192. Pillow takes up to eight bytes a pixel on the way to RGB."""
+"""The most pixels: 8192x8192. Pillow takes up to eight bytes per pixel while it converts to RGB."""
 
 TIMEOUT_S = 30
 
@@ -29,15 +29,15 @@ TIMEOUT_S = 30
 def load(source: str, folder: Path) -> ControlImage:
     """Read a control image.
 
-    `source`: an http(s) URL, a data URL, a path (relative to `folder`), or base64.
-    Raises MediaError if it cannot be had or is no image.
+    `source` is an http(s) URL, a data URL, a path (relative to `folder`), or base64.
+    Raises MediaError if it cannot be read or is not an image.
     """
     label, data = _fetch(source, folder)
     return from_bytes(data, label)
 
 
 def from_bytes(data: bytes, source: str) -> ControlImage:
-    """A ControlImage of an encoded image file. Raises MediaError if it does not decode."""
+    """Make a ControlImage from an encoded image file. Raises MediaError if it does not decode."""
     image = _decode(data, source)
     digest = hashlib.sha256(b"%dx%d" % image.size)
     digest.update(image.tobytes())
@@ -45,7 +45,7 @@ def from_bytes(data: bytes, source: str) -> ControlImage:
 
 
 def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Image.Image:
-    """The RGB image the pipeline is conditioned on."""
+    """Return the RGB image that the pipeline is conditioned on."""
     picture = _decode(image.data, image.source)
     box = None
     if resize.crop == "center":
@@ -56,7 +56,7 @@ def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Ima
 
 
 def _decode(data: bytes, source: str) -> Image.Image:
-    """RGB pixels. Neither the trainer nor the server turns an image by its EXIF orientation, nor do we."""
+    """Decode to RGB pixels. Like the trainer and the server, this ignores the EXIF orientation."""
     with opened(data, source, "a readable image", MAX_PIXELS) as image:
         return image.convert("RGB")
 
@@ -67,7 +67,7 @@ def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
     if source.startswith("data:"):
         head, comma, body = source.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise MediaError("control image: a data URL must read data:image/…;base64,…")
+            raise MediaError("control image: a data URL must have the form data:image/…;base64,…")
         return "data URL", _unbase64(body)
     data = local_file(source, folder)
     if data is not None:
@@ -79,7 +79,7 @@ def _fetch(source: str, folder: Path) -> tuple[str, bytes]:
 
 
 def local_file(source: str, folder: Path) -> bytes | None:
-    """The content of a control image named by its path; None if `source` names none. Raises MediaError."""
+    """Read a control image that `source` names by its path; None if `source` is not a path. Raises MediaError."""
     path = folder / source
     if source.startswith(("http://", "https://", "data:")) or not present(path) or path.is_dir():
         return None
@@ -110,5 +110,5 @@ def _download(url: str) -> bytes:
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise MediaError(f"{url}: could not be fetched: {getattr(error, 'reason', None) or error}") from None
     if len(data) > MAX_BYTES:
-        raise MediaError(f"{url}: is larger than {MAX_BYTES >> 20} MiB")
+        raise MediaError(f"{url}: larger than {MAX_BYTES >> 20} MiB")
     return data

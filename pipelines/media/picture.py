@@ -1,4 +1,4 @@
-"""Image files opened with a bound on what they may unpack to. What Pillow raises on a damaged one, in one place."""
+"""Opens image files with a limit on their decoded size, and turns Pillow's exceptions into MediaError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.errors import MediaError
 _RAISED = (
     OSError,
     EOFError,
-    SyntaxError,  # Pillow's word for a broken header
+    SyntaxError,  # what Pillow raises for a broken header
     ValueError,
     IndexError,
     KeyError,
@@ -26,25 +26,27 @@ _RAISED = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""By Pillow 12's and 13's readers on damaged files, header and pixels."""
+"""The exceptions that the readers of Pillow 12 and 13 raise for damaged files, in the header or the pixels."""
 
 
 @contextmanager
 def opened(data: bytes, name: str, kind: str, max_pixels: int) -> Iterator[Image.Image]:
-    """An image whose pixels are still to be read, inside the block, from an encoded file.
+    """Open an encoded image file; its pixels are read inside the `with` block.
 
-    Raises MediaError, which says that `name` is no `kind`, for a file that is damaged, there or inside the block, and
-    for one of more than `max_pixels`: a few bytes can claim any size.
+    Raises MediaError, which says that `name` is not `kind`, for a damaged file, also if the damage shows only inside
+    the block, and for an image of more than `max_pixels`: a few bytes can claim any size.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the lower bound
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             image = Image.open(io.BytesIO(data))
         with image:
             if image.width * image.height > max_pixels:
-                raise MediaError(f"{name}: is {image.width}x{image.height}, more than the {max_pixels:,} pixels read")
+                raise MediaError(
+                    f"{name}: is {image.width}x{image.height}, more than the limit of {max_pixels:,} pixels"
+                )
             yield image
     except UnidentifiedImageError:
-        raise MediaError(f"{name}: is not {kind} (of no kind Pillow knows)") from None
+        raise MediaError(f"{name}: is not {kind} (Pillow does not know this format)") from None
     except _RAISED as error:
         raise MediaError(f"{name}: is not {kind} ({str(error) or type(error).__name__})") from None

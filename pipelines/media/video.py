@@ -1,4 +1,4 @@
-"""Videos as frames: reading what trainers and servers leave behind, writing as they write."""
+"""Videos as frames: reads the files of trainers and servers, and writes files as they do."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from pipelines.media.picture import opened
 from pipelines.recipe import Codec, frame_duration
 
 Frames = npt.NDArray[np.uint8]
-"""Shape (T, H, W, 3), RGB, 0 to 255."""
+"""Frames of shape (T, H, W, 3), RGB, 0 to 255."""
 
 MAX_FRAME = 4096 * 4096
-"""Pixels of one frame: the largest video the API can be asked for."""
+"""The most pixels of one frame: the largest size that the API accepts."""
 
 MAX_PIXELS = 256 << 20
-"""Of all frames together: 291 of 1280x720, 768 MiB as RGB. A file of a few kilobytes can claim far more."""
+"""The most pixels of all frames together: 291 frames of 1280x720, 768 MiB as RGB. A file of a few kilobytes can claim
+far more."""
 
 _MAX_BYTES = 1 << 30
-"""Of a file: 256 Mi pixels at four bytes, unpacked."""
+"""The largest file: 256 Mi pixels of four bytes, uncompressed."""
 
 _PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
 # ffmpeg's description of a file: `Stream #0:0[0x1](und): Video: h264 (High) (…), yuv420p(…), 96x64 [SAR …], …, 16 fps`
 _VIDEO_STREAM = re.compile(r"Stream #.*Video:.*?, (?P<width>\d+)x(?P<height>\d+)\b(?:.*?, (?P<fps>[\d.]+) fps)?")
 
-# Containers by ffmpeg's names: a list of other files (concat, HLS) must not pull these in under a video's name.
+# Containers by ffmpeg's names: a list of other files (concat, HLS) must not be read under the name of a video.
 _CONTAINERS = ["-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"]
 
 _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
@@ -44,11 +45,11 @@ _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Decoded frames and how long each is shown."""
+    """Decoded frames, and how long each is shown."""
 
     frames: Frames
     frame_ms: float
-    """Milliseconds a frame; 0 for a still image."""
+    """Milliseconds per frame; 0 for a still image."""
 
     @property
     def fps(self) -> float:
@@ -64,7 +65,7 @@ class Video:
 
 
 def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
-    """A video file, byte for byte as ai-toolkit and the reference server write it with the same Pillow.
+    """Encode frames to a file, byte for byte as ai-toolkit and the reference server do with the same Pillow.
 
     Both save an animated WebP with Pillow's defaults; quality 80 is the default.
     """
@@ -88,13 +89,13 @@ def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
 
 
 def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | None = None) -> Video:
-    """An animated or still image (WebP, GIF, PNG, JPEG).
+    """Decode an animated or still image (WebP, GIF, PNG, JPEG).
 
-    Encoders merge identical consecutive frames into one of longer duration; frames are expanded by duration, so
-    that 13 frames written are 13 frames read. `frame_ms`: the duration a frame was written with, if known; it tells
-    two held frames from one slow one. `count`: how many frames were written, if known; libwebp stores a video whose
-    frames are all equal as a still without a duration, and nothing in the file tells how many they were.
-    Raises MediaError for anything that does not decode whole.
+    Encoders merge identical consecutive frames into one of longer duration; this function expands frames by duration,
+    so that 13 frames written are 13 frames read. `frame_ms` is the duration of one written frame, if known; it tells
+    two merged frames from one slow frame. `count` is the number of written frames, if known; libwebp stores a video
+    whose frames are all equal as a still image without a duration, and the file does not contain their number.
+    Raises MediaError for anything that does not decode completely.
     """
     durations: list[int] = []
     with opened(data, name, "a whole video or image file", MAX_FRAME) as image:
@@ -117,7 +118,7 @@ def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | Non
 def _check_amount(name: str, frames: int, width: int, height: int) -> None:
     if frames * width * height > MAX_PIXELS:
         raise MediaError(
-            f"{name}: says it has {frames} frames of {width}x{height}, more than the {MAX_PIXELS:,} pixels read; "
+            f"{name}: claims {frames} frames of {width}x{height}, more than the limit of {MAX_PIXELS:,} pixels; "
             "is it damaged?"
         )
 
@@ -128,7 +129,7 @@ def _repeat(name: str, frames: Frames, counts: Sequence[int]) -> Frames:
 
 
 def _expand(name: str, frames: Frames, durations: Sequence[int], frame_ms: int | None, slack: int) -> Video:
-    """`slack`: how much shorter than a multiple of `frame_ms` a frame may be shown; GIF cuts to 10 ms."""
+    """Repeat frames by their durations. `slack` allows for durations that GIF cuts to multiples of 10 ms."""
     if not any(durations):
         return Video(frames, 0)
     unit = math.gcd(*durations)
@@ -139,10 +140,10 @@ def _expand(name: str, frames: Frames, durations: Sequence[int], frame_ms: int |
 
 
 def read_video(path: Path, frame_ms: int | None = None, count: int | None = None) -> Video:
-    """A video file or a folder of PNG frames (in name order). Nothing is resized or dropped to make shapes fit.
+    """Read a video file or a folder of PNG frames (in name order). Nothing is resized or dropped to make shapes fit.
 
-    `frame_ms`, `count`: as for `decode`.
-    Raises MediaError when it is missing, truncated, of mixed sizes or of an unknown kind.
+    `frame_ms` and `count` are those of `decode`.
+    Raises MediaError if the file is missing, truncated, of mixed sizes or of an unknown format.
     """
     if path.is_dir():
         return _read_folder(path, frame_ms)
@@ -156,13 +157,13 @@ def read_video(path: Path, frame_ms: int | None = None, count: int | None = None
     except OSError as error:
         raise MediaError(f"{path}: cannot be read: {error.strerror or error}") from None
     kinds = ", ".join(sorted(_PILLOW | _FFMPEG))
-    raise MediaError(f"{path}: is empty or no video this tool reads ({kinds}, or a folder of PNGs)")
+    raise MediaError(f"{path}: empty, or not a supported video format ({kinds}, or a folder of PNGs)")
 
 
 def _read_folder(path: Path, frame_ms: int | None) -> Video:
     files = sorted(path.glob("*.png"), key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name))
     if not files:
-        raise MediaError(f"{path}: holds no PNG frames")
+        raise MediaError(f"{path}: contains no PNG frames")
     first = _read_frame(files[0])
     _check_amount(str(path), len(files), first.shape[1], first.shape[0])
     frames = np.empty((len(files), *first.shape), dtype=np.uint8)
@@ -170,7 +171,7 @@ def _read_folder(path: Path, frame_ms: int | None) -> Video:
         frame = _read_frame(file)
         if frame.shape != first.shape:
             h, w = frame.shape[:2]
-            raise MediaError(f"{file}: is {w}x{h}, the first frame {first.shape[1]}x{first.shape[0]}")
+            raise MediaError(f"{file}: is {w}x{h}, but the first frame is {first.shape[1]}x{first.shape[0]}")
         frames[number] = frame
     return Video(frames, frame_ms or 0)
 
@@ -186,7 +187,7 @@ def _read_frame(file: Path) -> Frames:
 def _read_ffmpeg(path: Path) -> Video:
     import imageio_ffmpeg
 
-    path = path.absolute()  # ffmpeg takes what stands before a colon for a protocol
+    path = path.absolute()  # ffmpeg reads text before a colon as a protocol
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     probe = subprocess.run([ffmpeg, "-hide_banner", *_CONTAINERS, "-i", str(path)], capture_output=True, check=False)
     stream = _VIDEO_STREAM.search(probe.stderr.decode(errors="replace"))
@@ -195,21 +196,21 @@ def _read_ffmpeg(path: Path) -> Video:
         raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
     width, height, fps = int(stream["width"]), int(stream["height"]), float(stream["fps"] or 0)
     if not 0 < width * height <= MAX_FRAME:
-        raise MediaError(f"{path}: is {width}x{height}, more than the {MAX_FRAME:,} pixels read; is it damaged?")
+        raise MediaError(f"{path}: is {width}x{height}, more than the limit of {MAX_FRAME:,} pixels; is it damaged?")
     # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
     command = [ffmpeg, "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
     command += [*_CONTAINERS, "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    with tempfile.TemporaryFile() as complaints:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as decoder:
+    with tempfile.TemporaryFile() as messages:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as decoder:
             assert decoder.stdout is not None
             pixels = decoder.stdout.read(MAX_PIXELS * 3 + 1)
             if len(pixels) > MAX_PIXELS * 3:
                 decoder.kill()
-                raise MediaError(f"{path}: has more than the {MAX_PIXELS:,} pixels read; is it damaged?")
-        complaints.seek(0)
-        complaint = complaints.read(10_000).decode(errors="replace").strip()
-    # A cut Matroska file ends in a complaint, not in an error code.
-    if decoder.returncode or complaint or not pixels or len(pixels) % (width * height * 3):
-        raise MediaError(f"{path}: is not a whole video ({(complaint.splitlines() or ['no frames'])[0].strip()})")
+                raise MediaError(f"{path}: has more than the limit of {MAX_PIXELS:,} pixels; is it damaged?")
+        messages.seek(0)
+        message = messages.read(10_000).decode(errors="replace").strip()
+    # ffmpeg prints a message for a truncated Matroska file, but returns no error code.
+    if decoder.returncode or message or not pixels or len(pixels) % (width * height * 3):
+        raise MediaError(f"{path}: is not a whole video ({(message.splitlines() or ['no frames'])[0].strip()})")
     frames = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
     return Video(frames, 1000 / fps if fps else 0)

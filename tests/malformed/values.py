@@ -128,7 +128,7 @@ NUMBERS = {
 
 
 def wrong_values(target: Target, data: Any, *, keys: Callable[[Place], Outcome | None]) -> Iterator[Input]:
-    """Each key with values of another type; each number with what is no number of use.
+    """Each key with values of another type; each number with what is not a usable number.
 
     `keys`: what a wrong value there must end in; None: leave that key.
     """

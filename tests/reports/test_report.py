@@ -66,7 +66,7 @@ def test_says_what_was_found(run: Run, tmp_path: Path) -> None:
     for sentence in (
         "1 of 3 cases drifted unexpectedly, 1 could not be run.",
         "unavailable: the lpips package is not installed",
-        "WeightsError: models/lora.safetensors: is not a whole safetensors file; copy it again",
+        "WeightsError: models/lora.safetensors: is not a complete safetensors file; copy it again",
         "Expected but not found: precision.",
         "Reproduce: parity run 'cases/t2v guitar.yaml'",
         "parity run 'cases/with space'",

@@ -232,7 +232,7 @@ def test_many_quiet_cases_are_folded_beside_failures(tmp_path: Path, browse: Bro
         ("model:I2V", ["i2v-near", "i2v"]),
         ('tag:"night run"', ["t2v-night"]),
         ("tag:smoke factor:lora_application", ["t2v-guitar"]),
-        ("whole safetensors", ["broken"]),
+        ("complete safetensors", ["broken"]),
         ("guitar stairs status:expected", ["t2v-night"]),
         ("status:", ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]),
     ],

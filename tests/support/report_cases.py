@@ -202,7 +202,7 @@ def error_case() -> CaseResult:
         model="wan22_14b",
         verdict="The LoRA file cannot be read.",
         case_file="cases/broken.yaml",
-        error="WeightsError: models/lora.safetensors: is not a whole safetensors file; copy it again",
+        error="WeightsError: models/lora.safetensors: is not a complete safetensors file; copy it again",
     )
 
 

@@ -90,7 +90,7 @@ def broken(**changes: Any) -> str:
         (broken(accepted={"at": 3, "run_started": "", "status": "passed"}), "accepted.at"),
         (broken(accepted={"at": "", "run_started": "", "status": "fine"}), "accepted.status"),
         (broken().replace("40.0", '"40.0"'), "metrics.psnr"),
-        (broken().replace("40.0", "NaN"), "NaN is no number of use"),
+        (broken().replace("40.0", "NaN"), "NaN is not a usable number"),
     ],
 )
 def test_what_is_no_baseline_is_one_message(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -367,7 +367,8 @@ def test_a_damaged_lora_stops_its_own_previews_only(disk: Disk, long_job: Path) 
     path = long_job / "tiny_t2v.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     found = disk.imported(long_job)
-    assert "tiny_t2v.safetensors: is not a whole safetensors file" in found["tiny_t2v-000000750-0"].preview.obstacles[0]
+    obstacle = found["tiny_t2v-000000750-0"].preview.obstacles[0]
+    assert "tiny_t2v.safetensors: is not a complete safetensors file" in obstacle
     assert found["tiny_t2v-000000500-0"].preview.obstacles == ()
 
 

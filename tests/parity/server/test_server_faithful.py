@@ -141,7 +141,7 @@ def test_a_renamed_lora_is_taken_for_the_jobs(tmp_path: Path) -> None:
     )
     planned = root.plan(request)
     assert planned.config == "job/config.yaml"
-    assert "best.safetensors is not named as job tiny_t2v names its LoRAs" in planned.recipes[0].notes[-1]
+    assert "best.safetensors does not follow the file names of job tiny_t2v" in planned.recipes[0].notes[-1]
 
 
 def test_a_config_outside_the_root_is_not_read(tmp_path: Path) -> None:

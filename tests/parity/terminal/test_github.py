@@ -98,7 +98,8 @@ def test_a_case_that_failed_says_why_where_and_how_to_repeat_it(run: Run, tmp_pa
         "parity run 'cases/with space'",
     ]
     assert (
-        "<pre>\nWeightsError: models/lora.safetensors: is not a whole safetensors file; copy it again\n</pre>" in text
+        "<pre>\nWeightsError: models/lora.safetensors: is not a complete safetensors file; copy it again\n</pre>"
+        in text
     )
 
 

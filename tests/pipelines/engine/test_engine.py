@@ -201,7 +201,7 @@ def broken_checkpoint(folder: Path, file: str, data: bytes | None) -> str:
         (
             "transformer/diffusion_pytorch_model.safetensors",
             b"truncated",
-            "diffusion_pytorch_model.safetensors: is not a whole safetensors",
+            "diffusion_pytorch_model.safetensors: is not a complete safetensors",
         ),
         ("transformer/diffusion_pytorch_model.safetensors", None, "model: does not load as WanPipeline"),
         ("model_index.json", None, "model_index.json: cannot be read"),

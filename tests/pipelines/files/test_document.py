@@ -100,7 +100,7 @@ def test_show_path(path: tuple[str | int, ...], shown: str) -> None:
 )
 def test_duplicate_key_is_an_error(tmp_path: Path, text: str, line: int, key: str) -> None:
     path = write(tmp_path, text)
-    assert refusal(path) == f"{path}:{line}: {key} stands here twice"
+    assert refusal(path) == f"{path}:{line}: {key} occurs twice in this mapping"
 
 
 def test_last_duplicate_wins_where_allowed(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def test_reads_what_json_allows() -> None:
     ],
 )
 def test_a_number_of_no_use_is_refused_with_its_line(literal: str, shown: str) -> None:
-    with pytest.raises(ValueError, match="no number of use") as caught:
+    with pytest.raises(ValueError, match="not a usable number") as caught:
         strict_json.loads('{"a": "NaN 1e400",\n "b": 1,\n "c": [2, ' + literal + "]}")
-    assert str(caught.value) == f"line 3: {shown} is no number of use"
+    assert str(caught.value) == f"line 3: {shown} is not a usable number"
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_base64_of_something_else(folder: Path, content: bytes) -> None:
     "source", ["data:image/png,%89PNG", "data:image/png;base64", "data:,", "data:image/svg+xml;utf8,<svg/>"]
 )
 def test_data_url_without_base64(folder: Path, source: str) -> None:
-    assert "a data URL must read data:image/…;base64,…" in refusal(source, folder)
+    assert "a data URL must have the form data:image/…;base64,…" in refusal(source, folder)
 
 
 def test_data_url_with_garbage(folder: Path) -> None:

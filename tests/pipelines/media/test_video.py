@@ -280,14 +280,14 @@ def test_folder_of_unnumbered_frames_is_in_name_order(tmp_path: Path) -> None:
 def test_folder_of_mixed_sizes(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(png(clip(1)[0]))
     (tmp_path / "1.png").write_bytes(png(clip(1, width=64)[0]))
-    assert refusal(tmp_path) == f"{tmp_path / '1.png'}: is 64x32, the first frame 48x32"
+    assert refusal(tmp_path) == f"{tmp_path / '1.png'}: is 64x32, but the first frame is 48x32"
 
 
 @pytest.mark.parametrize("content", [(), ("frame.jpg", "notes.txt")])
 def test_folder_without_frames(tmp_path: Path, content: tuple[str, ...]) -> None:
     for name in content:
         (tmp_path / name).write_bytes(b"x")
-    assert refusal(tmp_path) == f"{tmp_path}: holds no PNG frames"
+    assert refusal(tmp_path) == f"{tmp_path}: contains no PNG frames"
 
 
 def test_folder_with_a_truncated_frame(tmp_path: Path) -> None:
