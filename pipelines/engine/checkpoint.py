@@ -1,4 +1,4 @@
-"""Checkpoints in diffusers layout: a folder, or a Hub id that becomes a folder."""
+"""Loads checkpoints in diffusers layout from a folder, or from a Hub id that is downloaded to one."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _FILES_ELSEWHERE: dict[Part, list[str] | None] = {
     "transformers": _EXPERTS,
     "vae": ["*.json", "*.safetensors"],
 }
-"""The files of each part in a place of its own; None: all that a pipeline reads."""
+"""The files of each part in a repository of its own; None means all files that a pipeline reads."""
 
 
 def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
-    """The folders of a recipe's weights, downloaded if need be: `checkpoint`, and its parts that come from elsewhere.
+    """Return the folders of a recipe's weights: `checkpoint`, and one for each part that comes from elsewhere.
 
-    Nothing is downloaded that is not read: an expert has 28 GB. Raises WeightsError.
+    Missing files are downloaded, but only those that are read: an expert has 28 GB. Raises WeightsError.
     """
     elsewhere = recipe.weights.elsewhere()
     own = (pattern for part in PARTS if part not in elsewhere for pattern in _OWN_FILES[part])
@@ -59,13 +59,13 @@ _RAISED = (
     ImportError,
     SafetensorError,
 )
-"""The errors that diffusers and transformers raise on a checkpoint that does not fit together."""
+"""The exceptions that diffusers and transformers raise for an inconsistent checkpoint."""
 
 
 def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
-    """The recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` leaves it.
+    """Load the recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` does.
 
-    diffusers keeps the modules it wants in float32 there. Raises WeightsError for a checkpoint that does not load.
+    Some modules stay in float32, as diffusers requires. Raises WeightsError for a checkpoint that does not load.
     """
     import torch
 
@@ -100,7 +100,7 @@ def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
 
 
 def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
-    """Load Wan 2.2, whose parts come from several repositories; not all of these are whole pipelines."""
+    """Load Wan 2.2, whose parts come from several repositories; not all of these are complete pipelines."""
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import AutoTokenizer
 
@@ -134,7 +134,7 @@ def _text_encoder(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _check_whole(pipe: Any, folder: Path) -> None:
-    """Raises WeightsError for parameters without weights in any file, which would otherwise fail only when used."""
+    """Raise WeightsError for parameters without weights in any file, which would fail only when they are used."""
     for part in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder"):
         model = getattr(pipe, part, None)
         missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
@@ -143,12 +143,11 @@ def _check_whole(pipe: Any, folder: Path) -> None:
 
 
 def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
-    """Raises WeightsError for another kind of model: an I2V transformer reads more channels than a T2V one.
-
-    T2V: the latents alone. I2V: also the image's latents and a mask of 4 channels.
-    """
+    """Check the input channels: a T2V transformer reads latents; an I2V one also image latents and a 4-channel mask."""
     if recipe.boundary is None and pipe.transformer_2 is not None:
-        raise WeightsError(f"{folder}: {recipe.model} has one transformer, this checkpoint has two: it is of Wan 2.2")
+        raise WeightsError(
+            f"{folder}: {recipe.model} has one transformer, this checkpoint has two: it belongs to Wan 2.2"
+        )
     latents, channels = pipe.vae.config.z_dim, pipe.transformer.config.in_channels
     is_i2v = recipe.pipeline == "WanImageToVideoPipeline"
     if channels != (2 * latents + 4 if is_i2v else latents):

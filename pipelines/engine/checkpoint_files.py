@@ -1,6 +1,6 @@
-"""A checkpoint's files, looked at before diffusers and transformers read them: these name no file, or fail later.
+"""Checks the files of a checkpoint before diffusers and transformers read them, whose errors name no file or come late.
 
-Holds for Wan checkpoints in the layout of diffusers 0.42.1.
+It holds for Wan checkpoints in the layout of diffusers 0.42.1.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pipelines.files.words import shorten
 from pipelines.lora_files import read_header
 
 _MAX_BYTES = 128 << 20
-"""Of a JSON file. UMT5's tokenizer.json has 17 MB."""
+"""The largest JSON file. UMT5's tokenizer.json has 17 MB."""
 
 _MAX_SIZE = 1 << 20
-"""Of a dimension or count. The largest of Wan's is UMT5's vocabulary, 256,384."""
+"""The largest dimension or count. The largest in Wan is UMT5's vocabulary, 256,384."""
 
 _CLASSES = {
     "transformer": ["diffusers", "WanTransformer3DModel"],
@@ -34,9 +34,9 @@ _ENCODER_SIZES = ("d_model", "d_kv", "d_ff", "num_layers", "num_heads", "vocab_s
 
 
 def check_checkpoint(folder: Path, *, own_encoder: bool) -> None:
-    """Raises WeightsError for a file that is missing, damaged or says what no Wan model is built by.
+    """Raise WeightsError for a file that is missing, damaged, or contains values that no Wan model has.
 
-    `own_encoder`: whether the text encoder is this checkpoint's; that of another is for `check_encoder`.
+    `own_encoder` is false if the text encoder comes from another checkpoint, which `check_encoder` checks.
     """
     path = folder / "model_index.json"
     index = _read_object(path)
@@ -46,7 +46,7 @@ def check_checkpoint(folder: Path, *, own_encoder: bool) -> None:
     for part, value in index.items():
         if isinstance(value, list) and value[:1] not in (["diffusers"], ["transformers"], [None]):
             raise WeightsError(
-                f"{path}: {part} is {_short(value)}; only parts of diffusers and transformers are loaded"
+                f"{path}: {part} is {_short(value)}; only parts from diffusers and transformers are loaded"
             )
     for part in ("transformer", "vae"):
         check_model(folder / part, part)
@@ -56,7 +56,7 @@ def check_checkpoint(folder: Path, *, own_encoder: bool) -> None:
 
 
 def check_model(folder: Path, part: str) -> None:
-    """The same for a transformer or VAE alone. `folder`: its own."""
+    """Check a single transformer or VAE in its own folder. Raises WeightsError."""
     from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 
     declare_missing_torchvision_operators()
@@ -73,14 +73,14 @@ def check_model(folder: Path, part: str) -> None:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """The same for the tokenizer of a checkpoint."""
+    """Check the tokenizer of a checkpoint. Raises WeightsError."""
     for name in _TOKENIZER:
         if (folder / "tokenizer" / name).exists():
             _read_object(folder / "tokenizer" / name)
 
 
 def check_encoder(folder: Path) -> None:
-    """The same for the text encoder of a checkpoint."""
+    """Check the text encoder of a checkpoint. Raises WeightsError."""
     path = folder / "text_encoder" / "config.json"
     config = _read_object(path)
     for key in _ENCODER_SIZES:
@@ -92,18 +92,18 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         data = strict_json.loads(read_text(path, _MAX_BYTES))
     except UnicodeDecodeError:
-        raise WeightsError(f"{path}: is no text; copy it again") from None
+        raise WeightsError(f"{path}: not a text file; copy it again") from None
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}; is the checkpoint whole?") from None
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}; is the checkpoint complete?") from None
     except ValueError as error:
-        raise WeightsError(f"{path}: is no whole JSON ({error}); copy it again") from None
+        raise WeightsError(f"{path}: not complete JSON ({error}); copy it again") from None
     if not isinstance(data, dict):
-        raise WeightsError(f"{path}: must hold keys and values; copy it again")
+        raise WeightsError(f"{path}: must contain keys and values; copy it again")
     return data
 
 
 def _check_weights(folder: Path) -> set[str]:
-    """Names of all tensors; none if the weights are of an older kind than safetensors."""
+    """Return the names of all tensors; an empty set if the weights have an older format than safetensors."""
     names: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
         names |= set(read_header(path).shapes)
@@ -120,7 +120,7 @@ def _check_blocks(path: Path, config: Mapping[str, Any], names: set[str]) -> Non
 
 
 def _check_against(path: Path, config: Mapping[str, Any], model: type) -> None:
-    """Every setting must be of the kind of its default."""
+    """Check that every setting has the type of its default."""
     for key, parameter in inspect.signature(model.__init__).parameters.items():  # type: ignore[misc]
         if key not in config or parameter.default in (inspect.Parameter.empty, None):
             continue

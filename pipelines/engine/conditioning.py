@@ -1,8 +1,8 @@
-"""What a Wan 2.2 I2V video starts from: latents of noise, and the control image's latents beside them.
+"""The initial latents of a Wan 2.2 I2V video: noise, and the control image's latents beside it.
 
-ai-toolkit makes both itself (add_first_frame_conditioning in toolkit/models/wan21/wan_utils.py and
-wan22_14b_i2v_model.py at 27a03a91), and so does the reference server with the same functions (wan22_i2v.py at af4aec1):
-neither does as WanImageToVideoPipeline of diffusers 0.42.1.
+ai-toolkit computes both itself (add_first_frame_conditioning in toolkit/models/wan21/wan_utils.py and
+wan22_14b_i2v_model.py at 27a03a91), and the reference server calls the same functions (wan22_i2v.py at af4aec1).
+Neither does what WanImageToVideoPipeline of diffusers 0.42.1 does.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 def latents_and_condition(
     pipe: Any,
     picture: Image.Image,
-    how: Conditioning,
+    conditioning: Conditioning,
     seed: int,
     original: Callable[..., Any],
     image: torch.Tensor,
     *arguments: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """In the place of WanImageToVideoPipeline.prepare_latents, whose arguments follow after `original`.
+    """Replace WanImageToVideoPipeline.prepare_latents, whose arguments follow after `original`.
 
-    `picture`: the control image at the video's size. Returns noise (1, 16, latent frames, height / 8, width / 8) and
+    `picture` is the control image at the video's size. Returns noise (1, 16, latent frames, height / 8, width / 8) and
     mask and image latents (1, 20, …), both float32 on the device the pipeline runs on.
     """
     import torch
     from diffusers.utils.torch_utils import randn_tensor
 
-    if how == Conditioning(latents="mode", rounded=False):
-        made: tuple[torch.Tensor, torch.Tensor] = original(image, *arguments)
-        return made
+    if conditioning == Conditioning(latents="mode", rounded=False):
+        prepared: tuple[torch.Tensor, torch.Tensor] = original(image, *arguments)
+        return prepared
     _, channels, height, width, num_frames, _, device, generator = arguments[:8]
-    dtype: torch.dtype = pipe.vae.dtype if how.rounded else torch.float32
+    dtype: torch.dtype = pipe.vae.dtype if conditioning.rounded else torch.float32
     frames = (num_frames - 1) // pipe.vae_scale_factor_temporal + 1
     scale = pipe.vae_scale_factor_spatial
     shape = (1, channels, frames, height // scale, width // scale)
@@ -49,23 +49,29 @@ def latents_and_condition(
     first = (pixels[None].to(device, dtype) * 2.0 - 1.0).unsqueeze(2)
     video = torch.cat([first, first.new_zeros(1, 3, num_frames - 1, height, width)], dim=2)
     posterior = pipe.vae.encode(video.to(pipe.vae.dtype)).latent_dist
-    latents = posterior.mode() if how.latents == "mode" else posterior.sample(_noise_of(how, generator, seed, device))
+    latents = (
+        posterior.mode()
+        if conditioning.latents == "mode"
+        else posterior.sample(_noise_of(conditioning, generator, seed, device))
+    )
     statistics = (1, channels, 1, 1, 1)
     mean = torch.tensor(pipe.vae.config.latents_mean).view(statistics).to(device, dtype)
     std = 1.0 / torch.tensor(pipe.vae.config.latents_std).view(statistics).to(device, dtype)
     latents = (latents.to(device, dtype) - mean) * std
-    # Four mask channels, one a frame of the four behind a latent frame; the first latent frame stands for one frame.
+    # Four mask channels, one per frame of the four in a latent frame; the first latent frame stands for one frame.
     mask = torch.zeros(1, pipe.vae_scale_factor_temporal, *latents.shape[2:], device=device, dtype=dtype)
     mask[:, :, 0] = 1
     return noise.float(), torch.cat([mask, latents], dim=1).float()
 
 
-def _noise_of(how: Conditioning, generator: torch.Generator, seed: int, device: torch.device) -> torch.Generator | None:
-    """The generator a posterior is sampled with; None: torch's own, which nobody seeded."""
+def _noise_of(
+    conditioning: Conditioning, generator: torch.Generator, seed: int, device: torch.device
+) -> torch.Generator | None:
+    """Return the generator for sampling the posterior; None means torch's global one, which is not seeded."""
     import torch
 
-    if how.noise == "unseeded":
+    if conditioning.noise == "unseeded":
         return None
-    if how.noise == "cuda" and device.type == "cuda":
+    if conditioning.noise == "cuda" and device.type == "cuda":
         return torch.Generator(device).manual_seed(seed)
     return generator

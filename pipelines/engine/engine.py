@@ -1,4 +1,4 @@
-"""Recipe -> frames, on the real diffusers pipelines. The same engine draws both sides of a comparison."""
+"""Turns a recipe into frames on the real diffusers pipelines. One engine generates both sides of a comparison."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     import torch
 
 Offload = Literal["none", "model", "sequential"]
-"""Where weights wait: all on the device; a part at a time on the device; a layer at a time on the device."""
+"""What is on the device: all weights (`none`), one part at a time (`model`) or one layer at a time (`sequential`)."""
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)
-"""Each needs less memory than the one before."""
+"""The offload modes; each needs less memory than the one before."""
 
 
 class Engine:
-    """Draws recipes one after another, keeping the last checkpoint and LoRA loaded.
+    """Generates recipes one after another and keeps the last checkpoint and LoRA loaded.
 
-    Use one engine for many recipes, sorted by `load_key`: going from one LoRA, scale, application or precision to
-    another leaves the base weights where they are, bit-equal to freshly loaded ones.
+    Use one engine for many recipes, sorted by `load_key`: a change of LoRA, scale, application or precision keeps the
+    base weights loaded, and they stay bit-identical to freshly loaded ones.
     """
 
     def __init__(self, device: str = "auto", offload: Offload = "none") -> None:
-        """`device`: auto, cpu, cuda or cuda:n. Raises UsageError for what the machine lacks."""
+        """`device` is auto, cpu, cuda or cuda:n. Raises UsageError for a device that the machine does not have."""
         from pipelines.engine.torch_setup import pick_device
 
         self.device = pick_device(device)
         if offload != "none" and self.device.type == "cpu":
-            raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU; there is no GPU in use")
+            raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU, but no GPU is in use")
         self.offload = offload
         self.work = Work()
         self._memory = Memory()
@@ -45,36 +45,36 @@ class Engine:
 
     @staticmethod
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
-        """Recipes with equal keys share one loaded checkpoint."""
+        """Return a key; recipes with equal keys share one loaded checkpoint."""
         places = recipe.weights.places().values()
         return (recipe.pipeline, *places, recipe.boundary is not None, recipe.precision.dtype)
 
     def load(self, recipe: Recipe, token: str | None = None) -> None:
-        """Make a recipe's checkpoint the loaded one, if it is not. `generate` does so itself; this is for timing.
+        """Load the checkpoint of a recipe, if it is not loaded. `generate` does that itself; this is for timing.
 
-        `token`: a Hub token, else HF_TOKEN or the Hub's own login is used.
+        `token` is a Hub token; without one, HF_TOKEN or the Hub's own login is used.
         """
         _refuse(recipe)
         if recipe.compiled and self.device.type != "cuda":
-            raise DeviceError(f"{recipe.model} is asked for compiled, which is run on CUDA only; leave `compiled` out")
+            raise DeviceError(f"{recipe.model}: `compiled` needs CUDA; remove `compiled`")
         key = self.load_key(recipe)
         if self._loaded != key:
-            self._let_go()
+            self._unload()
             self._pipe = load_pipeline(recipe, token=token)
             self._loaded = key
             self.work.loads += 1
 
     def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
-        """Draw a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises as `denoise`."""
+        """Generate a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
         return self.decode(self.denoise(recipe, on_step, token), recipe, token)
 
     def denoise(
         self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None, trace: Trace | None = None
     ) -> torch.Tensor:
-        """The latents a recipe ends in: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
+        """Return the final latents of a recipe: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
 
-        `trace`: filled with what passed by. Raises UnreproducibleError for a recipe this engine does not run,
-        WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for latents that are none.
+        `trace` receives the intermediate tensors. Raises UnreproducibleError for a recipe that this engine does not
+        support, WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for NaN or infinity.
         """
         with self._ready(recipe, token) as pipe:
             return stages.denoise(
@@ -89,33 +89,33 @@ class Engine:
             )
 
     def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
-        """Latents of `denoise` as frames of shape (T, H, W, 3), uint8 RGB, by a recipe's VAE. Raises as `denoise`."""
+        """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
         with self._ready(recipe, token) as pipe:
             return stages.decode(pipe, latents, self.device, self.work)
 
     def forget(self) -> None:
-        """Let go of what was encoded: the next drawing makes everything anew but the weights."""
+        """Discard all encodings: the next generation reuses nothing but the weights."""
         self._memory.clear()
 
     def close(self) -> None:
-        """Undo LoRA and precision and let go of the weights and of what they encoded, for other processes too."""
+        """Release the weights and encodings, also for other processes."""
         import gc
 
         import torch
 
-        self._let_go()
+        self._unload()
         self.forget()
         if self.device.type == "cuda":
             gc.collect()  # a pipeline's parts refer to each other
             torch.cuda.empty_cache()
 
-    def _let_go(self) -> None:
+    def _unload(self) -> None:
         self._unfit(0)
         self._pipe, self._loaded = None, ()
 
     @contextmanager
     def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:
-        """The pipeline with everything of a recipe in place, under deterministic settings."""
+        """Provide the pipeline with all settings of a recipe applied, under deterministic settings of torch."""
         self.load(recipe, token)
         import torch
 
@@ -123,7 +123,7 @@ class Engine:
 
         with deterministic(), torch.no_grad():
             pipe = self._pipe
-            # The server switches TF32 on where it compiles (_apply_torch_compile).
+            # The server switches TF32 on when it compiles (_apply_torch_compile).
             torch.backends.cuda.matmul.allow_tf32 = recipe.compiled
             try:
                 self._fit(pipe, recipe)
@@ -137,7 +137,7 @@ class Engine:
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
 
     def _fit(self, pipe: Any, recipe: Recipe) -> None:
-        """Precision, LoRAs, scheduler and tiling, from whatever the last recipe left."""
+        """Apply precision, LoRAs, scheduler and tiling; keep what the last recipe has in common."""
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
@@ -174,11 +174,11 @@ class Engine:
 
 
 def _nothing() -> None:
-    """Nothing to undo."""
+    """Undo nothing."""
 
 
 def _compile(pipe: Any) -> lora.Undo:
-    """The transformers' blocks compiled as the reference server does it for Wan 2.2 (wan22_t2v.py at af4aec1)."""
+    """Compile the transformers' blocks as the reference server does for Wan 2.2 (wan22_t2v.py at af4aec1)."""
     import torch
 
     transformers = [part for part in (pipe.transformer, pipe.transformer_2) if part is not None]
@@ -198,10 +198,10 @@ def _refuse(recipe: Recipe) -> None:
     if recipe.obstacles:
         raise UnreproducibleError("; ".join(recipe.obstacles))
     if recipe.seed is None:
-        raise UnreproducibleError("seed -1: a random seed cannot be repeated; give the request a seed")
+        raise UnreproducibleError("seed -1: a random seed cannot be reproduced; set a seed in the request")
     if not -(2**63) <= recipe.seed < 2**64:
-        raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits torch takes")
+        raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
     if recipe.quantization:
         raise UnreproducibleError(
-            f"quantized weights ({recipe.quantization}) are not run yet; unquantized pipelines are"
+            f"quantized weights ({recipe.quantization}) are not supported yet; only unquantized pipelines are"
         )

@@ -1,4 +1,4 @@
-"""What a drawing's bits depend on besides its recipe and its environment: the weights' and the code's content."""
+"""Hashes of weights and code, on which the bits of a generation depend besides its recipe and environment."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pipelines.files.content import sha256_file
 from pipelines.recipe import Recipe
 
 _LIBRARIES = ("diffusers", "transformers", "peft", "accelerate")
-"""Those people edit in place. torch's kernels cannot be; its version, in the environment, says what they are."""
+"""The libraries that people edit in place. torch's kernels cannot be edited; its version identifies them."""
 _OURS = __package__.rpartition(".")[0]
-"""All of `pipelines`, not the engine alone: sizes, schedules and files are decided elsewhere in it."""
+"""The whole package `pipelines`, because sizes, schedules and files are decided outside the engine."""
 _READ = (".json", ".safetensors", ".model", ".txt")
-"""Endings of the files a pipeline is loaded from."""
+"""The endings of the files that a pipeline is loaded from."""
 _BLOB = re.compile(r"[0-9a-f]{64}")
-"""The Hub's cache names large files by their SHA-256."""
+"""The name of a large file in the Hub's cache, which is its SHA-256."""
 
 
 def weights(recipe: Recipe, token: str | None = None) -> str:
-    """Hex SHA-256 over the files a recipe's pipeline is loaded from. Raises WeightsError if there are none."""
+    """Return the hex SHA-256 of the files of a recipe's pipeline. Raises WeightsError if there are none."""
     digest = hashlib.sha256()
     found = folders(recipe, token)
     for name in ("checkpoint", "text_encoder"):
@@ -47,9 +47,9 @@ def _content(path: Path) -> str:
 
 @functools.cache
 def code() -> str:
-    """Hex SHA-256 over the Python sources between a recipe and its frames: this package and the libraries'.
+    """Return the hex SHA-256 of the Python sources of this package and the libraries. It takes a second.
 
-    Versions do not tell a library that was edited in place from the one that was installed. Takes a second.
+    A version number does not show that a library was edited in place.
     """
     digest = hashlib.sha256()
     for name in (_OURS, *_LIBRARIES):

@@ -1,4 +1,4 @@
-"""LoRA files as ai-toolkit saves them: reading, checking against a model, and the three ways to apply them."""
+"""Applies LoRA files as ai-toolkit saves them to a pipeline, in three ways."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Undo = Callable[[], None]
 
 
 _HOTSWAP_RANK = 32
-"""The server pads Wan 2.2 adapters to it, ready for swapping (enable_lora_hotswap), and fails on larger ones."""
+"""The server pads Wan 2.2 adapters to this rank for swapping (enable_lora_hotswap), and fails on larger ones."""
 
 
 def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
-    """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The result undoes it, to the bit."""
+    """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The returned function undoes it exactly."""
     undos: list[Undo] = []
 
     def undo() -> None:
@@ -52,7 +52,7 @@ def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> No
 
 
 def _read(file: LoraFile) -> dict[str, torch.Tensor]:
-    """The weights for a file's expert, by the keys of a file of its own."""
+    """Read the weights for the file's expert, with the keys that a file for this expert alone would have."""
     from safetensors.torch import load_file
 
     weights = load_file(file.path)
@@ -60,7 +60,7 @@ def _read(file: LoraFile) -> dict[str, torch.Tensor]:
 
 
 def _read_pairs(file: LoraFile) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Module name -> (down, up) in float32, as the trainer holds them."""
+    """Map module names to (down, up) in float32, as the trainer stores them."""
     sides: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in _read(file).items():
         found = module_name(key)
@@ -70,9 +70,9 @@ def _read_pairs(file: LoraFile) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 
 def _merge(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> Undo:
-    """W.float() + scale * B @ A, cast back to W's dtype (ai-toolkit, network_mixins.py at 27a03a91).
+    """Merge: W.float() + scale * B @ A, cast back to W's dtype (ai-toolkit, network_mixins.py at 27a03a91).
 
-    LoRA files carry no alpha: rank is alpha, so no further factor.
+    LoRA files contain no alpha: alpha equals the rank, so there is no further factor.
     """
     import torch
 
@@ -90,7 +90,7 @@ def _merge(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale:
 
 
 def _side_path(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> Undo:
-    """Y + (B(A(x.float())) * scale).to(y.dtype) (ai-toolkit, network_mixins.py at 27a03a91)."""
+    """Add a side path: y + (B(A(x.float())) * scale).to(y.dtype) (ai-toolkit, network_mixins.py at 27a03a91)."""
     import torch
 
     def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
@@ -104,9 +104,10 @@ def _side_path(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, sc
 
 
 def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str) -> Undo:
-    """A PEFT adapter, as the reference server loads it (src/pipelines/wan21.py, wan22_t2v.py at af4aec1).
+    """Load a PEFT adapter as the reference server does (src/pipelines/wan21.py, wan22_t2v.py at af4aec1).
 
-    For Wan 2.2 the server loads the other file at scale 0 where a side is missing, which changes nothing.
+    If a Wan 2.2 request lacks the LoRA of one expert, the server loads the other file there at scale 0, which changes
+    nothing.
     """
     part = EXPERT_PARTS[file.expert]
     weights = _read(file)

@@ -1,4 +1,4 @@
-"""Casting a loaded pipeline as the trainer does, and back."""
+"""Casts a loaded pipeline as the trainer does, and back."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def cast(pipe: DiffusionPipeline, precision: Precision) -> Undo:
-    """Bring a pipeline that `from_pretrained` loaded to a precision. The result undoes it, to the bit.
+    """Cast a pipeline that `from_pretrained` loaded to a precision. The returned function undoes it exactly.
 
     ai-toolkit (toolkit/models/wan21 at 27a03a91) calls `.to(dtype=…)` on every part after loading, so the modules
-    that diffusers keeps in float32 are rounded too. Those are small: their originals are held to go back.
+    that diffusers keeps in float32 are rounded too. They are small, so their originals are kept for the way back.
     """
     import torch
 
@@ -42,7 +42,7 @@ def cast(pipe: DiffusionPipeline, precision: Precision) -> Undo:
 
 
 def _put(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Replace a parameter or buffer, on the device where it lies now."""
+    """Replace a parameter or buffer, on its current device."""
     import torch
 
     parameter, buffer = module._parameters.get(name), module._buffers.get(name)

@@ -1,8 +1,8 @@
-"""The stages of one drawing on a real diffusers Wan pipeline: conditioning, denoising, decoding.
+"""The stages of one generation on a real diffusers Wan pipeline: conditioning, denoising, decoding.
 
-The pipeline's own `__call__` does the work; this module hands it what an earlier drawing already encoded, writes down
-what passes by, and stops before the decode, so that latents can be decoded more than once.
-Holds for WanPipeline and WanImageToVideoPipeline of diffusers 0.42.1.
+The pipeline's own `__call__` does the work. This module passes it encodings of earlier generations, records
+intermediate tensors, and stops before the decode, so that latents can be decoded more than once.
+It holds for WanPipeline and WanImageToVideoPipeline of diffusers 0.42.1.
 """
 
 from __future__ import annotations
@@ -26,57 +26,57 @@ if TYPE_CHECKING:
     import torch
 
 MAX_TOKENS = 512
-"""Text length of both pipelines' `__call__` (`max_sequence_length`; `encode_prompt` alone would take 226)."""
+"""The text length of both pipelines' `__call__` (`max_sequence_length`; the default of `encode_prompt` is 226)."""
 
 OnStep = Callable[[int, int], None]
-"""Called with (denoising steps done, steps in all)."""
+"""Called with the number of denoising steps done and their total."""
 
 
 @dataclass(slots=True)
 class Work:
-    """What an engine did so far, in the units that cost time."""
+    """Counts what an engine did so far, in the units that cost time."""
 
     loads: int = 0
-    """Checkpoints loaded."""
+    """The number of loaded checkpoints."""
     denoising_steps: int = 0
-    """Each one or, with guidance, two passes through the transformer."""
+    """The number of denoising steps, each of one pass through the transformer, or two with guidance."""
     encodings: int = 0
-    """Texts and images through their encoders, and control images through the VAE."""
+    """The number of texts and images encoded, and of control images encoded by the VAE."""
     decodes: int = 0
-    """Latents through the VAE."""
+    """The number of decodes by the VAE."""
     reused_encodings: int = 0
 
 
 @dataclass(slots=True)
 class Trace:
-    """What passed by while latents were denoised, on the CPU. Filled by `denoise`.
+    """The intermediate tensors of one denoising run, on the CPU. `denoise` fills it.
 
-    Memory: one latent per step, 16 x 21 x 90 x 160 float32 (19 MB) for 81 frames at 1280x720.
+    It holds one latent per step: 16 x 21 x 90 x 160 float32 (19 MB) for 81 frames at 1280x720.
     """
 
     noise: torch.Tensor | None = None
-    """Shape (1, 16, latent frames, height / 8, width / 8), float32."""
+    """The initial noise, of shape (1, 16, latent frames, height / 8, width / 8), float32."""
     conditioning: dict[str, torch.Tensor] = field(default_factory=dict)
-    """`prompt`, with guidance `negative_prompt`; I2V: `image` (CLIP) and `image_latents` (VAE, with mask)."""
+    """Holds `prompt`, with guidance `negative_prompt`, for I2V `image` (CLIP) and `image_latents` (VAE, with mask)."""
     sigmas: tuple[float, ...] = ()
-    """One more than steps."""
+    """The sigmas of the schedule, one more than steps."""
     timesteps: tuple[float, ...] = ()
-    """What the transformer was told, one a step."""
+    """The timesteps passed to the transformer, one per step."""
     first_prediction: torch.Tensor | None = None
-    """What the transformer said at the first step, after guidance."""
+    """The prediction of the first step, after guidance."""
     latents: list[torch.Tensor] = field(default_factory=list)
-    """After each step."""
+    """The latents after each step."""
 
 
 class Memory:
-    """The last encodings, by what decides them, so that no text or image is encoded twice in a row of drawings."""
+    """Keeps the last encodings by their inputs, so that consecutive generations do not encode a text or image twice."""
 
     def __init__(self, size: int = 16) -> None:
         self._size = size
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def get(self, key: Hashable, work: Work, make: Callable[[], Any]) -> Any:
-        """What `make` returned for `key` the last time, or else now."""
+        """Return the kept value for `key`, or call `make` and keep its result."""
         if key in self._kept:
             work.reused_encodings += 1
         else:
@@ -102,31 +102,31 @@ def denoise(
     on_step: OnStep | None = None,
     trace: Trace | None = None,
 ) -> torch.Tensor:
-    """The latents a recipe ends in: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
+    """Return the final latents of a recipe: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
 
-    `pipe` has the recipe's weights, precision, LoRAs, scheduler and tiling. `weights`: what tells those of the encoders
-    from others', for `memory`. Raises MediaError for an I2V recipe without a control image.
+    `pipe` has the recipe's weights, precision, LoRAs, scheduler and tiling. `weights` identifies the weights of the
+    encoders for `memory`. Raises MediaError for an I2V recipe without a control image.
     """
     import torch
 
     width, height, num_frames = recipe.width.applied, recipe.height.applied, recipe.num_frames.applied
 
-    def text(words: str) -> torch.Tensor:
+    def encoded(text: str) -> torch.Tensor:
         def make() -> Any:
             return pipe.encode_prompt(
-                words, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS, device=device
+                text, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS, device=device
             )[0]
 
-        embeddings: torch.Tensor = memory.get(("text", weights, words), work, make)
+        embeddings: torch.Tensor = memory.get(("text", weights, text), work, make)
         return embeddings
 
-    inputs: dict[str, Any] = {"prompt_embeds": text(recipe.prompt)}
+    inputs: dict[str, Any] = {"prompt_embeds": encoded(recipe.prompt)}
     if recipe.guidance > 1:
-        inputs["negative_prompt_embeds"] = text(recipe.negative_prompt)
+        inputs["negative_prompt_embeds"] = encoded(recipe.negative_prompt)
     assert recipe.seed is not None
 
     def mark_step() -> None:
-        if recipe.compiled:  # or a CUDA graph of the next step writes over what this one gave
+        if recipe.compiled:  # otherwise a CUDA graph of the next step overwrites the output of this one
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def denoise(
             num_frames=num_frames,
             num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance_scale,
-            # Both sides draw float32 noise from a CPU generator, so that it does not depend on the GPU.
+            # Both sides generate float32 noise on the CPU, so that it does not depend on the GPU.
             generator=torch.Generator("cpu").manual_seed(recipe.seed),
             output_type="latent",
             callback_on_step_end=step_done,
@@ -173,7 +173,7 @@ def denoise(
 
 
 def _finish(trace: Trace, pipe: Any, inputs: Mapping[str, Any]) -> None:
-    """Note what a drawing was conditioned on, and its schedule."""
+    """Record the conditioning and the schedule of a finished run."""
     trace.conditioning["prompt"] = inputs["prompt_embeds"].cpu()
     if "negative_prompt_embeds" in inputs:
         trace.conditioning["negative_prompt"] = inputs["negative_prompt_embeds"].cpu()
@@ -181,25 +181,25 @@ def _finish(trace: Trace, pipe: Any, inputs: Mapping[str, Any]) -> None:
     trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
 
 
-def _check_finite(values: torch.Tensor, what: str) -> None:
+def _check_finite(values: torch.Tensor, name: str) -> None:
     import torch
 
     if not torch.isfinite(values).all():
         raise NotANumberError(
-            f"{what} hold NaN or infinity: damaged weights, a LoRA scale or guidance out of range, or a precision or "
-            "driver that overflows; try `precision: {dtype: float32}` in the case's pipeline"
+            f"{name} contain NaN or infinity: damaged weights, a LoRA scale or guidance out of range, or a precision "
+            "or driver that overflows; try `precision: {dtype: float32}` in the case's pipeline"
         )
 
 
 def decode(pipe: Any, latents: torch.Tensor, device: torch.device, work: Work) -> Frames:
-    """Latents of `denoise` as frames (T, H, W, 3), as the end of both pipelines' `__call__` makes them."""
+    """Decode latents of `denoise` to frames (T, H, W, 3), as the end of both pipelines' `__call__` does."""
     import torch
 
     vae = pipe.vae
     latents = latents.to(device, dtype=vae.dtype)
     shape = (1, vae.config.z_dim, 1, 1, 1)
     mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents.device, latents.dtype)
-    # A division by the reciprocal, not a product: in bfloat16 they round differently.
+    # Divide by the reciprocal instead of multiplying: in bfloat16 the two round differently.
     std = 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(latents.device, latents.dtype)
     video = vae.decode(latents / std + mean, return_dict=False)[0]
     work.decodes += 1
@@ -211,7 +211,7 @@ def decode(pipe: Any, latents: torch.Tensor, device: torch.device, work: Work) -
 
 @contextmanager
 def _tapped(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]:
-    """Put `around(original, …)` in a method's place on one object, for a while."""
+    """Replace a method of one object by `around(original, …)` inside the `with` block."""
     original, tapped_before = getattr(owner, name), name in vars(owner)
     setattr(owner, name, lambda *args, **kwargs: around(original, *args, **kwargs))
     try:
@@ -232,7 +232,7 @@ def _remembered(owner: Any, name: str, memory: Memory, work: Work, key: Hashable
 
 @contextmanager
 def _traced(pipe: Any, trace: Trace) -> Iterator[None]:
-    """Write noise, image conditioning and the first prediction into `trace`."""
+    """Record noise, image conditioning and the first prediction in `trace`."""
 
     def prepare(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         prepared = original(*args, **kwargs)

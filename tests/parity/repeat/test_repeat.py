@@ -348,7 +348,7 @@ def test_a_drawing_that_wobbles_is_an_error(tmp_path: Path) -> None:
 
 def test_what_goes_wrong_in_the_fresh_process_is_raised_here(engine: Engine) -> None:
     recipe = dataclasses.replace(load_case(FAITHFUL).inference, seed=None)
-    with pytest.raises(UnreproducibleError, match="a random seed cannot be repeated"):
+    with pytest.raises(UnreproducibleError, match="a random seed cannot be reproduced"):
         generate_in_fresh_process(engine, recipe, None, lambda: None, lambda *_: None)
 
 

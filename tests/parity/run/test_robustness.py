@@ -302,7 +302,7 @@ def test_not_a_number_is_an_error_and_a_finding(cases: CaseFiles, tmp_path: Path
     [case] = load_cases([cases.write("one", request=request)])
     [result] = run([case], tmp_path / "out", engine).cases
     assert result.status == "error"
-    assert "the latents after 1 steps hold NaN or infinity" in result.verdict
+    assert "the latents after 1 steps contain NaN or infinity" in result.verdict
     assert [finding.factor for finding in result.findings][-1] == "broken_output"
     with pytest.raises(NotANumberError):
         engine.generate(case.inference)
