@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from parity.case.load import Case
 from parity.comparison.compare import closeness, deliver, is_lossless
+from parity.diagnosis.file_settings import read_from_file, why_not_generated
 from parity.diagnosis.hypotheses import Axis, Option, axes, rounding_variants
 from parity.diagnosis.lab import BudgetSpentError, Lab
-from parity.diagnosis.read_off import read_from_file, why_not_generated
 from parity.factors.findings import show
 from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
 from parity.results.words import decibels

@@ -253,7 +253,7 @@ BEYOND_RECIPES: dict[BeyondRecipes, str] = {
     "environment": "equal recipes, different bits",
     "broken_output": "the output is NaN, black or frozen",
 }
-"""What the factors that no recipe holds mean, in a line."""
+"""The findings that are not factors of a recipe, each with a line that says what it means."""
 
 PAGES = (*CATALOGUE, *BEYOND_RECIPES)
 """Everything `parity explain` has a page for. `environment` is found when recipes are equal and frames are not,

@@ -1,1 +1,1 @@
-"""Files and texts: reading them within bounds, writing them whole, and the phrases that messages share."""
+"""Files and texts: reading within limits, writing atomically, and the phrases that all messages share."""

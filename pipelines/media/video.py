@@ -98,7 +98,7 @@ def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | Non
     Raises MediaError for anything that does not decode completely.
     """
     durations: list[int] = []
-    with opened(data, name, "a whole video or image file", MAX_FRAME) as image:
+    with opened(data, name, "a complete video or image file", MAX_FRAME) as image:
         slack = 10 if image.format == "GIF" else 0
         total = getattr(image, "n_frames", 1)
         _check_amount(name, total, image.width, image.height)
@@ -193,7 +193,7 @@ def _read_ffmpeg(path: Path) -> Video:
     stream = _VIDEO_STREAM.search(probe.stderr.decode(errors="replace"))
     if stream is None:
         reason = probe.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no video stream"]
-        raise MediaError(f"{path}: is not a whole video ({reason[0].strip()})")
+        raise MediaError(f"{path}: is not a complete video ({reason[0].strip()})")
     width, height, fps = int(stream["width"]), int(stream["height"]), float(stream["fps"] or 0)
     if not 0 < width * height <= MAX_FRAME:
         raise MediaError(f"{path}: is {width}x{height}, more than the limit of {MAX_FRAME:,} pixels; is it damaged?")
@@ -211,6 +211,6 @@ def _read_ffmpeg(path: Path) -> Video:
         message = messages.read(10_000).decode(errors="replace").strip()
     # ffmpeg prints a message for a truncated Matroska file, but returns no error code.
     if decoder.returncode or message or not pixels or len(pixels) % (width * height * 3):
-        raise MediaError(f"{path}: is not a whole video ({(message.splitlines() or ['no frames'])[0].strip()})")
+        raise MediaError(f"{path}: is not a complete video ({(message.splitlines() or ['no frames'])[0].strip()})")
     frames = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
     return Video(frames, 1000 / fps if fps else 0)

@@ -342,8 +342,8 @@ def test_a_server_that_dies_is_waited_for_once(tmp_path: Path, engine: Engine) -
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (OTHER[:-700], "is not a whole video"),
-        (b"RIFF", "is not a whole video"),
+        (OTHER[:-700], "is not a complete video"),
+        (b"RIFF", "is not a complete video"),
         (b"<html>", "is not a supported video (6 bytes)"),
         (b"", "is not a supported video (0 bytes)"),
     ],

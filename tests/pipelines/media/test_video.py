@@ -246,7 +246,7 @@ def test_sound_is_no_video(tmp_path: Path) -> None:
         sound.setframerate(8000)
         sound.writeframes(b"\0\0" * 8000)
     (tmp_path / "a.wav").rename(tmp_path / "a.mp4")
-    assert "is not a whole video" in refusal(tmp_path / "a.mp4")
+    assert "is not a complete video" in refusal(tmp_path / "a.mp4")
 
 
 # --- folders
@@ -317,7 +317,7 @@ def test_truncated_image(tmp_path: Path, name: str, make: Callable[[], bytes], p
     path.write_bytes(data)
     assert len(read_video(path).frames) in (1, 13)
     path.write_bytes(data[: int(len(data) * part)])
-    assert "is not a whole video" in refusal(path)
+    assert "is not a complete video" in refusal(path)
 
 
 @pytest.mark.parametrize("part", [0.01, 0.1, 0.3, 0.5, 0.7, 0.9])
@@ -335,7 +335,7 @@ def test_truncated_ffmpeg_file(tmp_path: Path, name: str, options: str, part: fl
     path = write_ffmpeg(tmp_path / name, noise(13, 96, 64), codec=codec, options=options)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
-    assert "is not a whole video" in refusal(path)
+    assert "is not a complete video" in refusal(path)
 
 
 def test_damaged_mp4(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_damaged_mp4(tmp_path: Path) -> None:
     middle = len(data) // 2
     data[middle : middle + 4000] = bytes(4000)
     path.write_bytes(data)
-    assert "is not a whole video" in refusal(path)
+    assert "is not a complete video" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".gif", ".png", ".jpg", ".mp4", ".webm", ".mov"])
