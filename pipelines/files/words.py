@@ -23,7 +23,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def listed(names: Sequence[object], most: int) -> str:
-    """The first names with commas, and an ellipsis for the rest."""
+    """Join the first names with commas; an ellipsis replaces the rest."""
     return ", ".join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])
 
 
