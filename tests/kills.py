@@ -140,7 +140,7 @@ def torn(out: Path) -> list[str]:
     try:
         run = read(out)
     except ValueError as error:
-        return [f"results.json {error}"]
+        return [f"results.json: {error}"]
     faults = []
     for case in run.cases if run is not None else ():
         output = out / case.artifacts["output"]

@@ -48,7 +48,7 @@ FOUND = {
     "says_it_twice": "2 messages",
     "names_no_file": "does not name request.json",
     "warns": "a warning beside the message",
-    "half_a_result": "left out/results.json: ends too early",
+    "half_a_result": "left out/results.json: the file ends too early",
     "unfinished_result": "left out/results.json: of a run that did not finish",
     "temporary_file": "left .report.html.77",
     "report_although_it_failed": "left report.html: written although the command failed",

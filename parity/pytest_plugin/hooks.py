@@ -1,4 +1,4 @@
-"""Fixtures and hooks of a pytest session about cases: one process, or several workers (pytest-xdist)."""
+"""Fixtures and hooks of a pytest session that tests cases, in one process or several workers (pytest-xdist)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from pipelines.errors import ParityError, UsageError
 
 _CASES = pytest.StashKey[list[Case]]()
 _RUN = pytest.StashKey[tuple[Run, Path]]()
-"""What was run, and where it was written: set when the last case is done."""
-_SAID = pytest.StashKey[list[str]]()
+"""The run and its folder: set when the last case is done."""
+_LINES = pytest.StashKey[list[str]]()
 """Lines for the end of pytest's summary."""
 _CONTROLLER = "parity-controller"
 
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Before collection: an error there is shown with pytest's internals."""
+    """Load the cases before collection, where an error would be shown with pytest's internals."""
     _selected(session.config)
 
 
@@ -60,14 +60,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def parity_baselines(request: pytest.FixtureRequest) -> BaselineGate | None:
-    """The gate on baselines; None where --parity-baselines is not given."""
+    """The gate on baselines; None without --parity-baselines."""
     with _stopping(request.session):
         return _baselines(request.config)
 
 
 @pytest.fixture(scope="session")
 def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    """One engine for all cases of this process. Its results are results.json, or a worker's share of it."""
+    """The session that runs all cases of this process. Its results are results.json, or a worker's share of it."""
     config = request.config
     with ExitStack() as stack:
         with _stopping(request.session):
@@ -85,25 +85,25 @@ def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
 @pytest.hookimpl(trylast=True)  # xdist ends its workers first
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    said = config.stash[_SAID] = []
+    lines = config.stash[_LINES] = []
     try:
         controller = config.pluginmanager.getplugin(_CONTROLLER)
         if controller is not None:
             controller.close()
         if _RUN in config.stash:
-            said += conclude(*config.stash[_RUN], config.getoption("--parity-max-size"))
+            lines += conclude(*config.stash[_RUN], config.getoption("--parity-max-size"))
     except ParityError as error:
-        said.append(f"parity: {in_pytests_words(str(error))}")
+        lines.append(f"parity: {in_pytests_words(str(error))}")
         session.exitstatus = error.exit_code
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(_SAID, []):
+    for line in config.stash.get(_LINES, []):
         terminalreporter.write_line(line)
 
 
 class Controller:
-    """The process that hands the cases to workers: it holds the folder and makes one run of their results."""
+    """The process that hands cases to workers. It holds the folder and merges their results into one run."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -114,17 +114,17 @@ class Controller:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """What is wrong with the command line is said once, before a worker starts."""
+        """Check the command line once, before a worker starts."""
         import torch
 
         config = self._config
         with _stopping(None):
             if config.getoption("dist") == "each":
-                raise UsageError("--dist each runs every case once a worker, all into one folder; use -n alone")
+                raise UsageError("--dist each would run every case once per worker into the same folder; use -n alone")
             self._cases = {case.id.encode("unicode_escape").decode(): case for case in _selected(config)}
-            asked = config.getoption("--parity-device")
-            self._devices = Devices(asked, torch.cuda.device_count())
-            Engine(asked, config.getoption("--parity-offload")).close()
+            device = config.getoption("--parity-device")
+            self._devices = Devices(device, torch.cuda.device_count())
+            Engine(device, config.getoption("--parity-offload")).close()
             open_cache(_cache(config))
             _baselines(config)
             out = _out(config)
@@ -132,7 +132,7 @@ class Controller:
             self._shards = Shards(out, uuid4().hex[:12], _command(config), resume=resume)
 
     def pytest_report_header(self) -> str:
-        """Who draws where."""
+        """The number of workers and their devices."""
         from xdist.workermanage import parse_tx_spec_config
 
         return f"wan-parity: {self._devices.sentence(len(parse_tx_spec_config(self._config)))}"
@@ -172,7 +172,7 @@ class Controller:
         self._devices.give_back(node.gateway.id)
 
     def close(self) -> None:
-        """After the workers."""
+        """Merge the results, after the workers have ended."""
         if self._begun and self._shards is not None:
             self._config.stash[_RUN] = self._shards.close(), self._shards.out.path
 
@@ -183,7 +183,7 @@ class Controller:
 
 @contextmanager
 def _stopping(session: pytest.Session | None) -> Iterator[None]:
-    """A user's mistake ends the session with one message. `session`: where this may be a worker."""
+    """End the session with one message for a user's mistake. `session` is given if this may be a worker."""
     try:
         yield
     except ParityError as error:
@@ -199,7 +199,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _selected(config: pytest.Config) -> list[Case]:
-    """Raises pytest.UsageError for bad case files, and if none has the tag asked for."""
+    """The selected cases. Raises pytest.UsageError for bad case files, and if no case has the requested tag."""
     if _CASES in config.stash:
         return config.stash[_CASES]
     try:
@@ -232,7 +232,7 @@ def _options(config: pytest.Config) -> Options:
 
 
 def _out(config: pytest.Config) -> Path:
-    """Raises UsageError if there is no run to resume."""
+    """The folder of the run. Raises UsageError if there is no run to resume."""
     given: Path | None = config.getoption("--parity-out")
     if given is not None:
         return given

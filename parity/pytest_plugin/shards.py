@@ -1,4 +1,4 @@
-"""Several workers, one run: each writes results of its own, the process that started them makes one results.json."""
+"""Results of several workers: each writes its own file, and the process that started them merges these into one run."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ from pipelines.files.words import plural
 
 
 class Devices:
-    """Which GPU each worker draws on: one a worker, as long as there are enough."""
+    """The assignment of GPUs to workers: one per worker, as long as there are enough."""
 
-    def __init__(self, asked: str, gpus: int) -> None:
-        """`asked`: auto and cuda are shared out over this many GPUs; anything else is for all workers."""
-        self._asked = asked
-        self._taken: list[set[str]] = [set() for _ in range(gpus if asked in ("auto", "cuda") else 0)]
+    def __init__(self, device: str, gpus: int) -> None:
+        """With `device` auto or cuda the workers are spread over this many GPUs; any other device serves them all."""
+        self._device = device
+        self._taken: list[set[str]] = [set() for _ in range(gpus if device in ("auto", "cuda") else 0)]
 
     def take(self, worker: str) -> str:
-        """The device of a new worker: the first of those with fewest workers.
+        """Assign a device to a new worker: the first of those with the fewest workers.
 
-        Worker N of the first ones gets GPU N modulo their number; one that replaces a dead worker gets its GPU.
+        The first workers get the GPUs in turn; a worker that replaces a dead one gets its GPU.
         """
         if not self._taken:
-            return self._asked
+            return self._device
         number = min(range(len(self._taken)), key=lambda gpu: len(self._taken[gpu]))
         self._taken[number].add(worker)
         return f"cuda:{number}"
 
     def give_back(self, worker: str) -> None:
-        """The worker is dead or done."""
+        """Free the device of a worker that died or is done."""
         for workers in self._taken:
             workers.discard(worker)
 
     def sentence(self, workers: int) -> str:
-        """How the workers are spread, for people."""
+        """One sentence on how the workers are spread."""
         gpus = len(self._taken)
         if not gpus:
-            shared = "; --parity-device auto gives each its own GPU" if self._asked.startswith("cuda") else ""
-            return f"{workers} workers on {'the CPU' if self._asked == 'auto' else self._asked}{shared}"
+            shared = "; --parity-device auto gives each worker a GPU" if self._device.startswith("cuda") else ""
+            return f"{workers} workers on {'the CPU' if self._device == 'auto' else self._device}{shared}"
         if workers > gpus:
-            return f"{workers} workers share {plural(gpus, 'GPU')}; -n {gpus} is one GPU a worker"
+            return f"{workers} workers share {plural(gpus, 'GPU')}; -n {gpus} gives each worker a GPU"
         return f"{workers} workers, one GPU each"
 
 
 class Shards:
-    """The results of all workers, and the folder they share. Used by the process that started them."""
+    """The results of all workers and the folder they share. Used by the process that started them."""
 
     def __init__(self, out: Path, session: str, command: Sequence[str], *, resume: bool) -> None:
-        """`session`: sets its shards apart from those that orphans of a killed session may still write."""
+        """`session` is a unique name: workers left over from a killed session may still write their shards."""
         self.out = OutDir(out)
         self._folder = out / SHARDS / session
         self._resume = resume
@@ -69,11 +69,11 @@ class Shards:
         self.run = Run(started=now(), finished=None, command=tuple(command), environment={}, cases=())
 
     def shard(self, worker: str) -> Path:
-        """Where a worker writes."""
+        """The file for a worker's results."""
         return self._folder / f"{worker}.json"
 
     def begin(self, order: Sequence[str]) -> None:
-        """Take the folder for these cases (ids). Raises UsageError as `Session` does."""
+        """Lock the folder for these cases (ids). Raises UsageError as `Session` does."""
         self.out.acquire()
         self._order = tuple(order)
         if self._resume:
@@ -84,25 +84,24 @@ class Shards:
             self._write()
 
     def read(self, worker: str) -> None:
-        """A worker has finished a case: results.json is whole again."""
+        """Merge a worker's results into results.json, after it has finished a case."""
         if self._read(self.shard(worker)):
             self._merge()
 
     def died(self, case: Case, worker: str) -> CaseResult:
-        """The result of the case that a worker died of: what it wrote last, if that is the case's."""
+        """The result of the case during which a worker died: the one it wrote last, if there is one for this case."""
         self._read(self.shard(worker))
         known = self._known(worker, case.id)
         if known is None:
             reason = (
-                f"worker {worker} died while it ran; if that was for want of memory, run fewer workers (-n), "
-                "or --parity-offload"
+                f"worker {worker} died while running it; if memory ran out, use fewer workers (-n) or --parity-offload"
             )
             known = self._died[case.id] = result_without_output(case, "error", reason)
         self._merge()
         return known
 
     def close(self) -> Run:
-        """After the last worker has gone: everything they wrote, in order. Closes the run if no case is missing."""
+        """Merge everything after the last worker has ended. Closes the run if no case is missing."""
         for path in self._folder.glob("*.json"):
             self._read(path)
         done = {result.id for run in self._shards.values() for result in run.cases} | set(self._died)
@@ -144,11 +143,11 @@ class Shards:
 
 
 def common_environment(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The workers' environment: one, if theirs differ in nothing but the number of the GPU.
+    """The workers' environments, merged into one if they differ in nothing but the number of the GPU.
 
-    Then `workers` says who had which. Workers of different GPUs are different runs, as in a merged report.
+    Then `workers` lists their devices. Workers with different kinds of GPU are different runs, as in a merged report.
     """
-    kinds = {name: _but_number(environment) for name, environment in environments.items()}
+    kinds = {name: _without_number(environment) for name, environment in environments.items()}
     if len(set(kinds.values())) > 1:
         return {"runs": [{"worker": name, "environment": dict(value)} for name, value in sorted(environments.items())]}
     names = sorted(environments, key=_number)
@@ -158,12 +157,12 @@ def common_environment(environments: Mapping[str, Mapping[str, Any]]) -> dict[st
     return {**environments[names[0]], "device": "cuda", "workers": devices}
 
 
-def _but_number(environment: Mapping[str, Any]) -> str:
+def _without_number(environment: Mapping[str, Any]) -> str:
     kind = {**environment, "device": str(environment.get("device")).partition(":")[0]}
     return json.dumps(kind, sort_keys=True, default=str)
 
 
 def _number(worker: str) -> int:
-    """Of a worker's name, `gw10`."""
+    """The number in a worker's name, 10 for `gw10`."""
     digits = re.search(r"\d+$", worker)
     return int(digits[0]) if digits else 0

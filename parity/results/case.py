@@ -1,4 +1,4 @@
-"""What a run leaves behind: results.json, schema version 1. The contract between running and viewing."""
+"""The results of a run, written as results.json (schema version 1): the contract between running and viewing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipelines.files import strict_json
 SCHEMA_VERSION = 1
 
 Status = Literal["passed", "drifted", "expected_drift", "unpairable", "error"]
-"""passed: within tolerance. drifted: beyond it, or not the factors expected. expected_drift: exactly the factors the
-case expects. unpairable: nobody can repeat the preview. error: the case could not be run."""
+"""passed: within tolerance. drifted: out of tolerance, or other factors differ than expected. expected_drift: exactly
+the expected factors differ. unpairable: the preview cannot be reproduced. error: the case could not be run."""
 
 NOT_RUN: tuple[Status, ...] = ("error", "unpairable")
 """Statuses of cases without a comparison: exit code 3."""
@@ -27,20 +27,20 @@ FAILING: tuple[Status, ...] = ("drifted", *NOT_RUN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
-    """A video that was compared."""
+    """One of the two videos of a case."""
 
     frames: int
     width: int
     height: int
     fps: float
-    """From the file: 1000 / 62 ms for a WebP asked at 16 fps."""
+    """Read from the file: a WebP requested at 16 fps has 62 ms per frame, which is 16.129."""
     sha256: str
-    """Of the file; of the decoded frames where the video is a folder."""
+    """Hash of the file; of the decoded frames if the video is a folder."""
     raw_sha256: str | None = None
-    """Of the frames before encoding (shape and bytes); only known of what was drawn here."""
+    """Hash of the frames before encoding (shape and bytes); null unless generated on this machine."""
     frame_sha256: tuple[str, ...] = ()
-    """The first 16 hex digits of every raw frame's own; they name the frame that changed. Only of what was
-    drawn here."""
+    """The first 16 hex digits of every raw frame's hash, which show the frames that changed. Empty unless generated on
+    this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ class MetricResult:
     """One metric over all frames. All numbers are null where `unavailable` says why."""
 
     variant: str
-    """Exactly which formula: there are many SSIMs."""
+    """The exact formula, since there are many kinds of SSIM."""
     higher_is_better: bool
     mean: float | None = None
-    """PSNR: over the frames that differ; null if none does."""
+    """The mean over all frames; PSNR: over the frames that differ, null if none does."""
     min: float | None = None
     """null: infinite (PSNR of identical frames)."""
     max: float | None = None
@@ -74,9 +74,9 @@ generated frames are not a usable video."""
 Evidence = Literal["recipe", "pixels", "reported", "likely", "expected"]
 """How it is known that a factor differs.
 
-recipe: both recipes were read, and the inference's was drawn here. pixels: the files show it; of a server also: a
-drawing proved it to the bit. The rest is of servers alone. reported: its answer says so. likely: a search came as near
-as rounding lets it. expected: it is so on a server that draws as the case's `pipeline` says; nothing has proved it.
+recipe: both recipes were read, and the request was generated on this machine. pixels: the files show it; for a server
+also: a generation on this machine proved it bit for bit. The others are for servers only. reported: the server's answer
+says so. likely: a search found it up to rounding. expected: assumed from the case's `pipeline`, not verified.
 """
 
 
@@ -89,82 +89,82 @@ class FindingResult:
     inference: str
     note: str
     fix: str = ""
-    """What to change in the inference code or the request, with the preview's values; empty: nothing."""
+    """The change to make in the inference code or the request, with the preview's values; empty: none."""
     evidence: Evidence = "recipe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetResult:
-    """The server a case was drawn on, and what it said."""
+    """The server that generated a case, and its answers."""
 
     url: str
-    """Without credentials."""
+    """The server's URL, without credentials."""
     arguments: tuple[str, ...] = ()
-    """What to add to a command line that runs the case there again; none where its file says it."""
+    """Arguments for a command that runs the case on that server again; none if the case file names it."""
     request_id: str | None = None
-    """null: the server accepted nothing."""
+    """The server's id of the request; null: it accepted none."""
     shared_with: str | None = None
-    """The case whose equal request was sent before and drew this one's video too."""
+    """The case whose equal request was sent before, and whose result this case shares."""
     attempts: int = 0
-    """Times it was sent: 2 if the server forgot it."""
+    """How often the request was sent: 2 if the server forgot it."""
     queue_seconds: float | None = None
-    """By the server's own clock; null: it does not say."""
+    """Time in the queue, by the server's clock; null: not reported."""
     draw_seconds: float | None = None
-    """All prompts of the request. By the server's own clock."""
+    """Generation time for all prompts of the request, by the server's clock; null: not reported."""
     fetched: str | None = None
-    """Where the file came from: its URL, or its path on a shared disk."""
+    """The file's URL, or its path on a shared disk."""
     profile: str | None = None
-    """`metadata.profile` of the result: how the server says it draws."""
+    """The profile that the server reports (`metadata.profile` of the result)."""
     reported: Mapping[str, Any] = field(default_factory=dict)
-    """What the result says of the video: format, width, height, num_frames, fps, seed."""
+    """The result's statements about the video: format, width, height, num_frames, fps, seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatDrawing:
-    """One of several drawings of one request."""
+    """One of several generations of one request."""
 
     where: Literal["this process", "fresh process", "server"]
     file_sha256: str
     to_preview: Closeness
     raw_sha256: str | None = None
-    """Of the frames before encoding (shape and bytes); null: drawn on a server."""
+    """Hash of the frames before encoding (shape and bytes); null: generated on a server."""
     request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatFloor:
-    """How near the drawings of one request come to each other: every two of them are compared."""
+    """The difference between the generations of one request; every two of them are compared."""
 
     psnr_mean: float
-    """dB, over the pairs that differ, as a case's metrics are."""
+    """Mean PSNR in dB, over the pairs that differ, computed like a case's metrics."""
     psnr_lowest: float
-    """Of the two drawings that are furthest apart."""
+    """PSNR of the two that differ most."""
     ssim_mean: float | None = None
-    """null: not measured (raw frames beside a lossy file; frames that are too small)."""
+    """Mean SSIM; null: not measured (raw frames of a lossy file; frames that are too small)."""
     ssim_lowest: float | None = None
     per_frame: tuple[float | None, ...] = ()
-    """The lowest PSNR of every frame; null: equal in all drawings."""
+    """The lowest PSNR of every frame; null: equal in all generations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatResult:
-    """Whether a request gives the same video when it is drawn again (`--repeat`), and how far apart if not."""
+    """Whether a request gives the same video each time (`--repeat`), and how large the difference is if not."""
 
     drawings: tuple[RepeatDrawing, ...]
-    """The first is the case's output."""
+    """All generations, the first being the case's output."""
     identical: bool
-    """By every pixel before encoding; of a server, of its files as they are decoded."""
+    """Whether every pixel before encoding is equal; for a server, every pixel of its decoded files."""
     between_processes: bool
-    """Those of this process are alike, the one of a fresh process is not. Only three drawings or more can tell."""
+    """Whether those of this process are identical and that of a fresh process differs; only three or more can tell."""
     reason: str | None
-    """Why two drawings need not be alike, by the recipe; null: they must be (a server's: it is expected)."""
+    """The reason in the recipe why generations may differ; null: they must be identical (on a server: should be)."""
     sentence: str
     frames: tuple[int, ...] = ()
-    """Those that are not the same in all drawings, counted from 0."""
+    """Indices of frames that differ between generations, counted from 0."""
     floor: RepeatFloor | None = None
-    """Between frames as they are compared with the preview; null: these are equal, or do not pair."""
+    """The difference of the frames as compared with the preview; null: equal, or different in size or frame count."""
     raw_floor: RepeatFloor | None = None
-    """Between frames before encoding; null: equal, or of a server."""
+    """The difference of the frames before encoding; null: equal, or generated on a server."""
     within: bool | None = None
     """Whether the difference from the preview is no larger than the floor; null: there is no floor."""
     notes: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ class RepeatResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """One case."""
+    """The result of one case."""
 
     id: str
     status: Status
@@ -186,40 +186,40 @@ class CaseResult:
     preview: VideoResult | None = None
     output: VideoResult | None = None
     bit_identical: bool | None = None
-    """Every decoded frame equal; null if nothing was compared."""
+    """Whether every decoded frame is equal; null if nothing was compared."""
     compared_as: str | None = None
-    """What was held against what, e.g. decoded WebP with decoded WebP."""
+    """The kinds of frames compared, e.g. `decoded webp with decoded webp`."""
     metrics: Mapping[str, MetricResult] = field(default_factory=dict)
     codec_floor: Mapping[str, float | None] | None = None
-    """What the codec alone does to our own frames: psnr in dB, ssim. null: lossless, or drawn on a server, whose raw
-    frames nobody knows."""
+    """The loss from the codec alone, on our own frames: psnr in dB, ssim. null: lossless, or generated on a server,
+    whose raw frames are unknown."""
     findings: tuple[FindingResult, ...] = ()
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """`preview` and `inference`, every field; `{asked, applied}` where the two can differ."""
+    """All fields of `preview` and `inference`; `{asked, applied}` where requested and applied values can differ."""
     sigmas: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Noise levels of both schedules, `preview` and `inference`, one more than steps."""
     case_yaml: str | None = None
     """The case file's text; null if it could not be read again."""
     notes: tuple[str, ...] = ()
-    """What was assumed or lies outside the recipes."""
+    """Assumptions, and facts outside the recipes."""
     diagnosis: Diagnosis | None = None
-    """What each factor costs; null: not asked for."""
+    """The effect of each factor; null: not requested."""
     search: Search | None = None
-    """The settings that drew the preview, looked for in its pixels; null: not asked for."""
+    """The search for the settings that generated the preview; null: not requested."""
     weights_sha256: str | None = None
-    """Over the content of every file that checkpoint and text encoder of the request are loaded from."""
+    """Hash of the content of all files from which the request's checkpoint and text encoder are loaded."""
     drawn_before: str | None = None
-    """When the output was drawn (ISO 8601, UTC), if its frames were taken from the cache; null: in this run."""
+    """When the output was generated (ISO 8601, UTC) if its frames come from the cache; null: in this run."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing."""
     error: str | None = None
     target: TargetResult | None = None
-    """The server that drew the output; null: it was drawn here. What it did is not known: the `inference` recipe is
-    then what is expected of it, and every finding says its evidence."""
+    """The server that generated the output; null: this machine did. A server's `inference` recipe is only expected, and
+    every finding names its evidence."""
     repeat: RepeatResult | None = None
-    """Whether the request draws the same again; null: not asked for (`--repeat`)."""
+    """Whether the request gives the same video each time; null: not requested (`--repeat`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +237,7 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0 every case as expected, 1 a case drifted, 3 a case could not be run."""
+        """The exit code: 0 every case as expected, 1 a case drifted, 3 a case could not be run."""
         statuses = {case.status for case in self.cases}
         if statuses & set(NOT_RUN):
             return 3
@@ -245,29 +245,29 @@ class Run:
 
 
 def now() -> str:
-    """As `started` and `finished` are written."""
+    """The current time in the format of `started` and `finished`."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def in_order(cases: Sequence[CaseResult], order: Sequence[str]) -> tuple[CaseResult, ...]:
-    """Results in the order of these ids, others behind."""
+    """Results sorted by these ids, others last."""
     rank = {case_id: number for number, case_id in enumerate(order)}
     return tuple(sorted(cases, key=lambda result: rank.get(result.id, len(rank))))
 
 
 def to_json(run: Run, indent: int | None = 1) -> str:
-    """Strict JSON: no NaN, no Infinity. `indent` None: as short as can be."""
+    """A run as strict JSON, without NaN and Infinity. `indent` None gives the shortest text."""
     separators = (",", ":") if indent is None else None
     data = dataclasses.asdict(run)
     return json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def from_json(text: str) -> Run:
-    """Read a results.json back. Raises ValueError: why it cannot be read, and what to do."""
+    """Read a results.json. Raises ValueError, which says why it cannot be read and what to do."""
     data = _parse(text)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if type(version) is not int or "cases" not in data:
-        raise ValueError("is JSON, but no results.json of wan-parity")
+        raise ValueError("not a results.json of wan-parity")
     if version != SCHEMA_VERSION:
         raise ValueError(_other_version(version))
     from pydantic import TypeAdapter, ValidationError
@@ -276,22 +276,22 @@ def from_json(text: str) -> Run:
         return TypeAdapter(Run).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"is no results.json that `parity run` wrote: {where}: {first['msg']}") from None
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"not a results.json that `parity run` wrote: {key}: {first['msg']}") from None
 
 
 def _parse(text: str) -> Any:
     if not text.strip():
-        raise ValueError("is empty; copy it again, or run the cases again")
+        raise ValueError("the file is empty; copy it again, or run the cases again")
     try:
         return strict_json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[0] != "{":
-            raise ValueError("is no JSON; give the results.json that `parity run` wrote") from None
+            raise ValueError("not JSON; pass the results.json that `parity run` wrote") from None
         ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        what = "ends too early" if ended else "is broken"
+        fault = "the file ends too early" if ended else "the JSON is damaged"
         raise ValueError(
-            f"{what} at line {error.lineno} ({error.msg}); copy it again, or run the cases again"
+            f"{fault} at line {error.lineno} ({error.msg}); copy it again, or run the cases again"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What a diagnosis says, as it stands in results.json: each factor's cost, where drift starts, what it took to know."""
+"""The results of a diagnosis in results.json: each factor's effect, the first divergence, the cost of finding out."""
 
 from __future__ import annotations
 
@@ -24,74 +24,74 @@ Stopped = Literal["explained", "budget", "interrupted", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closeness:
-    """How near one video comes to another; means over the frames, as in a case's metrics."""
+    """How close one video is to another, as means over the frames like a case's metrics."""
 
     identical: bool
-    """Every pixel equal."""
+    """Whether every pixel is equal."""
     psnr: float | None = None
-    """dB, over the frames that differ; null if none does, or if not comparable."""
+    """PSNR in dB, over the frames that differ; null if none does, or if not comparable."""
     ssim: float | None = None
     unavailable: str | None = None
-    """Why there are no figures."""
+    """The reason why there are no figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One recipe, drawn and held against the preview."""
+    """One recipe, generated and compared with the preview."""
 
     to_preview: Closeness
-    """Delivered file against the preview file, both decoded."""
+    """The encoded output compared with the preview file, both decoded."""
     to_recipe: Closeness | None = None
-    """Raw frames against those of the preview recipe, drawn here too: no codec between. null: that was not drawn."""
+    """Raw frames compared with those of the preview's recipe, without a codec; null: the latter were not generated."""
     raw_sha256: str
-    """Of our frames before encoding."""
+    """Hash of our frames before encoding."""
     file_sha256: str
-    """Of our frames encoded."""
+    """Hash of our encoded file."""
     denoising_steps: int
-    """Run for this trial; 0 if an earlier one drew the same latents."""
+    """Denoising steps run for this trial; 0 if an earlier one had the same latents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactorCost:
-    """What one factor costs."""
+    """The effect of one factor."""
 
     factor: str
     preview: str
     inference: str
     fix: str
-    """What to change in the inference code or the request."""
+    """The change to make in the inference code or the request."""
     level: Level | None = None
-    """null: not measured."""
+    """The size of the effect; null: not measured."""
     rank: int | None = None
-    """1 costs most; by the loss alone where measured, else by the gain. null: not measured."""
+    """1 for the largest effect; by the loss if measured, otherwise by the gain. null: not measured."""
     gain: Trial | None = None
     """The inference recipe with this factor alone taken from the preview."""
     loss: Trial | None = None
     """The preview recipe with this factor alone taken from the request."""
     latent_gap: float | None = None
-    """With --quick: how far the latents move when this factor alone is wrong; squared error over squared size."""
+    """With --quick: the change of the latents when only this factor is broken; squared error over squared size."""
     not_measured: str | None = None
-    """Why gain or loss is missing."""
+    """The reason why gain or loss is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaterfallStep:
-    """From the request as it is to the preview's recipe, one factor more at a time."""
+    """One step from the request to the preview's recipe, adding fixes one by one."""
 
     taken: str | None
-    """The factor put right in this step; null for the start."""
+    """The factor fixed in this step; null for the unchanged request."""
     trial: Trial | None
-    """null: not drawn, within the budget given."""
+    """The trial; null: not generated, because the budget was spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageGap:
-    """One stage of both recipes on its own."""
+    """One stage of both recipes, compared alone."""
 
     stage: str
     """noise, prompt, negative_prompt, image, image_latents, sigmas, timesteps, first_prediction, decode."""
     equal: bool | None
-    """To the last bit. null: not comparable, see note."""
+    """Whether the stage is bit-identical; null: not comparable, see `note`."""
     gap: float | None = None
     """Squared difference over squared size."""
     note: str = ""
@@ -99,33 +99,33 @@ class StageGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where the two recipes part."""
+    """The point where the two recipes diverge."""
 
     sentence: str
     stages: tuple[StageGap, ...]
     sigmas: Mapping[str, tuple[float, ...]]
-    """Of `preview` and `inference`, one more than steps."""
+    """Noise levels of `preview` and `inference`, one more than steps."""
     first_step: int | None
-    """The first step, from 1, after which latents differ; null: none does, or not comparable."""
+    """The first step, counted from 1, after which latents differ; null: none, or not comparable."""
     latent_gaps: tuple[float, ...]
-    """After each step: squared difference over squared size. Empty if not comparable."""
+    """The difference of the latents after each step: squared difference over squared size. Empty if not comparable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What was spent. One equivalent: a whole generation, denoising and decoding, from nothing."""
+    """The cost of a diagnosis or search. One equivalent is a whole generation, with denoising and decoding."""
 
     planned: float
-    """Equivalents, at most."""
+    """The most equivalents that were planned."""
     spent: float
-    """Equivalents: denoising steps run, over those of a whole drawing of the same recipe."""
+    """Equivalents spent: denoising steps run, divided by those of a whole generation of the same recipe."""
     denoising_steps: int
     decodes: int
     encodings: int
     reused: int
-    """Drawings taken from an equal one before."""
+    """Generations that were reused from an equal earlier one."""
     loads: int
-    """Checkpoints."""
+    """Checkpoints loaded."""
     seconds: float
 
 
@@ -136,23 +136,23 @@ class Diagnosis:
     mode: Literal["full", "gains", "quick"]
     sentence: str
     explained: bool | None
-    """True: the preview's recipe repeats the preview to the bit. False: a residue is left. null: not known."""
+    """True: the preview's recipe reproduces the preview bit for bit. False: a residual is left. null: unknown."""
     stopped: Stopped | None = None
-    """Why it ended before the plan did; null: it did not."""
+    """The reason why it stopped early; null: it did not."""
     error: str | None = None
     factors: tuple[FactorCost, ...] = ()
-    """By rank."""
+    """The factors, sorted by rank."""
     smallest_set: tuple[str, ...] | None = None
-    """The fewest factors that, put right, draw the preview recipe's video; null: not known."""
+    """The fewest fixes that give the video of the preview's recipe; null: unknown."""
     smallest_set_evidence: str = ""
     as_is: Trial | None = None
-    """The request as it is."""
+    """The trial of the unchanged request."""
     preview_recipe: Trial | None = None
-    """The preview's recipe."""
+    """The trial of the preview's recipe."""
     residue: Closeness | None = None
-    """What the preview's recipe leaves between its video and the preview; null: none, or not known."""
+    """The remaining difference between the video of the preview's recipe and the preview; null: none, or unknown."""
     outside: tuple[str, ...] = ()
-    """What is known to lie outside any recipe and may be the residue's cause."""
+    """Possible causes of the residual that are outside any recipe."""
     waterfall: tuple[WaterfallStep, ...] = ()
     origin: Origin | None = None
     cost: Cost | None = None
@@ -160,11 +160,11 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One value of a setting, tried."""
+    """One value of a setting that was tried."""
 
     value: str
     to_preview: Closeness | None
-    """null: not drawn; `note` says why."""
+    """How close it came to the preview; null: not generated, `note` says why."""
     note: str = ""
 
 
@@ -182,13 +182,13 @@ class Setting:
 
 
 Verdict = Literal["proven", "likely", "not found"]
-"""proven: a hypothesis draws the preview to the bit. likely: it comes as near as rounding on another machine lets it.
+"""proven: a hypothesis reproduces the video bit for bit. likely: it does up to the rounding of another machine.
 not found: neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """The settings that drew a video, looked for in its pixels."""
+    """The result of a search for the settings that generated a video."""
 
     verdict: Verdict
     sentence: str
@@ -200,4 +200,4 @@ class Search:
     cost: Cost | None = None
     notes: tuple[str, ...] = field(default=())
     of: Literal["preview", "server"] = "preview"
-    """Whose video it is; `assumed` is then what its config says, or what is expected of it."""
+    """The source of the video; `assumed` values are those of the preview's config, or those expected of the server."""

@@ -1,4 +1,4 @@
-"""The machine and library versions a run's numbers hold for, and what of them may reach the bits."""
+"""The environment of a run, machine and library versions, and the part of it that can change the bits."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _PACKAGES = (
 
 
 _BIT_VERSIONS = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "numpy", "pillow")
-"""Libraries between a recipe and its file. wan-parity is not among them: its code is what a baseline tests."""
+"""Libraries that can change the bits. wan-parity is not among them: its code is what a baseline tests."""
 
 _BIT_KEYS = ("cpu_capability", "libwebp", "offload")
 _GPU_BIT_KEYS = ("gpu", "compute_capability", "cuda", "cudnn")
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Versions, device, CPU and the determinism flags in force while a model runs."""
+    """Versions, device, CPU and the determinism flags that are set while a model runs."""
     import torch
     from PIL import features
 
@@ -87,7 +87,7 @@ def reaching_the_bits(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """`torch 2.13.0 -> 2.14.0`, one for each thing in which two environments differ; none: bits must be equal."""
+    """The differences of two environments, each like `torch 2.13.0 -> 2.14.0`; without any, bits must be equal."""
     old, new = _leaves(before), _leaves(after)
     return tuple(
         f"{name} {_word(old.get(name))} -> {_word(new.get(name))}"

@@ -1,4 +1,4 @@
-"""Where results lie: the folder of a new run, and the last run."""
+"""Folders of results: that of a new run, and that of the last run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _OUT = Path("reports/out")
 
 
 def default_out() -> Path:
-    """Where a run's results go when nobody says: `reports/out/<start time>`."""
+    """The default folder of a new run: `reports/out/<start time>`."""
     return _OUT / datetime.now().strftime("%Y-%m-%d_%H%M%S")
 
 
 def last_results() -> Path:
     """The results.json below reports/out that was started last. Raises UsageError if there is none.
 
-    One that cannot be read is passed over, but not if it is newer: it could be the last run's.
+    An unreadable file is skipped, unless it is the newest, since it could be the last run's.
     """
     found: list[tuple[datetime, float, Path]] = []
     broken: list[tuple[float, Path]] = []
@@ -33,7 +33,7 @@ def last_results() -> Path:
         except (OSError, ValueError, KeyError, TypeError):
             broken.append((changed, path))
     if not found and not broken:
-        raise UsageError(f"no run below {_OUT}; run `parity run` first, or name the folder it wrote to")
+        raise UsageError(f"no run found in {_OUT}; run `parity run` first, or pass the folder it wrote to")
     if not found or (broken and max(broken)[0] > max(found)[1]):
-        raise UsageError(f"{max(broken)[1]}: cannot be read; name another run")
+        raise UsageError(f"{max(broken)[1]}: cannot be read; pass another run")
     return max(found)[2]

@@ -1,4 +1,4 @@
-"""Several results.json as one run: matrix jobs, shards."""
+"""Merging several results.json (matrix jobs, shards) into one run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pipelines.errors import UsageError
 from pipelines.files.content import read_text, real_path
 
 MAX_BYTES = 64 << 20
-"""Of a results.json: thousands of cases."""
+"""Size limit of a results.json, enough for thousands of cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """A run to report."""
+    """A run that was read from one or more files."""
 
     run: Run
     folder: Path
-    """To which the cases' artifacts are relative."""
+    """The folder that the cases' artifacts are relative to."""
     first: Path
-    """The first results.json."""
+    """The path of the first results.json."""
 
 
 def merge(given: Sequence[Path]) -> Merged:
-    """Read results.json files, or the folders they are in, as one run. One that is given twice counts once.
+    """Read results.json files, or the folders they are in, as one run. A file given twice counts once.
 
-    Of several, `environment` is `{"runs": [...]}`, one entry a file, in the order of the cases.
+    For several files, `environment` is `{"runs": [...]}`, one entry per file, in the order of the cases.
     """
     paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
     runs = [read_results(path) for path in paths]
@@ -45,20 +45,19 @@ def merge(given: Sequence[Path]) -> Merged:
 
 
 def read_results(path: Path) -> Run:
-    """Read one results.json. Raises UsageError: the path, what is wrong with it and what to do."""
+    """Read one results.json. Raises UsageError, which names the path, what is wrong with it and what to do."""
     try:
         return from_json(read_text(path, MAX_BYTES))
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is no text; give the results.json that `parity run` wrote") from None
+        raise UsageError(f"{path}: not a text file; pass the results.json that `parity run` wrote") from None
     except OSError as error:
-        what = f"{error.strerror}; give a results.json, or the folder it is in"
-        raise UsageError(f"{path}: {what}") from None
+        raise UsageError(f"{path}: {error.strerror}; pass a results.json, or the folder it is in") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
 def results_file(path: Path) -> Path:
-    """A results.json, or the one in a folder."""
+    """The path of a results.json, given the file or its folder."""
     return path / "results.json" if path.is_dir() else path
 
 
@@ -86,9 +85,9 @@ def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
 
 
 def _moved(case: CaseResult, path: Path, folder: Path, *, several: bool) -> CaseResult:
-    """A case whose artifacts are relative to `folder`, and which says where it comes from if there are several.
+    """A case with artifacts relative to `folder`, and with a note on its file if there are several.
 
-    What lies outside the folder of its results.json is let go of: a results.json from elsewhere must not pull other
+    Artifacts outside the folder of its results.json are dropped: a results.json from elsewhere must not pull other
     files into a report that is passed on.
     """
     home = real_path(path.parent)
@@ -98,5 +97,5 @@ def _moved(case: CaseResult, path: Path, folder: Path, *, several: bool) -> Case
         if "\0" not in value and real_path(home / value).is_relative_to(home):
             artifacts[name] = Path(os.path.relpath(home / value, folder)).as_posix()
         else:
-            notes.append(f"The artifact {name}, {value}, lies outside the folder of {path} and was not read.")
+            notes.append(f"The artifact {name} ({value}) is outside the folder of {path} and was not read.")
     return replace(case, artifacts=artifacts, notes=(*case.notes, *notes))

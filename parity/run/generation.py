@@ -45,7 +45,7 @@ class Shelf:
 def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     """Generate the request of the lab's case, or take its frames from the shelf.
 
-    Neither with a `trace` nor for a request without a fixed result is the cache used. Raises as `Lab.generate`.
+    The cache is skipped with a `trace` and for requests that do not repeat. Raises as `Lab.generate`.
     """
     case = lab.case
     clock = time.perf_counter()

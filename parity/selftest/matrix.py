@@ -1,4 +1,4 @@
-"""The proof of the diagnosis: drift planted in every factor, alone and together, found again or not."""
+"""The matrix of planted cases, in which every factor drifts alone and with others, and whether each was found."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from pipelines.recipe import Recipe, to_dict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One planted case and what was found."""
+    """One planted case and what was found in it."""
 
     kind: Kind
     planted: tuple[str, ...]
-    """Factors, with their values in brackets."""
+    """The planted factors, with their values in brackets."""
     factors: frozenset[str]
     findings: frozenset[str]
     diagnosed: frozenset[str]
-    """The smallest set."""
+    """The smallest set of fixes that the diagnosis found."""
     explained: bool
     first: str | None
-    """Ranked first by the full diagnosis."""
+    """The factor ranked first by the full diagnosis."""
     first_quick: str | None
     spent: float
     steps: int
-    """Denoising steps by the engine's counter, of the full diagnosis."""
+    """Denoising steps of the full diagnosis, by the engine's counter."""
     expected_steps: int
-    """Those of the plan."""
+    """Denoising steps in its plan."""
     spent_gains: float
     spent_quick: float
     seconds: float
@@ -67,14 +67,14 @@ class Row:
 
 
 def matrix(kinds: Sequence[Kind], count: int) -> list[tuple[Kind, tuple[Plant, ...]]]:
-    """Every plant alone and `count` combinations, per kind."""
+    """Every plant alone and `count` combinations, for each kind."""
     return [(kind, plants) for kind in kinds for plants in (*singles(kind), *combinations(kind, count))]
 
 
 def run_matrix(
     cases: Sequence[tuple[Kind, tuple[Plant, ...]]], folder: Path, progress: Progress, engine: Engine
 ) -> Iterator[Row]:
-    """Diagnose every planted case, fully, by gains alone and quickly; a row for each as it is done."""
+    """Diagnose every planted case three times: in full, by gains only, and quickly. Yields a row for each case."""
     workshop = Workshop(folder / "jobs", engine)
     with (
         Session(Options(out=folder / "full", task=Task(diagnose="full")), engine) as full,
@@ -116,10 +116,10 @@ def _row(
 
 
 def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
-    """Whether everything held, and the sums in words.
+    """Whether every check passed, and the totals as text.
 
-    `--quick` draws a part of the steps. Which of Wan 2.2's experts does how many of them changes with their number, so
-    there its order is a hint.
+    `--quick` runs fewer steps. Their number changes how many of them each of Wan 2.2's experts runs, so there its order
+    is only a hint.
     """
     planted = sum(len(row.factors) for row in rows)
     checks: list[tuple[str, Callable[[Row], frozenset[str]]]] = [
@@ -135,7 +135,7 @@ def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
     cheap = sum(row.within_cost for row in rows)
     lines.append(f"exact and bit-identical: {exact} of {len(rows)}")
     held = exact == cheap == len(rows)
-    for name, kinds, demanded in (("Wan 2.1", WAN21, True), ("Wan 2.2, where it is no promise", WAN22, False)):
+    for name, kinds, demanded in (("Wan 2.1", WAN21, True), ("Wan 2.2 (only a hint)", WAN22, False)):
         some = [row for row in rows if row.kind in kinds]
         same = sum(row.same_first for row in some)
         lines += [f"--quick ranks the same factor first: {same} of {len(some)} of {name}"] if some else []
@@ -146,25 +146,25 @@ def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRow:
-    """One preview and what a search found."""
+    """One preview and what a search found for it."""
 
     kind: Kind
     hidden: str
     verdict: str
     found: str
-    """The settings found to be other than the config says."""
+    """The settings that were found to differ from the config."""
     exact: bool
-    """The verdict it should be, and where that is `proven`, the recipe that drew the preview."""
+    """Whether the verdict is as expected and, for `proven`, the recipe is the one that generated the preview."""
     spent: float
     seconds: float
 
 
 Unknown = Hidden | Literal["another model's video", "another machine's video"]
-"""What a search is given: a setting its config does not tell, or a video that no hypothesis draws."""
+"""The unknown of a search: a setting missing from its config, or a video that no hypothesis reproduces."""
 
 
 def unknowns(kinds: Sequence[Kind]) -> list[tuple[Kind, Unknown]]:
-    """Every setting hidden alone, per kind; for Wan 2.1 also the two videos without a proof."""
+    """Every setting hidden alone, for each kind; for Wan 2.1 also the two videos without a proof."""
     videos: tuple[Unknown, ...] = ("another model's video", "another machine's video")
     hidden: list[tuple[Kind, Unknown]] = [(kind, item) for kind in kinds for item in HIDDEN if kind in item.kinds]
     return [*hidden, *((kind, video) for kind in kinds if kind in WAN21 for video in videos)]
@@ -173,12 +173,12 @@ def unknowns(kinds: Sequence[Kind]) -> list[tuple[Kind, Unknown]]:
 def run_searches(
     cases: Sequence[tuple[Kind, Unknown]], folder: Path, progress: Progress, engine: Engine
 ) -> Iterator[SearchRow]:
-    """Search every preview; a row for each as it is done."""
+    """Search every preview. Yields a row for each."""
     workshop = Workshop(folder / "hidden", engine)
     with Session(Options(out=folder / "search", task=Task(search=True)), engine) as session:
         for kind, unknown in cases:
             clock = time.perf_counter()
-            expected, path, drawn = _unknown_case(workshop, kind, unknown)
+            expected, path, recipe = _unknown_case(workshop, kind, unknown)
             found = session.run_case(load_case(path), progress).search
             assert found is not None
             assert found.cost is not None
@@ -188,14 +188,14 @@ def run_searches(
                 hidden=unknown if isinstance(unknown, str) else f"{unknown.setting} ({unknown.value})",
                 verdict=found.verdict,
                 found=", ".join(changed),
-                exact=found.verdict == expected and (drawn is None or _same(found, drawn)),
+                exact=found.verdict == expected and (recipe is None or _same(found, recipe)),
                 spent=found.cost.spent,
                 seconds=time.perf_counter() - clock,
             )
 
 
 def _unknown_case(workshop: Workshop, kind: Kind, unknown: Unknown) -> tuple[Verdict, Path, Recipe | None]:
-    """The verdict it should get, the case, and the recipe to be found."""
+    """The expected verdict, the case file, and the recipe to be found."""
     if unknown == "another model's video":
         return "not found", workshop.foreign_case(kind), None
     if unknown == "another machine's video":
@@ -204,11 +204,11 @@ def _unknown_case(workshop: Workshop, kind: Kind, unknown: Unknown) -> tuple[Ver
     return "proven", *workshop.hidden_case(unknown, kind)
 
 
-def _same(found: Search, drawn: Recipe) -> bool:
-    """Whether the hypothesis is the recipe that drew the preview, as far as a video can tell."""
-    return all(_applied(found.recipe[name]) == _applied(value) for name, value in to_dict(drawn).items())
+def _same(found: Search, recipe: Recipe) -> bool:
+    """Whether the hypothesis is the recipe that generated the preview, as far as a video can tell."""
+    return all(_applied(found.recipe[name]) == _applied(value) for name, value in to_dict(recipe).items())
 
 
 def _applied(value: object) -> object:
-    """What a search can know of `{asked, applied}`."""
+    """The part of `{asked, applied}` that a search can find out."""
     return value["applied"] if isinstance(value, dict) and "applied" in value else value

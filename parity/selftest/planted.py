@@ -1,4 +1,4 @@
-"""Drift planted on purpose: for each factor what to make wrong, alone and in combinations."""
+"""Drift planted on purpose: for each factor what to break, alone and in combinations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAN21: tuple[Kind, ...] = ("t2v", "i2v")
 WAN22: tuple[Kind, ...] = ("wan22-t2v", "wan22-i2v")
 I2V: tuple[Kind, ...] = ("i2v", "wan22-i2v")
 Shape = Literal["normal", "wide", "still"]
-"""wide: above 256 pixels, where the VAE tiles; one frame, as WebP. still: one frame, as PNG."""
+"""wide: above 256 pixels, so that the VAE tiles; one frame, as WebP. still: one frame, as PNG."""
 
 MODELS: dict[Kind, str] = {
     "t2v": "wan21_14b",
@@ -34,14 +34,14 @@ OTHER_LORA = "planted_000000250.safetensors"
 
 
 def lora_name(expert: Expert, *, other: bool = False) -> str:
-    """The file of one Wan 2.2 expert, of the preview's step or the other one."""
+    """The LoRA file of one Wan 2.2 expert, from the preview's step or from the other one."""
     return f"{NAME}{'_000000250' if other else ''}_{expert}_noise.safetensors"
 
 
 SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (272, 64, 1), "still": (64, 64, 1)}
 
 SAMPLE_INDEX = 1
-"""Not the first prompt, so that seed rules differ."""
+"""A sample other than the first, for which the seed rules differ."""
 
 SAMPLE: dict[str, Any] = {"guidance_scale": 5, "sample_steps": 6, "seed": 42, "neg": "", "fps": 16}
 PROMPT = "[trigger] playing the guitar, on stage"
@@ -51,11 +51,11 @@ TRIGGER = "p3r5on"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """One factor made wrong on the request's side."""
+    """One factor broken on the request's side."""
 
     factor: str
     value: str
-    """For people."""
+    """The planted value, as shown to people."""
     prompt: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the request's prompt item."""
     pipeline: Mapping[str, Any] = field(default_factory=dict)
@@ -63,10 +63,10 @@ class Plant:
     lora: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the request's LoRA item; without a path: no item."""
     expert: Expert | None = None
-    """Which of the LoRA items; None: all."""
+    """The expert whose LoRA item is changed; None: all."""
     checkpoint: str | None = None
     kinds: tuple[Kind, ...] = WAN21
-    """Wan 2.2 shares what is not about its experts with Wan 2.1, so not every plant is planted there again."""
+    """The kinds to plant it in. Wan 2.2 shares much with Wan 2.1, so not every plant is repeated there."""
     shape: Shape = "normal"
 
 
@@ -141,13 +141,13 @@ PLANTS: tuple[Plant, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:
-    """One setting of a preview that its config does not tell."""
+    """One setting of a preview that is missing from its config."""
 
     setting: str
-    """As a search names it."""
+    """The setting, as a search names it."""
     value: str
     changes: Mapping[str, Callable[[Path], Any]]
-    """Recipe fields of the preview, made from the job's folder."""
+    """The preview's recipe fields, each made from the job's folder."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the config's sample section."""
     kinds: tuple[Kind, ...] = WAN21
@@ -218,7 +218,7 @@ there are too many to guess."""
 
 
 def singles(kind: Kind) -> list[tuple[Plant, ...]]:
-    """Every plant alone."""
+    """Every plant of a kind, alone."""
     return [(plant,) for plant in PLANTS if kind in plant.kinds]
 
 
@@ -239,13 +239,13 @@ def _possible(plants: Sequence[Plant]) -> bool:
     """Whether each of the factors still reaches the file beside the others."""
     factors = {plant.factor for plant in plants}
     if {"vae_tiling", "codec"} <= factors:
-        return False  # a wide still: nothing new
+        return False  # a wide still tests nothing new
     if factors & {"codec", "vae_tiling"} and "fps" in factors and "frame_count" not in factors:
-        return False  # a still is shown for ever
+        return False  # a still has no frame rate
     absent = {plant.expert for plant in plants if plant.lora.get("path", "") is None}
     if any(plant.factor.startswith("lora_scale") and plant.expert in absent for plant in plants):
-        return False  # no file, no scale
+        return False  # without a file there is no scale
     if absent == set(EXPERTS):
-        return False  # the API takes no request without a LoRA
+        return False  # the API refuses a request without a LoRA
     unguided = any(plant.prompt.get("guidance_scale") == 1 for plant in plants)
     return not (unguided and "negative_prompt" in factors and len(plants) < 3)

@@ -108,7 +108,7 @@ def test_pytest_fails_and_names_it(broken: Broken, tmp_path: Path) -> None:
         assert f"test_case[{name}] FAILED" in done.stdout
         told = re.split(r"_+ test_case\[(\w+)\] _+", done.stdout.partition("short test summary")[0])
         message = dict(zip(told[1::2], told[2::2], strict=True))[name]
-        assert "against its baseline:" in message
+        assert "compared with its baseline:" in message
         for words in said:
             assert words in message
         assert f"parity baseline accept {name} --results {tmp_path}/out/results.json --baselines" in message

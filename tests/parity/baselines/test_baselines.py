@@ -197,7 +197,7 @@ def test_what_changes_is_printed_before_it_is_written(capsys: pytest.CaptureFixt
 
 
 def test_the_default_is_the_run_started_last(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="no run below reports/out"):
+    with pytest.raises(UsageError, match="no run found in reports/out"):
         last_results()
     write_run(result("old"), name="z", started="2026-11-20T01:00:00+00:00")
     new = write_run(result("new"), name="a", started="2026-11-22T01:00:00+02:00")
@@ -210,7 +210,7 @@ def test_the_default_is_the_run_started_last(capsys: pytest.CaptureFixture[str])
     future = new.stat().st_mtime + 60
     os.utime("reports/out/broken/results.json", (future, future))
     assert main(["baseline", "check"]) == 2
-    assert "broken/results.json: cannot be read; name another run" in capsys.readouterr().err
+    assert "broken/results.json: cannot be read; pass another run" in capsys.readouterr().err
 
 
 def test_several_results_are_each_held_in_their_own_environment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,7 @@ def test_one_test_a_case_with_the_verdict_as_failure(alone: Ran) -> None:
         assert f"test_case[{outcome}" in out
     assert "XFAIL parity/test_parity.py::test_case[fine] - expected drift: frame_count, steps" in out
     assert "drifted: psnr, ssim: the preview has 9 frames" in out
-    assert "  frame_count: 9 -> 1\n    to change: send num_frames 9 in the request\n" in out
+    assert "  frame_count: 9 -> 1\n    change: send num_frames 9 in the request\n" in out
     assert f"report: {alone.folder}/out/report.html" in out
     assert "drifted: expected difference not found: seed" in out
     assert "unpairable: cannot be reproduced: the LoRA was pruned" in out
@@ -207,7 +207,7 @@ def test_tag_and_diagnosis_on_failure(cases: CaseFiles, tmp_path: Path) -> None:
     assert run.cases[0].diagnosis is not None
     assert run.cases[0].diagnosis.smallest_set == ("steps",)
     assert run.finished is None  # -x: the second is missing
-    assert "the run was stopped, not every case was run" in done.stdout
+    assert "the run was stopped before all cases were run" in done.stdout
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -48,8 +48,8 @@ def test_one_device_for_all(asked: str, gpus: int) -> None:
 def test_who_draws_where_is_said() -> None:
     assert Devices("auto", 0).sentence(2) == "2 workers on the CPU"
     assert Devices("auto", 2).sentence(2) == "2 workers, one GPU each"
-    assert Devices("cuda", 2).sentence(4) == "4 workers share 2 GPUs; -n 2 is one GPU a worker"
-    assert Devices("cuda:1", 2).sentence(2) == "2 workers on cuda:1; --parity-device auto gives each its own GPU"
+    assert Devices("cuda", 2).sentence(4) == "4 workers share 2 GPUs; -n 2 gives each worker a GPU"
+    assert Devices("cuda:1", 2).sentence(2) == "2 workers on cuda:1; --parity-device auto gives each worker a GPU"
 
 
 def test_one_environment_for_workers_that_draw_alike() -> None:
@@ -189,7 +189,7 @@ def test_what_a_worker_died_of(cases: CaseFiles, tmp_path: Path) -> None:
     shards.begin(["case", "late"])
     result = shards.died(case, "gw1")
     assert result.status == "error"
-    assert "worker gw1 died while it ran" in result.verdict
+    assert "worker gw1 died while running it" in result.verdict
     written(shards, "gw2", replace(error_case(), id="late", verdict="step 3 took more than 5 s"))
     late = load_case(cases.write("late"))
     assert shards.died(late, "gw2").verdict == "step 3 took more than 5 s"  # the watchdog's last word
@@ -208,7 +208,7 @@ def test_a_worker_that_is_killed_fails_its_case_by_name(cases: CaseFiles, tmp_pa
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED parity/test_parity.py::test_case[killed] - error: could not be run" in done.stdout
-    assert "died while it ran" in done.stdout
+    assert "died while running it" in done.stdout
     assert "1 failed, 3 xfailed" in done.stdout
     run: Run = read_results(out / "results.json")
     assert {case.id: case.status for case in run.cases} == {

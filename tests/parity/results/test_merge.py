@@ -112,21 +112,21 @@ def results(**changes: Any) -> str:
             results(schema_version=2),
             "schema_version is 2, this wan-parity reads 1: a newer wan-parity wrote it; update",
         ),
-        (results(schema_version="1"), "is JSON, but no results.json of wan-parity"),
-        (results(schema_version=True), "is JSON, but no results.json of wan-parity"),
+        (results(schema_version="1"), "not a results.json of wan-parity"),
+        (results(schema_version=True), "not a results.json of wan-parity"),
         (results()[:-30], "ends too early"),
         (results()[:700], "ends too early"),
-        (results().replace(":", "=", 1), "is broken at line 1"),
-        ("", "is empty; copy it again"),
-        (" \n", "is empty; copy it again"),
-        ("<html></html>", "is no JSON; give the results.json"),
-        ("\x00\x01", "is no JSON; give the results.json"),
-        ('{"name": "left-pad", "version": "1.3.0"}', "is JSON, but no results.json of wan-parity"),
-        ('{"schema_version": 1}', "is JSON, but no results.json of wan-parity"),
-        ("[1, 2]", "is JSON, but no results.json of wan-parity"),
+        (results().replace(":", "=", 1), "the JSON is damaged at line 1"),
+        ("", "the file is empty; copy it again"),
+        (" \n", "the file is empty; copy it again"),
+        ("<html></html>", "not JSON; pass the results.json"),
+        ("\x00\x01", "not JSON; pass the results.json"),
+        ('{"name": "left-pad", "version": "1.3.0"}', "not a results.json of wan-parity"),
+        ('{"schema_version": 1}', "not a results.json of wan-parity"),
+        ("[1, 2]", "not a results.json of wan-parity"),
         ("[" * 100_000, "is nested too deeply"),
-        (results(cases=[{"id": "a"}]), "is no results.json that `parity run` wrote: cases.0.status"),
-        (results(cases=3), "is no results.json that `parity run` wrote: cases: "),
+        (results(cases=[{"id": "a"}]), "not a results.json that `parity run` wrote: cases.0.status"),
+        (results(cases=3), "not a results.json that `parity run` wrote: cases: "),
     ],
 )
 def test_what_cannot_be_read_is_one_message(
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_one_message(
 
 def test_what_is_no_text_or_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "picture.webp").write_bytes(b"RIFF\xff\xfe\x80")
-    for name, said in (("picture.webp", "is no text; give"), ("gone.json", "No such file or directory; give")):
+    for name, said in (("picture.webp", "not a text file; pass"), ("gone.json", "No such file or directory; pass")):
         assert main(["report", str(tmp_path / name)]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"parity: {tmp_path / name}: {said}")
@@ -165,7 +165,7 @@ def test_a_size_that_is_none(command: list[str], value: str, capsys: pytest.Capt
         main([*command, "--max-size", value])
     assert caught.value.code == 2
     error = capsys.readouterr().err
-    assert error.endswith(f"argument --max-size: must be a number of megabytes above 0, e.g. 25, is {value!r}\n")
+    assert error.endswith(f"argument --max-size: must be a number of megabytes above 0, e.g. 25, not {value!r}\n")
 
 
 def test_the_page_keeps_to_its_size(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_kill_proof_can_fail(cases: CaseFiles, tmp_path: Path, engine: Engin
     output.write_bytes(output.read_bytes() + b"\0")
     assert "one: its output is not the one in results.json" in torn(tmp_path / "out")
     (tmp_path / "out" / "results.json").write_text('{"schema_version": 1, "cases": [')
-    assert torn(tmp_path / "out")[0].startswith("results.json ends too early")
+    assert torn(tmp_path / "out")[0].startswith("results.json: the file ends too early")
 
 
 # ---- One run a folder, no half-written files ----
