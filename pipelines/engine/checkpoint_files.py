@@ -96,7 +96,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}; is the checkpoint complete?") from None
     except ValueError as error:
-        raise WeightsError(f"{path}: not complete JSON ({error}); copy it again") from None
+        raise WeightsError(f"{path}: not valid JSON ({error}); copy it again") from None
     if not isinstance(data, dict):
         raise WeightsError(f"{path}: must contain keys and values; copy it again")
     return data
