@@ -34,7 +34,7 @@ def test_the_mappings_are_found() -> None:
     assert set(PARTIAL) <= names
 
 
-def test_statuses_are_sorted_and_counted_alike_everywhere() -> None:
+def test_statuses_are_sorted_and_counted_the_same_everywhere() -> None:
     assert sorted(view.ORDER) == sorted(get_args(Status))
     assert view.ORDER[: len(FAILING)] == FAILING
     script = (ROOT / "reports" / "overview.js").read_text(encoding="utf-8")

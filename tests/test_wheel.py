@@ -141,7 +141,7 @@ def test_its_metadata(alone: Venv) -> None:
     assert (alone.site / "parity" / "py.typed").is_file()
 
 
-def test_it_holds_the_reports_files_and_no_output(alone: Venv) -> None:
+def test_it_contains_the_reports_files_and_no_output(alone: Venv) -> None:
     package = alone.site / "parity"
     assert {path.name for path in alone.site.iterdir() if path.suffix == ""} == {"parity"}
     files = {path.name for path in (package / "reports").iterdir()}

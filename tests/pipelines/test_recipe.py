@@ -146,7 +146,7 @@ def test_float32_is_one_precision() -> None:
     assert Precision("bfloat16", "kept") != Precision("bfloat16", "cast")
 
 
-def test_taking_every_factor_makes_recipes_draw_alike(cases: CaseFiles) -> None:
+def test_taking_every_factor_makes_recipes_equal(cases: CaseFiles) -> None:
     request = cases.request(**{key: value for keys in PLANTED.values() for key, value in keys.items()})
     case = load_case(cases.write(request=request, pipeline="reference"))
     mixed = case.inference

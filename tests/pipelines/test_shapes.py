@@ -17,7 +17,7 @@ CASE = load_case(DEMO / "shapes-faithful.yaml")
 
 
 @pytest.mark.draws
-def test_plain_diffusers_draws_the_preview() -> None:
+def test_plain_diffusers_generates_the_preview() -> None:
     declare_missing_torchvision_operators()
     import torch
     from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline

@@ -79,7 +79,7 @@ def test_low_vram_tiles_t2v_alone_and_keeps_its_frames(tmp_path: Path) -> None:
     assert (i2v.tiles, i2v.num_frames.applied, i2v.obstacles) == (False, 37, ())
 
 
-def test_the_gpu_that_drew_it_is_noted(tmp_path: Path) -> None:
+def test_the_gpu_that_generated_it_is_noted(tmp_path: Path) -> None:
     on_gpu = preview_of(tmp_path, "wan22_i2v", device="cuda:0")
     assert on_gpu.conditioning == Conditioning(latents="sample", noise="cuda")
     assert "whose numbers depend on the GPU model" in " ".join(on_gpu.notes)
@@ -105,7 +105,7 @@ def test_where_the_trainer_takes_weights_from(tmp_path: Path) -> None:
     assert (recipe.weights.text_encoder, recipe.weights.vae) == ("ai-toolkit/umt5_xxl_encoder", "ai-toolkit/wan2.1-vae")
 
 
-def test_older_versions_drew_with_unipc() -> None:
+def test_older_versions_used_unipc() -> None:
     assert scheduler_of("0.9.2", None, 5.0)[0] == flow_schedule("unipc", 3.0)
     assert scheduler_of("0.12.26", None, 5.0)[0] == flow_schedule("flow_match_euler", 5.0)
 

@@ -200,7 +200,7 @@ def test_nothing_jumps_while_stills_load(run: Run, browse: Browse) -> None:
 # ---- The overview ----
 
 
-def test_failures_stand_first_and_the_rest_in_tiers(run: Run, browse: Browse) -> None:
+def test_failures_come_first_and_the_rest_in_tiers(run: Run, browse: Browse) -> None:
     page = browse(run)
     assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]
     tiers = page.locator("button.fold")
@@ -428,7 +428,7 @@ def test_play_runs_to_the_end_and_loops_if_asked(run: Run, browse: Browse) -> No
     expect(play).to_have_text("▶ Play")
 
 
-def test_the_way_of_looking_is_kept(run: Run, browse: Browse) -> None:
+def test_the_viewers_settings_are_kept(run: Run, browse: Browse) -> None:
     page = browse(run, GUITAR)
     expect_frame(page, 6)
     top = case(page).evaluate("element => element.getBoundingClientRect().top")
@@ -440,7 +440,7 @@ def test_the_way_of_looking_is_kept(run: Run, browse: Browse) -> None:
     expect(case(page, "t2v-night").get_by_role("radio", name="Difference")).to_be_checked()
 
 
-def test_another_size_is_drawn_to_scale_and_not_subtracted(tmp_path: Path, browse: Browse) -> None:
+def test_another_size_is_shown_to_scale_and_not_subtracted(tmp_path: Path, browse: Browse) -> None:
     drifted = drifted_case(tmp_path)
     for path in (tmp_path / "artifacts/t2v-guitar/output").iterdir():
         with Image.open(path) as image:

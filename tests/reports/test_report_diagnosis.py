@@ -173,7 +173,7 @@ def factor_rows(found: Diagnosis) -> list[list[str]]:
     return rows(table.split("<tbody>")[1])
 
 
-def test_factors_stand_by_rank_between_both_ends() -> None:
+def test_factors_are_listed_by_rank_between_both_endpoints() -> None:
     names = [row[0] if len(row) < 6 else row[1] for row in factor_rows(diagnosis())]
     assert names == ["as requested", "scheduler", "precision", "codec", "preview's recipe"]
     assert [row[0] for row in factor_rows(diagnosis())[1:4]] == ["1", "2", "not ranked"]
@@ -216,7 +216,7 @@ def test_the_legend_lists_every_level() -> None:
         assert all(f"<b>{level}</b>: {meaning}" in html for level, meaning in LEVELS.items())
 
 
-def test_quick_shows_how_far_latents_move_and_no_pixels() -> None:
+def test_quick_shows_how_much_latents_change_and_no_pixels() -> None:
     html = render(run_of(case(quick())), Path())
     table = html.split('<table class="wrap costs">')[1].split("</table>")[0]
     head, *body = rows(table)
@@ -265,13 +265,13 @@ def test_an_error_is_shown_once() -> None:
     assert "out of memory" in page(replace(broken, sentence="stopped")).words
 
 
-def test_a_diagnosis_that_knows_nothing_yet_still_renders() -> None:
+def test_a_diagnosis_without_results_still_renders() -> None:
     words = page(Diagnosis(mode="full", sentence="nothing is known", explained=None, stopped="interrupted")).words
     assert "nothing is known" in words
     assert "What to change" not in words
 
 
-def test_the_waterfall_draws_every_step_to_the_terminals_scale() -> None:
+def test_the_waterfall_shows_every_step_at_the_terminals_scale() -> None:
     bars = charts.waterfall(diagnosis().waterfall)
     assert [(bar.name, bar.kind) for bar in bars] == [
         ("as requested", "drawn"),
@@ -383,7 +383,7 @@ def test_an_origin_without_schedules_renders() -> None:
     assert "Every step in numbers" not in words
 
 
-def test_only_what_is_needed_is_to_change() -> None:
+def test_only_the_smallest_set_is_to_change() -> None:
     shown = page(diagnosis())
     assert (
         "Smallest set of fixes: scheduler (draws the same file, byte for byte, with precision left as it is)"
@@ -410,7 +410,7 @@ def test_the_residue_comes_with_its_possible_causes() -> None:
     assert "Left unexplained" not in page(replace(diagnosis(), residue=None)).words
 
 
-def test_what_it_took() -> None:
+def test_the_cost_is_shown() -> None:
     words = page(diagnosis()).words
     for fact in (
         "5.5 of 8 generations planned, 21.1 s",

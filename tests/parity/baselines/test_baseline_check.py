@@ -130,7 +130,7 @@ def test_files_count_by_content_alone() -> None:
         ({"guidance_scale": 1.0}, {"guidance_scale": 1.0, "negative_prompt": "blur"}, 'negative_prompt "" -> blur'),
     ],
 )
-def test_what_draws_alike_is_no_change(before: dict[str, Any], after: dict[str, Any], said: str) -> None:
+def test_a_field_without_effect_is_not_a_change(before: dict[str, Any], after: dict[str, Any], said: str) -> None:
     drawing, words = change(recipe(**before), recipe(**after))
     assert drawing == ()
     assert words[0].startswith(said)
@@ -187,7 +187,7 @@ def test_on_a_gpu_its_name_counts_and_not_its_number_nor_the_cpu() -> None:
 
 
 # --- the gate, equal environment
-def test_equal_bits_hold() -> None:
+def test_equal_bits_are_unchanged() -> None:
     check = checked(result())
     assert (check.outcome, check.problems, check.notes, check.acceptable) == ("holds", (), (), False)
 
@@ -209,7 +209,7 @@ def test_an_improvement_fails_as_changed_bits_and_asks_to_be_accepted() -> None:
     assert check.acceptable
 
 
-def test_getting_worse_is_said() -> None:
+def test_getting_worse_is_reported() -> None:
     check = checked(result(frames="QRSTUVWXY", psnr=[40.0] * 8 + [39.9]))
     assert "further from the preview: PSNR of frame 8 40.00 dB -> 39.90 dB" in check.problems
     assert not any("an improvement" in note for note in check.notes)
@@ -230,7 +230,7 @@ def test_a_recipe_without_effect_on_the_bits_is_a_note() -> None:
     assert check.acceptable
 
 
-def test_what_nobody_seeds_is_held_by_recipe_and_shape() -> None:
+def test_unseeded_cases_are_checked_by_recipe_and_shape() -> None:
     """The noise of an unseeded posterior is no change; another recipe or size is."""
     conditioning = {"latents": "sample", "noise": "unseeded", "rounded": True}
     unseeded = {"inference": recipe(boundary=0.9, conditioning=conditioning)}
@@ -253,7 +253,7 @@ def test_another_size() -> None:
     assert check.problems[0] == "9 frames of 96x64 -> 9 of 112x64"
 
 
-def test_another_preview_is_no_ground_for_comparison() -> None:
+def test_another_preview_is_not_compared() -> None:
     check = checked(result(preview=video("XXXXXXXXX")))
     assert check.failed
     assert check.problems[0].startswith("the preview is a different file (sha256 ")
@@ -269,7 +269,7 @@ def test_results_without_frame_hashes_still_tell() -> None:
     assert checked(result(frames="X"), nothing).failed
 
 
-def test_a_metric_that_is_gone_or_another_formula() -> None:
+def test_a_missing_metric_and_a_changed_formula() -> None:
     gone = result(metrics={"psnr": result().metrics["psnr"]})
     assert checked(gone).problems == ("ssim cannot be compared: was not measured",)
     other = {**result().metrics, "ssim": dataclasses.replace(result().metrics["ssim"], variant="luma")}
@@ -302,7 +302,7 @@ def test_another_environment_is_compared_by_tolerance_and_says_so() -> None:
     assert check.environment == ("torch 2.13.0 -> 2.14.0",)
 
 
-def test_equal_bits_hold_in_any_environment() -> None:
+def test_equal_bits_are_unchanged_in_any_environment() -> None:
     check = checked(result(), environment=OTHER)
     assert (check.outcome, check.compared) == ("holds", "bits")
 

@@ -213,7 +213,7 @@ def test_the_default_is_the_run_started_last(capsys: pytest.CaptureFixture[str])
     assert "broken/results.json: cannot be read; pass another run" in capsys.readouterr().err
 
 
-def test_several_results_are_each_held_in_their_own_environment(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_results_are_each_checked_in_their_own_environment(capsys: pytest.CaptureFixture[str]) -> None:
     first = write_run(result("a"), name="one")
     second = write_run(result("a", frames="QRSTUVWXY"), result("b"), name="two", environment=OTHER)
     both = ["--results", str(first), "--results", str(second.parent)]

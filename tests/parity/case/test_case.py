@@ -636,7 +636,9 @@ def test_resize_override_of_an_i2v_case(tmp_path: Path, resize: str, factors: li
         ("vae_tiling: true", {"sample.width": 512}, "vae_tiling"),
     ],
 )
-def test_override_that_bites_on_other_jobs(demo: Path, override: str, changes: dict[str, object], factor: str) -> None:
+def test_an_override_that_matters_for_other_jobs(
+    demo: Path, override: str, changes: dict[str, object], factor: str
+) -> None:
     edit_job(demo, "t2v_basic", changes)
     text = in_copy(DERIVED, demo)
     assert differing_factors(*both(load(demo, f"{text}pipeline: faithful\n"))) == []

@@ -123,7 +123,7 @@ def test_tag_is_matched_whole(cases: list[Case], tag: str) -> None:
         select(cases, None, [tag])
 
 
-def test_expression_and_tag_both_hold(cases: list[Case]) -> None:
+def test_expression_and_tag_must_both_match(cases: list[Case]) -> None:
     assert ids(select(cases, "t2v", ["smoke"])) == [GUITAR]
 
 

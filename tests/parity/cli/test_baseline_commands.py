@@ -155,7 +155,7 @@ def test_a_kill_at_any_moment_leaves_every_baseline_whole() -> None:
     assert told == {True, False}
 
 
-def test_a_leftover_is_said_and_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_leftover_is_reported_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(result())
     Path("baselines/.staging").mkdir(parents=True)
     assert main(["baseline", "accept", "guitar"]) == 0

@@ -126,7 +126,7 @@ def test_run_json_on_stdout_alone(cases: CaseFiles, tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.process
-def test_an_unwritable_out_is_said_before_any_work(cases: CaseFiles, tmp_path: Path) -> None:
+def test_an_unwritable_out_is_reported_before_any_work(cases: CaseFiles, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = parity("run", cases.write(), "--out", tmp_path / "file" / "out")
     assert done.returncode == 2

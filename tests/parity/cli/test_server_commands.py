@@ -60,7 +60,7 @@ def test_one_server_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("token", ["short", "with blanks in it, long", "ünsendable-in-a-header"])
-def test_tokens_that_are_none(token: str, tmp_path: Path) -> None:
+def test_invalid_tokens(token: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(token)
     with pytest.raises(UsageError) as caught:
         read_token(tmp_path / "token")

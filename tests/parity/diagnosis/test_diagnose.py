@@ -91,7 +91,7 @@ def test_the_reference_server_against_a_real_preview(
         assert any("another CPU or GPU" in cause for cause in diagnosis.outside)
 
 
-def test_origin_tells_schedule_noise_weights_and_decode_apart(
+def test_the_first_divergence_distinguishes_schedule_noise_weights_and_decode(
     workshop: Workshop, engine: Engine, tmp_path: Path
 ) -> None:
     def origin(name: str, *plants: Plant) -> dict[str, bool | None]:
@@ -129,7 +129,7 @@ def test_latents_are_followed_step_by_step(workshop: Workshop, engine: Engine, t
     assert origin.sigmas["preview"] != origin.sigmas["inference"]
 
 
-def test_equal_recipes_are_drawn_once(workshop: Workshop, engine: Engine, tmp_path: Path) -> None:
+def test_equal_recipes_are_generated_once(workshop: Workshop, engine: Engine, tmp_path: Path) -> None:
     case = load_case(workshop.case("t2v", [plant("seed"), plant("fps")], "reuse"))
     plan = make_plan(case)
     assert len(plan.experiments) == 4
@@ -162,7 +162,7 @@ def test_gains_alone_cost_less(workshop: Workshop, engine: Engine, tmp_path: Pat
     assert all("only gains" in (cost.not_measured or "") for cost in diagnosis.factors)
 
 
-def test_a_budget_is_kept_and_said(workshop: Workshop, engine: Engine, tmp_path: Path) -> None:
+def test_a_budget_is_kept_and_reported(workshop: Workshop, engine: Engine, tmp_path: Path) -> None:
     names = ("seed", "lora_scale", "precision")
     case = load_case(workshop.case("t2v", [plant(name) for name in names], "budget"))
     diagnosis = diagnosed(case, engine, tmp_path, budget=4)
@@ -197,7 +197,7 @@ def test_a_factor_without_effect_is_left_out_of_the_smallest_set(
     assert diagnosis.cost.spent <= 8
 
 
-def test_another_preview_than_the_config_draws_is_not_called_explained(
+def test_a_preview_of_another_config_is_not_called_explained(
     workshop: Workshop, engine: Engine, tmp_path: Path
 ) -> None:
     """Must-fail: the preview of the other prompt, whose recipe is not in the case."""
@@ -232,7 +232,7 @@ def test_quick_ranks_as_the_full_diagnosis_for_two_generations(
     assert full.factors[0].factor == "seed"
 
 
-def test_costs_are_ranked_by_what_they_cost() -> None:
+def test_factors_are_ranked_by_their_loss() -> None:
     def cost(factor: str, level: str, psnr: float | None) -> FactorCost:
         found = Closeness(identical=psnr is None, psnr=psnr)
         trial = Trial(to_preview=found, to_recipe=found, raw_sha256="", file_sha256="", denoising_steps=6)

@@ -163,7 +163,7 @@ def test_an_interrupted_search_keeps_what_it_knows(workshop: Workshop, engine: E
     assert kept.search.best.psnr is not None
 
 
-def test_every_value_tried_draws_another_video(workshop: Workshop) -> None:
+def test_every_value_tried_generates_another_video(workshop: Workshop) -> None:
     """No axis repeats itself for a job of two prompts; tiling is not varied where the VAE does not tile."""
     hidden = next(item for item in HIDDEN if item.setting == "fps")
     case = load_case(workshop.hidden_case(dataclasses.replace(hidden, value="axes"), "t2v")[0])

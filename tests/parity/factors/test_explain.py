@@ -55,7 +55,7 @@ def test_a_page_has_the_shape_of_all(name: str) -> None:
     assert what_to_change(explain(name)).strip()
 
 
-def test_the_folder_holds_the_pages_and_nothing_else() -> None:
+def test_the_folder_contains_the_pages_and_nothing_else() -> None:
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(f"{name}.md" for name in PAGES)
 
 

@@ -56,7 +56,7 @@ def test_links_lead_somewhere(model: str) -> None:
     assert all((PAGES / link).exists() for link in links)
 
 
-def test_an_unknown_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_model_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "wan21_14"]) == 2
     assert "did you mean wan21_14b" in capsys.readouterr().err
 

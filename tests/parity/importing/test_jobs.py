@@ -158,7 +158,7 @@ def test_an_imported_case_runs(disk: Disk) -> None:
     assert {finding.factor for finding in result.findings} == {"scheduler", "lora_application", "precision"}
 
 
-def test_a_case_names_its_files_from_where_it_lies(disk: Disk) -> None:
+def test_paths_in_a_case_are_relative_to_its_file(disk: Disk) -> None:
     job = disk.job("i2v_basic")
     disk.run(job, "--out", disk.root / "deep" / "er", "--prompt", "0")
     keys = yaml.safe_load((disk.root / "deep" / "er" / "tiny_i2v-000000500-0.yaml").read_text())
@@ -227,7 +227,7 @@ def test_a_broken_file_of_that_name_is_not_written_over(disk: Disk) -> None:
     assert "  kept" in row_of(text, FIRST)
 
 
-def test_another_jobs_case_of_that_name_is_not_taken_for_ours(disk: Disk) -> None:
+def test_a_case_of_the_same_name_from_another_job_is_kept_apart(disk: Disk) -> None:
     job, out = disk.job("t2v_basic"), disk.root / "out"
     other = shutil.copytree(job, disk.root / "jobs" / "other")
     disk.imported(job, "--prompt", "0")
@@ -383,7 +383,7 @@ def test_previews_of_a_run_before_a_restart_are_not_paired_with_the_new_lora(dis
     assert "000000750" not in text
 
 
-def test_a_finished_job_started_again_drew_with_the_same_weights(disk: Disk) -> None:
+def test_a_finished_job_started_again_used_the_same_weights(disk: Disk) -> None:
     job = disk.job("t2v_basic")
     again = draw(job, 1795289910000, 500, 0)
     _, text, _ = disk.run(job, "--out", disk.root / "out")
@@ -412,7 +412,7 @@ def test_step_0_of_a_section_that_is_not_read(disk: Disk, long_job: Path) -> Non
         ({"prompts": ["only one"]}, 1, "the config has no prompt 1, only 1"),
     ],
 )
-def test_a_preview_nobody_can_ask_for_again(disk: Disk, change: dict[str, Any], index: int, reason: str) -> None:
+def test_a_preview_that_cannot_be_requested_again(disk: Disk, change: dict[str, Any], index: int, reason: str) -> None:
     job = disk.job("t2v_basic")
     edit(job, lambda process: process["sample"].update(change))
     found = disk.imported(job)
@@ -602,7 +602,7 @@ def test_no_previews(disk: Disk) -> None:
     assert "has no samples/ folder" in disk.refused(job)
 
 
-def test_files_of_other_names_are_passed_over_and_said(disk: Disk) -> None:
+def test_files_of_other_names_are_skipped_and_reported(disk: Disk) -> None:
     job = disk.job("t2v_basic")
     (job / "samples" / "best one.webp").write_bytes(b"")
     for folder in (".tmp", ".thumbs"):

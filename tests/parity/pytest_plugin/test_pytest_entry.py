@@ -172,7 +172,7 @@ def test_junit_knows_the_numbers(name: str, request: pytest.FixtureRequest) -> N
 
 
 @pytest.mark.parametrize("name", ["alone", "spread"])
-def test_github_is_told_once(name: str, request: pytest.FixtureRequest) -> None:
+def test_github_gets_one_summary_and_each_annotation_once(name: str, request: pytest.FixtureRequest) -> None:
     each: Ran = request.getfixturevalue(name)
     annotations = [line for line in each.done.stdout.splitlines() if line.startswith("::")]
     assert len([line for line in annotations if line.startswith("::error file=")]) == 3
@@ -235,7 +235,7 @@ def test_a_second_session_in_the_folder_is_refused(cases: CaseFiles, tmp_path: P
     assert not first.results.exists()
 
 
-def test_wrong_options_are_said_as_on_the_command_line(cases: CaseFiles) -> None:
+def test_wrong_options_get_the_command_lines_messages(cases: CaseFiles) -> None:
     cases.write()
     done = pytest_parity_here("--parity-timeout", "soon")
     assert "must be a number of seconds above 0, e.g. 600, not 'soon'" in done.stderr

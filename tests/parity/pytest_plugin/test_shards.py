@@ -45,14 +45,14 @@ def test_one_device_for_all(asked: str, gpus: int) -> None:
     assert {devices.take(f"gw{n}") for n in range(4)} == {asked}
 
 
-def test_who_draws_where_is_said() -> None:
+def test_how_workers_share_devices_is_reported() -> None:
     assert Devices("auto", 0).sentence(2) == "2 workers on the CPU"
     assert Devices("auto", 2).sentence(2) == "2 workers, one GPU each"
     assert Devices("cuda", 2).sentence(4) == "4 workers share 2 GPUs; -n 2 gives each worker a GPU"
     assert Devices("cuda:1", 2).sentence(2) == "2 workers on cuda:1; --parity-device auto gives each worker a GPU"
 
 
-def test_one_environment_for_workers_that_draw_alike() -> None:
+def test_equal_workers_have_one_environment() -> None:
     assert common_environment({}) == {}
     assert common_environment({"gw1": CPU, "gw0": CPU}) == CPU
     two = {f"gw{n}": {"device": f"cuda:{n}", "gpu": "A"} for n in (10, 9)}
@@ -126,7 +126,7 @@ def test_shards_of_a_killed_session_are_not_taken_for_ours(tmp_path: Path) -> No
     assert [case.id for case in shards.close().cases] == ["one"]
 
 
-def test_a_folder_is_held_while_workers_run(tmp_path: Path) -> None:
+def test_a_folder_is_locked_while_workers_run(tmp_path: Path) -> None:
     shards = fresh(tmp_path)
     shards.begin(["one"])
     with pytest.raises(UsageError, match="another run is writing to this folder"):
@@ -135,7 +135,7 @@ def test_a_folder_is_held_while_workers_run(tmp_path: Path) -> None:
     fresh(tmp_path).begin(["one"])
 
 
-def test_results_that_cannot_be_written_are_said(tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
     shards = fresh(tmp_path / "out")
     shards.begin(["one"])
     (tmp_path / "out" / "results.json").unlink()

@@ -296,7 +296,7 @@ def test_steps_are_shown(server: Server, run: Callable[..., CaseResult]) -> None
     assert (result.target.queue_seconds, result.target.draw_seconds) == (2.0, 3.5)
 
 
-def test_waiting_is_told_once(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_waiting_is_reported_once(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     queued: Answer = lambda handler: handler.json({"status": "in_queue"})  # noqa: E731
     server.answers["status"] = [queued, queued, lambda handler: handler.json({"status": "succeeded"})]
     target = ["--target", server.url, "--target-lora-root", str(DEMO / "jobs")]
@@ -306,7 +306,9 @@ def test_waiting_is_told_once(server: Server, capsys: pytest.CaptureFixture[str]
     assert f"s, {server.url})" in told
 
 
-def test_nobody_is_there(server: Server, run: Callable[..., CaseResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_running(
+    server: Server, run: Callable[..., CaseResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client_module, "FIRST_CONTACT_S", 0.3)
     with serving() as gone:
         pass
@@ -419,7 +421,7 @@ def test_a_file_on_the_servers_disk(server: Server, run: Callable[..., CaseResul
         fails(result, "is on the server's disk", "target.disk")
 
 
-def test_a_path_of_another_machine_is_not_looked_for_here() -> None:
+def test_a_path_of_another_machine_is_not_searched_here() -> None:
     from parity.remote.exchange import _local
 
     assert list(_local("/etc/hosts", Target(url="http://gpu1:8000"))) == []
@@ -444,7 +446,7 @@ def test_the_token_goes_to_the_target_alone(
     assert TOKEN not in (tmp_path / "out" / "results.json").read_text()
 
 
-def test_a_token_a_server_repeats_is_not_repeated(
+def test_a_token_echoed_by_a_server_is_redacted(
     server: Server,
     cases: CaseFiles,
     monkeypatch: pytest.MonkeyPatch,
@@ -619,7 +621,7 @@ def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult]
 # --- baselines, resuming
 
 
-def test_a_servers_baseline_is_held_by_tolerance(server: Server, run: Callable[..., CaseResult]) -> None:
+def test_a_servers_baseline_is_checked_by_tolerance(server: Server, run: Callable[..., CaseResult]) -> None:
     case = at(server)
     first = run(case)
     environment = {"device": "cpu", "cpu": "this"}
@@ -662,7 +664,7 @@ def test_resume_sees_another_target(server: Server, run: Callable[..., CaseResul
         ("http://gpu1/?token=hunter2", "a plain address"),
     ],
 )
-def test_addresses_that_are_none(url: str, said: str, cases: CaseFiles, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_addresses(url: str, said: str, cases: CaseFiles, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["run", "--target", url])
     assert exit_.value.code == 2
@@ -718,7 +720,7 @@ def test_a_token_no_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "two words" not in str(caught.value)
 
 
-def test_pytest_draws_on_a_target(server: Server, cases: CaseFiles, tmp_path: Path) -> None:
+def test_pytest_generates_on_a_target(server: Server, cases: CaseFiles, tmp_path: Path) -> None:
     path = cases.write(request=cases.request(), pipeline="reference", expect=KNOWN)
     target = ["--parity-target", server.url, "--parity-target-lora-root", str(DEMO / "jobs")]
     out = tmp_path / "out"

@@ -77,7 +77,7 @@ GATES = {"psnr": 60.0, "psnr_min": 60.0, "ssim": 0.999, "ssim_min": 0.999}
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_a_further_drawing_is_never_drift(count: int) -> None:
+def test_one_more_generation_is_never_drift(count: int) -> None:
     """The preview is one more drawing: whichever it is, no gate fails by that."""
     for first in range(0, 40, 4):
         floor = floor_of(*(noise(first + number) for number in range(count + 1)))
@@ -98,7 +98,7 @@ def test_what_is_larger_than_the_noise_stays_drift() -> None:
         assert ("psnr" in floor.excused(GATES)) is within
 
 
-def test_frames_without_noise_are_held_to_the_bit_and_to_the_tolerance() -> None:
+def test_frames_without_noise_are_checked_by_bits_and_by_tolerance() -> None:
     one, other = noise(1), noise(1)
     other[2] = noise(2)[2]
     preview = noise(1)
@@ -118,7 +118,7 @@ def test_frames_without_noise_are_held_to_the_bit_and_to_the_tolerance() -> None
     assert nearly.excused(GATES) == tuple(GATES)
 
 
-def test_a_gate_that_another_drawing_passes_fails_by_noise() -> None:
+def test_a_tolerance_that_another_generation_meets_fails_by_noise() -> None:
     near, far, preview = shifted(noise(0, 0), 4), shifted(noise(0, 0), 40), noise(0, 0)
     assert floor_of(preview, far, near).excused({"psnr": 30.0}) == ("psnr",)
     assert floor_of(preview, near, far).excused({"psnr": 30.0}) == ()  # it passes
@@ -195,7 +195,7 @@ def measured(case: Case, preview: Frames, places: str, *drawings: Frames) -> Mea
     return measure_repeats(case, compared(case, preview, drawings[0]), drawn)
 
 
-def test_alike_and_not_alike(cases: CaseFiles) -> None:
+def test_identical_and_different_generations(cases: CaseFiles) -> None:
     case = case_of(cases)
     same = measured(case, noise(9), "tft", noise(1), noise(1), noise(1))
     assert same.result.sentence == "repeats: bit-identical, 3 generations, 1 in a fresh process"
@@ -238,7 +238,7 @@ def test_what_the_recipe_knows(cases: CaseFiles) -> None:
     assert measured(on_gpu, noise(9), "tf", noise(1), noise(1)).result.notes == (GPU_NOISE,)
 
 
-def test_plan_says_what_cannot_repeat(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_says_what_is_not_repeatable(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(I2V), str(DEMO / "wan22-i2v-waving-faithful.yaml")]) == 0
     assert capsys.readouterr().out.count("no two generations of this request are identical") == 1
 
@@ -259,7 +259,7 @@ def run(case: Case, engine: Engine, out: Path, **options: Any) -> CaseResult:
     return result
 
 
-def test_drawn_anew_each_time_and_once_in_a_fresh_process(
+def test_every_repeat_is_generated_anew_and_one_in_a_fresh_process(
     cases: CaseFiles, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case = case_of(cases, request=cases.request(num_frames=5, sample_steps=2))
@@ -294,7 +294,7 @@ def lab_of(case: Case, engine: Engine) -> Lab:
     return Lab(engine, case, read_preview(case.video, case.preview), Quiet())
 
 
-def test_the_reference_i2v_of_wan22_does_not_repeat(engine: Engine, tmp_path: Path) -> None:
+def test_the_reference_i2v_of_wan22_is_not_repeatable(engine: Engine, tmp_path: Path) -> None:
     """As --repeat 2 has it, but without the time that a process takes to start. Against its preview, and another."""
     case = quick(I2V, tolerance={"psnr": 40.0}, expect=None)
     lab, again = lab_of(case, engine), [(True, engine.generate(case.inference))]
@@ -335,7 +335,7 @@ class Wobbling(Engine):
 
 
 @pytest.mark.draws
-def test_a_drawing_that_wobbles_is_an_error(tmp_path: Path) -> None:
+def test_a_generation_that_should_repeat_and_does_not_is_an_error(tmp_path: Path) -> None:
     case, wobbling = quick(FAITHFUL), Wobbling("cpu")
     again = [(True, wobbling.generate(case.inference))]
     result = compare_locally(lab_of(case, wobbling), OutDir(tmp_path), None, None, again).result
@@ -399,7 +399,7 @@ def _result(server: Server, path: str) -> Answer:
     return lambda handler: handler.json({"status": "succeeded", "outputs": {"videos": [video]}})
 
 
-def test_a_server_is_asked_as_often_as_it_is_told(there: Any) -> None:
+def test_a_server_gets_as_many_requests_as_repeat_says(there: Any) -> None:
     result, server = there(OTHER, OTHER, OTHER)
     assert server.count("/v1/inference") == 3
     assert result.repeat.sentence == "repeats: bit-identical, 3 generations, on the server"
@@ -414,7 +414,7 @@ def test_a_server_that_sends_one_file_again_proves_nothing(there: Any) -> None:
     assert result.repeat.sentence.endswith("so it may have sent a stored file")
 
 
-def test_a_server_that_does_not_repeat(there: Any) -> None:
+def test_a_server_whose_videos_differ(there: Any) -> None:
     result, _ = there(OTHER, GUITAR, OTHER, expect=None, tolerance={"psnr": 40.0})
     assert result.repeat.sentence.startswith("does not repeat: floor PSNR ")
     assert not result.repeat.identical
@@ -437,7 +437,7 @@ def test_a_server_that_does_not_repeat(there: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["1", "0", "-3", "many", "17", "2.5"])
-def test_numbers_that_repeat_nothing(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_numbers_for_repeat(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["run", "--repeat", value])
     assert ended.value.code == 2

@@ -160,7 +160,7 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-3", "nan", "inf", "much", "25MB", ""])
 @pytest.mark.parametrize("command", [["report", "x"], ["run"], ["diagnose", "x"]], ids=lambda words: words[0])
-def test_a_size_that_is_none(command: list[str], value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_size(command: list[str], value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*command, "--max-size", value])
     assert caught.value.code == 2

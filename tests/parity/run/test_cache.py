@@ -149,7 +149,7 @@ def test_files_of_the_hubs_cache_are_known_by_their_names(
     assert fingerprint.weights(dataclasses.replace(recipe, weights=Weights(str(tmp_path / "snapshot"))))
 
 
-def test_edited_code_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edited_code_has_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "edited_library"
     package.mkdir()
     (package / "__init__.py").write_text("x = 1")
@@ -169,7 +169,7 @@ def run(path: Path, out: Path, cache: Path | None, engine: Engine) -> CaseResult
         return session.run_case(load_case(path), Quiet())
 
 
-def test_an_unchanged_case_is_not_drawn_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
+def test_an_unchanged_case_is_not_generated_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
     path = cases.write("one", request=cases.request(sample_steps=1, num_frames=1))
     cache = tmp_path / "cache"
     first = run(path, tmp_path / "a", cache, engine)
@@ -189,7 +189,7 @@ def test_an_unchanged_case_is_not_drawn_again(cases: CaseFiles, tmp_path: Path, 
     assert run(path, tmp_path / "d", cache, engine).drawn_before is None
 
 
-def test_other_gates_do_not_draw_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
+def test_other_tolerances_do_not_generate_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
     request = cases.request(sample_steps=1, num_frames=1)
     run(cases.write("one", request=request), tmp_path / "a", tmp_path / "cache", engine)
     gated = run(
@@ -222,7 +222,7 @@ def test_a_cache_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
         open_cache(tmp_path / "file" / "cache")
 
 
-def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAN_PARITY_CACHE", "")
     assert default_root() is None
     monkeypatch.setenv("WAN_PARITY_CACHE", str(tmp_path))

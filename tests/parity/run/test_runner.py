@@ -239,7 +239,7 @@ def test_results_are_whole_after_every_case(cases: CaseFiles, tmp_path: Path) ->
 
 
 @pytest.mark.draws
-def test_results_hold_recipes_versions_and_flags_but_no_token(cases: CaseFiles, tmp_path: Path) -> None:
+def test_results_contain_recipes_versions_and_flags_but_no_token(cases: CaseFiles, tmp_path: Path) -> None:
     request = cases.request(sample_steps=1, num_frames=5) | {"hf_token": "hf_secret"}
     run([load_case(cases.write(request=request))], tmp_path / "out")
     text = (tmp_path / "out" / "results.json").read_text()

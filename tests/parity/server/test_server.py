@@ -33,7 +33,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("case_id", ["t2v-guitar-reference", "i2v-waving-reference"])
-def test_what_is_served_is_what_a_case_draws(case_id: str, client: httpx.Client, drawn: Drawn) -> None:
+def test_the_server_generates_what_a_case_generates(case_id: str, client: httpx.Client, drawn: Drawn) -> None:
     recipe = load_case(DEMO / f"{case_id}.yaml").inference
     expected = encode(drawn(recipe), recipe.codec, recipe.fps)
     served = _served(client, request_of_preview(recipe).model_dump(exclude_none=True))
@@ -87,7 +87,7 @@ def test_mp4_is_made_when_asked_for(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_request_of_a_models_page_is_drawn(model: str, client: httpx.Client) -> None:
+def test_the_request_of_a_models_page_is_generated(model: str, client: httpx.Client) -> None:
     result = finished(client, submit(client, tiny(model)))
     assert result["status"] == "succeeded", result
     (video,) = result["outputs"]["videos"]

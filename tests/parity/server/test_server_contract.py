@@ -93,7 +93,7 @@ def test_bounds(item: dict[str, Any], key: str, client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"model": "\\ud800"}', '{"seed": NaN}', "[" * 5000])
-def test_bodies_that_are_none(text: str, client: httpx.Client) -> None:
+def test_invalid_bodies(text: str, client: httpx.Client) -> None:
     reply = client.post("/v1/inference", content=text, headers={"content-type": "application/json"})
     assert reply.status_code == 422
     assert isinstance(reply.json()["detail"], list)
@@ -219,7 +219,7 @@ def test_a_request_that_takes_too_long_fails(tmp_path: Path) -> None:
         (WeightsError("hf_very_secret is no token of ROOT/a.safetensors"), "<token> is no token of a.safetensors"),
     ],
 )
-def test_a_drawing_that_fails_fails_one_request(error: Exception, told: str, tmp_path: Path) -> None:
+def test_a_failed_generation_fails_one_request(error: Exception, told: str, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     error.args = (str(error).replace("ROOT", str(settings.lora_root)),)
 
@@ -235,7 +235,7 @@ def test_a_drawing_that_fails_fails_one_request(error: Exception, told: str, tmp
             assert "hf_very_secret" not in json.dumps(result)
 
 
-def test_a_hub_token_that_a_crash_lost_is_told(tmp_path: Path) -> None:
+def test_a_hub_token_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     class Gated(PatientEngine):
         def generate(self, *_: Any) -> Any:
             raise WeightsError("gated")

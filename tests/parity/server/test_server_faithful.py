@@ -162,7 +162,7 @@ def test_a_config_outside_the_root_is_not_read(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_repeated_fails_clearly(
+def test_what_cannot_be_reproduced_fails_clearly(
     kind: str, process: dict[str, Any], told: str, tmp_path: Path, engine: Engine
 ) -> None:
     root = Root(tmp_path / "root", kind, **process)

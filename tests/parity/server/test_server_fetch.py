@@ -166,7 +166,7 @@ def test_no_spelling_reaches_this_machine(host: str, site: Site) -> None:
         "http://" + "a" * 300 + ".test/",
     ],
 )
-def test_addresses_that_are_none(url: str) -> None:
+def test_invalid_addresses(url: str) -> None:
     with pytest.raises(FetchError):
         fetch(url, io.BytesIO(), Rules(max_bytes=1 << 20, seconds=20))
 
@@ -268,7 +268,7 @@ def bomb(width: int, height: int) -> bytes:
     "data",
     [bomb(20_000, 20_000), bomb(60_000, 60_000), b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
 )
-def test_pictures_that_are_none(data: bytes) -> None:
+def test_invalid_pictures(data: bytes) -> None:
     with pytest.raises(MediaError):
         check_image(data, 50_000_000)
 

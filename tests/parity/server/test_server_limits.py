@@ -62,7 +62,7 @@ def test_slow_heads_are_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert healthy(client)
 
 
-def test_a_client_that_does_not_read_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "READ_SECONDS", 0.2)
     lost = set()
     connection_lost = connection.Connection.connection_lost

@@ -85,7 +85,7 @@ def test_the_verdict_then_failures_first(run: Run, tmp_path: Path) -> None:
     assert rows(text)[2][3:5] == ["∞ dB", "1.0000"]
 
 
-def test_a_case_that_failed_says_why_where_and_how_to_repeat_it(run: Run, tmp_path: Path) -> None:
+def test_a_failed_case_says_why_where_and_how_to_run_it_again(run: Run, tmp_path: Path) -> None:
     text = summary(run, tmp_path)
     spans = [token.content for token in tokens(text) if token.type == "code_inline"]
     stills = [f"artifacts/t2v-guitar/{side}/0006.webp" for side in ("preview", "output")]
@@ -155,7 +155,7 @@ def shown(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["a", "`a`", "a``b", " ", "", "a|b", "\\|", "`", "x\ny", "\\"])
-def test_a_code_span_holds_what_it_was_given(text: str) -> None:
+def test_a_code_span_keeps_its_text(text: str) -> None:
     spans = [token.content for token in tokens(f"x {code(text)} y") if token.type == "code_inline"]
     assert spans == [" ".join(text.split()) or "(empty)"]
 
@@ -289,7 +289,7 @@ def test_a_full_summary_is_left_alone(
     assert target.stat().st_size == SUMMARY_LIMIT - 10
 
 
-def test_the_summary_counts_what_stands_there_already(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_counts_the_bytes_already_in_the_file(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = results / "step.md"
     target.write_bytes(b"x" * (SUMMARY_LIMIT - 900))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(target))

@@ -145,7 +145,7 @@ def test_vae_tiling_by_model_kwargs(job_folder: Path) -> None:
     assert recipe_of(job_folder, model={"model_kwargs": {"vae_tiling": True}}).vae_tiling
 
 
-def test_quantized_model_is_said(job_folder: Path) -> None:
+def test_quantized_model_is_reported(job_folder: Path) -> None:
     recipe = recipe_of(job_folder, model={"quantize": True, "qtype": "uint4", "quantize_te": False})
     assert recipe.quantization == Quantization("uint4", None)
 
@@ -175,11 +175,11 @@ def test_codec(job_folder: Path, changes: dict[str, Any], codec: Codec) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_repeated_is_said(job_folder: Path, changes: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_reproduced_is_reported(job_folder: Path, changes: dict[str, Any], said: str) -> None:
     assert [reason for reason in recipe_of(job_folder, **changes).obstacles if said in reason]
 
 
-def test_low_vram_i2v_cannot_be_repeated(tmp_path: Path) -> None:
+def test_low_vram_i2v_cannot_be_reproduced(tmp_path: Path) -> None:
     shutil.copytree(DEMO / "jobs" / "i2v_basic", tmp_path / "i2v")
     recipe = recipe_of(tmp_path / "i2v", i2v=True, model={"low_vram": True})
     assert "low_vram I2V" in recipe.obstacles[0]

@@ -63,7 +63,7 @@ def test_names_the_file_and_what_is_wrong(tmp_path: Path, damage: Callable[[Path
     assert said in str(caught.value)
 
 
-def test_another_checkpoints_encoder_is_looked_at_alone(tmp_path: Path) -> None:
+def test_another_checkpoints_encoder_is_compared_by_itself(tmp_path: Path) -> None:
     shutil.copytree(DEMO / "models" / "tiny-wan-t2v" / "text_encoder", tmp_path / "text_encoder")
     check_encoder(tmp_path)
     folder = tmp_path / "model"

@@ -110,7 +110,7 @@ def test_the_lora_does_something(own_engine: Engine) -> None:
         ({"obstacles": ("network.type lokr",)}, "lokr"),
     ],
 )
-def test_what_is_not_run_is_said(own_engine: Engine, changes: dict[str, Any], said: str) -> None:
+def test_unsupported_recipes_are_refused_with_a_reason(own_engine: Engine, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UnreproducibleError, match=said):
         own_engine.generate(dataclasses.replace(sample_recipe("t2v_basic", 0), **changes))
 
@@ -177,7 +177,7 @@ def test_unreadable_weights(tmp_path: Path, data: bytes, said: str) -> None:
     assert "lora.safetensors" in str(caught.value)
 
 
-def test_lokr_is_said(tmp_path: Path) -> None:
+def test_lokr_is_reported(tmp_path: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 

@@ -141,7 +141,7 @@ def test_tagged_key_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\n? [b, c]\n: 1\n", "a: 1\n? {b: c}\n: 1\n"])
-def test_key_that_is_no_word_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_key_that_is_not_text_is_refused(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     assert refusal(path) == f"{path}:2: keys must be plain words"
 
@@ -255,7 +255,7 @@ def test_number_and_date_keys_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["!!int x", "!!float x", "!!bool x"])
-def test_value_that_belies_its_type_is_refused(tmp_path: Path, value: str) -> None:
+def test_a_value_of_the_wrong_type_is_refused(tmp_path: Path, value: str) -> None:
     path = write(tmp_path, f"b: 1\na: {value}\n")
     assert refusal(path).startswith(f"{path}:2: ")
 

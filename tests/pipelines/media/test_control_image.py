@@ -209,7 +209,7 @@ def test_connection_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "http://127.0.0.1:99999/ctrl.png",
     ],
 )
-def test_url_that_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_an_invalid_url(folder: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
     assert refusal(url, folder).startswith(f"{url}: could not be fetched: ")

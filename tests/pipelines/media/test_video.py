@@ -135,7 +135,7 @@ def test_jpeg_quality_is_heeded() -> None:
 
 @pytest.mark.parametrize("held", [(), (1,), (12,), (3, 4, 5, 9, 12), tuple(range(1, 12)), tuple(range(2, 13))])
 @pytest.mark.parametrize("fps", [10, 15, 16, 24])
-def test_held_webp_frames_are_counted(held: tuple[int, ...], fps: int) -> None:
+def test_repeated_webp_frames_are_counted(held: tuple[int, ...], fps: int) -> None:
     frames = clip(13, held)
     video = decode(encode(frames, WEBP, fps), "a", 1000 // fps)
     assert video.frames.shape == frames.shape
@@ -145,7 +145,7 @@ def test_held_webp_frames_are_counted(held: tuple[int, ...], fps: int) -> None:
 
 
 @pytest.mark.parametrize("held", [(), (3, 4, 5, 9, 12)])
-def test_held_webp_frames_are_counted_without_a_hint(held: tuple[int, ...]) -> None:
+def test_repeated_webp_frames_are_counted_without_a_hint(held: tuple[int, ...]) -> None:
     frames = clip(13, held)
     video = decode(encode(frames, WEBP, 16), "a")
     assert same_order(video.frames, frames)
@@ -182,7 +182,7 @@ def test_webp_of_equal_frames_is_worth_the_count_written() -> None:
 
 @pytest.mark.parametrize("ms", [100, 60, 62, 66, 41, 33])
 @pytest.mark.parametrize("held", [(), (1,), (3, 4, 5, 9, 12), tuple(range(1, 12)), tuple(range(1, 13))])
-def test_held_gif_frames_are_counted(held: tuple[int, ...], ms: int) -> None:
+def test_repeated_gif_frames_are_counted(held: tuple[int, ...], ms: int) -> None:
     """GIF rounds durations to 10 ms, and a held frame's only once."""
     frames = clip(13, held)
     video = decode(gif(frames, ms), "a", ms)
