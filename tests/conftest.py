@@ -46,14 +46,14 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def drawn(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
-    """See Drawn."""
+    """The session's generations to compare with: see Drawn."""
     base = tmp_path_factory.getbasetemp()
     return Drawn((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "drawn", engine)
 
 
 @pytest.fixture(scope="session")
 def machine() -> str:
-    """How this CPU rounds."""
+    """The fingerprint of how this CPU rounds."""
     return fingerprint()
 
 
@@ -101,5 +101,5 @@ class CaseFiles:
 
 @pytest.fixture
 def cases(tmp_path: Path) -> CaseFiles:
-    """See CaseFiles."""
+    """A writer of case files in the test's folder: see CaseFiles."""
     return CaseFiles(tmp_path)

@@ -1,4 +1,4 @@
-"""Questions to a server of the API, and what of the answers a client can rely on.
+"""Requests to a server of the API, and the parts of its answers that a client can rely on.
 
     python -m tests.contract http://127.0.0.1:8000 >answers.json
 
@@ -39,7 +39,7 @@ class Question:
 
 
 def minimal(model: str, **item: Any) -> dict[str, Any]:
-    """The minimal request of the API's documents, small enough to be drawn by a CPU in a second."""
+    """The minimal request of the API's documents, small enough to be generated on a CPU in a second."""
     kind = "i2v" if "i2v" in model else "t2v"
     prompt = {"prompt": "[trigger] a photo of a person", "width": 64, "height": 64, "seed": 42, "sample_steps": 1}
     prompt |= {"guidance_scale": 4.0, "neg": "", "num_frames": 5, "fps": 16}
@@ -121,7 +121,7 @@ QUESTIONS: dict[str, Question] = {
 
 
 def ask(client: httpx.Client, question: Question) -> dict[str, Any]:
-    """Everything of an answer that should be the same tomorrow; an accepted request is waited for."""
+    """Return the stable parts of an answer; an accepted request is waited for."""
     content = question.content if question.json is None else json.dumps(question.json).encode()
     headers = {"content-type": question.kind} if content is not None else {}
     reply = client.request(question.method, question.path, content=content, headers=headers)
@@ -144,7 +144,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?Z")
 
 
 def _steady(value: Any) -> Any:
-    """Ids, times, folders and measured seconds replaced; what was sent left out."""
+    """Replace ids, times, folders and measured seconds; leave out what was sent."""
     if isinstance(value, dict):
         return {key: _steady(item) for key, item in value.items() if key not in ("input", "ctx")}
     if isinstance(value, list):

@@ -31,7 +31,7 @@ from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
 
 FRAMES = (1, 5, 9, 5, 1)
-"""Of the cases, each with a seed of its own."""
+"""The number of cases, each with its own seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +39,12 @@ class Outcome:
     """One kill."""
 
     finished: int
-    """Cases in results.json by then."""
+    """The cases in results.json at the time of the kill."""
     wrong: tuple[str, ...]
 
 
 class Kills:
-    """Cases in a folder, and what they draw undisturbed."""
+    """Cases in a folder, and their frames when nothing is killed."""
 
     def __init__(self, folder: Path, frames: Sequence[int] = FRAMES) -> None:
         self.folder = folder
@@ -55,11 +55,11 @@ class Kills:
             request = files.request(sample_steps=2, num_frames=count, width=64, height=64, seed=number)
             files.write(f"case-{number}", request=request, expect=None)
         self.said = ""
-        """What the run that was finished last said."""
+        """The output of the run that finished last."""
         process = self._start("undisturbed", "--no-cache")
         self.undisturbed = self._finish(process, "undisturbed")
         self.seconds = max(case.timings["total"] for case in self.undisturbed.cases)
-        """What the slowest case takes."""
+        """The time of the slowest case."""
 
     def kill(self, name: str, *, after: int, delay: float, cached: bool) -> Outcome:
         """Start a run, kill it `delay` seconds after it said that `after` cases are done, look, continue it, look."""
@@ -130,13 +130,13 @@ def hashes(run: Run) -> Mapping[str, tuple[str | None, str] | None]:
 
 
 def stamps(out: Path, run: Run | None) -> dict[str, int]:
-    """When the artifacts of the run's cases were written."""
+    """The modification times of the artifacts of the run's cases."""
     folders = [out / "artifacts" / case.id for case in run.cases] if run is not None else []
     return {str(path): path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
 def torn(out: Path) -> list[str]:
-    """Files that are there, but not whole; hidden ones are nobody's results."""
+    """List incomplete files; hidden ones are not results."""
     try:
         run = read(out)
     except ValueError as error:
@@ -172,7 +172,7 @@ def _is_whole_image(path: Path) -> bool:
 
 
 def torn_cache(root: Path) -> list[Path]:
-    """Entries that do not hold what they say: `find` would remove them."""
+    """List corrupt entries, which `find` would remove."""
     cache = Cache(root)
     return [kept.folder for kept in cache.entries() if cache.find(kept.entry.key) is None]
 

@@ -25,7 +25,7 @@ from tests.support.serving import body, finished, process, submit
 
 QUEUE = 10
 LONGEST_WAIT = 12.0
-"""Seconds to a kill. Loading takes a few, drawing fractions of one: short and long waits hit both."""
+"""Seconds before a kill. Loading takes a few, generating less than one: short and long waits hit both."""
 KINDS: tuple[dict[str, Any], ...] = (
     {"sample_steps": 1},
     {"sample_steps": 4, "num_frames": 5},

@@ -1,4 +1,4 @@
-"""`parity serve` under attack: nothing gets through, memory stays bounded, /health goes on answering.
+"""`parity serve` under attack: nothing gets through, memory stays bounded, /health keeps answering.
 
     python -m tests.server_load --requests 1000
 
@@ -39,11 +39,11 @@ from tests.support.serving import body, finished, process, submit
 
 JSON = {"content-type": "application/json"}
 MAX_GROWTH = 800
-"""MiB above what the server takes once it has drawn. The largest picture it takes costs 10 to 14 bytes a pixel."""
+"""The memory in MiB above that after a first generation. The largest accepted picture takes 10 to 14 bytes a pixel."""
 
 
 def watch(url: str, over: Event, seconds: Connection) -> None:
-    """How long /health takes while all else happens; a process of its own, because the attackers keep theirs busy."""
+    """Measure /health during the attack, in a process of its own, because the attackers keep theirs busy."""
     found: list[float] = []
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         while not over.wait(0.02):
@@ -139,7 +139,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def inner_addresses(port: int) -> list[str]:
-    """Ways to say 127.0.0.1 but for its allowed name, and a few worse places."""
+    """Spellings of 127.0.0.1 other than its allowed name, and a few worse addresses."""
     hosts = [
         "127.0.0.1",
         "127.1",
@@ -169,7 +169,7 @@ def inner_addresses(port: int) -> list[str]:
 
 @contextmanager
 def inner_site() -> Iterator[tuple[int, list[str]]]:
-    """A service on loopback that nobody may reach but by its allowed name, and the host names it was asked by."""
+    """A service on loopback that may be reached by its allowed name only, and the host names that were used."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

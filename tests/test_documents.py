@@ -34,7 +34,7 @@ def inline(path: Path) -> list[Token]:
 
 
 def links(path: Path) -> list[str]:
-    """Where the links and pictures of a document lead that stay in the repository."""
+    """List the targets inside the repository of a document's links and pictures."""
     found = [
         str(child.attrs["href" if child.type == "link_open" else "src"])
         for token in inline(path)
@@ -45,7 +45,7 @@ def links(path: Path) -> list[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """As GitHub names the headings of a document."""
+    """List the anchors that GitHub gives to the headings of a document."""
     tokens = PARSER.parse(path.read_text())
     headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -83,7 +83,7 @@ def test_no_command_is_set_as_prose(path: Path) -> None:
 def test_the_readmes_job_folder_is_in_a_clone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command as it stands there, but for where it would write."""
+    """Return the command from the document, with its output path replaced."""
     (command,) = re.findall(r"^    \$ parity (import .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     monkeypatch.chdir(ROOT)
     assert main([*shlex.split(command), "--out", str(tmp_path), "--dry-run"]) == 0

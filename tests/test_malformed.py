@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 
 def printed(*arguments: str) -> Any:
-    """What a module prints as JSON. In a process of its own: it forks, and must have loaded nothing before."""
+    """Return what a module prints as JSON, in a process of its own: it forks, and must have imported nothing before."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
@@ -32,7 +32,7 @@ def test_malformed_inputs_end_in_one_message_and_leave_nothing_behind() -> None:
 
 @pytest.fixture(scope="module")
 def faults() -> dict[str, list[str]]:
-    """What is found wrong with each fake command."""
+    """The problems found with each fake command."""
     found: dict[str, list[str]] = printed("tests.malformed.fakes")
     return found
 

@@ -43,7 +43,7 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 
 def commands(path: Path, folder: Path, **values: str) -> list[list[str]]:
-    """What the workflow's scripts call, by running them in bash with stubs in the place of every program."""
+    """List what the workflow's scripts call, by running them in bash with a stub for every program."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     for name in ("pip", "python", "pytest", "parity"):
@@ -69,7 +69,7 @@ def commands(path: Path, folder: Path, **values: str) -> list[list[str]]:
 
 
 def pytest_options(arguments: list[str]) -> Any:
-    """As pytest reads them, with ours and xdist's. Fails for an option that does not exist."""
+    """Parse options like pytest, with ours and xdist's. Fails for an option that does not exist."""
     parser = get_config()._parser
     xdist.pytest_addoption(parser)
     plugin.pytest_addoption(parser)

@@ -1,4 +1,4 @@
-"""What the demo checkpoint is trained on, and what it leaves in the repository."""
+"""The demo checkpoint's training clips, and the files that its training leaves in the repository."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Malformed inputs of every kind, and whether each ends as it should. `python -m tests.malformed` runs all of them."""
+"""Malformed inputs of every kind, each of which must end in a clear message: `python -m tests.malformed` runs all."""

@@ -1,4 +1,4 @@
-"""All malformed inputs, and those of them that CI tries."""
+"""The list of all malformed inputs, and the selection that CI tries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAKERS = (
 )
 
 _FEW = 6
-"""Of each kind, for CI."""
+"""The number of inputs of each kind for CI."""
 
 
 def all_inputs(folder: Path) -> list[Input]:

@@ -1,4 +1,4 @@
-"""Running a command as a user would, in a process of its own that shares what is imported: quick, limited, measured."""
+"""Run a command as a user would, in a forked process that shares all imports: quick, limited, measured."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Command = Callable[[Sequence[str]], int]
 """Takes arguments, returns the exit code: `parity.cli.main`, or a fake one."""
 
 _ROOM = 4 << 30
-"""Address space beyond what is mapped at the start: what wants more fails, instead of the machine."""
+"""The limit of additional address space: a command that needs more fails, not the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a command did."""
+    """The outcome of a command."""
 
     code: int
     """Exit code; 128 + signal if it was killed."""
@@ -33,7 +33,7 @@ class Run:
     peak: int
     """Resident bytes at most, of the process or of one it started, whichever is larger."""
     growth: int
-    """Of these, what was not there when the command began. Too much rather than too little: what of a library is
+    """The part that was not there when the command began. Rather too much than too little: what of a library is
     first used by the command, and shared with others, is counted as its own."""
 
 
@@ -77,7 +77,7 @@ def _start(number: int, folder: Path, arguments: Sequence[str], command: Command
 
 
 def _be_the_command(folder: Path, arguments: Sequence[str], command: Command) -> NoReturn:
-    """The child. Ends as an interpreter ends that was started with these arguments."""
+    """Run the child process. It ends like an interpreter started with these arguments."""
     code = 1
     try:
         os.setsid()

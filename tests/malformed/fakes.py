@@ -1,4 +1,4 @@
-"""Commands that end badly, each in a way of its own, and what is found wrong with them.
+"""Fake commands that end badly, each in its own way, and the problems that must be found.
 
 `python -m tests.malformed.fakes` prints it as JSON. That is a process of its own, since a test session should not fork.
 """
@@ -155,7 +155,7 @@ COMMANDS: tuple[Callable[[Sequence[str]], int], ...] = (
 
 
 def found(command: Callable[[Sequence[str]], int], item: Input = ITEM) -> list[str]:
-    """What is wrong with a command's end."""
+    """List the problems with how a command ended."""
     with tempfile.TemporaryDirectory() as temporary:
         whole, scratch = Path(temporary) / "whole", Path(temporary) / "scratch"
         whole.mkdir()

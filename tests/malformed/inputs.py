@@ -1,4 +1,4 @@
-"""What a malformed input is, and the damage that any kind of file can take."""
+"""The type of a malformed input, and the damage that applies to every kind of file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outcome = Literal["refused", "clean"]
 leave a file that is as good as another."""
 
 Damage = Callable[[Path], None]
-"""Does it to the file at a path, which is there and whole."""
+"""A function that damages the intact file at a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,21 +22,21 @@ class Input:
     """One malformed input."""
 
     kind: str
-    """Which sort of file, as the table of outcomes lists them."""
+    """The kind of file, as the table of outcomes lists it."""
     target: str
     """The file, relative to the workplace."""
     what: str
-    """What was done to it."""
+    """A description of the damage."""
     damage: Damage
     command: tuple[str, ...]
     """Arguments of `parity`, run in the workplace."""
     must: Outcome = "refused"
     says: str = ""
-    """What the message must hold besides the file's name."""
+    """The text that the message must contain besides the file's name."""
     names: bool = True
-    """Whether it must hold that: not where the damage is found out only by what is drawn."""
+    """True if it must contain that: not if the damage is only noticed while generating."""
     torch: bool = False
-    """Whether the command loads torch."""
+    """True if the command loads torch."""
 
     @property
     def name(self) -> str:
@@ -117,7 +117,7 @@ def cuts(target: Target, *percents: float) -> Iterator[Input]:
 
 
 def no_file(target: Target) -> Iterator[Input]:
-    """Something else in the place of the file."""
+    """Replace the file by something else."""
     yield target.input("empty", instead(b""))
     yield target.input("a folder", _folder)
     yield target.input("a link to itself", _loop)
@@ -164,6 +164,6 @@ def no_text(target: Target) -> Iterator[Input]:
 
 
 def _latin(data: bytes) -> bytes:
-    """An é as an editor of another age saves it, inside the first quoted text."""
+    """Put an é in Latin-1, as old editors save it, into the first quoted text."""
     place = data.index(b'"') + 1
     return data[:place] + b"\xe9" + data[place:]

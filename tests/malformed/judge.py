@@ -1,4 +1,4 @@
-"""Whether a command that met a malformed input ended as it should."""
+"""The rules for how a command must end when it reads a malformed input."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.malformed.execute import Run
 from tests.malformed.inputs import Input
 
 MEMORY = 1 << 30
-"""Bytes: of the whole process without torch; with torch, of what the command adds to the loaded libraries."""
+"""The memory limit in bytes: of the process without torch; with torch, of what the command adds to it."""
 
 Snapshot = Mapping[str, str]
-"""Path below a folder -> what lies there."""
+"""The entries of a folder by path."""
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -41,7 +41,7 @@ def snapshot(folder: Path) -> Snapshot:
 
 
 def problems(item: Input, run: Run, folder: Path, before: Snapshot) -> list[str]:
-    """What is wrong with the end; empty: nothing."""
+    """List the problems with how a command ended; empty if there are none."""
     found: list[str] = []
     if run.hung:
         found.append(f"hung: still at work after {run.seconds:.0f} s")
@@ -59,7 +59,7 @@ def problems(item: Input, run: Run, folder: Path, before: Snapshot) -> list[str]
 
 
 def message(run: Run, folder: Path) -> list[str]:
-    """What the user is told: what `parity: ` begins on stderr, or the line of a case that could not be run."""
+    """Return the message to the user: stderr from `parity: ` on, or the line of a case that failed to run."""
     told = ["parity: " + part for part in f"\n{run.stderr}".split("\nparity: ")[1:]]
     results = _results(folder)
     if not told and results is not None:
@@ -86,7 +86,7 @@ def _message_problems(item: Input, run: Run, folder: Path) -> list[str]:
 
 
 def _left_behind(run: Run, folder: Path, before: Snapshot) -> list[str]:
-    """Inputs must be as they were; what is new must be whole."""
+    """Inputs must be unchanged; new files must be complete."""
     after = snapshot(folder)
     found = [f"{name} was changed" for name in before if name in after and after[name] != before[name]]
     found += [f"{name} is gone" for name in before if name not in after]
@@ -98,7 +98,7 @@ def _left_behind(run: Run, folder: Path, before: Snapshot) -> list[str]:
 
 
 def _not_whole(run: Run, path: Path) -> str | None:
-    """Why a new entry must not stay."""
+    """Say why a new entry must not remain."""
     if path.is_dir():
         return None
     if run.code in (2, 3) and path.name != "results.json":

@@ -1,4 +1,4 @@
-"""Malformed files of our own: baselines, approvals, results, the note that `undo` reads."""
+"""Malformed files of our own formats: baselines, approvals, results, the note that `undo` reads."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _shallow(at: Place) -> Outcome | None:
 
 
 _FREE = {"recipe", "recipes", "environment", "settings", "finding", "preview_recipe"}
-"""Kept as it comes: another version may have written it."""
+"""A value that is read unchanged: another version may have written it."""
 
 
 def _record_key(at: Place) -> Outcome | None:

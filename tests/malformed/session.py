@@ -1,4 +1,4 @@
-"""Inputs made, run and judged: a folder for each, taken away again once it is judged."""
+"""Inputs are made, run and judged, each in a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.malformed.inputs import Input
 from tests.malformed.judge import Snapshot, message, problems, snapshot
 
 LIMIT_S = {False: 30.0, True: 90.0}
-"""Seconds after which a command is taken for hung: without torch, with it."""
+"""Seconds after which a command counts as hung: without torch, with it."""
 
 _BATCH = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How one input ended."""
+    """The verdict on one input."""
 
     item: Input
     run: Run
@@ -55,7 +55,7 @@ def judged(
 
 
 def _parity(torch: bool) -> Command:
-    """The command, with what it would import imported, so that each child need not."""
+    """Return the command with everything it would import already imported, so that no child has to."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WAN_PARITY_CACHE": ""}
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)

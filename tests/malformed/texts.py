@@ -26,7 +26,7 @@ IMPORTED = Target(kind="job config", path="job/config.yaml", command=("import", 
 
 _PROCESS: Place = ("config", "process", 0)
 _READ = {"network", "train", "model", "sample", "trigger_word"}
-"""Of a job's process, what decides a preview."""
+"""The keys of a job's process that determine a preview."""
 _UNREAD = {"sampler", "linear", "linear_alpha"}
 
 
@@ -98,7 +98,7 @@ def _prompt(text: str) -> Damage:
 
 
 def _config_key(at: Place) -> Outcome | None:
-    """Where ai-toolkit's own reading needs the value; the rest of a config is nothing to us."""
+    """Places whose value ai-toolkit reads itself; the rest of a config does not concern us."""
     if at[:3] != _PROCESS:
         return "refused" if at in (("config",), ("config", "name"), ("config", "process")) else "clean"
     if len(at) > 3 and (at[3] not in _READ or at[-1] in _UNREAD):
@@ -112,7 +112,7 @@ def _imported_key(at: Place) -> Outcome | None:
 
 
 def yaml_bombs(target: Target) -> Iterator[Input]:
-    """Small files that want a lot of time or memory."""
+    """Small files that would take a lot of time or memory."""
     bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 10)}]\n" for n in range(9)
     )

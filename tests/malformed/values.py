@@ -61,13 +61,13 @@ def show(at: Place) -> str:
 
 
 def load(path: Path) -> Any:
-    """As the file is, without our own readers."""
+    """Read the file without our own readers."""
     text = path.read_text(encoding="utf-8")
     return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
 
 
 def written(path: Path, data: Any) -> str:
-    """Data as the file's text, Raw numbers as they say."""
+    """Write data as the file's text, Raw numbers literally."""
     raws: list[str] = []
 
     def mark(value: Any) -> Any:
@@ -124,7 +124,7 @@ NUMBERS = {
     "yaml": {"NaN": ".nan", "infinite": ".inf", "1e400": "1e400", "of 401 digits": "1" + "0" * 400},
     "json": {"NaN": "NaN", "infinite": "Infinity", "1e400": "1e400", "of 401 digits": "1" + "0" * 400},
 }
-"""Numbers that are none, or larger than any that is meant. How each format writes them."""
+"""Numbers that are not finite, or far too large, as each format writes them."""
 
 
 def wrong_values(target: Target, data: Any, *, keys: Callable[[Place], Outcome | None]) -> Iterator[Input]:

@@ -1,4 +1,4 @@
-"""A folder in which every command works: a job, cases, a request, results, baselines. All damage starts from it."""
+"""A folder in which every command works, with a job, cases, a request, results and baselines; damage starts from it."""
 
 from __future__ import annotations
 

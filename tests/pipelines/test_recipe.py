@@ -158,7 +158,7 @@ def test_taking_every_factor_makes_recipes_equal(cases: CaseFiles) -> None:
 
 
 def test_every_field_belongs_to_a_factor_or_is_bookkeeping() -> None:
-    """A field nobody compares would be drift nobody sees."""
+    """A field that is not compared would be drift that goes unnoticed."""
     in_factors = {name for names in FACTORS.values() for name in names}
     assert {item.name for item in dataclasses.fields(Recipe)} - in_factors == {
         "model",

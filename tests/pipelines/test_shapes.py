@@ -1,4 +1,4 @@
-"""The checkpoint that draws shapes: anyone's diffusers loads it, and the trainer's preview comes out of it again."""
+"""The shapes' checkpoint: plain diffusers loads it and reproduces the trainer's preview."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What two experts add: where their parts come from, how they share a device, what a preview's config says of them."""
+"""Wan 2.2's two experts: the origin of their parts, how they share a device, how a preview's config describes them."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_only_the_expert_at_work_is_on_the_device(monkeypatch: pytest.MonkeyPatc
 
 
 def test_parts_from_other_folders(engine: Engine, tmp_path: Path) -> None:
-    """As trainer and server take them from several repositories, which hold nothing else."""
+    """Trainer and server take the parts from several repositories, which hold nothing else."""
     recipe = two_steps("wan22_t2v")
     whole = Path(recipe.weights.checkpoint)
     for target, parts in {"experts": ("transformer", "transformer_2"), "words": ("text_encoder", "tokenizer")}.items():

@@ -1,4 +1,4 @@
-"""The HTML report: one inert, self-contained file that says what it leaves out."""
+"""The HTML report: one inert, self-contained file that lists what it leaves out."""
 
 from __future__ import annotations
 

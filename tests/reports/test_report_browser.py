@@ -1,4 +1,4 @@
-"""What a reader does with the report, done in a real browser."""
+"""The report in a real browser, used as a reader uses it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def until(page: Page, condition: str) -> None:
 
 
 def lay_out_all(page: Page) -> None:
-    """Cases far from the window too."""
+    """Render cases far from the window too."""
     page.evaluate("document.querySelectorAll('.case').forEach((item) => { item.style.contentVisibility = 'visible'; })")
 
 
@@ -73,12 +73,12 @@ def shown(page: Page) -> list[str]:
 
 
 def sections(page: Page) -> list[str]:
-    """Cases below it."""
+    """The cases below the overview."""
     return page.locator("section.case:not([hidden]) h2").all_text_contents()
 
 
 def expect_frame(page: Page, frame: int, name: str = "t2v-guitar") -> None:
-    """The preview shows a frame, and the words say so."""
+    """Expect a frame in the preview and in the text."""
     expect(case(page, name).locator("[data-side=preview] canvas")).to_have_attribute(
         "aria-label", f"preview, frame {frame}"
     )

@@ -1,4 +1,4 @@
-"""The "Why" of the report: what a diagnosis and a search found, all of it, in words, figures and charts."""
+"""The diagnosis section of the report shows everything a diagnosis and a search found."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ COST = Cost(planned=8.0, spent=5.5, denoising_steps=33, decodes=9, encodings=4, 
 
 
 def diagnosis() -> Diagnosis:
-    """Three factors, the last one not drawn for want of budget."""
+    """A diagnosis with three factors, the last one not generated because the budget was spent."""
     return Diagnosis(
         mode="full",
         sentence="explained up to 47.9 dB (as it is: 33.8 dB): scheduler; scheduler costs most",

@@ -1,4 +1,4 @@
-"""Which stills go into a page that has no room for all: failures first, passed cases last."""
+"""The choice of stills for a page that has no room for all: failures first, passed cases last."""
 
 from __future__ import annotations
 

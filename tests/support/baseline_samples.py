@@ -1,4 +1,4 @@
-"""Results and baselines made of letters and round numbers, for the tests of baselines."""
+"""Small handmade results and baselines, for the tests of baselines."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def watch(page: Page, address: str) -> list[str]:
-    """Grows by what the page's console says, by errors nobody caught, and by requests for anything but the page."""
+    """A list that collects console messages, uncaught errors, and requests for anything but the page."""
     complaints: list[str] = []
 
     def ask(url: str) -> None:

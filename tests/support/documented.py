@@ -1,4 +1,4 @@
-"""What the documents tell a user to send, taken from the documents, so that what they say is what is tested."""
+"""Requests taken from the documents, so that the tests run what the documents say."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def request_of_page(model: str) -> dict[str, Any]:
 
 
 def made_tiny(text: str) -> str:
-    """A request with the size of what it draws reduced. Every key must be there: the documents say what is drawn."""
+    """Reduce the size that a request generates. Every key must be present in the document's request."""
     for key, value in FULL_SIZE.items():
         assert f'"{key}": {value}' in text, key
         text = text.replace(f'"{key}": {value}', f'"{key}": {TINY_SIZE[key]}')

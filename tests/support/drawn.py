@@ -1,4 +1,4 @@
-"""Drawings that another is held against: each drawn once a test session, whichever worker needs it first."""
+"""Generations to compare with: each is made once per test session, by the worker that needs it first."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipelines.recipe import Recipe
 
 
 class Drawn:
-    """Frames of recipes, kept for all workers of one session and for no longer.
+    """Frames of recipes, kept for all workers of one test session.
 
-    What is under test is drawn anew: only what it must equal, or what was drawn elsewhere to be looked at, comes from
+    The subject of a test is generated anew: only what it is compared with comes from
     here. `root` serves as `Options.cache`, too.
     """
 

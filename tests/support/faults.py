@@ -29,7 +29,7 @@ def late_by_one(frames: Frames) -> Frames:
 
 
 def die(_: Frames) -> Frames:
-    """As the kernel ends a process when memory runs out."""
+    """End the process like the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
@@ -38,7 +38,7 @@ FAULTS = {"flipped": flip_a_bit, "dropped": drop_a_frame, "late": late_by_one, "
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
-    """Cases with a fault's id draw with it."""
+    """Cases with a fault's id are generated with the fault."""
     draw = Lab.generate
 
     def faulty(lab: Lab, recipe: Any, label: str, trace: Any = None) -> Frames:

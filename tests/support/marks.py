@@ -1,4 +1,4 @@
-"""What a test costs: marks set from its fixtures, and a guard that fails a test which costs more than its marks say."""
+"""Marks that say what a test costs, set from its fixtures, and a guard that fails a test which lacks one."""
 
 from __future__ import annotations
 

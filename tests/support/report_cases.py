@@ -1,4 +1,4 @@
-"""Runs to be shown, made by hand: every kind of case a report knows; and the page as a parser sees it."""
+"""Handmade runs with every kind of case a report knows, and the page as a parser sees it."""
 
 from __future__ import annotations
 

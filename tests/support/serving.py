@@ -1,4 +1,4 @@
-"""Servers for tests: the real command in a process, or its parts in a thread with an engine that waits to be told."""
+"""Servers for tests: the real command in a process, or its parts in a thread with an engine controlled by the test."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def body(*, model: str = "wan21_14b", request: dict[str, Any] | None = None, **i
 
 
 def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """What `condition` gives once it is true."""
+    """Wait until `condition` is true and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "took too long"
@@ -114,7 +114,7 @@ def process(data: Path, *arguments: str, **environment: str) -> Iterator[tuple[s
 
 
 class PatientEngine(Engine):
-    """Draws nothing: does a step each time it is told to, so that tests need no luck with time."""
+    """An engine that generates nothing and does a step when the test says so, so that no test depends on time."""
 
     def __init__(self) -> None:
         self.steps = threading.Semaphore(0)
@@ -130,7 +130,7 @@ class PatientEngine(Engine):
         return np.zeros((recipe.num_frames.applied, recipe.height.applied, recipe.width.applied, 3), np.uint8)
 
     def close(self) -> None:
-        """Holds nothing."""
+        """There is nothing to release."""
 
 
 def settings_of(data: Path, **changes: Any) -> Settings:

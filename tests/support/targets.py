@@ -1,4 +1,4 @@
-"""A server of the API that misbehaves on purpose: real HTTP on loopback, its answers set by the test."""
+"""A server of the API that misbehaves on purpose: real HTTP on loopback, with answers set by the test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from parity.case.load import DEMO
 
 GUITAR = sorted((DEMO / "jobs" / "t2v_basic" / "samples").glob("*_0.webp"))[0].read_bytes()
-"""The preview itself: 9 frames of 96x64."""
+"""The preview: 9 frames of 96x64."""
 OTHER = sorted((DEMO / "jobs" / "t2v_basic" / "samples").glob("*_1.webp"))[0].read_bytes()
 """Another video of the same shape."""
 
@@ -26,17 +26,17 @@ def error(code: str, message: str = "no") -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Server:
-    """What it was asked, and what it answers: the next of `answers` for a path, the last of them for ever."""
+    """The requests received and the answers to give: the next of `answers` for a path, the last one forever."""
 
     url: str
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     answers: dict[str, list[Answer]] = field(default_factory=dict)
-    """By the path's last part: inference, status, result, cancel, output_0.webp."""
+    """The answers by the path's last part: inference, status, result, cancel, output_0.webp."""
     files: dict[str, bytes] = field(default_factory=lambda: {"output_0.webp": OTHER, "output_1.webp": OTHER})
     video: dict[str, Any] = field(default_factory=dict)
-    """Of every video in its results, what is other than usual; None leaves a key out."""
+    """Changed keys of every video in its results; None removes a key."""
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def count(self, name: str) -> int:
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             self.json({"detail": "Not Found"}, 404)
 
     def video(self, index: int) -> dict[str, Any]:
-        """As the reference server describes one, with `parity serve`'s `url`."""
+        """A video's description like the reference server's, with `parity serve`'s `url`."""
         url = f"{self.state.url}/v1/requests/id/files/output_{index}.webp"
         seed = self.state.bodies[-1]["prompts"][index].get("seed")
         usual = {"format": "webp", "width": 96, "height": 64, "num_frames": 9, "fps": 15, "seed": seed, "url": url}
@@ -102,17 +102,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def drop(self) -> None:
-        """Hang up without a word."""
+        """Close the connection without an answer."""
         self.close_connection = True
         self.connection.close()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """A server that answers as it should until told otherwise."""
+    """A server that answers correctly until a test changes its answers."""
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state = Server(f"http://127.0.0.1:{listening.server_address[1]}")
     listening.RequestHandlerClass = type("Bound", (Handler,), {"state": state})

@@ -1,4 +1,4 @@
-"""Baselines: what the gate says of one case, of its frames, its recipe and its environment."""
+"""Baselines: checking one case by its frames, its recipe and its environment."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_late_difference_in_a_long_text_is_shown() -> None:
 
 
 def test_every_demo_recipe_is_read_back_as_a_recipe() -> None:
-    """Else every difference would count, also one without effect."""
+    """Otherwise every difference would count, even one without effect."""
     for case in load_cases(find_case_files([])):
         stored = json.loads(json.dumps(without_paths(to_dict(case.inference))))
         asked = copy.deepcopy(stored)
@@ -231,7 +231,7 @@ def test_a_recipe_without_effect_on_the_bits_is_a_note() -> None:
 
 
 def test_unseeded_cases_are_checked_by_recipe_and_shape() -> None:
-    """The noise of an unseeded posterior is no change; another recipe or size is."""
+    """The noise of an unseeded posterior is not a change; another recipe or size is."""
     conditioning = {"latents": "sample", "noise": "unseeded", "rounded": True}
     unseeded = {"inference": recipe(boundary=0.9, conditioning=conditioning)}
     other = {"inference": recipe(boundary=0.875, conditioning=conditioning)}

@@ -1,4 +1,4 @@
-"""Must fail: what a baseline is there to catch, through real drawings, `parity baseline check` and `pytest parity/`."""
+"""Regressions that a baseline must catch, through real generations, `parity baseline check` and `pytest parity/`."""
 
 from __future__ import annotations
 

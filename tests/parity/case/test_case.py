@@ -1,4 +1,4 @@
-"""Case files: what a good one means, and one clear message for everything a bad one gets wrong."""
+"""Case files: the meaning of a valid one, and one clear message for every mistake in an invalid one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def without(text: str, *keys: str) -> str:
 
 
 DERIVED = without(CASE, "request", "pipeline", "tolerance", "expect")
-"""A case that says no more than it must."""
+"""A case with required keys only."""
 I2V_DERIVED = without(I2V_CASE, "request")
 
 

@@ -82,7 +82,7 @@ def test_undo_touches_nothing_outside(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 class KilledError(BaseException):
-    """As a kill: no handler runs but `finally`, and there is none."""
+    """An exception that acts like a kill: only `finally` would run, and there is none."""
 
 
 def die_after(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The command line: exit codes, messages without tracebacks, what is printed where."""
+"""The command line: exit codes, messages without tracebacks, and output on the right stream."""
 
 from __future__ import annotations
 

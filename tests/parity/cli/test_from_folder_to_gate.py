@@ -1,4 +1,4 @@
-"""The whole way: an ai-toolkit output folder becomes a gate, and the gate holds and fails."""
+"""From an ai-toolkit output folder to a regression test that passes and fails as it should."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_from_a_folder_to_a_gate(parity: Callable[..., tuple[int, str]], disk: P
 def test_approvals_saved_in_the_report_are_accepted(
     parity: Callable[..., tuple[int, str]], disk: Path, chromium: Browser
 ) -> None:
-    """Ticked in a browser, applied by the command."""
+    """Approvals are selected in a browser and applied by the command."""
     parity("import", "jobs/t2v_mixed_scale", "--toolkit", "0.12.26", "--out", "drifting")
     code, said = parity("run", "drifting", "--out", "seen")
     assert code == 1  # nothing was expected to differ

@@ -1,4 +1,4 @@
-"""`parity serve` on the command line: what it refuses to start with, and what it needs."""
+"""`parity serve` on the command line: refused options and missing packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics against their reference implementations, and gates that fail when they should."""
+"""Metrics compared with their reference implementations, and tolerances that fail when they should."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipelines.recipe import Recipe
 
 @pytest.fixture(autouse=True)
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this machine has in its caches, LPIPS finds nothing unless a test puts it there."""
+    """LPIPS finds no weights, whatever this machine has in its caches, unless a test puts them there."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis: what each factor costs, the smallest set, where it starts, and what it takes to know."""
+"""Diagnosis: how much each factor matters, the smallest set of fixes, the first divergence, and the cost."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_equal_recipes_are_generated_once(workshop: Workshop, engine: Engine, tm
 
 
 def test_text_is_encoded_once(workshop: Workshop, tmp_path: Path) -> None:
-    """Two prompts, one negative: three encodings for four drawings of two texts each."""
+    """Two prompts, one negative: three encodings for four generations with two texts each."""
     engine = Engine("cpu")
     case = load_case(workshop.case("t2v", [plant("prompt"), plant("lora_scale")], "texts"))
     diagnosed(case, engine, tmp_path)
@@ -178,7 +178,7 @@ def test_a_budget_is_kept_and_reported(workshop: Workshop, engine: Engine, tmp_p
 def test_a_factor_without_effect_is_left_out_of_the_smallest_set(
     workshop: Workshop, engine: Engine, tmp_path: Path
 ) -> None:
-    """The LoRA at scale 0 on both sides: how it is applied cannot matter."""
+    """With the LoRA at scale 0 on both sides, its application cannot matter."""
     path = workshop.case("t2v", [plant("lora_application", "side path"), plant("guidance"), plant("steps")], "idle")
     keys, config = yaml.safe_load(path.read_text()), yaml.safe_load((path.parent / "config.yaml").read_text())
     keys["request"]["loras"][0]["network_multiplier"] = 0.0
@@ -252,7 +252,7 @@ def test_factors_are_ranked_by_their_loss() -> None:
 
 
 class Stops(Quiet):
-    """Presses Ctrl-C at the n-th drawing."""
+    """An engine that raises Ctrl-C at the n-th generation."""
 
     def __init__(self, at: int) -> None:
         self.left = at

@@ -1,4 +1,4 @@
-"""Search: settings found in a video's pixels, and videos whose settings are not there to be found."""
+"""Search: settings inferred from a video's pixels, and videos whose settings cannot be inferred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of `parity explain`: complete, in one shape, and in agreement with the fixes and the code they speak of."""
+"""The pages of `parity explain` are complete, have one structure, and agree with the fixes and the code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def what_to_change(page: str) -> str:
 
 
 def flat(text: str) -> str:
-    """Lines joined: where a line ends says nothing."""
+    """Join the lines: line breaks have no meaning."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""The pages of the models: they say what the code does, and their requests are taken."""
+"""The models' pages agree with the code, and their requests are accepted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_unknown_model_is_reported(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_pages_request_is_accepted(model: str, tmp_path: Path) -> None:
-    """As it stands, at its full size; tests/test_server.py draws it at a small one."""
+    """The unchanged request, at its full size; test_server.py generates it at a small one."""
     with thread(settings_of(tmp_path)) as client:
         request_id = submit(client, postable(model))
         assert client.get(f"/v1/requests/{request_id}/status").json()["status"] in ("in_queue", "in_progress")

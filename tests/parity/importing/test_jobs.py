@@ -1,4 +1,4 @@
-"""`parity import`: what is paired with what, what is written, what is said."""
+"""`parity import`: pairing of previews, the written case files, and messages."""
 
 from __future__ import annotations
 

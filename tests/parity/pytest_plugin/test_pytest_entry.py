@@ -1,4 +1,4 @@
-"""`pytest parity/` as its users call it, in one process and on two workers."""
+"""`pytest parity/` as users call it, in one process and on two workers."""
 
 from __future__ import annotations
 

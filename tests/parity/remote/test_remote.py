@@ -1,4 +1,4 @@
-"""A case on a server that misbehaves: what is asked again, what is not, what is said; and what is known how."""
+"""A case on a server that misbehaves: retries, messages, and the evidence for each finding."""
 
 from __future__ import annotations
 
@@ -605,7 +605,7 @@ def test_equal_recipes_and_other_bits(cases: CaseFiles, server: Server, run: Cal
 
 
 def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult], tmp_path: Path) -> None:
-    """The comparison stands; what the server did needs the weights here."""
+    """The comparison is kept; finding out what the server did needs the weights here."""
     bare = tmp_path / "bare"
     shutil.copytree(DEMO / "models" / "tiny-wan-t2v" / "scheduler", bare / "scheduler")
     case = at(server)

@@ -1,4 +1,4 @@
-"""Cases on real servers: the same files as drawn here, and what a server does otherwise than it says is found."""
+"""Cases on real servers: the same files as generated here, and deviations of a server are found."""
 
 from __future__ import annotations
 

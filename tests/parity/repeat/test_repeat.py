@@ -1,4 +1,4 @@
-"""Drawn again: what repeats, what does not, and that neither noise is counted as drift nor drift as noise."""
+"""Repeated generations: what is repeatable and what is not; noise is not taken for drift, nor drift for noise."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ GATES = {"psnr": 60.0, "psnr_min": 60.0, "ssim": 0.999, "ssim_min": 0.999}
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_one_more_generation_is_never_drift(count: int) -> None:
-    """The preview is one more drawing: whichever it is, no gate fails by that."""
+    """The preview is one more generation: whichever of them it is, no tolerance fails."""
     for first in range(0, 40, 4):
         floor = floor_of(*(noise(first + number) for number in range(count + 1)))
         assert floor.within
@@ -129,7 +129,7 @@ def case_of(cases: CaseFiles, **changes: Any) -> Case:
 
 
 def compared(case: Case, preview: Frames, drawing: Frames) -> Comparison:
-    """As `compare` has it of lossless frames."""
+    """The comparison of lossless frames, as `compare` returns it."""
     real = read_preview(case.video, case.preview)
     video = dataclasses.replace(real, frames=preview)
     output = dataclasses.replace(local_output(drawing, case.inference), seen=dataclasses.replace(real, frames=drawing))
@@ -295,7 +295,7 @@ def lab_of(case: Case, engine: Engine) -> Lab:
 
 
 def test_the_reference_i2v_of_wan22_is_not_repeatable(engine: Engine, tmp_path: Path) -> None:
-    """As --repeat 2 has it, but without the time that a process takes to start. Against its preview, and another."""
+    """The result of --repeat 2, without the time that a process takes to start. Against its preview, and another."""
     case = quick(I2V, tolerance={"psnr": 40.0}, expect=None)
     lab, again = lab_of(case, engine), [(True, engine.generate(case.inference))]
     result = compare_locally(lab, OutDir(tmp_path), None, None, again).result
@@ -363,7 +363,7 @@ def test_a_fresh_process_that_takes_too_long_is_ended(tmp_path: Path, capsys: py
 
 
 def is_ours(process: Path) -> bool:
-    """Whether this process started another that runs."""
+    """Return True if this process has a running child."""
     try:
         status = (process / "status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Several results as one report, and results.json that cannot be read: one message each."""
+"""Several results in one report, and one message for each results.json that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn frames kept by content: hit only where every bit would be the same."""
+"""The cache of generated frames: a hit only where every bit would be the same."""
 
 from __future__ import annotations
 

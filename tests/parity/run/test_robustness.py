@@ -1,4 +1,4 @@
-"""What happens on runners: kills, hangs, full disks, no memory, NaN, two runs at once."""
+"""Runs that are killed, hang, run out of disk or memory, produce NaN, or share a folder with another run."""
 
 from __future__ import annotations
 

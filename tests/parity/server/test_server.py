@@ -1,4 +1,4 @@
-"""`parity serve` as a process: what a client of the reference server meets, over a real socket."""
+"""`parity serve` as a process, used over a real socket by a client of the reference server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference server's error cases, the queue, cancel and who may ask: over a real socket, nothing drawn."""
+"""The reference server's error cases, the queue, cancelling and access: over a real socket, without generating."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_the_reference_server_takes_is_taken(client: httpx.Client) -> None:
 
 
 def test_other_content_types_are_refused(client: httpx.Client) -> None:
-    """Else any web page could make its visitor's browser draw."""
+    """Otherwise any web page could make its visitor's browser start generations."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         reply = client.post("/v1/inference", content=json.dumps(body()), headers={"content-type": kind})
         assert reply.status_code == 422

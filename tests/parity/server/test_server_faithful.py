@@ -107,7 +107,7 @@ class Root:
 def test_the_graph_is_that_of_a_faithful_case(
     kind: str, version: str | None, process: dict[str, Any], factors: list[str], tmp_path: Path, cases: CaseFiles
 ) -> None:
-    """And it differs from the trainer's usual graph in what the job sets."""
+    """It also differs from the trainer's usual graph in what the job sets."""
     root = Root(tmp_path / "root", kind, version, **process)
     video = str(sorted((root.job / "samples").glob("*_0.webp"))[0])
     preview = {"config": str(root.job / "config.yaml"), "sample": 0, "video": video, "toolkit": version}

@@ -1,4 +1,4 @@
-"""Downloads that an API user asks for: what is never reached, however it is called, and what it may cost."""
+"""Downloads requested by API users: addresses that must never be reached, under any name, and the limits."""
 
 from __future__ import annotations
 

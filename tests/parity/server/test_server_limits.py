@@ -1,4 +1,4 @@
-"""What must not take the server down or fill it: slow clients, large bodies, full disks, hung steps, old results."""
+"""The server survives slow clients, large bodies, full disks and hung steps, and old results do not fill it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connected(client: httpx.Client) -> Iterator[socket.socket]:
 
 
 def hung_up(sock: socket.socket) -> bool:
-    """Whether the server ends the connection, read or not."""
+    """Return True if the server ends the connection."""
     try:
         while sock.recv(1 << 16):
             pass

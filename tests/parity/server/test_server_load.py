@@ -1,4 +1,4 @@
-"""A small part of tests/server_load.py, which says what all of it is."""
+"""A small part of tests/server_load.py, whose docstring describes all of it."""
 
 from __future__ import annotations
 

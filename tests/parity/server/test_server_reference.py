@@ -1,4 +1,4 @@
-"""Answers of the real reference server, recorded over HTTP, held against ours: status, code, shape, values."""
+"""Our server's answers compared with the real reference server's, recorded over HTTP: status, code, shape, values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ON_PURPOSE = {
     "body empty": "read as JSON that ends too early",
     "body cut off": "we do not say where",
 }
-"""Questions that are answered otherwise, and why. What stands here must differ."""
+"""The requests that are answered differently on purpose, and why. Each must differ."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_answers_are_the_reference_servers(name: str, client: httpx.Client) -> N
 
 
 def comparable(answer: dict[str, Any]) -> dict[str, Any]:
-    """What is promised: not the words of messages, nor what we answer beyond it."""
+    """Keep the promised parts: not the wording of messages, nor our additions."""
     seen = {key: answer[key] for key in answer}
     detail = answer["body"].get("detail") if isinstance(answer["body"], dict) else None
     if isinstance(detail, list):

@@ -1,4 +1,4 @@
-"""The job summary and the annotations: what they say, that they are inert, that they stay below GitHub's limits."""
+"""The job summary and the annotations: their content, their escaping, and GitHub's limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = 8
 
 
 def tokens(text: str) -> list[Token]:
-    """What a Markdown parser makes of it; the inline parts stand in line with the blocks."""
+    """Parse Markdown; the inline parts are listed with the blocks."""
     found = []
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
         found += [token, *(token.children or ())]

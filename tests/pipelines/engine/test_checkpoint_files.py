@@ -1,4 +1,4 @@
-"""Checkpoints whose files do not fit together are refused by the name of the file."""
+"""Checkpoints whose files do not fit together are refused with the name of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine: swapping without reloading, weights restored to the bit, files that do not fit."""
+"""The engine swaps LoRAs without reloading, restores weights bit for bit and refuses files that do not fit."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_hub_checkpoint_comes_from_the_hubs_cache(
 
 
 def test_text_encoder_from_elsewhere(own_engine: Engine, tmp_path: Path) -> None:
-    """As the trainer loads it for Hub checkpoints: another repository's, cast like all else."""
+    """For Hub checkpoints the trainer loads it from another repository and casts it like everything else."""
     recipe = short(sample_recipe("t2v_basic", 0))
     whole = recipe.weights
     shutil.copytree(Path(whole.checkpoint) / "text_encoder", tmp_path / "text_encoder")

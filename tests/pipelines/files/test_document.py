@@ -1,4 +1,4 @@
-"""YAML and JSON files: what is read, what is refused, and whether an error names the line."""
+"""YAML and JSON files: accepted and refused values, and errors that name the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control images: one picture from five kinds of source, and every way it can fail to come."""
+"""Control images from five kinds of source, and every way in which reading one can fail."""
 
 from __future__ import annotations
 

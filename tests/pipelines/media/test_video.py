@@ -1,4 +1,4 @@
-"""Videos as frames: what is written is what is read, and a damaged file is never taken for a shorter one."""
+"""Videos as frames: reading returns what was written, and a damaged file is never taken for a shorter one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write_ffmpeg(path: Path, frames: Frames, fps: int = 16, *, codec: str = "lib
 
 
 def same_order(got: Frames, wanted: Frames) -> bool:
-    """Whether every frame is nearest to its own original."""
+    """Return True if every frame is nearest to its own original."""
     distance = np.abs(got[:, None].astype(int) - wanted[None].astype(int)).mean(axis=(2, 3, 4))
     own = distance[np.arange(len(got)), np.arange(len(got))]
     return bool(np.all(own == distance.min(axis=1)))
@@ -172,7 +172,7 @@ def test_webp_of_equal_frames_is_a_still(hint: int | None) -> None:
 
 
 def test_webp_of_equal_frames_is_worth_the_count_written() -> None:
-    """Where the recipe says how many there were."""
+    """The recipe says how many frames there were."""
     frames = clip(13, held=tuple(range(1, 13)))
     video = decode(encode(frames, WEBP, 16), "a", 62, count=13)
     assert video.frames.shape == frames.shape
