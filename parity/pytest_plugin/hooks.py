@@ -177,7 +177,7 @@ class Controller:
             self._config.stash[_RUN] = self._shards.close(), self._shards.out.path
 
     def _case(self, nodeid: str) -> Case | None:
-        found = re.search(r"test_parity\.py::test_case\[(.*)\]", nodeid)
+        found = re.search(r"(?:^|test_parity\.py)::test_case\[(.*)\]", nodeid)
         return self._cases.get(found[1]) if found else None
 
 

@@ -61,10 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args = []
     config.args = [_ours(argument, folder) for argument in config.args]
     if config.getoption("--parity-cases") and not _asked_for(config):
-        config.args.append(str(ENTRY))
+        config.args.append(str(ENTRY.parent))  # its file alone, outside the project's root, would have no name
     if _asked_for(config):
         from parity.pytest_plugin import hooks
 
+        config.addinivalue_line("python_files", ENTRY.name)  # a project's own pattern may leave it out
         config.pluginmanager.register(hooks, "parity-hooks")
 
 

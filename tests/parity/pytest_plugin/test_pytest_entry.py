@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -30,11 +31,15 @@ Done = subprocess.CompletedProcess[str]
 
 
 def pytest_parity(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
-    """`pytest --parity-cases …` in a process of its own, or `pytest parity/ …` where no cases are named."""
-    entry = () if "--parity-cases" in arguments else ("parity/",)
-    command = [sys.executable, "-m", "pytest", *entry, "-p", "no:cacheprovider", *map(str, arguments)]
+    """`pytest parity/ …` in a process of its own."""
+    return pytest_in(ROOT, "parity/", *arguments, environment=environment)
+
+
+def pytest_in(folder: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+    """`pytest …` in a process of its own, where the wheel is as good as a clone: `--parity-cases` says what to test."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)]
     env = {**os.environ, **(environment or {})}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
 
 
 def pytest_parity_here(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
@@ -77,7 +82,8 @@ class Ran:
 
 def ran(cases: Path, folder: Path, workers: str) -> Ran:
     folder.mkdir()
-    done = by(workers)(
+    session = pytest_parity_here if workers == "0" else partial(pytest_in, folder)
+    done = session(
         "--parity-cases",
         cases,
         "--parity-out",
@@ -272,6 +278,7 @@ def test_a_session_that_is_not_about_cases_loads_no_torch(tmp_path: Path) -> Non
         (["parity/"], ["test_case[one]"]),
         (["parity/test_parity.py"], ["test_case[one]"]),
         (["--pyargs", "parity"], ["test_case[one]"]),
+        (["-o", "python_files=check_*.py"], ["test_case[one]"]),
         (["OWN"], ["test_own", "test_case[one]"]),
         (["OWN::test_own"], ["test_own", "test_case[one]"]),
         (["OWN", "parity/"], ["test_own", "test_case[one]"]),
