@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.content import check_file, sha256_file
+from pipelines.files.words import cannot_read
 from pipelines.recipe import Expert, LoraFile
 
 # ai-toolkit saves Wan LoRAs under the original model's module names (toolkit/models/wan21/wan_lora_convert.py
@@ -65,7 +66,7 @@ def read_header(path: Path) -> Header:
                     )
             return Header({key: tuple(tensor.get_shape()) for key, tensor in slices.items()}, weights.metadata() or {})
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise WeightsError(cannot_read(path, error)) from None
     except SafetensorError as error:
         raise WeightsError(f"{path}: is not a complete safetensors file ({error}); copy it again") from None
 

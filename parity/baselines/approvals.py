@@ -12,6 +12,8 @@ from parity.baselines.sources import SourcedCase
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
+from pipelines.files.versioned import first_mistake
+from pipelines.files.words import cannot_read
 
 _MAX_BYTES = 16 << 20
 
@@ -44,7 +46,7 @@ def read_approvals(path: Path) -> Approvals:
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file; export the approvals from the report again") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(cannot_read(path, error)) from None
     except ValueError as error:
         raise UsageError(f"{path}: not valid JSON ({error}); export the approvals from the report again") from None
     if not isinstance(data, dict) or data.get("kind") != "wan-parity approvals":
@@ -57,9 +59,7 @@ def read_approvals(path: Path) -> Approvals:
     try:
         approvals = Approvals.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path}: {key}: {first['msg']}; export the approvals from the report again") from None
+        raise UsageError(f"{path}: {first_mistake(error)}; export the approvals from the report again") from None
     ids = [approval.id for approval in approvals.cases]
     for case_id in ids:
         if ids.count(case_id) > 1:

@@ -18,6 +18,8 @@ from parity.results.environment import reaching_the_bits
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
+from pipelines.files.versioned import first_mistake, other_version
+from pipelines.files.words import cannot_read
 
 SCHEMA_VERSION = 1
 KIND = "wan-parity baseline"
@@ -169,21 +171,11 @@ def from_text(text: str) -> Baseline:
     if not isinstance(data, dict) or data.get("kind") != KIND or type(data.get("schema_version")) is not int:
         raise ValueError("not a baseline of wan-parity; `parity baseline accept` writes them")
     if data["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(other_version(data["schema_version"]))
+        raise ValueError(other_version(data["schema_version"], SCHEMA_VERSION, "accept the case again"))
     try:
         return TypeAdapter(Baseline).validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{key}: {first['msg']}; restore it from version control, or accept the case again") from None
-
-
-def other_version(version: int) -> str:
-    """The message for a file of another schema version."""
-    known = f"schema_version is {version}, this wan-parity reads {SCHEMA_VERSION}"
-    if version > SCHEMA_VERSION:
-        return f"{known}: a newer wan-parity wrote it; update this one"
-    return f"{known}: an older wan-parity wrote it; accept the case again"
+        raise ValueError(f"{first_mistake(error)}; restore it from version control, or accept the case again") from None
 
 
 def read(path: Path) -> Baseline:
@@ -195,7 +187,7 @@ def read(path: Path) -> Baseline:
             f"{path}: not a text file; restore it from version control, or accept the case again"
         ) from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(cannot_read(path, error)) from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     if path.name != file_name(baseline.case):

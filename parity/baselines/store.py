@@ -14,6 +14,7 @@ from parity.baselines.file import MAX_BYTES, Baseline, file_name, read
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_bytes, read_text, write_atomically
+from pipelines.files.words import cannot_read, cannot_write
 
 DEFAULT = Path("baselines")
 _STAGING = ".staging"
@@ -230,7 +231,7 @@ def _hash_of(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(cannot_read(path, error)) from None
 
 
 def _sha256(data: bytes) -> str:
@@ -238,4 +239,4 @@ def _sha256(data: bytes) -> str:
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be written: {error.strerror or error}")
+    return UsageError(cannot_write(path, error))

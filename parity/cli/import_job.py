@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
+from pipelines.files.words import cannot_read
 
 
 def add(parsers: Any) -> None:
@@ -98,7 +99,7 @@ def import_job(options: argparse.Namespace) -> int:
         print(unsupported_text(error.table))
         raise
     except OSError as error:
-        raise UsageError(f"{error.filename or options.job}: cannot be read: {error.strerror or error}") from None
+        raise UsageError(cannot_read(f"{error.filename or options.job}", error)) from None
     out = options.out or default_out(job.job.name)
     files = plan_case_files(job, out)
     if not options.dry_run:

@@ -9,6 +9,7 @@ from typing import Any
 
 from parity.cli.options import add_max_size
 from pipelines.errors import UsageError
+from pipelines.files.words import cannot_write
 
 
 def add(parsers: Any) -> None:
@@ -47,7 +48,7 @@ def report(options: argparse.Namespace) -> int:
     try:
         write_report(merged.run, merged.folder, out, max_bytes=options.max_size)
     except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror}") from None
+        raise UsageError(cannot_write(out, error)) from None
     print(out)
     if options.summary is not None:
         write_summary(merged.run, merged.folder, options.summary)

@@ -11,6 +11,7 @@ from parity.cli.options import add_max_size, add_repeat, add_running, add_target
 from parity.cli.parser import EXIT_CODES
 from parity.cli.selection import add_selection, selected
 from pipelines.errors import UsageError
+from pipelines.files.words import cannot_write
 
 if TYPE_CHECKING:
     from parity.results.case import Run
@@ -172,4 +173,4 @@ def _check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from None
+        raise UsageError(cannot_write(f"--out {folder}", error)) from None

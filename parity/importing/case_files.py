@@ -16,6 +16,7 @@ from parity.importing.pairing import Pairing
 from pipelines.errors import CaseError, UsageError
 from pipelines.files.content import real_path, write_atomically
 from pipelines.files.document import read
+from pipelines.files.words import cannot_write
 from pipelines.hub import is_hub_id
 
 State = Literal["new", "unchanged", "kept"]
@@ -100,7 +101,7 @@ def write_case_files(files: Sequence[CaseFile]) -> None:
             try:
                 write_atomically(file.path, file.text.encode())
             except OSError as error:
-                raise UsageError(f"{file.path}: cannot write: {error.strerror or error}") from None
+                raise UsageError(cannot_write(file.path, error)) from None
 
 
 def _known(out: Path) -> dict[Path, list[Path]]:

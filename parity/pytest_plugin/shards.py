@@ -16,7 +16,7 @@ from parity.results.merge import read_results
 from parity.run.outdir import SHARDS, OutDir
 from pipelines.errors import MediaError
 from pipelines.files.content import write_atomically
-from pipelines.files.words import plural
+from pipelines.files.words import cannot_write, plural
 
 
 class Devices:
@@ -139,7 +139,7 @@ class Shards:
         try:
             write_atomically(self.out.whole, to_json(self.run).encode())
         except OSError as error:
-            raise MediaError(f"{self.out.whole}: cannot be written: {error.strerror or error}") from None
+            raise MediaError(cannot_write(self.out.whole, error)) from None
 
 
 def common_environment(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

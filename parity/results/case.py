@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from parity.results.diagnosis import Closeness, Diagnosis, Search
 from pipelines.files import strict_json
+from pipelines.files.versioned import first_mistake, other_version
 
 SCHEMA_VERSION = 1
 
@@ -269,15 +270,14 @@ def from_json(text: str) -> Run:
     if type(version) is not int or "cases" not in data:
         raise ValueError("not a results.json of wan-parity")
     if version != SCHEMA_VERSION:
-        raise ValueError(_other_version(version))
+        older = "run the cases again, or render it with the version that wrote it"
+        raise ValueError(other_version(version, SCHEMA_VERSION, older))
     from pydantic import TypeAdapter, ValidationError
 
     try:
         return TypeAdapter(Run).validate_python(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"not a results.json that `parity run` wrote: {key}: {first['msg']}") from None
+        raise ValueError(f"not a results.json that `parity run` wrote: {first_mistake(error)}") from None
 
 
 def _parse(text: str) -> Any:
@@ -293,10 +293,3 @@ def _parse(text: str) -> Any:
         raise ValueError(
             f"{fault} at line {error.lineno} ({error.msg}); copy it again, or run the cases again"
         ) from None
-
-
-def _other_version(version: int) -> str:
-    known = f"schema_version is {version}, this wan-parity reads {SCHEMA_VERSION}"
-    if version > SCHEMA_VERSION:
-        return f"{known}: a newer wan-parity wrote it; update this one"
-    return f"{known}: an older wan-parity wrote it; run the cases again, or render it with the version that wrote it"

@@ -11,6 +11,7 @@ from pathlib import Path
 from parity.results.case import CaseResult, Run, from_json
 from pipelines.errors import UsageError
 from pipelines.files.content import read_text, real_path
+from pipelines.files.words import reason_of
 
 MAX_BYTES = 64 << 20
 """Size limit of a results.json, enough for thousands of cases."""
@@ -51,7 +52,7 @@ def read_results(path: Path) -> Run:
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file; pass the results.json that `parity run` wrote") from None
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; pass a results.json, or the folder it is in") from None
+        raise UsageError(f"{path}: {reason_of(error)}; pass a results.json, or the folder it is in") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
 

@@ -20,6 +20,7 @@ import numpy as np
 from parity.comparison.compare import frames_sha256
 from pipelines.drift import settings_key
 from pipelines.errors import UsageError
+from pipelines.files.words import cannot_write
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 
@@ -183,8 +184,7 @@ def open_cache(root: Path | None) -> Cache | None:
             pass
     except OSError as error:
         raise UsageError(
-            f"cache {root}: cannot be written: {error.strerror}; set WAN_PARITY_CACHE to another folder, or pass "
-            "--no-cache"
+            f"{cannot_write(f'cache {root}', error)}; set WAN_PARITY_CACHE to another folder, or pass --no-cache"
         ) from None
     return Cache(root)
 

@@ -12,6 +12,7 @@ from parity.results.environment import reaching_the_bits
 from parity.run.cache import Cache, key_of
 from pipelines.engine import fingerprint
 from pipelines.engine.stages import Trace
+from pipelines.files.words import reason_of
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 
@@ -84,5 +85,5 @@ def _store(shelf: Shelf, key: str, frames: Frames, recipe: Recipe, case: str) ->
     try:
         shelf.cache.store(key, frames, recipe, case)
     except OSError as error:
-        return (f"these frames could not be cached in {shelf.cache.root}: {error.strerror or error}",)
+        return (f"these frames could not be cached in {shelf.cache.root}: {reason_of(error)}",)
     return ()

@@ -17,6 +17,7 @@ from parity.results.case import Run
 from parity.results.environment import differences, reaching_the_bits
 from parity.results.merge import read_results
 from pipelines.errors import MediaError, UsageError
+from pipelines.files.words import cannot_write, reason_of
 from pipelines.media.video import Frames
 
 _NEW = ".new-"
@@ -84,7 +85,7 @@ class OutDir:
                 _write_stills(folder / names["preview_frames"], comparison.preview_frames)
                 _write_stills(folder / names["output_frames"], comparison.output_frames)
         except OSError as error:
-            raise MediaError(f"{self.path}: the videos cannot be written: {error.strerror or error}") from None
+            raise MediaError(f"{self.path}: the videos cannot be written: {reason_of(error)}") from None
         return {key: f"artifacts/{case.id}/{name}" for key, name in names.items()}
 
     def read_previous(self, environment: Mapping[str, Any] | None) -> Run:
@@ -137,5 +138,5 @@ def write_page(run: Run, folder: Path, max_bytes: int) -> Path:
     try:
         write_report(run, folder, page, max_bytes=max_bytes)
     except OSError as error:
-        raise MediaError(f"{page}: cannot be written: {error.strerror or error}") from None
+        raise MediaError(cannot_write(page, error)) from None
     return page

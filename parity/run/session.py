@@ -42,6 +42,7 @@ from pipelines.engine.engine import OFFLOADS, Engine, Offload
 from pipelines.engine.stages import Trace
 from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, ParityError, UnreproducibleError
 from pipelines.files.content import write_atomically
+from pipelines.files.words import cannot_write
 from pipelines.media.video import Frames
 
 
@@ -203,7 +204,7 @@ class Session:
             write_atomically(self.results_path, to_json(self.run).encode())
         except OSError as error:
             raise MediaError(
-                f"{self.results_path}: cannot be written: {error.strerror or error}; the results before this case are "
+                f"{cannot_write(self.results_path, error)}; the results before this case are "
                 "kept: make room and continue with --resume"
             ) from None
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from pipelines.errors import MediaError
+from pipelines.files.words import reason_of
 
 MAX_REDIRECTS = 5
 _CHUNK = 1 << 16
@@ -90,16 +91,12 @@ def fetch(
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = time.monotonic() >= deadline
-            reason = f"took more than {rules.seconds:g} s" if late else _plain(error)
+            reason = f"took more than {rules.seconds:g} s" if late else reason_of(error)
             raise FetchError(f"{parts.hostname}: could not be fetched: {reason}") from None
         if redirect is None:
             return
         url = urljoin(url, redirect)
     raise FetchError(f"{parts.hostname}: more than {MAX_REDIRECTS} redirects")
-
-
-def _plain(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _checked(url: str) -> SplitResult:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parity.server.settings import Settings
 from pipelines.errors import UsageError
+from pipelines.files.words import cannot_write, reason_of
 
 
 def serve(settings: Settings) -> None:
@@ -27,7 +28,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
     try:
         bound = socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise UsageError(f"--host {settings.host} --port {settings.port}: cannot bind: {reason}") from None
     with bound:
         yield bound
@@ -42,7 +43,7 @@ def _owned(data: Path) -> Iterator[None]:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (data / "lock").open("w")
     except OSError as error:
-        raise UsageError(f"--data {data}: cannot write: {error.strerror}") from None
+        raise UsageError(cannot_write(f"--data {data}", error)) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

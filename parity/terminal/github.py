@@ -8,6 +8,7 @@ from typing import TextIO
 
 from parity.results.case import Run
 from pipelines.errors import UsageError
+from pipelines.files.words import cannot_write
 
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 
@@ -43,7 +44,7 @@ def tell_github(run: Run, folder: Path, stream: TextIO) -> None:
             with path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(f"\n{text}" if before else text)
     except OSError as error:
-        raise UsageError(f"{_SUMMARY}: {path}: cannot be written: {error.strerror}") from None
+        raise UsageError(cannot_write(f"{_SUMMARY}: {path}", error)) from None
     if not text:
         raise UsageError(f"{_SUMMARY}: {path}: this step's summary is full; nothing was added")
 
@@ -56,7 +57,7 @@ def write_summary(run: Run, folder: Path, path: Path) -> None:
     try:
         write_atomically(path, summary(run, folder, workspace=_workspace()).encode())
     except OSError as error:
-        raise UsageError(f"--summary {path}: cannot be written: {error.strerror}") from None
+        raise UsageError(cannot_write(f"--summary {path}", error)) from None
 
 
 def _workspace() -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.errors import WeightsError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
-from pipelines.files.words import shorten
+from pipelines.files.words import cannot_read, shorten
 from pipelines.lora_files import read_header
 
 _MAX_BYTES = 128 << 20
@@ -94,7 +94,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise WeightsError(f"{path}: not a text file; copy it again") from None
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}; is the checkpoint complete?") from None
+        raise WeightsError(f"{cannot_read(path, error)}; is the checkpoint complete?") from None
     except ValueError as error:
         raise WeightsError(f"{path}: not valid JSON ({error}); copy it again") from None
     if not isinstance(data, dict):

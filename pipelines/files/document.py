@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import CaseError
-from pipelines.files.words import shorten
+from pipelines.files.words import cannot_read, shorten
 
 MAX_BYTES = 16 << 20
 """The largest file that is read. It leaves space for control images as base64."""
@@ -112,7 +112,7 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
     except UnicodeDecodeError as error:
         raise CaseError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
     except (OSError, ValueError) as error:
-        raise CaseError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise CaseError(cannot_read(path, error)) from None
     if path.suffix == ".json":
         text = text.replace("\t", " ")  # JSON allows indentation with tabs, YAML does not; JSON strings contain none
     try:

@@ -30,3 +30,18 @@ def listed(names: Sequence[object], most: int) -> str:
 def plural(count: int, noun: str) -> str:
     """Format a count with its noun: `1 frame`, `2 frames`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def cannot_read(where: object, error: Exception) -> str:
+    """The message for a file that cannot be read, with the system's reason."""
+    return f"{where}: cannot be read: {reason_of(error)}"
+
+
+def cannot_write(where: object, error: Exception) -> str:
+    """The message for a file that cannot be written, with the system's reason."""
+    return f"{where}: cannot be written: {reason_of(error)}"
+
+
+def reason_of(error: Exception) -> str:
+    """The system's reason for an OSError, without the path and number that Python adds; any other error's text."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipelines.errors import MediaError
 from pipelines.files.content import present, read_bytes
+from pipelines.files.words import cannot_read
 from pipelines.media.picture import opened
 from pipelines.recipe import ControlImage, Resize
 
@@ -86,7 +87,7 @@ def local_file(source: str, folder: Path) -> bytes | None:
     try:
         return read_bytes(path, MAX_BYTES)
     except OSError as error:
-        raise MediaError(f"{source}: cannot be read: {error.strerror or error}") from None
+        raise MediaError(cannot_read(source, error)) from None
 
 
 def _short(text: str) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipelines.errors import MediaError
 from pipelines.files.content import check_file, read_bytes
+from pipelines.files.words import cannot_read
 from pipelines.media.picture import opened
 from pipelines.recipe import Codec, frame_duration
 
@@ -155,7 +156,7 @@ def read_video(path: Path, frame_ms: int | None = None, count: int | None = None
         if suffix in _FFMPEG and path.stat().st_size:
             return _read_ffmpeg(path)
     except OSError as error:
-        raise MediaError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise MediaError(cannot_read(path, error)) from None
     kinds = ", ".join(sorted(_PILLOW | _FFMPEG))
     raise MediaError(f"{path}: empty, or not a supported video format ({kinds}, or a folder of PNGs)")
 
@@ -181,7 +182,7 @@ def _read_frame(file: Path) -> Frames:
         frame: Frames = decode(read_bytes(file, _MAX_BYTES), str(file)).frames[0]
         return frame
     except OSError as error:
-        raise MediaError(f"{file}: cannot be read: {error.strerror or error}") from None
+        raise MediaError(cannot_read(file, error)) from None
 
 
 def _read_ffmpeg(path: Path) -> Video:
