@@ -48,7 +48,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoraHere:
+class LocatedLora:
     """A LoRA of a request: its file on this machine, and the path that is sent."""
 
     file: Path
@@ -64,7 +64,7 @@ def find_loras(
     folder: Path,
     target: Target | None,
     preview: Recipe | None,
-) -> list[LoraHere]:
+) -> list[LocatedLora]:
     """The request's LoRA files on this machine, and the paths that are sent to a target.
 
     `prefix`: where the request stands in `document`; None: it was made from the sample. Raises CaseError.
@@ -76,7 +76,7 @@ def find_loras(
         if target is None:
             if not present(file) or file.is_dir():
                 raise document.error(where, f"LORA_NOT_FOUND: {lora.path} does not exist")
-            found.append(LoraHere(file=file, sent=lora.path))
+            found.append(LocatedLora(file=file, sent=lora.path))
             continue
         try:
             lora_file = _find(lora.path, folder, target, preview, derived=prefix is None)
@@ -91,14 +91,14 @@ def find_loras(
     return found
 
 
-def with_files(request: Request, loras: Sequence[LoraHere]) -> Request:
+def with_files(request: Request, loras: Sequence[LocatedLora]) -> Request:
     """The request with the paths that its LoRAs have on this machine."""
     pairs = zip(request.loras, loras, strict=True)
     local = [item.model_copy(update={"path": str(real_path(lora.file))}) for item, lora in pairs]
     return request.model_copy(update={"loras": local})
 
 
-def _find(path: str, folder: Path, target: Target, preview: Recipe | None, *, derived: bool) -> LoraHere | None:
+def _find(path: str, folder: Path, target: Target, preview: Recipe | None, *, derived: bool) -> LocatedLora | None:
     """The file behind a request's LoRA path: as the request means it, or below the target's LoRA root.
 
     A LoRA that is not on this machine is assumed to be the preview's file of that name. None: there is no such file,
@@ -108,12 +108,12 @@ def _find(path: str, folder: Path, target: Target, preview: Recipe | None, *, de
     for base in (folder, *([root] if root is not None else [])):
         file = base / path
         if present(file) and file.is_file():
-            return LoraHere(file=file, sent=_sent(path, real_path(file), root, derived))
+            return LocatedLora(file=file, sent=_sent(path, real_path(file), root, derived))
     name = PurePosixPath(urlsplit(path).path if "://" in path else path).name
     for known in preview.lora_files if preview is not None else ():
         if known.path.name == name:
             note = f"the server's LoRA {name} is not on this machine: assumed to be the preview's file of that name"
-            return LoraHere(file=known.path, sent=path, note=note)
+            return LocatedLora(file=known.path, sent=path, note=note)
     return None
 
 
@@ -127,6 +127,6 @@ def _sent(path: str, file: Path, root: Path | None, derived: bool) -> str:
     return f"{file.parent.name}/{file.name}" if derived else path
 
 
-def notes_of(loras: Sequence[LoraHere]) -> tuple[str, ...]:
+def notes_of(loras: Sequence[LocatedLora]) -> tuple[str, ...]:
     """The assumptions that had to be made about LoRAs."""
     return tuple(lora.note for lora in loras if lora.note is not None)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from parity.case.document import CaseDocument
 from parity.case.keys import validate
-from parity.case.posted import LoraHere, Posted, find_loras, with_files
+from parity.case.posted import LocatedLora, Posted, find_loras, with_files
 from pipelines.files.content import present
 from pipelines.files.document import Document, read
 from pipelines.recipe import Recipe
@@ -26,7 +26,7 @@ class CaseRequest:
     """Its place among the request's prompts."""
     folder: Path
     """The folder that its paths are relative to."""
-    loras: tuple[LoraHere, ...]
+    loras: tuple[LocatedLora, ...]
 
     @property
     def local(self) -> Request:
