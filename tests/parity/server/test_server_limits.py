@@ -249,9 +249,11 @@ def test_a_hung_step_ends_the_process_and_the_queue_goes_on(tmp_path: Path) -> N
     code = (
         "import sys, pathlib, threading\n"
         "from parity.server import logs\nfrom parity.server.settings import Limits\n"
+        "from pipelines.engine.engine import Engine\n"
         "from tests.support.serving import body, settings_of, submit, thread\n"
         "logs.set_up()\n"
-        "limits = Limits(request_seconds=0.05, hang_seconds=0.05)\n"
+        "Engine.generate = lambda *arguments: threading.Event().wait()\n"
+        "limits = Limits(request_seconds=2.0, hang_seconds=0.05)\n"
         "with thread(settings_of(pathlib.Path(sys.argv[1]), limits=limits)) as client:\n"
         "    print(submit(client, body()), flush=True)\n"
         "    threading.Event().wait(60)\n"
