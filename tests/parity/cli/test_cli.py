@@ -93,6 +93,7 @@ def test_a_bad_case_file_exits_2_and_runs_nothing(cases: CaseFiles, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.draws
 @pytest.mark.process
 def test_run_writes_results_and_report_and_another_process_gives_the_same_bits(
     cases: CaseFiles, tmp_path: Path
@@ -116,7 +117,7 @@ def test_run_writes_results_and_report_and_another_process_gives_the_same_bits(
     assert outputs[0] == outputs[1]
 
 
-@pytest.mark.process
+@pytest.mark.draws
 def test_run_json_on_stdout_alone(cases: CaseFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = cases.write(request=cases.request(**QUICK), expect=["frame_count", "steps"])
     arguments = ["run", str(path), "--out", str(tmp_path / "out"), "--device", "cpu", "--json", "--no-html"]
