@@ -122,5 +122,5 @@ def test_pytest_with_baselines_that_are_not_there(tmp_path: Path) -> None:
         "--parity-baselines", tmp_path / "nowhere", "--parity-out", tmp_path / "out", "-k", "guitar"
     )
     assert done.returncode == 2
-    assert "nowhere: no such folder; `parity baseline accept` creates it" in done.stdout + done.stderr
+    assert "folder not found: nowhere; `parity baseline accept` creates it" in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()

@@ -106,4 +106,4 @@ def test_approvals_saved_in_the_report_are_accepted(
     (disk / "approvals.json").write_text(json.dumps(found))
     code, said = parity(*accept, "--from", "approvals.json")
     assert code == 2
-    assert "another video" in said
+    assert "the approved video is not the one in" in said

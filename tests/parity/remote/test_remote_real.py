@@ -129,7 +129,7 @@ def test_a_server_that_does_as_it_says_is_proven(small: Path, tmp_path: Path, en
         assert result.diagnosis.explained
         assert result.diagnosis.preview_recipe is not None
         assert {cost.factor for cost in result.diagnosis.factors} == set(KNOWN)
-        assert any("to the last bit" in note for note in result.notes)
+        assert any("bit for bit" in note for note in result.notes)
 
 
 def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine) -> None:
