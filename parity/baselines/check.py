@@ -36,7 +36,7 @@ class CaseCheck:
     compared: Literal["bits", "tolerance"] | None = None
     """How it was compared; equal bits need no tolerance in any environment. None: there was nothing to compare."""
     acceptable: bool = False
-    """Whether accepting the result would change anything."""
+    """True if accepting the result would change anything."""
 
     @property
     def failed(self) -> bool:
@@ -75,7 +75,7 @@ def _environment_changes(result: CaseResult, environment: Mapping[str, Any], bas
 
 
 def _never_repeats(result: CaseResult) -> bool:
-    """Whether the request uses unseeded noise (`Recipe.repeats`), or a server was seen to give different videos.
+    """Return whether the request uses unseeded noise (`Recipe.repeats`), or a server was seen to give different videos.
 
     A recipe that should repeat but does not on this machine is an error, which no baseline excuses.
     """
@@ -176,7 +176,7 @@ def _by_tolerance(
 
 
 def _frames_equal(output: VideoResult, baseline: Baseline) -> bool:
-    """Whether raw frames are equal; or the files, where an older results.json did not record raw frames."""
+    """Return whether raw frames are equal; or the files, where an older results.json did not record raw frames."""
     if output.raw_sha256 is None or baseline.output.raw_sha256 is None:
         return output.sha256 == baseline.output.sha256
     return output.raw_sha256 == baseline.output.raw_sha256

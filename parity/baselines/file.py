@@ -70,9 +70,9 @@ class BaselineMetric:
     variant: str
     higher_is_better: bool
     mean: float | None
-    """null: infinite, every frame is identical (PSNR)."""
+    """The mean over the frames; null: infinite, every frame is identical (PSNR)."""
     per_frame: tuple[float | None, ...]
-    """null: infinite (PSNR of an identical frame)."""
+    """One value per frame; null: infinite (PSNR of an identical frame)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Baseline:
     schema_version: int = SCHEMA_VERSION
 
     def says_the_same(self, other: Baseline) -> bool:
-        """Whether the two differ in nothing but the acceptance."""
+        """Return whether the two differ in nothing but the acceptance."""
         return dataclasses.replace(self, accepted=other.accepted) == other
 
 

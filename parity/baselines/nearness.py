@@ -66,7 +66,7 @@ def _moves(
     unit = 10.0 ** -DECIMALS.get(name, 5)  # one unit of the last digit that a baseline keeps
 
     def fell(a: float, b: float, *, frame: bool) -> bool:
-        """Whether `b` is worse than `a` by more than noise."""
+        """Return whether `b` is worse than `a` by more than noise."""
         allowed = noise.allowed(name, a, lossless=lossless, frame=frame) if noise is not None else None
         return sign * (b - (a if allowed is None else allowed)) < -unit and a != b
 

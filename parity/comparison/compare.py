@@ -27,7 +27,7 @@ class Comparison:
     encoded: bytes
     """The output as a file."""
     suffix: str
-    """That file's suffix, `.webp`."""
+    """The file's suffix, `.webp`."""
     preview_frames: Frames
     output_frames: Frames
     """The frames that were compared: decoded, or raw if the preview is lossless."""
@@ -67,7 +67,7 @@ def deliver(raw: Frames, recipe: Recipe) -> tuple[bytes, Video]:
 
 
 def is_lossless(preview: Path) -> bool:
-    """Whether a preview holds the trainer's frames without loss."""
+    """Return whether a preview holds the trainer's frames without loss."""
     return preview.is_dir() or preview.suffix.lower() == ".png"
 
 
@@ -171,15 +171,15 @@ def _check_preview(path: Path, video: Video, recipe: Recipe) -> list[str]:
     """Notes on where the preview's file contradicts its own config."""
     notes: list[str] = []
     properties: list[tuple[str, Any, Any]] = [
-        ("frames", len(video.frames), recipe.num_frames.applied),
+        ("frame count", len(video.frames), recipe.num_frames.applied),
         ("width", video.width, recipe.width.applied),
         ("height", video.height, recipe.height.applied),
     ]
     if video.frame_ms and path.suffix.lower() == ".webp":
-        properties.append(("ms per frame", video.frame_ms, frame_duration(recipe.fps)))
+        properties.append(("frame duration in ms", video.frame_ms, frame_duration(recipe.fps)))
     for name, found, expected in properties:
         if found != expected:
             notes.append(
-                f"the preview has {name} {found:g}, its config {expected}: was it generated with another config?"
+                f"the preview's {name} is {found:g}, not {expected} as in its config: is this another config's preview?"
             )
     return notes

@@ -50,7 +50,7 @@ class Floor:
 
     @property
     def within(self) -> bool:
-        """Whether the preview differs from the outputs by no more than these differ from each other."""
+        """Return whether the preview differs from the outputs by no more than these differ from each other."""
         steady = set(range(len(self.to_preview[0]["psnr"].per_frame))) - set(self.frames)
         if any(self.to_preview[0]["psnr"].per_frame[frame] is not None for frame in steady):
             return False
@@ -72,7 +72,7 @@ class Floor:
         return held and self._is_noise(name, worst=bool(worst))
 
     def _is_noise(self, name: str, *, worst: bool) -> bool:
-        """Whether a metric's error is no more than noise, over the frames that differ between outputs."""
+        """Return whether a metric's error is no more than noise, over the frames that differ between outputs."""
         return self._error(self.to_preview, name, worst) <= _TIMES * self._error(self.between, name, worst)
 
     def _error(self, compared: Sequence[Metrics], name: str, worst: bool) -> float:

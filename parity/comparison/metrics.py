@@ -80,7 +80,7 @@ def statistic(metric: MetricResult, key: str) -> float:
 
 
 def meets(metric: MetricResult, key: str, limit: float) -> bool:
-    """Whether a measured metric is within a tolerance."""
+    """Return whether a measured metric is within a tolerance."""
     number = statistic(metric, key)
     return number >= limit if metric.higher_is_better else number <= limit
 

@@ -17,7 +17,7 @@ from pipelines import cpu_kernels
 ENTRY = Path(__file__).parents[1] / "test_parity.py"
 """One test a case."""
 _MODULES = ("parity", "parity.test_parity")
-"""What `--pyargs` calls it."""
+"""The names for it with `--pyargs`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _asked_for(config: pytest.Config) -> bool:
-    """Whether the tests of cases are among what pytest is to collect."""
+    """Return whether the tests of cases are among what pytest is to collect."""
     if config.option.pyargs and any(argument.partition("::")[0] in _MODULES for argument in config.args):
         return True
     return any(ENTRY.is_relative_to(_path(argument, config.invocation_params.dir)) for argument in config.args)

@@ -134,8 +134,8 @@ class Client:
             self._wait(_retry_after(refused) or pause, deadline, self._answer(refused))
         raise AssertionError("pauses never end")
 
-    def _about(self, request_id: str, what: str, kind: type[Answer], deadline: float) -> Answer | None:
-        path = f"/v1/requests/{quote(request_id, safe='')}/{what}"
+    def _about(self, request_id: str, route: str, kind: type[Answer], deadline: float) -> Answer | None:
+        path = f"/v1/requests/{quote(request_id, safe='')}/{route}"
         for pause in _pauses():
             try:
                 reply = self._ask("GET", path, deadline)
@@ -147,7 +147,7 @@ class Client:
                 continue
             if reply.status == 404 and error_of(reply.body)[0] == "REQUEST_NOT_FOUND":
                 return None
-            return self._read(reply, kind, f"GET /v1/requests/…/{what}")
+            return self._read(reply, kind, f"GET /v1/requests/…/{route}")
         raise AssertionError("pauses never end")
 
     def _ask(self, method: str, path: str, deadline: float, content: bytes | None = None) -> _Reply:

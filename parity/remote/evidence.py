@@ -1,4 +1,4 @@
-"""What is known about a server's video, and how: from its file, from its answer, or only expected."""
+"""The evidence about a server's video: from its file, from its answer, or only expected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Known:
     other_profile: str | None
     """The profile it reports, if that is not the case's."""
     proof: Evidence = "expected"
-    """How the factors are known that neither its file nor its answer shows."""
+    """The evidence for factors that neither its file nor its answer shows."""
 
 
 def known_of(case: Case, served: Served) -> Known:
@@ -152,7 +152,7 @@ def disproved(case: Case, known: Known, comparison: Comparison) -> tuple[str, ..
 
 
 def evidence_text(case: Case, findings: Sequence[FindingResult], disproved: Sequence[str] = ()) -> str:
-    """How the findings are known, for the end of a verdict: `; proven by pixels: scheduler`."""
+    """The findings grouped by evidence, for the end of a verdict: `; proven by pixels: scheduler`."""
     labels: dict[Evidence, str] = {
         "pixels": "proven by pixels",
         "reported": "reported by the server",

@@ -101,7 +101,7 @@ class Exchange:
             )
         answer = videos[case.posted.index]
         encoded, suffix, video, fetched = self._fetch(case, answer, deadline)
-        queue, draw = done.status.seconds() if done.status is not None else (None, None)
+        queue_seconds, generation_seconds = done.status.seconds() if done.status is not None else (None, None)
         profile = done.result.metadata.profile if done.result.metadata is not None else None
         target = TargetResult(
             url=self.target.url,
@@ -109,8 +109,8 @@ class Exchange:
             request_id=done.request_id,
             shared_with=done.case if done.case != case.id else None,
             attempts=done.attempts,
-            queue_seconds=queue,
-            draw_seconds=draw,
+            queue_seconds=queue_seconds,
+            draw_seconds=generation_seconds,
             fetched=self._client.redacted(fetched),
             profile=self._client.redacted(short(profile, 60)) if profile is not None else None,
             reported=answer.reported(),

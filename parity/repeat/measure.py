@@ -1,4 +1,4 @@
-"""Whether a request gives the same video each time it is generated, and how large the difference is if not."""
+"""The measurement of repeats: does a request give the same video each time, and how large is the difference?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parity.comparison.floor import Floor, Metrics, means_of
 from parity.comparison.metrics import measure, unavailable
 from parity.factors.findings import GPU_NOISE, why_not_repeatable
 from parity.repeat.fresh import generate_in_fresh_process
-from parity.results.case import RepeatDrawing, RepeatFloor, RepeatResult, Status
+from parity.results.case import RepeatedGeneration, RepeatFloor, RepeatResult, Status
 from parity.results.diagnosis import Closeness
 from parity.results.words import decibels, figure
 from pipelines.files.words import listed
@@ -173,10 +173,10 @@ def _differing(frames: Sequence[Frames]) -> tuple[int, ...]:
     return tuple(i for i in range(longest) if i >= shortest or not equal[i])
 
 
-def _result_of(output: RepeatedOutput, to_preview: Metrics) -> RepeatDrawing:
+def _result_of(output: RepeatedOutput, to_preview: Metrics) -> RepeatedGeneration:
     psnr, ssim = to_preview["psnr"], to_preview["ssim"]
     identical = psnr.unavailable is None and psnr.identical_frames == len(psnr.per_frame)
-    return RepeatDrawing(
+    return RepeatedGeneration(
         where=output.where,
         file_sha256=output.file_sha256,
         to_preview=Closeness(

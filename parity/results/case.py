@@ -54,11 +54,11 @@ class MetricResult:
     mean: float | None = None
     """The mean over all frames; PSNR: over the frames that differ, null if none does."""
     min: float | None = None
-    """null: infinite (PSNR of identical frames)."""
+    """The lowest value; null: infinite (PSNR of identical frames)."""
     max: float | None = None
-    """null: infinite (PSNR of identical frames)."""
+    """The highest value; null: infinite (PSNR of identical frames)."""
     per_frame: tuple[float | None, ...] = ()
-    """null: infinite (PSNR of an identical frame)."""
+    """One value per frame; null: infinite (PSNR of an identical frame)."""
     identical_frames: int = 0
     unavailable: str | None = None
 
@@ -73,7 +73,7 @@ BeyondRecipes = Literal["environment", "broken_output"]
 generated frames are not a usable video."""
 
 Evidence = Literal["recipe", "pixels", "reported", "likely", "expected"]
-"""How it is known that a factor differs.
+"""The evidence that a factor differs.
 
 recipe: both recipes were read, and the request was generated on this machine. pixels: the files show it; for a server
 also: a generation on this machine proved it bit for bit. The others are for servers only. reported: the server's answer
@@ -107,7 +107,7 @@ class TargetResult:
     shared_with: str | None = None
     """The case whose equal request was sent before, and whose result this case shares."""
     attempts: int = 0
-    """How often the request was sent: 2 if the server forgot it."""
+    """The number of times the request was sent: 2 if the server forgot it."""
     queue_seconds: float | None = None
     """Time in the queue, by the server's clock; null: not reported."""
     draw_seconds: float | None = None
@@ -121,7 +121,7 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RepeatDrawing:
+class RepeatedGeneration:
     """One of several generations of one request."""
 
     where: Literal["this process", "fresh process", "server"]
@@ -149,14 +149,14 @@ class RepeatFloor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatResult:
-    """Whether a request gives the same video each time (`--repeat`), and how large the difference is if not."""
+    """The comparison of several generations of one request (`--repeat`)."""
 
-    drawings: tuple[RepeatDrawing, ...]
+    drawings: tuple[RepeatedGeneration, ...]
     """All generations, the first being the case's output."""
     identical: bool
-    """Whether every pixel before encoding is equal; for a server, every pixel of its decoded files."""
+    """True if every pixel before encoding is equal; for a server, every pixel of its decoded files."""
     between_processes: bool
-    """Whether those of this process are identical and that of a fresh process differs; only three or more can tell."""
+    """True if those of this process are identical and that of a fresh process differs; only three or more can tell."""
     reason: str | None
     """The reason in the recipe why generations may differ; null: they must be identical (on a server: should be)."""
     sentence: str
@@ -167,7 +167,7 @@ class RepeatResult:
     raw_floor: RepeatFloor | None = None
     """The difference of the frames before encoding; null: equal, or generated on a server."""
     within: bool | None = None
-    """Whether the difference from the preview is no larger than the floor; null: there is no floor."""
+    """True if the difference from the preview is no larger than the floor; null: there is no floor."""
     notes: tuple[str, ...] = ()
 
 
@@ -187,7 +187,7 @@ class CaseResult:
     preview: VideoResult | None = None
     output: VideoResult | None = None
     bit_identical: bool | None = None
-    """Whether every decoded frame is equal; null if nothing was compared."""
+    """True if every decoded frame is equal; null if nothing was compared."""
     compared_as: str | None = None
     """The kinds of frames compared, e.g. `decoded webp with decoded webp`."""
     metrics: Mapping[str, MetricResult] = field(default_factory=dict)
@@ -220,7 +220,7 @@ class CaseResult:
     """The server that generated the output; null: this machine did. A server's `inference` recipe is only expected, and
     every finding names its evidence."""
     repeat: RepeatResult | None = None
-    """Whether the request gives the same video each time; null: not requested (`--repeat`)."""
+    """The result of `--repeat`: does the request give the same video each time? null: not requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +230,7 @@ class Run:
     started: str
     """ISO 8601, UTC."""
     finished: str | None
-    """null while running, or if the run was killed."""
+    """The end of the run, ISO 8601; null while running, or if the run was killed."""
     command: tuple[str, ...]
     environment: Mapping[str, Any]
     cases: tuple[CaseResult, ...]

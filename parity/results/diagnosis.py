@@ -24,10 +24,10 @@ Stopped = Literal["explained", "budget", "interrupted", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closeness:
-    """How close one video is to another, as means over the frames like a case's metrics."""
+    """The closeness of two videos, as means over the frames like a case's metrics."""
 
     identical: bool
-    """Whether every pixel is equal."""
+    """True if every pixel is equal."""
     psnr: float | None = None
     """PSNR in dB, over the frames that differ; null if none does, or if not comparable."""
     ssim: float | None = None
@@ -91,7 +91,7 @@ class StageGap:
     stage: str
     """noise, prompt, negative_prompt, image, image_latents, sigmas, timesteps, first_prediction, decode."""
     equal: bool | None
-    """Whether the stage is bit-identical; null: not comparable, see `note`."""
+    """True if the stage is bit-identical; null: not comparable, see `note`."""
     gap: float | None = None
     """Squared difference over squared size."""
     note: str = ""
@@ -131,7 +131,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Why one case drifted."""
+    """The diagnosis of one case: the reasons why it drifted."""
 
     mode: Literal["full", "gains", "quick"]
     sentence: str
@@ -164,7 +164,7 @@ class Candidate:
 
     value: str
     to_preview: Closeness | None
-    """How close it came to the preview; null: not generated, `note` says why."""
+    """The closeness to the preview; null: not generated, `note` says why."""
     note: str = ""
 
 

@@ -41,7 +41,7 @@ def default_root() -> Path | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is recorded about a cached generation, for `parity cache ls`."""
+    """The record of a cached generation, shown by `parity cache ls`."""
 
     key: str
     drawn: str

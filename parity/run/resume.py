@@ -13,7 +13,7 @@ from pipelines.errors import ParityError
 
 
 def still_holds(known: CaseResult, case: Case, task: Task) -> bool:
-    """Whether a result is finished, answers this task, and nothing it was made from has changed."""
+    """Return whether a result is finished, answers this task, and nothing it was made from has changed."""
     if known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
         return False
     if known.preview is not None and known.preview.sha256 != _video_sha256(case):
@@ -44,7 +44,7 @@ def _video_sha256(case: Case) -> str | None:
 
 
 def is_unchanged(known: CaseResult, now: CaseResult) -> bool:
-    """Whether a case still asks for the same: its file, its recipes, what it expects, the server that generates it."""
+    """Return whether a case still asks for the same: its file, its recipes, what it expects, its server."""
     return _inputs(known) == _inputs(now)
 
 

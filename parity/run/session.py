@@ -48,18 +48,18 @@ from pipelines.media.video import Frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run cases."""
+    """The options of a run."""
 
     out: Path
     task: Task = field(default_factory=Task)
-    """What to find out about each case."""
+    """The task: what to find out about each case."""
     device: str = "auto"
     offload: Offload = "none"
     command: tuple[str, ...] = ()
     cache: Path | None = None
     """The cache folder of generated frames; None: no cache."""
     resume: bool = False
-    """Whether to keep the finished cases of the run in `out`."""
+    """True to keep the finished cases of the run in `out`."""
     timeout: float | None = None
     """Seconds that loading, a denoising step or decoding may take; None: no limit."""
     shard: Path | None = None
@@ -299,7 +299,7 @@ class Session:
 
 
 def can_offload(engine: Engine) -> bool:
-    """Whether weights can be kept in CPU memory while a GPU computes."""
+    """Return whether weights can be kept in CPU memory while a GPU computes."""
     return engine.device.type != "cpu"
 
 

@@ -1,4 +1,4 @@
-"""What a run is to find out about each case (`Options` in session.py says how it is run)."""
+"""The task of a run: what to find out about each case. `Options` in session.py says how to run it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ quick: a ranking by latents, for two generations."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What to find out about each case."""
+    """The questions that a run is to answer about each case."""
 
     diagnose: Thoroughness | None = None
-    """Whether to find out why the videos differ, and how thoroughly."""
+    """The thoroughness of the diagnosis; None: no diagnosis."""
     only_drifted: bool = False
-    """Whether to diagnose only cases that drifted; those are generated twice then."""
+    """True to diagnose only cases that drifted; those are generated twice then."""
     search: bool = False
-    """Whether to search for the settings that generated the preview."""
+    """True to search for the settings that generated the preview."""
     budget: float | None = None
     """Full-generation equivalents a diagnosis or search may spend on a case; None: as many as planned."""
     repeat: int | None = None

@@ -116,7 +116,7 @@ def _row(
 
 
 def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
-    """Whether every check passed, and the totals as text.
+    """Return whether every check passed, and the totals as text.
 
     `--quick` runs fewer steps. Their number changes how many of them each of Wan 2.2's experts runs, so there its order
     is only a hint.
@@ -154,7 +154,7 @@ class SearchRow:
     found: str
     """The settings that were found to differ from the config."""
     exact: bool
-    """Whether the verdict is as expected and, for `proven`, the recipe is the one that generated the preview."""
+    """True if the verdict is as expected and, for `proven`, the recipe is the one that generated the preview."""
     spent: float
     seconds: float
 
@@ -205,7 +205,7 @@ def _unknown_case(workshop: Workshop, kind: Kind, unknown: Unknown) -> tuple[Ver
 
 
 def _same(found: Search, recipe: Recipe) -> bool:
-    """Whether the hypothesis is the recipe that generated the preview, as far as a video can tell."""
+    """Return whether the hypothesis is the recipe that generated the preview, as far as a video can tell."""
     return all(_applied(found.recipe[name]) == _applied(value) for name, value in to_dict(recipe).items())
 
 

@@ -236,7 +236,7 @@ def combinations(kind: Kind, count: int, seed: int = 2026) -> list[tuple[Plant, 
 
 
 def _possible(plants: Sequence[Plant]) -> bool:
-    """Whether each of the factors still reaches the file beside the others."""
+    """Return whether each of the factors still reaches the file beside the others."""
     factors = {plant.factor for plant in plants}
     if {"vae_tiling", "codec"} <= factors:
         return False  # a wide still tests nothing new

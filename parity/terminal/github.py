@@ -14,7 +14,7 @@ _SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def in_github() -> bool:
-    """Whether this is a step of a job that can have a summary."""
+    """Return whether this is a step of a job that can have a summary."""
     return os.environ.get("GITHUB_ACTIONS") == "true" and bool(os.environ.get(_SUMMARY))
 
 

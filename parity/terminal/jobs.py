@@ -1,4 +1,4 @@
-"""What `parity import` prints: which preview was paired with which files, and what to do next."""
+"""The output of `parity import`: which preview was paired with which files, and what to do next."""
 
 from __future__ import annotations
 

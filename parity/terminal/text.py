@@ -49,7 +49,7 @@ def when(moment: str) -> str:
 
 
 def repeat_text(repeat: RepeatResult) -> str:
-    """Whether a request generates the same video again, and the notes on that."""
+    """Say whether a request generates the same video again, with the notes on that."""
     return "\n".join(f"  {line}" for line in (repeat.sentence, *(f"note: {note}" for note in repeat.notes)))
 
 

@@ -157,7 +157,7 @@ def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Pat
     images[0].save(video, save_all=True, append_images=images[1:], duration=66)
     result = run_one(cases.write(preview=preview_keys() | {"video": str(video)}), tmp_path / "out", drawn)
     assert [finding.factor for finding in result.findings] == ["frame_count"]
-    assert any("has frames 7, its config makes 9" in note for note in result.notes)
+    assert any("the preview's frame count is 7, not 9 as in its config" in note for note in result.notes)
 
 
 def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: Path, drawn: Drawn) -> None:
