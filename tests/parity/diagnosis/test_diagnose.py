@@ -84,7 +84,9 @@ def test_the_reference_server_against_a_real_preview(
     if machine in recorded_fingerprints().values():
         assert diagnosis.explained is True
         assert diagnosis.residue is None
-        assert diagnosis.sentence.startswith("fully explained: scheduler, lora_application, precision")
+        assert diagnosis.sentence.startswith(
+            "fully explained: fixing scheduler, lora_application, precision reproduces"
+        )
     else:
         assert diagnosis.explained is False
         assert diagnosis.residue is not None
