@@ -122,5 +122,6 @@ def test_pytest_with_baselines_that_are_not_there(tmp_path: Path) -> None:
         "--parity-baselines", tmp_path / "nowhere", "--parity-out", tmp_path / "out", "-k", "guitar"
     )
     assert done.returncode == 2
-    assert "folder not found: nowhere; `parity baseline accept` creates it" in done.stdout + done.stderr
+    said = f"folder not found: {tmp_path / 'nowhere'}; `parity baseline accept` creates it"
+    assert said in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()
