@@ -45,13 +45,13 @@ def add(parsers: Any) -> None:
 def _add_diagnose(parsers: Any) -> None:
     command = parsers.add_parser(
         "diagnose",
-        help="find out why a case drifted: what each factor costs, and which fixes reproduce the preview",
+        help="find out why a case drifted: how much each factor matters, and which fixes reproduce the preview",
         description="Generates counterfactuals: the request with only one factor fixed (gain), the preview's recipe "
-        "with only one factor broken (loss), and both endpoints. Says what each factor costs, the smallest set of "
-        "fixes that reproduces the preview, where the two diverge, and what is left. k factors take at most 2k + 2 "
+        "with only one factor broken (loss), and both endpoints. Shows how much each factor matters, the smallest set "
+        "of fixes that reproduces the preview, the first divergence, and any residual. k factors take at most 2k + 2 "
         "generations; the plan is printed before the first. For a case on a server (--target) it first finds out what "
-        "the server did: what is assumed of it is generated here, and unless that gives its file, its settings are "
-        "searched for in its pixels.",
+        "the server did: it generates what is expected of the server on this machine and, if the files differ, "
+        "searches for the server's settings.",
         epilog="examples:\n  parity diagnose my_case.yaml\n  parity diagnose my_case.yaml --quick\n"
         "  parity diagnose my_case.yaml --gains --budget 5\n  parity diagnose my_case.yaml --search\n"
         "  parity diagnose my_case.yaml --target http://gpu1:8000\n\n"

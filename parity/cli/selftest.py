@@ -17,7 +17,7 @@ def add(parsers: Any) -> None:
         "selftest",
         help="plant drift in every factor, with the tiny checkpoints, and check that it is found",
         description="Plants every factor that can drift, alone and in random combinations of 2 to 5, generates the "
-        "previews and asks findings, diagnosis, --quick and --search what was planted. Prints a table; exit code 1 if "
+        "previews and checks that findings, diagnosis, --quick and --search name them. Prints a table; exit code 1 if "
         "anything was missed, named without being planted, or cost more than promised.",
     )
     command.add_argument(

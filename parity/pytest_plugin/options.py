@@ -37,8 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--parity-diagnose",
         choices=("on-failure", "always"),
-        help="find out what each factor costs: of cases that drifted, which are generated once more, or of all "
-        "(slow; default: never)",
+        help="find out how much each factor matters: on-failure for cases that drifted, which are generated once more, "
+        "always for all cases (slow; default: never)",
     )
     add_max_size(group.addoption, "--parity-")
     group.addoption("--parity-baselines", type=Path, metavar="DIR", help="also fail what `parity baseline check` fails")
