@@ -34,7 +34,7 @@ def add(parsers: Any) -> None:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    """Run and print, a line for each case as it is done. Returns 0 if everything was found as planted, else 1."""
+    """Run the selftest and print a line for each case. Returns 0 if everything was found as planted, otherwise 1."""
     from parity.case.progress import Quiet
     from parity.selftest.matrix import matrix, run_matrix, run_searches, unknowns, verdict
     from parity.selftest.planted import KINDS

@@ -22,7 +22,7 @@ def summary_file() -> Path:
     """The file that holds the step's summary. Raises UsageError outside GitHub Actions."""
     value = os.environ.get(_SUMMARY)
     if not value:
-        raise UsageError(f"--github: {_SUMMARY} is not set, as it is in GitHub Actions; elsewhere use --summary FILE")
+        raise UsageError(f"--github: {_SUMMARY} is not set (GitHub Actions sets it); elsewhere use --summary FILE")
     return Path(value)
 
 
