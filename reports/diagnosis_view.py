@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.results.diagnosis import LEVELS, Closeness, Cost, Diagnosis, FactorCost, Origin, Search, StageGap, Trial
+from parity.results.case import Status
+from parity.results.diagnosis import (
+    LEVELS,
+    Closeness,
+    Cost,
+    Diagnosis,
+    FactorCost,
+    Origin,
+    Search,
+    StageGap,
+    Stopped,
+    Trial,
+    Verdict,
+)
 from parity.results.words import decibels
 from reports import diagnosis_charts as charts
 from reports.diagnosis_charts import Bar, Chart, percent
 
-_STOPPED = {
+_STOPPED: dict[Stopped, str] = {
     "explained": "nothing more was needed",
     "budget": "the budget was spent",
     "interrupted": "interrupted",
     "error": "an error",
 }
-_VERDICTS = {"proven": ("passed", "✓"), "likely": ("expected_drift", "≈"), "not found": ("drifted", "✗")}
+_VERDICTS: dict[Verdict, tuple[Status, str]] = {
+    "proven": ("passed", "✓"),
+    "likely": ("expected_drift", "≈"),
+    "not found": ("drifted", "✗"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +214,7 @@ def _explained(diagnosis: Diagnosis) -> Chip:
     return Chip(tone="drifted", icon="✗", text="not explained")
 
 
-def _stopped(reason: str | None) -> list[Chip]:
+def _stopped(reason: Stopped | None) -> list[Chip]:
     return [Chip(tone="unpairable", icon="■", text=f"stopped early: {_STOPPED[reason]}")] if reason is not None else []
 
 

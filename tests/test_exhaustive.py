@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -24,7 +25,7 @@ FOUND = list(keyed_by_literal())
 
 @pytest.mark.parametrize("mapping", FOUND, ids=lambda mapping: mapping.name)
 def test_every_value_has_an_entry(mapping: Keyed) -> None:
-    assert bool(mapping.missing) == (mapping.name in PARTIAL), f"no entry for {', '.join(sorted(mapping.missing))}"
+    assert bool(mapping.missing) == (mapping.name in PARTIAL), f"no entry for {', '.join(map(str, mapping.missing))}"
     assert mapping.keys <= mapping.possible
 
 
@@ -39,6 +40,14 @@ def test_statuses_are_sorted_and_counted_the_same_everywhere() -> None:
     assert view.ORDER[: len(FAILING)] == FAILING
     script = (ROOT / "reports" / "overview.js").read_text(encoding="utf-8")
     assert f"const FAILED = {json.dumps(FAILING)};" in script
+
+
+@pytest.mark.parametrize("template", ["template.html", "github.md"])
+def test_every_status_has_an_icon(template: str) -> None:
+    text = (ROOT / "reports" / template).read_text(encoding="utf-8")
+    icons = re.search(r"{% set icons = ({.*}) %}", text)
+    assert icons is not None
+    assert sorted(json.loads(icons[1])) == sorted(get_args(Status))
 
 
 def test_every_metric_has_its_decimals() -> None:

@@ -13,6 +13,8 @@ from pipelines.drift import Factor
 from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
 from pipelines.files.words import did_you_mean, shorten
+from pipelines.graph import FrameRuleName
+from pipelines.recipe import Dtype, Filter, LoraApplication
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
 Expected = Literal[Factor, BeyondRecipes]
@@ -57,14 +59,14 @@ class SchedulerKeys(BaseModel):
 class PrecisionKeys(_Strict):
     """The dtype of the weights, and whether the modules that diffusers keeps in float32 stay so."""
 
-    dtype: Literal["bfloat16", "float16", "float32"]
+    dtype: Dtype
     fp32_modules: Literal["kept", "cast"] = "kept"
 
 
 class ResizeKeys(_Strict):
     """The resize of the control image to the video's size."""
 
-    filter: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "lanczos"
+    filter: Filter = "lanczos"
     crop: Literal["stretch", "center"] = "stretch"
 
 
@@ -86,9 +88,9 @@ class PipelineKeys(_Strict):
 
     base: Literal["reference", "faithful"] = "reference"
     scheduler: SchedulerKeys | None = None
-    lora_application: Literal["merged", "side_path", "adapter"] | None = None
+    lora_application: LoraApplication | None = None
     precision: PrecisionKeys | None = None
-    frame_rule: Literal["diffusers", "low_vram"] | None = None
+    frame_rule: FrameRuleName | None = None
     resize: ResizeKeys | None = None
     vae_tiling: bool | None = None
     boundary: float | None = Field(

@@ -6,7 +6,8 @@ import ast
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from tests.structure import sources
 
@@ -31,12 +32,20 @@ def keyed_by_literal() -> Iterator[Keyed]:
     for path, text in sources().items():
         for name, key in declared(text):
             module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-            kind = eval(key, vars(module))
-            if get_origin(kind) is Literal:
+            possible = _values(eval(key, vars(module)))
+            if possible is not None:
                 mapping: Mapping[Any, Any] = getattr(module, name)
-                yield Keyed(
-                    name=f"{module.__name__}.{name}", keys=frozenset(mapping), possible=frozenset(get_args(kind))
-                )
+                yield Keyed(name=f"{module.__name__}.{name}", keys=frozenset(mapping), possible=possible)
+
+
+def _values(kind: Any) -> frozenset[Any] | None:
+    """The values of a Literal, or of a union of one with None; None for any other type."""
+    if get_origin(kind) is Literal:
+        return frozenset(get_args(kind))
+    optional = [part for part in get_args(kind) if part is not type(None)]
+    if get_origin(kind) in (Union, UnionType) and len(optional) == 1 and get_origin(optional[0]) is Literal:
+        return frozenset((*get_args(optional[0]), None))
+    return None
 
 
 def declared(text: str) -> Iterator[tuple[str, str]]:
