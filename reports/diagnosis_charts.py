@@ -33,7 +33,7 @@ class Bar:
     """One step of the waterfall."""
 
     name: str
-    kind: Literal["drawn", "identical", "no-figure", "not-drawn"]
+    kind: Literal["measured", "identical", "no-value", "not-generated"]
     text: str
     detail: str = ""
     width: float = 0.0
@@ -108,7 +108,7 @@ def waterfall(steps: Sequence[WaterfallStep]) -> list[Bar]:
 def _bar(step: WaterfallStep) -> Bar:
     name = "as requested" if step.taken is None else f"+ {step.taken}"
     if step.trial is None:
-        return Bar(name=name, kind="not-drawn", text="not generated", detail="over the budget")
+        return Bar(name=name, kind="not-generated", text="not generated", detail="over the budget")
     return _measured(name, step.trial.to_preview)
 
 
@@ -116,9 +116,11 @@ def _measured(name: str, closeness: Closeness) -> Bar:
     if closeness.identical:
         return Bar(name=name, kind="identical", text="bit-identical")
     if closeness.unavailable is not None or closeness.psnr is None:
-        return Bar(name=name, kind="no-figure", text="no value", detail=closeness.unavailable or "not comparable")
+        return Bar(name=name, kind="no-value", text="no value", detail=closeness.unavailable or "not comparable")
     share = 100 * (closeness.psnr - _FROM_DB) / (_TO_DB - _FROM_DB)
-    return Bar(name=name, kind="drawn", text=decibels(closeness.psnr), width=round(max(1.0, min(_LONGEST, share)), 2))
+    return Bar(
+        name=name, kind="measured", text=decibels(closeness.psnr), width=round(max(1.0, min(_LONGEST, share)), 2)
+    )
 
 
 def gap_chart(origin: Origin) -> Chart | None:

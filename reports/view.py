@@ -30,7 +30,7 @@ EVIDENCE: dict[Evidence, str] = {
     "likely": "likely, inferred by a search",
     "expected": "assumed from the reference profile, not verified",
 }
-"""How a finding is known. Empty where the recipe was read and generated here: there is nothing to doubt."""
+"""The evidence for a finding in words. Empty for a recipe that was read and generated here: it needs none."""
 
 ABSENT = "–"
 
@@ -186,7 +186,7 @@ def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
 
 
 def server_facts(case: CaseResult) -> dict[str, Any]:
-    """What is known of the server that generated a case, without empty values; empty if it was generated here."""
+    """Collect what is known of the server that generated a case, without empty values; empty for a local case."""
     if case.target is None:
         return {}
     known = asdict(case.target)

@@ -171,7 +171,7 @@ def _file(name: str, modules: Mapping[str, str]) -> str | None:
 
 
 def covers(place: str, path: str) -> bool:
-    """Whether a file belongs to a place of the table: a folder, the files directly in it, or a file."""
+    """Return True if a file belongs to a place of the table: a folder, the files directly in it, or a file."""
     if place.endswith("/*.py"):
         return path.rpartition("/")[0] == place.removesuffix("/*.py")
     return path.startswith(place) if place.endswith("/") else path == place

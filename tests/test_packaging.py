@@ -1,4 +1,4 @@
-"""What `pyproject.toml` promises: dependencies that are declared, and a start where POSIX's own modules are missing."""
+"""Every dependency is declared, and the commands start where POSIX's own modules are missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = ("parity", "pipelines", "reports")
 EXTRA_OF_FOLDER = {"parity/server/": "server", "parity/pytest_plugin/": "pytest", "parity/test_parity.py": "pytest"}
-"""Where an extra's packages may be imported."""
+"""The places that may import an extra's packages."""
 
 
 def names(requirements: list[str]) -> set[str]:

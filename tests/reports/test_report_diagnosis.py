@@ -274,9 +274,9 @@ def test_a_diagnosis_without_results_still_renders() -> None:
 def test_the_waterfall_shows_every_step_at_the_terminals_scale() -> None:
     bars = charts.waterfall(diagnosis().waterfall)
     assert [(bar.name, bar.kind) for bar in bars] == [
-        ("as requested", "drawn"),
-        ("+ scheduler", "drawn"),
-        ("+ precision", "not-drawn"),
+        ("as requested", "measured"),
+        ("+ scheduler", "measured"),
+        ("+ precision", "not-generated"),
         ("+ codec", "identical"),
     ]
     assert [bar.width for bar in bars[:2]] == pytest.approx([100 * 23.83 / 45, 100 * 26.53 / 45], abs=0.01)

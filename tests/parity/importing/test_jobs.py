@@ -60,7 +60,7 @@ class Disk:
         return self.cases(out)
 
     def refused(self, *arguments: str | Path) -> str:
-        """What is said; nothing may be written."""
+        """Return the messages; nothing may be written."""
         out = self.root / "refused"
         code, _, error = self.run(*arguments, "--out", out)
         assert code == 2

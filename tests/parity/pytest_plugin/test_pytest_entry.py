@@ -55,7 +55,7 @@ def pytest_parity_here(*arguments: str | Path, environment: Mapping[str, str] | 
 
 
 def by(workers: str) -> Callable[..., Done]:
-    """How a session with so many workers is run."""
+    """Return the function that runs a session with so many workers."""
     return pytest_parity_here if workers == "0" else pytest_parity
 
 
