@@ -25,9 +25,9 @@ _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
 
 EVIDENCE: dict[Evidence, str] = {
     "recipe": "",
-    "pixels": "proven by its video",
+    "pixels": "proven by pixels",
     "reported": "reported by the server",
-    "likely": "likely, inferred by a search",
+    "likely": "likely, by a search",
     "expected": "assumed from the reference profile, not verified",
 }
 """The evidence for a finding in words. Empty for a recipe that was read and generated here: it needs none."""
