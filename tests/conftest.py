@@ -19,7 +19,6 @@ from pipelines.engine.engine import Engine
 from tests.support.browser import browse, chromium
 from tests.support.drawn import Drawn
 from tests.support.marks import Guard, mark
-from tests.support.oracle import fingerprint
 
 __all__ = ["browse", "chromium"]
 
@@ -49,12 +48,6 @@ def drawn(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """The session's generations to compare with: see Drawn."""
     base = tmp_path_factory.getbasetemp()
     return Drawn((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "drawn", engine)
-
-
-@pytest.fixture(scope="session")
-def machine() -> str:
-    """The fingerprint of how this CPU rounds."""
-    return fingerprint()
 
 
 class CaseFiles:

@@ -12,8 +12,8 @@ from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.engine import Engine
 
 
-def test_a_fixture_that_needs_a_model_marks_the_test(machine: str, request: pytest.FixtureRequest) -> None:
-    assert machine
+def test_a_fixture_that_needs_a_model_marks_the_test(engine: Engine, request: pytest.FixtureRequest) -> None:
+    assert engine.device.type == "cpu"
     assert request.node.get_closest_marker("draws")
 
 

@@ -21,17 +21,20 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=outer | environment, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.process
 def test_portable_kernels_are_chosen_before_torch_is_imported_whatever_the_environment_says() -> None:
     done = run(f"import pipelines.engine; {SHOW}", ATEN_CPU_CAPABILITY="default", MKL_CBWR="AVX512")
     assert done.stdout.strip() == str(list(PORTABLE.values()))
     assert done.stderr == ""
 
 
+@pytest.mark.process
 def test_native_kernels_leave_the_environment_alone() -> None:
     done = run(f"import pipelines.engine; {SHOW}", WAN_PARITY_CPU_KERNELS="native", ATEN_CPU_CAPABILITY="default")
     assert done.stdout.strip() == "['default', None, None]"
 
 
+@pytest.mark.process
 def test_a_program_that_imports_torch_first_is_warned_and_recorded_as_native() -> None:
     code = (
         "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
@@ -45,6 +48,7 @@ def test_a_program_that_imports_torch_first_is_warned_and_recorded_as_native() -
     assert run(code, **PORTABLE).stderr == ""  # the program was started as the warning says
 
 
+@pytest.mark.process
 def test_torch_computes_with_the_kernels_chosen() -> None:
     code = "import pipelines.engine.torch_setup as setup, torch; print(torch.backends.cpu.get_cpu_capability()); "
     done = run(code + "print(setup.flags()['cpu_kernels'])", ATEN_CPU_CAPABILITY="default")

@@ -16,7 +16,6 @@ from pipelines.engine.engine import Engine
 MARK_OF_FIXTURE = {
     "engine": "draws",
     "drawn": "draws",
-    "machine": "draws",
     "chromium": "browser",
 }
 """A test that uses one of these fixtures, directly or through another fixture, gets the mark."""

@@ -27,7 +27,7 @@ from pipelines.drift import differing_factors
 from pipelines.engine.engine import Engine
 from tests.conftest import CaseFiles
 from tests.parity.run.test_runner import KNOWN, preview_keys
-from tests.support.oracle import JOBS, recorded_fingerprints
+from tests.support.oracle import JOBS
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,7 @@ def diagnosed(
     return diagnosis
 
 
-def test_the_reference_server_against_a_real_preview(
-    cases: CaseFiles, engine: Engine, tmp_path: Path, machine: str
-) -> None:
+def test_the_reference_server_against_a_real_preview(cases: CaseFiles, engine: Engine, tmp_path: Path) -> None:
     job = "i2v_basic"  # it has every part that T2V has
     path = cases.write(
         model=JOBS[job],
@@ -81,16 +79,9 @@ def test_the_reference_server_against_a_real_preview(
             assert trial.to_recipe is not None
             assert trial.to_recipe.psnr is not None
             assert trial.to_preview.ssim is not None
-    if machine in recorded_fingerprints().values():
-        assert diagnosis.explained is True
-        assert diagnosis.residue is None
-        assert diagnosis.sentence.startswith(
-            "fully explained: fixing scheduler, lora_application, precision reproduces"
-        )
-    else:
-        assert diagnosis.explained is False
-        assert diagnosis.residue is not None
-        assert any("another CPU or GPU" in cause for cause in diagnosis.outside)
+    assert diagnosis.explained is True
+    assert diagnosis.residue is None
+    assert diagnosis.sentence.startswith("fully explained: fixing scheduler, lora_application, precision reproduces")
 
 
 def test_the_first_divergence_distinguishes_schedule_noise_weights_and_decode(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 
@@ -19,12 +18,9 @@ from tests.support.drawn import Drawn
 from tests.support.oracle import (
     JOBS,
     ORACLE,
-    RECORDINGS,
     SAMPLES,
     checkpoint_of,
-    fingerprint,
     recorded,
-    recorded_fingerprints,
 )
 
 KNOWN = ["scheduler", "lora_application", "precision"]
@@ -42,26 +38,17 @@ def run_one(path: Path, out: Path, drawn: Drawn | None = None) -> CaseResult:
 
 
 def at_own_previews(cases: CaseFiles, name: str, **changes: object) -> Path:
-    """A case whose preview was drawn on a CPU like this one, where there is such a recording."""
+    """A case of the recorded preview."""
     return cases.write(name, preview=preview_keys(), **changes)
 
 
 def preview_keys(job: str = "t2v_basic", index: int = 0) -> dict[str, object]:
-    video = ORACLE / this_recording() / "preview" / job / f"{index}.webp"
+    video = ORACLE / "preview" / job / f"{index}.webp"
     config = DEMO / "jobs" / job / "config.yaml"
     return {"config": str(config), "sample": index, "video": str(video), "toolkit": "0.12.26"}
 
 
-@functools.cache
-def this_recording() -> str:
-    """The recording made on a CPU that rounds like this one, if there is one."""
-    known = {value: name for name, value in recorded_fingerprints().items()}
-    return known.get(fingerprint(), RECORDINGS[0])
-
-
-def test_faithful_passes_and_reference_drifts_as_expected(
-    cases: CaseFiles, tmp_path: Path, machine: str, drawn: Drawn
-) -> None:
+def test_faithful_passes_and_reference_drifts_as_expected(cases: CaseFiles, tmp_path: Path, drawn: Drawn) -> None:
     faithful = at_own_previews(cases, "faithful")
     expected = at_own_previews(cases, "expected", pipeline="reference", expect=KNOWN)
     plain = at_own_previews(cases, "plain", pipeline="reference")
@@ -70,15 +57,14 @@ def test_faithful_passes_and_reference_drifts_as_expected(
     gated = at_own_previews(cases, "gated", pipeline="reference", expect=KNOWN, tolerance={"psnr": 60})
     done = run(load_cases([faithful, expected, plain, narrow, wide, gated]), tmp_path / "out", drawn)
     results = {case.id: case for case in done.cases}
-    if machine in recorded_fingerprints().values():
-        assert results["faithful"].bit_identical is True
-        assert results["faithful"].findings == ()
-        assert results["faithful"].status == "passed"
-        assert results["faithful"].preview is not None
-        assert results["faithful"].output is not None
-        assert results["faithful"].preview.sha256 == results["faithful"].output.sha256
-        psnr = results["faithful"].metrics["psnr"]
-        assert (psnr.mean, psnr.identical_frames, set(psnr.per_frame)) == (None, 9, {None})
+    assert results["faithful"].bit_identical is True
+    assert results["faithful"].findings == ()
+    assert results["faithful"].status == "passed"
+    assert results["faithful"].preview is not None
+    assert results["faithful"].output is not None
+    assert results["faithful"].preview.sha256 == results["faithful"].output.sha256
+    psnr = results["faithful"].metrics["psnr"]
+    assert (psnr.mean, psnr.identical_frames, set(psnr.per_frame)) == (None, 9, {None})
     for name in ("expected", "plain", "narrow", "wide", "gated"):
         assert [finding.factor for finding in results[name].findings] == KNOWN
         assert results[name].bit_identical is False
@@ -93,7 +79,7 @@ def test_faithful_passes_and_reference_drifts_as_expected(
 
 
 @pytest.mark.parametrize("pipeline", ["faithful", "reference"])
-def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, machine: str, drawn: Drawn, pipeline: str) -> None:
+def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, drawn: Drawn, pipeline: str) -> None:
     """Drawn on a CPU like the recording one, faithful is bit-identical; reference differs in exactly what it should.
 
     One sample of each: tests/test_oracle.py draws them all.
@@ -108,11 +94,9 @@ def test_every_recorded_job(cases: CaseFiles, tmp_path: Path, machine: str, draw
             more = ["boundary", "conditioning"] if result.id.startswith("wan22_i2v") else []
             assert sorted(factors) == sorted([*KNOWN, *more])
             assert (result.bit_identical, result.status) == (False, "drifted")
-        elif machine in recorded_fingerprints().values():
+        else:
             assert result.bit_identical is True
             assert factors == []
-        else:
-            assert factors == ["environment"]
 
 
 @pytest.mark.draws
@@ -151,7 +135,7 @@ def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Pat
     """The recipes agree; the file has other frames: a finding by pixels, and a note."""
     from PIL import Image
 
-    frames, _ = recorded("avx2", "preview", "t2v_basic", 0)
+    frames, _ = recorded("preview", "t2v_basic", 0)
     images = [Image.fromarray(frame) for frame in frames[:7]]
     video = tmp_path / "short.webp"
     images[0].save(video, save_all=True, append_images=images[1:], duration=66)
@@ -163,7 +147,7 @@ def test_a_file_that_is_not_what_its_config_says(cases: CaseFiles, tmp_path: Pat
 def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: Path, drawn: Drawn) -> None:
     import imageio_ffmpeg
 
-    frames, _ = recorded("avx2", "preview", "t2v_basic", 0)
+    frames, _ = recorded("preview", "t2v_basic", 0)
     video = tmp_path / "preview.mp4"
     writer = imageio_ffmpeg.write_frames(str(video), (96, 64), fps=16)
     writer.send(None)
@@ -176,10 +160,10 @@ def test_a_preview_encoded_again_is_a_codec_finding(cases: CaseFiles, tmp_path: 
     assert result.compared_as == "decoded webp, quality 80 with decoded mp4"
 
 
-def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, drawn: Drawn, machine: str) -> None:
+def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, drawn: Drawn) -> None:
     from PIL import Image
 
-    frames, _ = recorded(this_recording(), "preview", "t2v_basic", 0)
+    frames, _ = recorded("preview", "t2v_basic", 0)
     folder = tmp_path / "frames"
     folder.mkdir()
     for number, frame in enumerate(frames):
@@ -187,8 +171,7 @@ def test_lossless_previews_are_compared_raw(cases: CaseFiles, tmp_path: Path, dr
     result = run_one(cases.write(preview=preview_keys() | {"video": str(folder)}), tmp_path / "out", drawn)
     assert result.compared_as == "raw frames with lossless preview frames"
     assert result.codec_floor is None
-    if machine in recorded_fingerprints().values():
-        assert result.bit_identical is True
+    assert result.bit_identical is True
 
 
 def test_a_random_seed_is_unpairable(cases: CaseFiles, tmp_path: Path) -> None:
@@ -204,7 +187,7 @@ def test_a_random_seed_is_unpairable(cases: CaseFiles, tmp_path: Path) -> None:
 
 @pytest.mark.draws
 def test_a_broken_preview_is_an_error_and_the_next_case_runs(cases: CaseFiles, tmp_path: Path) -> None:
-    _, data = recorded("avx2", "preview", "t2v_basic", 0)
+    _, data = recorded("preview", "t2v_basic", 0)
     (tmp_path / "cut.webp").write_bytes(data[: len(data) // 2])
     broken = cases.write("broken", preview=preview_keys() | {"video": str(tmp_path / "cut.webp")})
     fine = cases.write("fine", request=cases.request(sample_steps=2), tolerance={"psnr": 1})
