@@ -1,8 +1,10 @@
 """Which kernels a CPU computes with: the same on every x86-64 CPU, or the fastest this one has. Imports no torch.
 
 Three libraries under torch choose kernels by the CPU they find, and kernels round differently: ATen, oneDNN and MKL.
-Each reads an environment variable when it first computes. Measured with torch 2.13.0: under these three an Intel Xeon
-with AVX-512 and two AMD EPYC, with AVX2 and with AVX-512, give the same bits; under any two of them they do not.
+Each reads environment variables when it first computes. Measured with torch 2.13.0: under the first three of `PORTABLE`
+an Intel Xeon with AVX-512 and two AMD EPYC, with AVX2 and with AVX-512, give the same bits in bfloat16; under any two of
+them they do not. In float32 the number of threads moves MKL's last bits besides (90 to 97 dB on the tiny checkpoints):
+with the fourth, 1, 2, 4 and 8 threads give the same.
 """
 
 from __future__ import annotations
@@ -18,8 +20,14 @@ from pipelines.errors import UsageError
 VARIABLE = "WAN_PARITY_CPU_KERNELS"
 MODES = ("portable", "native")
 
-PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
-"""ATen and oneDNN use no instructions beyond AVX2; MKL takes the code path that it has for CPUs of any maker."""
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",
+    "MKL_DOMAIN_NUM_THREADS": "MKL_DOMAIN_BLAS=1",
+}
+"""ATen and oneDNN use no instructions beyond AVX2; MKL takes the code path that it has for CPUs of any maker, and one
+thread for a matrix product (float32 alone: oneDNN has the others)."""
 
 
 def choose(mode: str | None) -> None:
@@ -31,7 +39,7 @@ def choose(mode: str | None) -> None:
 def apply() -> None:
     """Choose kernels for this process and those it starts, before torch computes. Called when the engine is imported.
 
-    `$WAN_PARITY_CPU_KERNELS` says `portable` (the default) or `native`. Portable kernels replace whatever the three
+    `$WAN_PARITY_CPU_KERNELS` says `portable` (the default) or `native`. Portable kernels replace whatever the
     variables held. Warns where torch was imported first: then it may have made its choice. Raises UsageError for
     another mode.
     """

@@ -12,7 +12,7 @@ from pipelines.cpu_kernels import PORTABLE, VARIABLE
 from pipelines.errors import UsageError
 from tests.support.baseline_samples import ENVIRONMENT
 
-SHOW = "import os; print([os.environ.get(name) for name in ('ATEN_CPU_CAPABILITY', 'ONEDNN_MAX_CPU_ISA', 'MKL_CBWR')])"
+SHOW = "import os; print([os.environ.get(name) for name in ('ATEN_CPU_CAPABILITY', 'ONEDNN_MAX_CPU_ISA', 'MKL_CBWR', 'MKL_DOMAIN_NUM_THREADS')])"
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def test_portable_kernels_are_chosen_before_torch_is_imported_whatever_the_envir
 @pytest.mark.process
 def test_native_kernels_leave_the_environment_alone() -> None:
     done = run(f"import pipelines.engine; {SHOW}", WAN_PARITY_CPU_KERNELS="native", ATEN_CPU_CAPABILITY="default")
-    assert done.stdout.strip() == "['default', None, None]"
+    assert done.stdout.strip() == "['default', None, None, None]"
 
 
 @pytest.mark.process
@@ -42,8 +42,8 @@ def test_a_program_that_imports_torch_first_is_warned_and_recorded_as_native() -
     )
     done = run(code)
     assert "torch was imported before wan-parity" in done.stderr
-    assert "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE" in done.stderr
-    assert done.stdout.splitlines()[0] == "[None, None, None]"
+    assert "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE MKL_DOMAIN_NUM_THREADS=" in done.stderr
+    assert done.stdout.splitlines()[0] == "[None, None, None, None]"
     assert done.stdout.splitlines()[1].startswith("native (")
     assert run(code, **PORTABLE).stderr == ""  # the program was started as the warning says
 
