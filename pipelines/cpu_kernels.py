@@ -2,9 +2,9 @@
 
 Three libraries under torch choose kernels by the CPU they find, and kernels round differently: ATen, oneDNN and MKL.
 Each reads environment variables when it first computes. Measured with torch 2.13.0: under the first three of `PORTABLE`
-an Intel Xeon with AVX-512 and two AMD EPYC, with AVX2 and with AVX-512, give the same bits in bfloat16; under any two of
-them they do not. In float32 the number of threads moves MKL's last bits besides (90 to 97 dB on the tiny checkpoints):
-with the fourth, 1, 2, 4 and 8 threads give the same.
+an Intel Xeon with AVX-512 and two AMD EPYC, with AVX2 and with AVX-512, give the same bits in bfloat16; under any two
+of them they do not. In float32 the number of threads moves MKL's last bits besides (90 to 97 dB on the tiny
+checkpoints): with the fourth, 1, 2, 4 and 8 threads give the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PORTABLE = {
     "MKL_DOMAIN_NUM_THREADS": "MKL_DOMAIN_BLAS=1",
 }
 """ATen and oneDNN use no instructions beyond AVX2; MKL takes the code path that it has for CPUs of any maker, and one
-thread for a matrix product (float32 alone: oneDNN has the others)."""
+thread for a float32 matrix product. A call of `torch.set_num_threads` undoes the last."""
 
 
 def choose(mode: str | None) -> None:
@@ -60,7 +60,7 @@ def apply() -> None:
 
 
 def in_force() -> str:
-    """`portable`, or what distinguishes this CPU's own kernels: `native` and its instruction set."""
+    """`portable`, or `native` with the architecture of this CPU."""
     if os.environ.get(VARIABLE) != "native" and _has_avx2() and os.environ.items() >= PORTABLE.items():
         return "portable"
     return f"native ({platform.machine().lower()})"

@@ -67,9 +67,9 @@ def reaching_the_bits(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The part of results.json's `environment` that two runs with equal bits need in common.
 
     Under portable CPU kernels (`pipelines.cpu_kernels`) neither the CPU nor its threads count: measured, 1, 2, 4
-    and 8 threads generate the same bits. With native ones both do: MKL and oneDNN choose kernels by maker and model, not by
-    instruction set alone, and threads cut sums. On a GPU the instruction set still counts then, because the noise comes
-    from the CPU. Python, kernel, host, folders and the number of a GPU do not count.
+    and 8 threads generate the same bits. With native ones both do: MKL and oneDNN choose kernels by maker and model,
+    not by instruction set alone, and threads cut sums. On a GPU the instruction set still counts then, because the
+    noise comes from the CPU. Python, kernel, host, folders and the number of a GPU do not count.
     """
     on_gpu = str(environment.get("device", "")).startswith("cuda")
     keys = (*_BIT_KEYS, *(_GPU_BIT_KEYS if on_gpu else ("cpu",)))

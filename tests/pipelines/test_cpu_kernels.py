@@ -12,7 +12,7 @@ from pipelines.cpu_kernels import PORTABLE, VARIABLE
 from pipelines.errors import UsageError
 from tests.support.baseline_samples import ENVIRONMENT
 
-SHOW = "import os; print([os.environ.get(name) for name in ('ATEN_CPU_CAPABILITY', 'ONEDNN_MAX_CPU_ISA', 'MKL_CBWR', 'MKL_DOMAIN_NUM_THREADS')])"
+SHOW = f"import os; print([os.environ.get(name) for name in {tuple(PORTABLE)}])"
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
