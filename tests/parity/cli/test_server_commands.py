@@ -59,7 +59,11 @@ def test_one_server_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "already used by another server" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("token", ["short", "with blanks in it, long", "ünsendable-in-a-header"])
+@pytest.mark.parametrize(
+    "token",
+    ["0123456789abcde", "with blanks in it, long", "ünsendable-in-a-header"],
+    ids=("length", "blanks", "umlaut"),
+)
 def test_invalid_tokens(token: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(token)
     with pytest.raises(UsageError) as caught:

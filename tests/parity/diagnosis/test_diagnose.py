@@ -329,7 +329,7 @@ def test_run_with_diagnose(workshop: Workshop, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--budget", "0.5"], "at least 1 generation"),
-        (["--budget", "many"], "invalid"),
+        (["--budget", "many"], "must be at least 1 generation, not many"),
         (["--quick", "--search"], "not allowed with"),
     ],
 )

@@ -294,7 +294,7 @@ def test_folder_with_a_truncated_frame(tmp_path: Path) -> None:
     data = png(noise(1)[0])
     (tmp_path / "0.png").write_bytes(data)
     (tmp_path / "1.png").write_bytes(data[: len(data) // 2])
-    assert refusal(tmp_path).startswith(f"{tmp_path / '1.png'}: is not a whole ")
+    assert refusal(tmp_path).startswith(f"{tmp_path / '1.png'}: is not a complete ")
 
 
 # --- what is not whole
