@@ -20,7 +20,7 @@ class Metrics:
         )
         self.finished = Counter("parity_requests", "Requests finished, by state", ["state"], registry=self._registry)
         self.generation_seconds = Histogram(
-            "parity_generation_seconds",
+            "parity_draw_seconds",
             "Time to generate one video, loading included",
             ["model"],
             buckets=(1, 3, 10, 30, 60, 120, 300, 600, 1200, 3600),
