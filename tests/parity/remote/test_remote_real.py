@@ -42,6 +42,7 @@ def drawn_here(ids: list[str], out: Path, drawn: Drawn) -> dict[str, str]:
         return hashes(session.finish(ids))
 
 
+@pytest.mark.process
 def test_reference_cases_are_the_same_files(tmp_path: Path, drawn: Drawn, capsys: pytest.CaptureFixture[str]) -> None:
     """One process serves, another runs the demo against it."""
     files = [str(DEMO / f"{case_id}.yaml") for case_id in REFERENCE]
@@ -155,7 +156,7 @@ def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine
     assert "lora_scale is 0.5, not 1" in result.search.sentence
     assert result.diagnosis is not None
     (cost,) = (cost for cost in result.diagnosis.factors if cost.factor == "lora_scale")
-    assert cost.fix == "the server must do as it is asked: 1"
+    assert cost.fix == "the server must do what is requested: 1"
 
 
 def test_another_scheduler_is_found(small: Path, tmp_path: Path, engine: Engine) -> None:

@@ -259,6 +259,7 @@ def run(case: Case, engine: Engine, out: Path, **options: Any) -> CaseResult:
     return result
 
 
+@pytest.mark.process
 def test_every_repeat_is_generated_anew_and_one_in_a_fresh_process(
     cases: CaseFiles, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -346,6 +347,7 @@ def test_a_generation_that_should_repeat_and_does_not_is_an_error(tmp_path: Path
     assert from_json(to_json(run_of(result))).cases == (result,)
 
 
+@pytest.mark.process
 def test_what_goes_wrong_in_the_fresh_process_is_raised_here(engine: Engine) -> None:
     recipe = dataclasses.replace(load_case(FAITHFUL).inference, seed=None)
     with pytest.raises(UnreproducibleError, match="a random seed cannot be reproduced"):
