@@ -13,6 +13,7 @@ import pytest
 
 from parity.cli.options import add_max_size, add_noise, add_repeat, add_running, add_tag, add_target
 from pipelines import cpu_kernels
+from pipelines.errors import ParityError
 
 ENTRY = Path(__file__).parents[1] / "test_parity.py"
 """One test a case."""
@@ -49,9 +50,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Choose CPU kernels before a conftest.py imports torch, but only where cases are asked for."""
     known = early_config.known_args_namespace
+    names = {Path(argument.partition("::")[0]).name for argument in args}
+    if not known.parity_cases and names.isdisjoint((ENTRY.parent.name, ENTRY.name, *_MODULES)):
+        return
     cpu_kernels.choose(known.parity_cpu_kernels)
-    if known.parity_cases or any(argument.rstrip("/").endswith(("parity", ENTRY.name)) for argument in args):
+    try:
         cpu_kernels.apply()
+    except ParityError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_configure(config: pytest.Config) -> None:
