@@ -71,6 +71,11 @@ def add(parsers: Any) -> None:
         metavar="NAME",
         help="host that may have an internal address, for images and LoRAs by URL (repeatable)",
     )
+    _add_limits(command)
+    command.set_defaults(run=serve)
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keep-results",
         type=_days,
@@ -97,7 +102,6 @@ def add(parsers: Any) -> None:
     command.add_argument(
         "--timeout", type=seconds, default=3600.0, metavar="SECONDS", help="limit for one request (default: 3600)"
     )
-    command.set_defaults(run=serve)
 
 
 def _port(text: str) -> int:
