@@ -1,7 +1,7 @@
 """The exceptions of this project, one class per kind of problem.
 
-Every message says what is wrong, where (file, line, key) and what to do. The command line prints only the message; a
-traceback means a bug of this project.
+Every message says what is wrong, where (file, line, key) and what to do. The command line prints only the message; the
+traceback of an exception that is not one of these goes to a file, for a report (`parity/run/unexpected.py`).
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ class TargetError(ParityError):
 
 class UnreproducibleError(ParityError):
     """A recipe cannot be reproduced by anyone (random seed), or this engine does not support it yet."""
+
+
+class UnexpectedError(ParityError):
+    """An exception that nobody foresaw: a bug of this project, or a library's refusal that is not known yet."""
+
+    def __init__(self, message: str, cause: Exception) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class UsageError(ParityError):

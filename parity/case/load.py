@@ -19,8 +19,9 @@ from pipelines import catalog
 from pipelines.aitoolkit.job import Job, read_job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import assumed_recipe, preview_recipe
-from pipelines.errors import CaseError, MediaError, UnreproducibleError, WeightsError
+from pipelines.errors import CaseError, MediaError, UnexpectedError, UnreproducibleError, WeightsError
 from pipelines.files.content import present, real_path
+from pipelines.files.words import words_of
 from pipelines.graph import Graph
 from pipelines.hub import find_source
 from pipelines.recipe import Recipe
@@ -108,6 +109,8 @@ def load_cases(paths: Iterable[Path], given: Given = NOTHING_GIVEN) -> list[Case
         except CaseError as error:
             mistakes.append(str(error))
             continue
+        except Exception as error:
+            raise UnexpectedError(f"{path}: {words_of(error)}", error) from error
         if case.id in seen:
             mistakes.append(f"{path}: id {case.id} is also that of {seen[case.id]}; give each case its own")
         seen[case.id] = path

@@ -10,7 +10,7 @@ from parity.cli import about, baseline, cache, import_job, plan, report, run, se
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
 from pipelines import cpu_kernels
-from pipelines.errors import ParityError
+from pipelines.errors import ParityError, UnexpectedError
 
 _FIRST_STEPS = """\
 first steps:
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cpu_kernels.choose(getattr(options, "cpu_kernels", None))
         code: int = options.run(options)
         return code
+    except UnexpectedError as error:
+        return _unexpected(error)
     except ParityError as error:
         print(f"parity: {error}", file=sys.stderr)
         return error.exit_code
@@ -45,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Say in one line what nobody foresaw; the traceback goes to a file."""
+    from parity.run.unexpected import outside_a_run, unexpected
+
+    said = unexpected(error, outside_a_run())
+    print(f"parity: {said}", file=sys.stderr)
+    return said.exit_code
 
 
 def _parser() -> Parser:

@@ -26,7 +26,10 @@ SHARDS = ".shards"
 
 
 class OutDir:
-    """The folder that a run writes to: results.json, artifacts/<case>/. One process at a time may hold it."""
+    """The folder that a run writes to: results.json, artifacts/<case>/, errors/<case>.txt.
+
+    One process at a time may hold it.
+    """
 
     def __init__(self, path: Path, shard: Path | None = None) -> None:
         """`shard`: the file for the results of one of several workers, whose parent process holds the folder."""
@@ -49,6 +52,10 @@ class OutDir:
         patterns = (".results.json.*", f"artifacts/{_NEW}*", SHARDS)
         for path in (path for pattern in patterns for path in self.path.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def traceback_of(self, case: str) -> Path:
+        """The file for the traceback of a case that ended in an unexpected exception."""
+        return self.path / "errors" / f"{case}.txt"
 
     def release(self) -> None:
         """Unlock the folder."""

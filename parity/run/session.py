@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -36,6 +37,7 @@ from parity.run.local import compare_locally
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
 from parity.run.task import Task, Thoroughness
+from parity.run.unexpected import unexpected
 from parity.run.watchdog import Watchdog
 from parity.run.watched import Watched
 from pipelines.engine.engine import OFFLOADS, Engine, Offload
@@ -114,7 +116,8 @@ class Session:
     def run_case(self, case: Case, progress: Progress) -> CaseResult:
         """Run one case and add it to results.json. A case that cannot be run is a result too, not an exception.
 
-        A KeyboardInterrupt during a diagnosis is raised again once the results so far are written.
+        That holds for any exception, a bug's or a library's: its traceback goes to `errors/` in the folder. A
+        KeyboardInterrupt during a diagnosis is raised again once the results so far are written.
         """
         progress.case_started(case)
         self._done.add(case.id)
@@ -134,6 +137,10 @@ class Session:
             result = result_without_output(case, "error", str(error))
             if isinstance(error, NotANumberError):
                 result = dataclasses.replace(result, findings=(*result.findings, not_a_number(str(error))))
+        except BrokenPipeError:  # nobody reads the progress any more; that is no fault of the case
+            raise
+        except Exception as error:
+            result = self._unexpected(case, error)
         self._keep(result)
         self._repeats = None
         progress.case_finished(result)
@@ -156,6 +163,13 @@ class Session:
         if known is None:
             return None
         return known if still_holds(known, case, self.options.task) else None
+
+    def _unexpected(self, case: Case, error: Exception) -> CaseResult:
+        """The case's error, whatever it was: the other cases do not depend on it, and weights are loaded anew."""
+        with contextlib.suppress(Exception):
+            self.engine.close()
+        said = unexpected(error, self.out.traceback_of(case.id), case.token)
+        return result_without_output(case, "error", str(said))
 
     def _end(self, case: Case, reason: str) -> None:
         """Write the results so far and end the process, because something in it hangs and cannot be stopped."""

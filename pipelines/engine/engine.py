@@ -110,8 +110,10 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _unload(self) -> None:
-        self._unfit(0)
-        self._pipe, self._loaded = None, ()
+        try:
+            self._unfit(0)
+        finally:
+            self._pipe, self._loaded, self._fitted = None, (), []
 
     @contextmanager
     def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:

@@ -45,3 +45,9 @@ def cannot_write(where: object, error: Exception) -> str:
 def reason_of(error: Exception) -> str:
     """The system's reason for an OSError, without the path and number that Python adds; any other error's text."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def words_of(error: Exception) -> str:
+    """An exception that nobody foresaw, on one line: its type and the beginning of its message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {shorten(message, 300)}" if message else type(error).__name__

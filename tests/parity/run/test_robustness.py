@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from parity.results.case import Run, from_json
 from parity.run.outdir import OutDir
 from parity.run.session import Options, Session
 from parity.run.watchdog import StepTimeoutError, Watchdog
+from pipelines.engine import lora as engine_lora
 from pipelines.engine.engine import Engine, Offload
 from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, UsageError
 from pipelines.media.video import Frames
@@ -260,6 +262,47 @@ def test_out_of_memory_with_nothing_left_to_try_is_an_error(
     done = run(tiny(cases, "one"), tmp_path / "out", engine)
     assert done.cases[0].status == "error"
     assert "cpu ran out of memory" in done.cases[0].verdict
+
+
+def test_an_exception_that_nobody_foresaw_is_its_cases_error(
+    cases: CaseFiles, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted where diffusers refused a LoRA: the other cases run, the report is written, `--resume` works after it."""
+    loaded, out = tiny(cases, "one", "two"), tmp_path / "out"
+
+    def refuse(*_: Any) -> Any:
+        raise ValueError("unsupported key proj_out.lora_A\n  in state dict")
+
+    engine.close()
+    with Session(session_options(out, device="cpu"), engine) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine_lora, "apply", refuse)
+            failed = session.run_case(loaded[0], Quiet())
+        sound = session.run_case(loaded[1], Quiet())
+        session.finish([case.id for case in loaded])
+    assert (failed.status, sound.status) == ("error", "drifted")
+    assert failed.verdict.startswith("could not be run: ValueError: unsupported key proj_out.lora_A in state dict; ")
+    assert "\n" not in failed.verdict
+    assert "report it" in failed.verdict
+    assert "in refuse" in (out / "errors" / "one.txt").read_text()
+    assert from_json((out / "results.json").read_text()).exit_code == 3
+    resumed = run(loaded, out, engine, resume=True)
+    assert [case.status for case in resumed.cases] == ["drifted", "drifted"]
+    assert hashes(resumed) == hashes(run(loaded, tmp_path / "whole", engine))
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_exception_while_a_case_is_read_is_one_line(
+    cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path = cases.write("one")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("parity.case.load.read_job", raising(KeyError("planted")))
+    assert main([command, str(path)]) == 3
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"parity: {path}: KeyError: 'planted'; ")
+    assert "\n" not in said
+    assert "KeyError" in Path(said.rpartition(" ")[2]).read_text()
 
 
 def spoiled(frames: Callable[[Frames], Frames]) -> Callable[..., Frames]:
