@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from parity.case.document import CaseDocument
 from parity.case.keys import PipelineKeys
 from pipelines.aitoolkit.graph import faithful_graph
 from pipelines.aitoolkit.job import Job
+from pipelines.aitoolkit.job_folder import parse_video_name
+from pipelines.aitoolkit.preview import origin_of
 from pipelines.errors import CaseError
 from pipelines.graph import Graph
 from pipelines.recipe import Conditioning, Precision, Recipe, Resize
@@ -39,7 +42,8 @@ def _profile(
         raise file.document.error(
             ("pipeline",), "faithful reproduces what preview.config says; name the config, or use reference"
         )
-    return faithful_graph(preview, job, file.model)
+    named = parse_video_name(Path(file.keys.preview.video).name)
+    return faithful_graph(preview, job, file.model, origin_of(file.keys.preview.toolkit, named))
 
 
 def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pipelines.aitoolkit.job import Job
-from pipelines.aitoolkit.preview import preview_recipe
+from pipelines.aitoolkit.preview import origin_of, preview_recipe
 from pipelines.aitoolkit.remarks import job_obstacles
 from pipelines.aitoolkit.rules import trainer_frame_rule
+from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import Model
 from pipelines.graph import Graph, graph_of
 from pipelines.recipe import Recipe
 
 
-def faithful_graph(preview: Recipe, job: Job, model: Model) -> Graph:
+def faithful_graph(preview: Recipe, job: Job, model: Model, origin: Origin) -> Graph:
     """The graph that reproduces a preview: the trainer's wherever server and trainer differ in kind."""
-    return graph_of(preview, trainer_frame_rule(job, model))
+    return graph_of(preview, trainer_frame_rule(job, model, origin))
 
 
 def trainer_graph(
@@ -26,4 +27,5 @@ def trainer_graph(
     unlisted = preview_recipe(
         job, len(job.samples), model=model, checkpoint=checkpoint, toolkit=toolkit, unpairable="a prompt of no preview"
     )
-    return faithful_graph(unlisted, job, model), tuple(job_obstacles(job, model)), unlisted.notes
+    graph = faithful_graph(unlisted, job, model, origin_of(toolkit, None))
+    return graph, tuple(job_obstacles(job, model)), unlisted.notes

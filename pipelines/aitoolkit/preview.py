@@ -12,7 +12,16 @@ from pathlib import Path
 from pipelines.aitoolkit.job import PROCESS, Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName, find_lora, lora_given
 from pipelines.aitoolkit.remarks import Remarks, known_residuals, sample_remarks
-from pipelines.aitoolkit.rules import BOUNDARY, floor_size, scheduler_of, trainer_conditioning, trainer_frame_rule
+from pipelines.aitoolkit.rules import (
+    BOUNDARY,
+    changes_that_matter,
+    floor_size,
+    scheduler_of,
+    trainer_conditioning,
+    trainer_frame_rule,
+    trainer_tiling,
+)
+from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.graph import FRAME_RULES
@@ -59,12 +68,13 @@ def preview_recipe(
     if not unpairable:
         files, found = _lora_files(job, video, lora)
         remarks += found
-    scheduler, assumed = scheduler_of(toolkit, video.generated_at if video else None, model.trainer_shift)
+    origin = origin_of(toolkit, video)
+    scheduler = scheduler_of(origin, model.trainer_shift)
     application, conditioning = _lora_application(job), trainer_conditioning(model, job.device)
-    remarks += Remarks(notes=(assumed,) if assumed else ())
+    remarks += Remarks(notes=origin.notes(changes_that_matter(job, sample, model)))
     remarks += known_residuals(job, scheduler, application if files else None, conditioning)
     remarks += sample_remarks(job, sample, model, video, index)
-    divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model)](sample.num_frames)
+    divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
     return Recipe(
         model=model.id,
         pipeline=model.pipeline,
@@ -84,7 +94,7 @@ def preview_recipe(
         precision=Precision(job.dtype, "cast"),
         control_image=_control_image(job, index, control_image) if is_i2v and not unpairable else None,
         resize=Resize("lanczos", "stretch") if is_i2v else None,
-        vae_tiling=(job.low_vram or job.vae_tiling) and not is_i2v,
+        vae_tiling=trainer_tiling(job, model, origin),
         quantization=job.quantization,
         codec=_codec(sample),
         fps=sample.fps,
@@ -93,6 +103,11 @@ def preview_recipe(
         obstacles=_obstacles(remarks.obstacles, unpairable),
         notes=remarks.notes,
     )
+
+
+def origin_of(toolkit: str | None, video: VideoName | None) -> Origin:
+    """What version and file name say about the ai-toolkit that generated a preview. None: not known."""
+    return Origin(toolkit, video.generated_at if video else None)
 
 
 def _checked_sample(job: Job, index: int, model: Model, unpairable: str | None) -> Sample:

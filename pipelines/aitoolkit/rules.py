@@ -5,29 +5,44 @@ Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-
-from pipelines.aitoolkit.job import Job
+from pipelines.aitoolkit.job import Job, Sample
+from pipelines.aitoolkit.versions import ChangeName, Origin
 from pipelines.catalog import Model
-from pipelines.graph import FrameRuleName
+from pipelines.graph import FRAME_RULES, FrameRuleName
 from pipelines.recipe import Conditioning
 from pipelines.scheduler import Scheduler, flow_schedule
 
 BOUNDARY = 0.875
 """The boundary of Wan 2.2, for T2V and I2V (wan22_14b_model.py, since 3413fa53). Wan's own value for I2V is 0.9."""
 
-# Commit ab1ee4df moved Wan previews from UniPC to Euler. It changed 0.9.3 in place; the next version is 0.9.4.
-_EULER_SINCE = datetime(2026, 4, 16, 20, 53, 50, tzinfo=UTC)
-_EULER_COMMITS = ("ab1ee4df", "27a03a91")
-_LAST_UNIPC_VERSION = (0, 9, 3)
 
+def trainer_frame_rule(job: Job, model: Model, origin: Origin) -> FrameRuleName:
+    """Wan 2.1 T2V under low_vram, and every Wan 2.2 I2V (wan22_14b_i2v_model.py), round the number of frames down.
 
-def trainer_frame_rule(job: Job, model: Model) -> FrameRuleName:
-    """Wan 2.1 T2V under low_vram, and every Wan 2.2 I2V (wan22_14b_i2v_model.py), round the number of frames down."""
+    So did Wan 2.2 T2V before 119653c3 (2025-08-25, in 0.5.5).
+    """
     if model.experts is None:
         return "low_vram" if job.low_vram and not model.needs_control_image else "diffusers"
-    return "low_vram" if model.needs_control_image else "diffusers"
+    return "low_vram" if model.needs_control_image or not origin.follows("wan22_frames") else "diffusers"
+
+
+def trainer_tiling(job: Job, model: Model, origin: Origin) -> bool:
+    """True if the VAE decodes in tiles: T2V under low_vram or `model_kwargs.vae_tiling`, since 886c2aec (2026-07-10).
+
+    I2V never does (wan21_i2v.py, wan22_14b_i2v_model.py), and no model did before.
+    """
+    return (job.low_vram or job.vae_tiling) and not model.needs_control_image and origin.follows("vae_tiling")
+
+
+def changes_that_matter(job: Job, sample: Sample, model: Model) -> tuple[ChangeName, ...]:
+    """The changes in ai-toolkit's history that would make a sample's preview another one."""
+    matter: list[ChangeName] = ["euler"]
+    if model.experts is not None and not model.needs_control_image:
+        rules = (FRAME_RULES[name](sample.num_frames) for name in ("diffusers", "low_vram"))
+        matter += ["wan22_frames"] if len(set(rules)) > 1 else []
+    if (job.low_vram or job.vae_tiling) and not model.needs_control_image and max(sample.width, sample.height) > 256:
+        matter += ["vae_tiling"]
+    return tuple(matter)
 
 
 def floor_size(asked: int, divisor: int) -> int:
@@ -35,34 +50,13 @@ def floor_size(asked: int, divisor: int) -> int:
     return max(64, asked - asked % 8) // divisor * divisor
 
 
-def scheduler_of(
-    toolkit: str | None, generated_at: datetime | None, shift: float = 3.0
-) -> tuple[Scheduler, str | None]:
-    """The schedule of a toolkit version or commit, and a note if it had to be assumed.
+def scheduler_of(origin: Origin, shift: float = 3.0) -> Scheduler:
+    """The schedule of a preview, whatever the checkpoint's config says.
 
-    Wan previews use Euler flow matching since commit ab1ee4df (2026-04-16, inside 0.9.3), whatever the checkpoint's
-    config says, with `shift`: 3 for Wan 2.1, 5 for Wan 2.2. Before that UniPC, with flow_shift 3 for both.
+    Euler flow matching with `shift` (3 for Wan 2.1, 5 for Wan 2.2) since ab1ee4df (2026-04-16, in 0.9.3). Before that
+    UniPC, with flow_shift 3 for both (5 for wan22_5b, wan22_5b_model.py at ab1ee4df^).
     """
-    euler, unipc = flow_schedule("flow_match_euler", shift), flow_schedule("unipc", 3.0)
-    before = generated_at is not None and generated_at < _EULER_SINCE
-    word = (toolkit or "").removeprefix("v")
-    if re.fullmatch(r"\d+(\.\d+)+", word):
-        version = tuple(int(part) for part in word.split("."))
-        if version > _LAST_UNIPC_VERSION:
-            return euler, None
-        if version < _LAST_UNIPC_VERSION or before:
-            return unipc, None
-        return (
-            euler,
-            "0.9.3 used UniPC before commit ab1ee4df (2026-04-16) and Euler since; Euler is assumed",
-        )
-    if len(word) >= 7 and any(commit.startswith(word[:8]) or word.startswith(commit) for commit in _EULER_COMMITS):
-        return euler, None
-    if before:
-        return unipc, "generated before commit ab1ee4df (2026-04-16), by its file name: UniPC"
-    if word:
-        return euler, f"toolkit {toolkit!r} is not a known version or commit; Euler (since 0.9.4) is assumed"
-    return euler, "ai-toolkit version not given; Euler (since 0.9.4) is assumed"
+    return flow_schedule("flow_match_euler", shift) if origin.follows("euler") else flow_schedule("unipc", 3.0)
 
 
 def trainer_conditioning(model: Model, device: str | None) -> Conditioning | None:

@@ -17,6 +17,7 @@ from parity.cli.main import main
 from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.aitoolkit.rules import scheduler_of
+from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import find_model
 from pipelines.drift import Factor, differing_factors, take
 from pipelines.engine.engine import Engine
@@ -106,8 +107,8 @@ def test_where_the_trainer_takes_weights_from(tmp_path: Path) -> None:
 
 
 def test_older_versions_used_unipc() -> None:
-    assert scheduler_of("0.9.2", None, 5.0)[0] == flow_schedule("unipc", 3.0)
-    assert scheduler_of("0.12.26", None, 5.0)[0] == flow_schedule("flow_match_euler", 5.0)
+    assert scheduler_of(Origin("0.9.2"), 5.0) == flow_schedule("unipc", 3.0)
+    assert scheduler_of(Origin("0.12.26"), 5.0) == flow_schedule("flow_match_euler", 5.0)
 
 
 # --- differences

@@ -16,6 +16,7 @@ from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.job_folder import VideoName, parse_video_name
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.aitoolkit.rules import floor_size, scheduler_of
+from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import find_model
 from pipelines.errors import CaseError, WeightsError
 from pipelines.graph import frame_rule, low_vram_frame_rule
@@ -82,9 +83,9 @@ def test_size_rule(asked: int, t2v: int, i2v: int) -> None:
     ],
 )
 def test_scheduler_by_version(toolkit: str | None, drawn: datetime | None, expected: object, assumed: bool) -> None:
-    scheduler, note = scheduler_of(toolkit, drawn)
-    assert scheduler == expected
-    assert (note is not None) == assumed
+    origin = Origin(toolkit, drawn)
+    assert scheduler_of(origin) == expected
+    assert bool(origin.notes(["euler"])) == assumed
 
 
 @pytest.mark.parametrize(
