@@ -83,6 +83,10 @@ LORA_FACTORS: dict[Factor, Expert | None] = {
 """The factors about one expert's LoRA; None: the LoRA of a model's only transformer."""
 
 
+_OF_AN_IMAGE: tuple[Factor, ...] = ("resize", "conditioning")
+"""The factors about what is done with a control image: none without one."""
+
+
 def is_factor(name: str) -> TypeGuard[Factor]:
     """True for the name of a factor; the name may come from a file."""
     return name in FACTORS
@@ -124,6 +128,8 @@ def differing_factors(preview: Recipe, inference: Recipe) -> list[Factor]:
             continue  # never read without guidance
         if factor == "lora_application" and not (preview.lora_files and inference.lora_files):
             continue  # the missing file is the factor
+        if factor in _OF_AN_IMAGE and (preview.control_image is None or inference.control_image is None):
+            continue  # the missing image is the factor
         if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
             continue  # a still has no frame rate
         if any(_effective(preview, name) != _effective(inference, name) for name in names):
@@ -153,17 +159,19 @@ def settings_key(recipe: Recipe) -> tuple[Any, ...]:
 def latents_key(recipe: Recipe) -> tuple[Any, ...]:
     """Recipes with equal keys denoise to equal latents.
 
-    Tiling counts for I2V alone, whose control image goes through the VAE first; for T2V it affects the decode alone.
+    Tiling counts where a control image goes through the VAE in tiles; elsewhere it affects the decode alone.
     """
-    tiling = recipe.vae_tiling and recipe.control_image is not None
-    return frames_key(dataclasses.replace(recipe, vae_tiling=tiling))
+    return frames_key(dataclasses.replace(recipe, vae_tiling=recipe.encodes_tiled))
 
 
 def take(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:
     """`recipe` with one factor's fields taken from `other`."""
     if factor in LORA_FACTORS:
         return _take_lora(recipe, factor, other)
-    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in FACTORS[factor]})
+    names = FACTORS[factor]
+    if factor == "control_image" and (recipe.control_image is None) != (other.control_image is None):
+        names = (*names, "pipeline", *(name for factor in _OF_AN_IMAGE for name in FACTORS[factor]))
+    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in names})
 
 
 def _take_lora(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:

@@ -17,7 +17,7 @@ def frame_rule(num_frames: int) -> int:
 
 
 def low_vram_frame_rule(num_frames: int) -> int:
-    """The rule of ai-toolkit's own T2V pipeline under low_vram: (n - 1) // 4 * 4 + 1 (40 -> 37)."""
+    """The rule of Wan 2.2 I2V and 5B, and of ai-toolkit's own T2V pipeline under low_vram: (n - 1) // 4 * 4 + 1."""
     return (num_frames - 1) // 4 * 4 + 1
 
 
@@ -50,10 +50,10 @@ _SHARED = tuple(item.name for item in fields(Graph) if item.name != "frame_rule"
 """A recipe has these fields too."""
 
 
-def fields_of(graph: Graph, *, needs_control_image: bool) -> dict[str, Any]:
-    """The fields of a recipe that a graph decides. Without a control image there is nothing to resize."""
+def fields_of(graph: Graph, *, with_image: bool) -> dict[str, Any]:
+    """The fields of a recipe that a graph decides. Without a control image, nothing is resized or conditioned."""
     shared = {name: getattr(graph, name) for name in _SHARED}
-    return shared if needs_control_image else shared | {"resize": None}
+    return shared if with_image else shared | {"resize": None, "conditioning": None}
 
 
 def graph_of(recipe: Recipe, frame_rule: FrameRuleName) -> Graph:

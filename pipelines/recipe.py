@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pipelines.catalog import PipelineName
+from pipelines.catalog import MODELS, PipelineName
 from pipelines.scheduler import Scheduler
 from pipelines.weights import WEIGHT_KEYS, Weights
 
@@ -102,7 +102,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
-    """The start of a Wan 2.2 I2V video from its image: there is no CLIP, only latents of noise and of the image."""
+    """The start of a Wan 2.2 video from its image: there is no CLIP, only latents of noise and of the image."""
 
     latents: Literal["mode", "sample"]
     """The image's latents, as the VAE's posterior gives them. mode: as in diffusers' WanImageToVideoPipeline."""
@@ -111,7 +111,7 @@ class Conditioning:
     generator of the same seed, whose numbers depend on the GPU model; torch's global generator, which is not seeded.
     None for the mode."""
     rounded: bool = True
-    """True if latent noise and pixels are rounded to the weights' dtype first."""
+    """True if latent noise and pixels are rounded to the weights' dtype first; for 5B also each step's timestep."""
 
     def __post_init__(self) -> None:
         if self.latents == "mode":
@@ -181,7 +181,7 @@ class Recipe:
     boundary: float | None = None
     """The share of the 1000 timesteps above which the high-noise expert works. None: there is one transformer."""
     conditioning: Conditioning | None = None
-    """The start of a Wan 2.2 I2V video from its image; None: as in the diffusers pipeline."""
+    """The start of a Wan 2.2 video from its image; None: as in the diffusers pipeline, or from noise alone."""
     compiled: bool = False
     """True if the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
     obstacles: tuple[str, ...] = ()
@@ -203,6 +203,16 @@ class Recipe:
         """An expert's LoRAs with their scales."""
         pairs = zip(self.lora_files, self.lora_scales, strict=True)
         return tuple((file, scale) for file, scale in pairs if file.expert == expert)
+
+    @property
+    def expand_timesteps(self) -> bool:
+        """True if each token has a timestep of its own, as in Wan 2.2 5B."""
+        return self.model in MODELS and MODELS[self.model].expand_timesteps
+
+    @property
+    def encodes_tiled(self) -> bool:
+        """True if the control image goes through the VAE in tiles. 5B encodes it whole (wan22_5b_model.py)."""
+        return self.tiles and self.control_image is not None and not self.expand_timesteps
 
     @property
     def tiles(self) -> bool:

@@ -77,11 +77,11 @@ def _scheduler(file: CaseDocument, keys: PipelineKeys) -> Scheduler | None:
 
 def _check_model(file: CaseDocument, keys: PipelineKeys) -> None:
     """Raises CaseError for an override that the case's model does not have."""
-    is_wan22 = file.model.experts is not None
+    has_experts = file.model.experts is not None
     for name, fits, kind in (
-        ("boundary", is_wan22, "Wan 2.2"),
-        ("conditioning", is_wan22 and file.model.needs_control_image, "Wan 2.2 I2V"),
-        ("compiled", is_wan22, "Wan 2.2"),
+        ("boundary", has_experts, "Wan 2.2 14B"),
+        ("conditioning", file.model.own_conditioning, "Wan 2.2 I2V and 5B"),
+        ("compiled", has_experts, "Wan 2.2 14B"),
     ):
         if getattr(keys, name) is not None and not fits:
             raise file.document.error(("pipeline", name), f"is for {kind}, not for {file.model.id}")

@@ -66,12 +66,12 @@ def page(model: Model) -> str:
         model=model,
         facts=model.quick_facts(),
         request=json.dumps(minimal_request(model).model_dump(exclude_none=True), indent=2),
-        image=model.needs_control_image,
+        pipeline=model.pipeline(with_image=model.needs_control_image),
         defaults=[(key, SAMPLE_DEFAULTS[key], getattr(model.defaults, key)) for key in _SHARED],
         experts=model.experts,
         boundary=BOUNDARY,
         server_schedule=_server_schedule(model),
-        server_frames="(n - 1) // 4 * 4 + 1" if model.experts and model.needs_control_image else "n // 4 * 4 + 1",
+        server_frames="(n - 1) // 4 * 4 + 1" if model.rounds_frames_down else "n // 4 * 4 + 1",
         factors=[factor for name, factor in CATALOGUE.items() if _concerns(name, model)],
         others=[other for other in MODELS.values() if other is not model],
     )
@@ -79,17 +79,17 @@ def page(model: Model) -> str:
 
 
 def _server_schedule(model: Model) -> str:
-    shift = model.experts.shift if model.experts is not None else None
+    shift = model.server_shift
     return "the checkpoint's own: UniPC" if shift is None else f"UniPC, shift {shift:g}"
 
 
 def _concerns(factor: Factor, model: Model) -> bool:
     if factor in ("control_image", "resize"):
-        return model.needs_control_image
+        return model.takes_control_image
     if factor in LORA_FACTORS:
         return (LORA_FACTORS[factor] is None) == (model.experts is None)
     if factor in ("boundary", "compilation"):
         return model.experts is not None
     if factor == "conditioning":
-        return model.experts is not None and model.needs_control_image
+        return model.own_conditioning
     return factor != "vae_tiling" or not model.needs_control_image

@@ -161,7 +161,7 @@ def case_text(job_import: JobImport, pairing: Pairing, out: Path) -> str:
         keys["pipeline"] = job_import.pipeline
     if job_import.expect is not None and pairing.unpairable is None:
         keys["expect"] = _Row(job_import.expect)
-    kind = "i2v" if job_import.model.needs_control_image else "t2v"
+    kind = "i2v" if pairing.from_image else "t2v"
     tags = [kind, f"prompt-{name.index}", "final" if name.step is None else f"step-{name.step}"]
     keys["tags"] = _Row([*tags, *(["unpairable"] if pairing.unpairable is not None else [])])
     body = yaml.dump(keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)

@@ -30,7 +30,9 @@ class Pairing:
     lora: LoraFiles
     toolkit: str | None
     control_image: Path | None
-    """The path of the control image; None if the model takes none, or if it is missing."""
+    """The path of the control image; None if the preview was generated without one, or if it is missing."""
+    from_image: bool
+    """True if the preview was generated from a control image."""
     control_image_moved: bool
     """True if the control image was not found where the config says."""
     request: Request | None
@@ -69,7 +71,10 @@ def pair(
                 f"{preview.path.name} was generated again as {again.by.path.name}; {names} is assumed for both"
             )
     image, moved = None, False
-    if model.needs_control_image and listed:
+    from_image = model.needs_control_image or (
+        model.takes_control_image and listed and job.samples[index].ctrl_img is not None
+    )
+    if from_image and listed:
         image, moved, problem = _control_image(job, index)
         reasons += [problem] if problem else []
     recipe = preview_recipe(
@@ -94,6 +99,7 @@ def pair(
         lora=lora,
         toolkit=toolkit,
         control_image=image,
+        from_image=from_image,
         control_image_moved=moved,
         request=request if lora.paths and not reasons else None,
         unpairable="; ".join(reasons) or None,

@@ -68,9 +68,15 @@ def _faithful(model: Model) -> dict[str, Any]:
     return keys
 
 
-def _checkpoint(kind: Kind) -> Path:
-    model = find_model(MODELS[kind])
+def tiny_checkpoint(model: Model) -> Path:
+    """The demo's checkpoint of a model: random weights in the real structure."""
+    if model.expand_timesteps:
+        return DEMO / "models" / "tiny-wan22-5b"
     return DEMO / "models" / f"tiny-wan{'' if model.experts is None else '22'}-{model.kind}"
+
+
+def _checkpoint(kind: Kind) -> Path:
+    return tiny_checkpoint(find_model(MODELS[kind]))
 
 
 class Workshop:

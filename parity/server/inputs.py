@@ -41,8 +41,8 @@ class Inputs:
             for i, item in enumerate(request.loras)
         ]
         prompts = request.prompts
-        if model.needs_control_image:  # the server ignores them for other models
-            prompts = [self._with_image(item, stopped) for item in prompts]
+        if model.takes_control_image:  # the server ignores them for other models
+            prompts = [self._with_image(item, stopped) if item.control_images() else item for item in prompts]
         return request.model_copy(update={"loras": loras, "prompts": prompts})
 
     def _lora(self, item: LoraItem, target: Path, stopped: Callable[[], None]) -> Path:

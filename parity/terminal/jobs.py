@@ -50,15 +50,16 @@ def _common_toolkit(files: Sequence[CaseFile]) -> str | None:
 
 def _heading(job: JobImport, common_toolkit: str | None) -> tuple[str, ...]:
     toolkit = () if common_toolkit is not None else ("toolkit",)
-    image = ("control image",) if job.model.needs_control_image else ()
+    image = ("control image",) if job.model.takes_control_image else ()
     return ("preview", "step", "prompt", "", "LoRA", *image, *toolkit, "case file", "state")
 
 
 def _row(job: JobImport, file: CaseFile, common_toolkit: str | None) -> tuple[str, ...]:
     pairing = file.pairing
     image: tuple[str, ...] = ()
-    if job.model.needs_control_image:
-        image = (pairing.control_image.name if pairing.control_image else "missing",)
+    if job.model.takes_control_image:
+        absent = "missing" if pairing.from_image else "none"
+        image = (pairing.control_image.name if pairing.control_image else absent,)
     return (
         pairing.preview.path.name,
         _step(pairing.preview),

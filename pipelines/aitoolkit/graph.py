@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pipelines.aitoolkit.job import Job
 from pipelines.aitoolkit.preview import origin_of, preview_recipe
 from pipelines.aitoolkit.remarks import job_obstacles
-from pipelines.aitoolkit.rules import trainer_frame_rule
+from pipelines.aitoolkit.rules import trainer_conditioning, trainer_frame_rule
 from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import Model
 from pipelines.graph import Graph, graph_of
@@ -13,8 +15,12 @@ from pipelines.recipe import Recipe
 
 
 def faithful_graph(preview: Recipe, job: Job, model: Model, origin: Origin) -> Graph:
-    """The graph that reproduces a preview: the trainer's wherever server and trainer differ in kind."""
-    return graph_of(preview, trainer_frame_rule(job, model, origin))
+    """The graph that reproduces a preview: the trainer's wherever server and trainer differ in kind.
+
+    It has the conditioning of a video with a control image, also if this preview has none: a request may have one.
+    """
+    graph = graph_of(preview, trainer_frame_rule(job, model, origin))
+    return dataclasses.replace(graph, conditioning=trainer_conditioning(model, job.device))
 
 
 def trainer_graph(

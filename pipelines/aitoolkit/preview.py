@@ -62,22 +62,24 @@ def preview_recipe(
     Raises CaseError for a missing index or control image, and for a job of another kind of model.
     """
     sample = _checked_sample(job, index, model, unpairable)
-    is_i2v = model.needs_control_image
+    named = sample.ctrl_img is not None or control_image is not None
+    with_image = model.needs_control_image or (model.takes_control_image and named)
     weights, remarks = _weights(job, model, checkpoint)
     files: tuple[LoraFile, ...] = ()
     if not unpairable:
         files, found = _lora_files(job, video, lora)
         remarks += found
     origin = origin_of(toolkit, video)
-    scheduler = scheduler_of(origin, model.trainer_shift)
-    application, conditioning = _lora_application(job), trainer_conditioning(model, job.device)
+    scheduler = scheduler_of(origin, model.trainer_shift, model.trainer_unipc_shift)
+    application = _lora_application(job)
+    conditioning = trainer_conditioning(model, job.device) if with_image else None
     remarks += Remarks(notes=origin.notes(changes_that_matter(job, sample, model)))
     remarks += known_residuals(job, scheduler, application if files else None, conditioning)
     remarks += sample_remarks(job, sample, model, video, index)
     divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
     return Recipe(
         model=model.id,
-        pipeline=model.pipeline,
+        pipeline=model.pipeline(with_image=with_image),
         weights=weights,
         prompt=sample.prompt,
         negative_prompt=sample.neg or "",
@@ -92,8 +94,8 @@ def preview_recipe(
         lora_scales=tuple(sample.network_multiplier for _ in files),
         lora_application=application,
         precision=Precision(job.dtype, "cast"),
-        control_image=_control_image(job, index, control_image) if is_i2v and not unpairable else None,
-        resize=Resize("lanczos", "stretch") if is_i2v else None,
+        control_image=_control_image(job, index, control_image) if with_image and not unpairable else None,
+        resize=Resize("lanczos", "stretch") if with_image else None,
         vae_tiling=trainer_tiling(job, model, origin),
         quantization=job.quantization,
         codec=_codec(sample),
@@ -145,7 +147,7 @@ def assumed_recipe(inference: Recipe) -> Recipe:
         vae_tiling=False,
         codec=Codec("webp", 80),
         boundary=None if model.experts is None else BOUNDARY,
-        conditioning=trainer_conditioning(model, None),
+        conditioning=inference.conditioning and trainer_conditioning(model, None),
         compiled=False,
         notes=(note, *inference.notes),
     )
@@ -154,7 +156,7 @@ def assumed_recipe(inference: Recipe) -> Recipe:
 def _weights(job: Job, model: Model, stand_in: str | None) -> tuple[Weights, Remarks]:
     """The weights that a job's previews are made with (Wan21.load_model), and the assumptions about them.
 
-    Wan 2.2 always takes a VAE of ai-toolkit's own, the one that all published checkpoints hold; a folder's own
+    Wan 2.2 14B always takes a VAE of ai-toolkit's own, the one that all published checkpoints hold; a folder's own
     is assumed to be the same.
     """
     encoder, vae = "ai-toolkit/umt5_xxl_encoder", None if model.experts is None else "ai-toolkit/wan2.1-vae"

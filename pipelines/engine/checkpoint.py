@@ -24,7 +24,7 @@ _OWN_FILES: dict[Part, list[str]] = {
     "transformers": _EXPERTS,
     "vae": ["vae/*"],
 }
-"""The files of each part in a Wan 2.2 checkpoint."""
+"""The files of each part in a Wan 2.2 14B checkpoint."""
 
 _FILES_ELSEWHERE: dict[Part, list[str] | None] = {
     "text_encoder": None,
@@ -93,14 +93,14 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
 
 
 def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:  # noqa: ARG001
-    """Load Wan 2.1 from one folder; only its text encoder may come from elsewhere."""
+    """Load Wan 2.1 or Wan 2.2 5B from one folder; only its text encoder may come from elsewhere."""
     check_checkpoint(found["checkpoint"], own_encoder="text_encoder" not in found)
     parts = {"text_encoder": _text_encoder(found["text_encoder"], dtype)} if "text_encoder" in found else {}
     return pipeline.from_pretrained(found["checkpoint"], dtype=dtype, local_files_only=True, **parts)
 
 
 def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
-    """Load Wan 2.2, whose parts come from several repositories; not all of these are complete pipelines."""
+    """Load Wan 2.2 14B, whose parts come from several repositories; not all of these are complete pipelines."""
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import AutoTokenizer
 
@@ -143,13 +143,19 @@ def _check_whole(pipe: Any, folder: Path) -> None:
 
 
 def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
-    """Check the input channels: a T2V transformer reads latents; an I2V one also image latents and a 4-channel mask."""
+    """Check the input channels: a T2V transformer reads latents; an I2V one also image latents and a 4-channel mask.
+
+    The VAE of Wan 2.2 5B makes a pixel of 16x16, all others one of 8x8; its transformer reads latents alone.
+    """
     if recipe.boundary is None and pipe.transformer_2 is not None:
         raise WeightsError(
             f"{folder}: {recipe.model} has one transformer, this checkpoint has two: it belongs to Wan 2.2"
         )
+    if (pipe.vae.config.scale_factor_spatial == 16) != recipe.expand_timesteps:
+        owner = "is another model" if recipe.expand_timesteps else "belongs to Wan 2.2 5B"
+        raise WeightsError(f"{folder}: not a checkpoint of {recipe.model}: its VAE {owner}'s")
     latents, channels = pipe.vae.config.z_dim, pipe.transformer.config.in_channels
-    is_i2v = recipe.pipeline == "WanImageToVideoPipeline"
+    is_i2v = recipe.pipeline == "WanImageToVideoPipeline" and not recipe.expand_timesteps
     if channels != (2 * latents + 4 if is_i2v else latents):
         kind = "an I2V" if is_i2v else "a T2V"
         raise WeightsError(

@@ -73,6 +73,8 @@ class Engine:
     ) -> torch.Tensor:
         """Return the final latents of a recipe: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
 
+        Those of Wan 2.2 5B are (1, 48, latent frames, height / 16, width / 16).
+
         `trace` receives the intermediate tensors. Raises UnreproducibleError for a recipe that this engine does not
         support, WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for NaN or infinity.
         """
@@ -155,7 +157,7 @@ class Engine:
         for fit_key, fit in fittings[kept:]:
             self._fitted.append((fit_key, fit()))
         pipe.scheduler = recipe.scheduler.build()
-        pipe.register_to_config(boundary_ratio=recipe.boundary)
+        pipe.register_to_config(boundary_ratio=recipe.boundary, expand_timesteps=recipe.expand_timesteps)
         if recipe.vae_tiling:
             pipe.vae.enable_tiling()
         else:

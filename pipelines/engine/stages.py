@@ -51,11 +51,12 @@ class Work:
 class Trace:
     """The intermediate tensors of one denoising run, on the CPU. `denoise` fills it.
 
-    It holds one latent per step: 16 x 21 x 90 x 160 float32 (19 MB) for 81 frames at 1280x720.
+    It holds one latent per step: 16 x 21 x 90 x 160 float32 (19 MB) for 81 frames at 1280x720. For Wan 2.2 5B their
+    first frame means nothing before the last step if there is a control image, which takes its place.
     """
 
     noise: torch.Tensor | None = None
-    """The initial noise, of shape (1, 16, latent frames, height / 8, width / 8), float32."""
+    """The initial noise, of shape (1, 16, latent frames, height / 8, width / 8), float32; 5B: 48 channels, / 16."""
     conditioning: dict[str, torch.Tensor] = field(default_factory=dict)
     """Holds `prompt`, with guidance `negative_prompt`, for I2V `image` (CLIP) and `image_latents` (VAE, with mask)."""
     sigmas: tuple[float, ...] = ()
@@ -104,6 +105,7 @@ def denoise(
 ) -> torch.Tensor:
     """Return the final latents of a recipe: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
 
+    Those of Wan 2.2 5B are (1, 48, latent frames, height / 16, width / 16).
     `pipe` has the recipe's weights, precision, LoRAs, scheduler and tiling. `weights` identifies the weights of the
     encoders for `memory`. Raises MediaError for an I2V recipe without a control image.
     """
@@ -146,13 +148,15 @@ def denoise(
             picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
             taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture)))
             rounded = recipe.conditioning is not None and recipe.conditioning.rounded
-            video = ("video", picture, num_frames, recipe.tiles, rounded)
+            video = ("video", picture, 1 if recipe.expand_timesteps else num_frames, recipe.encodes_tiled, rounded)
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video))
             if recipe.conditioning is not None:
                 conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)
                 taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
+        if not recipe.encodes_tiled:
+            pipe.vae.disable_tiling()  # `decode` enables it again
         mark_step()
         latents: torch.Tensor = pipe(
             **inputs,

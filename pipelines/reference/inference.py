@@ -27,7 +27,7 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
 
     `checkpoint`: a folder or Hub id used instead of all of the model's own. `token`: a Hub token. On a CPU the
     server itself would run float32; a case is about what is served, so the recipe stays bfloat16 on every machine.
-    Its Wan 2.2 pipelines also go through torch.compile; that is left out until asked for (`compiled`).
+    Its Wan 2.2 14B pipelines also go through torch.compile; that is left out until asked for (`compiled`).
     Raises WeightsError.
     """
     source, experts = checkpoint or model.base_checkpoint, model.experts
@@ -36,22 +36,21 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
         scheduler=_server_schedule(model, source, token),
         lora_application="adapter",
         precision=Precision("bfloat16", "kept"),
-        frame_rule="diffusers",
+        # wan22_i2v.py makes latents of (num_frames - 1) // 4 + 1 frames itself; wan22_5b.py rounds the same way.
+        frame_rule="low_vram" if model.rounds_frames_down else "diffusers",
         resize=Resize("lanczos", "stretch"),
         vae_tiling=False,
         quantization=Quantization(),
         codec=Codec("webp", 80),
     )
+    if model.own_conditioning:
+        # wan22_i2v.py and wan22_5b.py encode the image themselves, and sample its latents with no generator.
+        graph = dataclasses.replace(graph, conditioning=Conditioning(latents="sample", noise="unseeded"))
     if experts is None:
         return graph
     if checkpoint is None:
         weights = Weights(source, text_encoder=experts.text_encoder, transformers=experts.transformers, vae=experts.vae)
         graph = dataclasses.replace(graph, weights=weights)
-    if model.needs_control_image:
-        # wan22_i2v.py makes latents of (num_frames - 1) // 4 + 1 frames itself and samples with no generator.
-        graph = dataclasses.replace(
-            graph, conditioning=Conditioning(latents="sample", noise="unseeded"), frame_rule="low_vram"
-        )
     boundary = experts.boundary
     if boundary is None:
         boundary = checkpoint_boundary(folder_of(source, token=token, only=["model_index.json"]))
@@ -59,8 +58,8 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
 
 
 def _server_schedule(model: Model, source: str, token: str | None) -> Scheduler:
-    if model.experts is not None and model.experts.shift is not None:
-        return flow_schedule("unipc", model.experts.shift)
+    if model.server_shift is not None:
+        return flow_schedule("unipc", model.server_shift)
     return checkpoint_scheduler(folder_of(source, token=token, only=["scheduler/*"]))
 
 
@@ -78,12 +77,13 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     width = _or(item.width, defaults.width)
     height = _or(item.height, defaults.height)
     num_frames = _or(item.num_frames, defaults.num_frames)
-    image = load_control_image(item.control_images()[0], folder) if model.needs_control_image else None
+    images = item.control_images() if model.takes_control_image else []
+    image = load_control_image(images[0], folder) if images else None
     loras = sorted(request.loras, key=lambda lora: lora.transformer or "")  # high before low
     scales = [lora.network_multiplier for lora in loras]
     return Recipe(
         model=model.id,
-        pipeline=model.pipeline,
+        pipeline=model.pipeline(with_image=image is not None),
         prompt=prompt,
         negative_prompt=defaults.neg if item.neg is None else item.neg,
         width=Asked(width, width // model.size_divisor * model.size_divisor),
@@ -96,7 +96,7 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         lora_scales=tuple(defaults.network_multiplier if scale is None else scale for scale in scales),
         control_image=image,
         fps=_or(item.fps, defaults.fps),
-        **fields_of(graph, needs_control_image=model.needs_control_image),
+        **fields_of(graph, with_image=image is not None),
     )
 
 

@@ -23,7 +23,9 @@ class LoraItem(_Strict):
     """A LoRA of a request."""
 
     path: str = Field(description="LoRA file; relative to the file with the request")
-    transformer: Literal["low", "high"] | None = Field(default=None, description="the expert it is for; Wan 2.2 only")
+    transformer: Literal["low", "high"] | None = Field(
+        default=None, description="the expert it is for; Wan 2.2 14B only"
+    )
     network_multiplier: float | None = Field(default=None, ge=-2, le=2, description="LoRA scale, default 1.0")
 
 
@@ -57,7 +59,7 @@ class Request(_Strict):
     """The body of POST /v1/inference."""
 
     model: str = Field(description="API model id")
-    loras: list[LoraItem] = Field(description="one for Wan 2.1; for Wan 2.2 one for each expert, or for one of them")
+    loras: list[LoraItem] = Field(description="one; for Wan 2.2 14B one for each expert, or for one of them")
     prompts: list[PromptItem] = Field(min_length=1, description="the videos to generate")
     trigger_word: str | None = Field(default=None, description="replaces [trigger] in prompts")
     hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
@@ -92,11 +94,14 @@ def check_loras(request: Request, model: Model) -> Problem | None:
 
 def check_control_images(request: Request, model: Model) -> Problem | None:
     """The first problem with `ctrl_img`."""
-    if model.needs_control_image:
-        for i, item in enumerate(request.prompts):
-            images = item.control_images()
-            if not images:
-                return ("prompts", i), f"CONTROL_IMAGE_REQUIRED: {model.id} needs ctrl_img"
-            if len(images) > 1:
-                return ("prompts", i), f"{model.id} takes one control image, not {len(images)}; the server fails on it"
+    if not model.takes_control_image:
+        return None
+    # Given several, the server's pipelines read none: I2V fails, 5B generates a video without an image.
+    blamed = "the server fails on it" if model.needs_control_image else "the server would use none of them"
+    for i, item in enumerate(request.prompts):
+        images = item.control_images()
+        if not images and model.needs_control_image:
+            return ("prompts", i), f"CONTROL_IMAGE_REQUIRED: {model.id} needs ctrl_img"
+        if len(images) > 1:
+            return ("prompts", i), f"{model.id} takes one control image, not {len(images)}; {blamed}"
     return None

@@ -31,6 +31,7 @@ from tests.support.oracle import (
     psnr,
     recorded,
     sample_recipe,
+    seeded,
 )
 
 
@@ -75,15 +76,6 @@ def test_what_nobody_seeds_does_not_repeat(engine: Engine) -> None:
     first, second = engine.generate(recipe), engine.generate(recipe)
     assert not recipe.repeats
     assert psnr(first, second) < 60
-
-
-def seeded(engine: Engine, recipe: Recipe, seed: int) -> Frames:
-    """A drawing for which torch's global generator is seeded, once LoRA layers took from it what they throw away."""
-    import torch
-
-    engine.denoise(dataclasses.replace(recipe, steps=1))
-    torch.manual_seed(seed)
-    return engine.generate(recipe)
 
 
 @pytest.mark.parametrize(("job", "index"), SAMPLES)
@@ -201,7 +193,7 @@ def test_one_wrong_field_is_seen(engine: Engine, right: Frames, wrong: dict[str,
 
 
 def test_models_of_the_jobs_are_in_the_catalogue() -> None:
-    assert {model_of(job).pipeline for job in JOBS} == {"WanPipeline", "WanImageToVideoPipeline"}
+    assert {sample_recipe(job, 0).pipeline for job in JOBS} == {"WanPipeline", "WanImageToVideoPipeline"}
 
 
 def test_what_is_particular_to_wan22_is_seen(engine: Engine, drawn: Drawn) -> None:

@@ -156,9 +156,9 @@ def test_an_experts_lora_is_a_factor_of_its_own(side: str, file: Factor, scale: 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"boundary": 0.9}, "pipeline.boundary: is for Wan 2.2, not for wan21_14b"),
-        ({"compiled": True}, "pipeline.compiled: is for Wan 2.2, not for wan21_14b"),
-        ({"conditioning": {"latents": "mode"}}, "pipeline.conditioning: is for Wan 2.2 I2V, not for wan21_14b"),
+        ({"boundary": 0.9}, "pipeline.boundary: is for Wan 2.2 14B, not for wan21_14b"),
+        ({"compiled": True}, "pipeline.compiled: is for Wan 2.2 14B, not for wan21_14b"),
+        ({"conditioning": {"latents": "mode"}}, "pipeline.conditioning: is for Wan 2.2 I2V and 5B, not for wan21_14b"),
         ({"boundary": 1.5}, "must be less than 1"),
     ],
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from parity.case.load import DEMO
+from parity.selftest.workshop import tiny_checkpoint
 from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import Model, find_model
+from pipelines.engine.engine import Engine
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 from tests.support.paths import DATA
@@ -23,6 +26,9 @@ JOBS = {
     "wan22_i2v": "wan22_14b_i2v",
 }
 SAMPLES = [(job, index) for job in JOBS for index in (0, 1)]
+JOBS_5B = {"wan22_5b_t2v": "wan22_5b", "wan22_5b_i2v": "wan22_5b"}
+SAMPLES_5B = [*(("wan22_5b_t2v", index) for index in (0, 1)), *(("wan22_5b_i2v", index) for index in (0, 1, 2))]
+"""Samples 0 and 1 of the second job have a control image, sample 2 has none."""
 
 
 def recorded_frames(side: str, job: str, index: int) -> Frames:
@@ -57,8 +63,17 @@ def sample_recipe(job: str, index: int) -> Recipe:
 
 def checkpoint_of(job: str) -> Path:
     """The tiny checkpoint a job was trained on."""
-    return DEMO / "models" / f"tiny-{'wan22' if job.startswith('wan22') else 'wan'}-{model_of(job).kind}"
+    return tiny_checkpoint(model_of(job))
 
 
 def model_of(job: str) -> Model:
-    return find_model(JOBS[job])
+    return find_model((JOBS | JOBS_5B)[job])
+
+
+def seeded(engine: Engine, recipe: Recipe, seed: int) -> Frames:
+    """A drawing for which torch's global generator is seeded, once LoRA layers took from it what they throw away."""
+    import torch
+
+    engine.denoise(dataclasses.replace(recipe, steps=1))
+    torch.manual_seed(seed)
+    return engine.generate(recipe)

@@ -18,6 +18,7 @@ import numpy as np
 import uvicorn
 
 from parity.case.load import DEMO
+from parity.selftest.workshop import tiny_checkpoint
 from parity.server.api import create_app
 from parity.server.connection import Connection
 from parity.server.fetch import Resolve, system_resolve
@@ -33,14 +34,7 @@ from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 from tests.support.paths import ROOT
 
-CHECKPOINTS = {
-    model.id: str(
-        DEMO
-        / "models"
-        / f"tiny-{model.id[:3]}{'22' if model.experts else ''}-{'i2v' if model.needs_control_image else 't2v'}"
-    )
-    for model in MODELS.values()
-}
+CHECKPOINTS = {model.id: str(tiny_checkpoint(model)) for model in MODELS.values()}
 OVER = ("succeeded", "failed", "canceled")
 
 

@@ -143,8 +143,10 @@ def test_the_demo_is_complete() -> None:
     loaded = load_cases(find_case_files([]))
     jobs = {path.parent.parent for path in (DEMO / "jobs").glob("*/samples/*.webp")}
     drawn_again = {case.video.parent.parent for case in loaded if not {"reference", "drift"} & set(case.tags)}
-    # What low VRAM draws has another number of frames than any server's: that is its story.
-    assert drawn_again == jobs - {DEMO / "jobs" / "shapes_t2v_low_vram"}
+    # What low VRAM draws has another number of frames than any server's: that is its story. Wan 2.2 5B is the
+    # selftest's, and tests/pipelines/test_wan22_5b.py generates each of its previews.
+    others = {DEMO / "jobs" / name for name in ("shapes_t2v_low_vram", "wan22_5b_t2v", "wan22_5b_i2v")}
+    assert drawn_again == jobs - others
     for case in loaded:
         if "reference" in case.tags:
             more = {"boundary", "conditioning"} if case.inference.conditioning is not None else set()

@@ -44,7 +44,7 @@ NO_IMAGE = body(model="wan21_i2v_14b")
     ("request_body", "expected"),
     [
         (body(request={"model": "flux"}), "MODEL_NOT_FOUND"),
-        (body(request={"model": "wan22_5b"}), "MODEL_NOT_FOUND"),
+        (body(request={"model": "ltx2"}), "MODEL_NOT_FOUND"),
         (body(request={"model": "wan22_14b_t2v"}), "MOE_FORMAT_REQUIRED"),
         (body(request={"model": "wan22_14b_t2v", "loras": [HIGH, HIGH]}), "SINGLE_MOE_CONFIG_ONLY"),
         (body(request={"model": "wan22_14b_t2v", "loras": [HIGH | {"path": "gone.safetensors"}]}), "LORA_NOT_FOUND"),
@@ -56,6 +56,7 @@ NO_IMAGE = body(model="wan21_i2v_14b")
         (NO_IMAGE, "CONTROL_IMAGE_REQUIRED"),
         (NO_IMAGE | {"loras": [{"path": "gone.safetensors"}]}, "LORA_NOT_FOUND"),  # its order of checks
         (body(model="wan21_i2v_14b", ctrl_img_1="a", ctrl_img_2="b"), "INVALID_PARAMETER"),
+        (body(model="wan22_5b", ctrl_img_1="a", ctrl_img_2="b"), "INVALID_PARAMETER"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
