@@ -36,6 +36,7 @@ Factor = Literal[
     "conditioning",
     "compilation",
     "vae_tiling",
+    "vae_norm",
     "codec",
     "fps",
 ]
@@ -66,6 +67,7 @@ FACTORS: dict[Factor, tuple[str, ...]] = {
     "conditioning": ("conditioning",),
     "compilation": ("compiled",),
     "vae_tiling": ("vae_tiling",),
+    "vae_norm": ("vae_norm",),
     "codec": ("codec",),
     "fps": ("fps",),
 }
@@ -111,6 +113,8 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return tuple(value.places().values())
     if name == "vae_tiling":
         return recipe.tiles
+    if name == "vae_norm" and recipe.precision.dtype == "float32":
+        return "float32"
     return frame_duration(value) if name == "fps" else value
 
 
@@ -159,9 +163,11 @@ def settings_key(recipe: Recipe) -> tuple[Any, ...]:
 def latents_key(recipe: Recipe) -> tuple[Any, ...]:
     """Recipes with equal keys denoise to equal latents.
 
-    Tiling counts where a control image goes through the VAE in tiles; elsewhere it affects the decode alone.
+    Tiling counts where a control image goes through the VAE in tiles, the VAE's norm wherever it goes through it at
+    all; elsewhere they affect the decode alone.
     """
-    return frames_key(dataclasses.replace(recipe, vae_tiling=recipe.encodes_tiled))
+    norm = recipe.vae_norm if recipe.control_image is not None else "float32"
+    return frames_key(dataclasses.replace(recipe, vae_tiling=recipe.encodes_tiled, vae_norm=norm))
 
 
 def take(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Quantization, Recipe, Resize
+from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Quantization, Recipe, Resize, VaeNorm
 from pipelines.scheduler import Scheduler
 from pipelines.weights import Weights
 
@@ -43,6 +43,7 @@ class Graph:
     codec: Codec
     boundary: float | None = None
     conditioning: Conditioning | None = None
+    vae_norm: VaeNorm = "float32"
     compiled: bool = False
 
 

@@ -17,6 +17,10 @@ output's dtype before the addition (both ai-toolkit), or a PEFT adapter (diffuse
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
+VaeNorm = Literal["float32", "vae_dtype"]
+"""The dtype in which the VAE's RMS norms normalize: float32 (diffusers since 5fc2bd2c, 2026-03-24), or the VAE's own,
+as in ai-toolkit's own copy of the code."""
+
 Expert = Literal["high", "low"]
 """The two transformers of Wan 2.2: one denoises while there is much noise, the other finishes."""
 
@@ -182,6 +186,8 @@ class Recipe:
     """The share of the 1000 timesteps above which the high-noise expert works. None: there is one transformer."""
     conditioning: Conditioning | None = None
     """The start of a Wan 2.2 video from its image; None: as in the diffusers pipeline, or from noise alone."""
+    vae_norm: VaeNorm = "float32"
+    """The dtype of the VAE's norms; without effect in float32. It reaches a control image's latents, and the decode."""
     compiled: bool = False
     """True if the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
     obstacles: tuple[str, ...] = ()

@@ -55,6 +55,7 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
         "frame_rule": keys.frame_rule,
         "resize": keys.resize and Resize(keys.resize.filter, keys.resize.crop),
         "vae_tiling": keys.vae_tiling,
+        "vae_norm": keys.vae_norm,
         "boundary": keys.boundary,
         "conditioning": keys.conditioning
         and Conditioning(

@@ -14,7 +14,7 @@ from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
 from pipelines.files.words import did_you_mean, shorten
 from pipelines.graph import FrameRuleName
-from pipelines.recipe import Dtype, Filter, LoraApplication
+from pipelines.recipe import Dtype, Filter, LoraApplication, VaeNorm
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
 Expected = Literal[Factor, BeyondRecipes]
@@ -93,6 +93,7 @@ class PipelineKeys(_Strict):
     frame_rule: FrameRuleName | None = None
     resize: ResizeKeys | None = None
     vae_tiling: bool | None = None
+    vae_norm: VaeNorm | None = Field(default=None, description="the dtype in which the VAE's norms normalize")
     boundary: float | None = Field(
         default=None, gt=0, lt=1, description="Wan 2.2: where the low-noise expert takes over"
     )

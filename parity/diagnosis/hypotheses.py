@@ -76,6 +76,7 @@ def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
     """
     found = [
         Axis(factor="vae_tiling", options=_tilings),
+        Axis(factor="vae_norm", options=_norms, only_rounds=True),
         Axis(factor="seed", options=lambda recipe: _seeds(case, recipe, other_side), screened=True),
         *(
             Axis(factor=factor, options=partial(_loras, case, expert=expert))
@@ -278,6 +279,12 @@ def _tilings(recipe: Recipe) -> Iterator[Option]:
     if dataclasses.replace(recipe, vae_tiling=True).tiles:
         for tiled in (True, False):
             yield Option(label="tiled" if tiled else "not tiled", changes={"vae_tiling": tiled})
+
+
+def _norms(recipe: Recipe) -> Iterator[Option]:
+    if recipe.precision.dtype != "float32":
+        yield Option(label="in the VAE's dtype (ai-toolkit before 2026-07-10)", changes={"vae_norm": "vae_dtype"})
+        yield Option(label="in float32", changes={"vae_norm": "float32"})
 
 
 def _samples(case: Case) -> tuple[Sample, ...]:

@@ -120,6 +120,12 @@ def _tiling(recipe: Recipe) -> str:
     return f"pipe.vae.{'enable' if recipe.vae_tiling else 'disable'}_tiling()"
 
 
+def _vae_norm(recipe: Recipe) -> str:
+    if recipe.vae_norm == "float32":
+        return "decode with diffusers' AutoencoderKLWan since 2026-03-24 (5fc2bd2c), whose norms go through float32"
+    return "let WanRMS_norm normalize in the VAE's dtype: F.normalize(x, dim=1) * self.scale * self.gamma + self.bias"
+
+
 def _snapping(recipe: Recipe) -> str:
     return f"generate {recipe.width.applied}x{recipe.height.applied}: send exactly this width and height"
 
@@ -230,6 +236,11 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
         "vae_tiling",
         "different VAE tiling: decode with the preview's setting; tiles can leave visible seams",
         _tiling,
+    ),
+    (
+        "vae_norm",
+        "the VAE's norms round differently: ai-toolkit's before 2026-07-10 normalized in the VAE's own dtype",
+        _vae_norm,
     ),
     (
         "codec",

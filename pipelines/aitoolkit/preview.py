@@ -20,6 +20,7 @@ from pipelines.aitoolkit.rules import (
     trainer_conditioning,
     trainer_frame_rule,
     trainer_tiling,
+    trainer_vae_norm,
 )
 from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import Model, find_model
@@ -74,7 +75,7 @@ def preview_recipe(
     application = _lora_application(job)
     conditioning = trainer_conditioning(model, job.device) if with_image else None
     remarks += Remarks(notes=origin.notes(changes_that_matter(job, sample, model)))
-    remarks += known_residuals(job, scheduler, application if files else None, conditioning)
+    remarks += known_residuals(job, application if files else None, conditioning)
     remarks += sample_remarks(job, sample, model, video, index)
     divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
     return Recipe(
@@ -102,6 +103,7 @@ def preview_recipe(
         fps=sample.fps,
         boundary=None if model.experts is None else BOUNDARY,
         conditioning=conditioning,
+        vae_norm=trainer_vae_norm(origin),
         obstacles=_obstacles(remarks.obstacles, unpairable),
         notes=remarks.notes,
     )
@@ -148,6 +150,7 @@ def assumed_recipe(inference: Recipe) -> Recipe:
         codec=Codec("webp", 80),
         boundary=None if model.experts is None else BOUNDARY,
         conditioning=inference.conditioning and trainer_conditioning(model, None),
+        vae_norm="float32",
         compiled=False,
         notes=(note, *inference.notes),
     )

@@ -12,7 +12,6 @@ from pipelines.aitoolkit.job_folder import VideoName
 from pipelines.aitoolkit.rules import floor_size
 from pipelines.catalog import Model
 from pipelines.recipe import Conditioning, LoraApplication
-from pipelines.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +26,10 @@ class Remarks:
 
 
 def known_residuals(
-    job: Job, scheduler: Scheduler, application: LoraApplication | None, conditioning: Conditioning | None
+    job: Job, application: LoraApplication | None, conditioning: Conditioning | None
 ) -> Remarks:
     """The differences that remain even with the right recipe, because no file on disk holds what caused them."""
     notes = []
-    if scheduler.family == "unipc":
-        notes.append("generated with an older copy of the VAE code: a residual of about 49 dB has no known cause")
     if application is not None and job.save_dtype not in ("float32", "fp32", "float"):
         live = "EMA weights" if job.use_ema else "float32 weights"
         notes.append(

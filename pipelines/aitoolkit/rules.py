@@ -9,7 +9,7 @@ from pipelines.aitoolkit.job import Job, Sample
 from pipelines.aitoolkit.versions import ChangeName, Origin
 from pipelines.catalog import Model
 from pipelines.graph import FRAME_RULES, FrameRuleName
-from pipelines.recipe import Conditioning
+from pipelines.recipe import Conditioning, VaeNorm
 from pipelines.scheduler import Scheduler, flow_schedule
 
 BOUNDARY = 0.875
@@ -44,15 +44,22 @@ def _low_vram_tiling_since(model: Model) -> ChangeName:
     return "vae_norm" if model.expand_timesteps else "vae_tiling"
 
 
+def trainer_vae_norm(origin: Origin) -> VaeNorm:
+    """The VAE's own dtype before 883d60eb (2026-07-10, in 0.10.22), float32 since: see `versions.CHANGES`."""
+    return "float32" if origin.follows("vae_norm") else "vae_dtype"
+
+
 def changes_that_matter(job: Job, sample: Sample, model: Model) -> tuple[ChangeName, ...]:
     """The changes in ai-toolkit's history that would make a sample's preview another one."""
     matter: list[ChangeName] = ["euler"]
+    if job.dtype != "float32":
+        matter += ["vae_norm"]
     if model.experts is not None and not model.needs_control_image:
         rules = (FRAME_RULES[name](sample.num_frames) for name in ("diffusers", "low_vram"))
         matter += ["wan22_frames"] if len(set(rules)) > 1 else []
     if (job.low_vram or job.vae_tiling) and not model.needs_control_image and max(sample.width, sample.height) > 256:
         matter += [_low_vram_tiling_since(model) if job.low_vram else "vae_tiling"]
-    return tuple(matter)
+    return tuple(dict.fromkeys(matter))
 
 
 def floor_size(asked: int, divisor: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pipelines.engine import lora, precision, stages
+from pipelines.engine import lora, precision, stages, vae_norm
 from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
@@ -141,7 +141,7 @@ class Engine:
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
 
     def _fit(self, pipe: Any, recipe: Recipe) -> None:
-        """Apply precision, LoRAs, scheduler and tiling; keep what the last recipe has in common."""
+        """Apply precision, LoRAs, the VAE's norm, scheduler and tiling; keep what the last recipe has in common."""
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
@@ -149,6 +149,7 @@ class Engine:
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
             (lora_key, lambda: lora.apply(pipe, recipe)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else _nothing),
+            (recipe.vae_norm, lambda: vae_norm.apply(pipe, recipe.vae_norm)),
         ]
         kept = 0
         while kept < len(self._fitted) and self._fitted[kept][0] == fittings[kept][0]:

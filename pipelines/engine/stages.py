@@ -148,7 +148,8 @@ def denoise(
             picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
             taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture)))
             rounded = recipe.conditioning is not None and recipe.conditioning.rounded
-            video = ("video", picture, 1 if recipe.expand_timesteps else num_frames, recipe.encodes_tiled, rounded)
+            num_encoded = 1 if recipe.expand_timesteps else num_frames
+            video = ("video", picture, num_encoded, recipe.encodes_tiled, recipe.vae_norm, rounded)
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video))
             if recipe.conditioning is not None:
                 conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)

@@ -49,6 +49,20 @@ def test_preview_recipe_draws_the_trainers_preview(drawn: Drawn, job: str, index
     assert encode(frames, recipe.codec, recipe.fps) == recorded("preview", job, index)[1]
 
 
+OLDER = [("before_ab1ee4df", "0c18b393462b", "t2v_basic"), ("before_ab1ee4df", "0c18b393462b", "i2v_basic"),
+         ("before_883d60eb", "fed9357234f1", "wan22_i2v")]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize(("side", "commit", "job"), OLDER)
+def test_previews_of_older_versions(engine: Engine, side: str, commit: str, job: str, index: int) -> None:
+    """UniPC, and the VAE's norm in its own dtype, for the encode of a control image as for the decode."""
+    recipe = sample_recipe(job, index, toolkit=commit)
+    frames = engine.generate(recipe)
+    assert_recorded(frames, side, job, index)
+    assert encode(frames, recipe.codec, recipe.fps) == recorded(side, job, index)[1]
+
+
 @pytest.mark.parametrize(
     ("job", "index"), [("t2v_basic", 0), ("t2v_basic", 1), ("i2v_basic", 0), ("wan22_t2v", 0), ("wan22_t2v", 1)]
 )
@@ -99,7 +113,7 @@ def test_low_vram_frames_and_tiles(engine: Engine, tmp_path: Path) -> None:
     [("scale05", 1), ("neg1", 0), ("cfg1", 0), ("text", 0), ("i2v16", 1), ("i2vsize", 0), ("one", 0), ("zero", 1),
      ("fp16", 0),
      ("combined", 0), ("high", 0), ("low", 1), ("pairmixed", 0), ("pairmixed", 1), ("unipc22", 0), ("unipc22i", 0),
-     ("still22", 1), ("scale22", 1)],
+     ("low_vram_untiled", 0), ("norm22", 0), ("norm_i2v", 0), ("still22", 1), ("scale22", 1)],
 )  # fmt: skip
 def test_variations_of_the_jobs(engine: Engine, tmp_path: Path, name: str, index: int) -> None:
     """Other scales, dtypes, sizes, frame counts and texts, drawn by the real ai-toolkit."""
@@ -183,6 +197,7 @@ def right(drawn: Drawn) -> Frames:
         {"lora_application": "adapter"},
         {"lora_application": "side_path"},
         {"precision": Precision("bfloat16", "kept")},
+        {"vae_norm": "vae_dtype"},
     ],
     ids=str,
 )

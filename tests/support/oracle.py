@@ -56,9 +56,9 @@ def psnr(a: Frames, b: Frames) -> float:
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
 
-def sample_recipe(job: str, index: int) -> Recipe:
+def sample_recipe(job: str, index: int, toolkit: str = "0.12.26") -> Recipe:
     """The preview recipe of a recorded sample."""
-    return preview_recipe(read_job(DEMO / "jobs" / job / "config.yaml"), index, model=model_of(job), toolkit="0.12.26")
+    return preview_recipe(read_job(DEMO / "jobs" / job / "config.yaml"), index, model=model_of(job), toolkit=toolkit)
 
 
 def checkpoint_of(job: str) -> Path:
