@@ -25,9 +25,7 @@ class Remarks:
         return Remarks(obstacles=self.obstacles + other.obstacles, notes=self.notes + other.notes)
 
 
-def known_residuals(
-    job: Job, application: LoraApplication | None, conditioning: Conditioning | None
-) -> Remarks:
+def known_residuals(job: Job, application: LoraApplication | None, conditioning: Conditioning | None) -> Remarks:
     """The differences that remain even with the right recipe, because no file on disk holds what caused them."""
     notes = []
     if application is not None and job.save_dtype not in ("float32", "fp32", "float"):
