@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from pipelines.catalog import Model
 from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Quantization, Recipe, Resize, VaeNorm
 from pipelines.scheduler import Scheduler
 from pipelines.weights import Weights
@@ -28,15 +29,31 @@ FRAME_RULES: dict[FrameRuleName, Callable[[int], int]] = {"diffusers": frame_rul
 """The rules, by name, that turn a number of frames into one that the VAE can hold (4n + 1)."""
 
 
+def floor_size(asked: int, divisor: int) -> int:
+    """The trainer's rule: a size rounded down to a multiple of 8, at least 64, and then to one of `divisor`."""
+    return max(64, asked - asked % 8) // divisor * divisor
+
+
+SizeRuleName = Literal["reference", "trainer"]
+
+
+SIZE_RULES: dict[SizeRuleName, Callable[[int, Model], int]] = {
+    "reference": lambda asked, model: asked // model.size_divisor * model.size_divisor,
+    "trainer": lambda asked, model: floor_size(asked, model.trainer_size_divisor),
+}
+"""The rules, by name, that turn a width or height in pixels into the model's: the server's and the trainer's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """The way a system generates: what the recipes of all its videos have in common, and its frame rule."""
+    """The way a system generates: what the recipes of all its videos have in common, and its rules of size."""
 
     weights: Weights
     scheduler: Scheduler
     lora_application: LoraApplication
     precision: Precision
     frame_rule: FrameRuleName
+    size_rule: SizeRuleName
     resize: Resize
     vae_tiling: bool
     quantization: Quantization
@@ -47,7 +64,7 @@ class Graph:
     compiled: bool = False
 
 
-_SHARED = tuple(item.name for item in fields(Graph) if item.name != "frame_rule")
+_SHARED = tuple(item.name for item in fields(Graph) if item.name not in ("frame_rule", "size_rule"))
 """A recipe has these fields too."""
 
 
@@ -57,7 +74,8 @@ def fields_of(graph: Graph, *, with_image: bool) -> dict[str, Any]:
     return shared if with_image else shared | {"resize": None, "conditioning": None}
 
 
-def graph_of(recipe: Recipe, frame_rule: FrameRuleName) -> Graph:
+def graph_of(recipe: Recipe, frame_rule: FrameRuleName, size_rule: SizeRuleName) -> Graph:
     """The graph behind a recipe. One that resizes nothing stands for the resize that trainer and server share."""
     shared = {name: getattr(recipe, name) for name in _SHARED}
-    return Graph(**shared | {"frame_rule": frame_rule, "resize": recipe.resize or Resize()})
+    rules = {"frame_rule": frame_rule, "size_rule": size_rule}
+    return Graph(**shared | rules | {"resize": recipe.resize or Resize()})

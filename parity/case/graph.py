@@ -53,6 +53,7 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
         "lora_application": keys.lora_application,
         "precision": keys.precision and Precision(keys.precision.dtype, keys.precision.fp32_modules),
         "frame_rule": keys.frame_rule,
+        "size_rule": keys.size_rule,
         "resize": keys.resize and Resize(keys.resize.filter, keys.resize.crop),
         "vae_tiling": keys.vae_tiling,
         "vae_norm": keys.vae_norm,

@@ -13,7 +13,7 @@ from pipelines.drift import Factor
 from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
 from pipelines.files.words import did_you_mean, shorten
-from pipelines.graph import FrameRuleName
+from pipelines.graph import FrameRuleName, SizeRuleName
 from pipelines.recipe import Dtype, Filter, LoraApplication, VaeNorm
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
@@ -91,6 +91,9 @@ class PipelineKeys(_Strict):
     lora_application: LoraApplication | None = None
     precision: PrecisionKeys | None = None
     frame_rule: FrameRuleName | None = None
+    size_rule: SizeRuleName | None = Field(
+        default=None, description="how sizes are rounded down: as the reference server does, or as the trainer does"
+    )
     resize: ResizeKeys | None = None
     vae_tiling: bool | None = None
     vae_norm: VaeNorm | None = Field(default=None, description="the dtype in which the VAE's norms normalize")

@@ -19,7 +19,7 @@ def faithful_graph(preview: Recipe, job: Job, model: Model, origin: Origin) -> G
 
     It has the conditioning of a video with a control image, also if this preview has none: a request may have one.
     """
-    graph = graph_of(preview, trainer_frame_rule(job, model, origin))
+    graph = graph_of(preview, trainer_frame_rule(job, model, origin), "trainer")
     return dataclasses.replace(graph, conditioning=trainer_conditioning(model, job.device))
 
 

@@ -15,7 +15,6 @@ from pipelines.aitoolkit.remarks import Remarks, known_residuals, sample_remarks
 from pipelines.aitoolkit.rules import (
     BOUNDARY,
     changes_that_matter,
-    floor_size,
     scheduler_of,
     trainer_conditioning,
     trainer_frame_rule,
@@ -25,7 +24,7 @@ from pipelines.aitoolkit.rules import (
 from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
-from pipelines.graph import FRAME_RULES
+from pipelines.graph import FRAME_RULES, SIZE_RULES
 from pipelines.hub import find_source, is_hub_id
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
@@ -77,15 +76,15 @@ def preview_recipe(
     remarks += Remarks(notes=origin.notes(changes_that_matter(job, sample, model)))
     remarks += known_residuals(job, application if files else None, conditioning)
     remarks += sample_remarks(job, sample, model, video, index)
-    divisor, frames = model.trainer_size_divisor, FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
+    floored, frames = SIZE_RULES["trainer"], FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
     return Recipe(
         model=model.id,
         pipeline=model.pipeline(with_image=with_image),
         weights=weights,
         prompt=sample.prompt,
         negative_prompt=sample.neg or "",
-        width=Asked(sample.width, floor_size(sample.width, divisor)),
-        height=Asked(sample.height, floor_size(sample.height, divisor)),
+        width=Asked(sample.width, floored(sample.width, model)),
+        height=Asked(sample.height, floored(sample.height, model)),
         num_frames=Asked(sample.num_frames, frames),
         steps=sample.sample_steps,
         guidance_scale=sample.guidance_scale,
@@ -139,9 +138,11 @@ def _obstacles(found: tuple[str, ...], unpairable: str | None) -> tuple[str, ...
 def assumed_recipe(inference: Recipe) -> Recipe:
     """The recipe of a preview without a config: the request's settings in the trainer's graph."""
     note = "no config: the preview is assumed to have the request's settings, in the trainer's graph"
-    model = find_model(inference.model)
+    model, floored = find_model(inference.model), SIZE_RULES["trainer"]
     return dataclasses.replace(
         inference,
+        width=Asked(inference.width.asked, floored(inference.width.asked, model)),
+        height=Asked(inference.height.asked, floored(inference.height.asked, model)),
         scheduler=flow_schedule("flow_match_euler", model.trainer_shift),
         lora_application="merged",
         precision=Precision("bfloat16", "cast"),

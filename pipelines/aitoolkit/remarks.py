@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pipelines.aitoolkit.job import Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName
-from pipelines.aitoolkit.rules import floor_size
 from pipelines.catalog import Model
+from pipelines.graph import floor_size
 from pipelines.recipe import Conditioning, LoraApplication
 
 

@@ -62,11 +62,6 @@ def changes_that_matter(job: Job, sample: Sample, model: Model) -> tuple[ChangeN
     return tuple(dict.fromkeys(matter))
 
 
-def floor_size(asked: int, divisor: int) -> int:
-    """A size rounded down to a multiple of 8, at least 64, and then to one of `divisor`."""
-    return max(64, asked - asked % 8) // divisor * divisor
-
-
 def scheduler_of(origin: Origin, shift: float = 3.0, unipc_shift: float = 3.0) -> Scheduler:
     """The schedule of a preview, whatever the checkpoint's config says.
 

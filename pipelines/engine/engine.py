@@ -202,6 +202,11 @@ def _compile(pipe: Any) -> lora.Undo:
 def _refuse(recipe: Recipe) -> None:
     if recipe.obstacles:
         raise UnreproducibleError("; ".join(recipe.obstacles))
+    width, height = recipe.width.applied, recipe.height.applied
+    if width % 16 or height % 16:  # WanPipeline.check_inputs of diffusers 0.42.1
+        raise UnreproducibleError(
+            f"{width}x{height} is not a multiple of 16, which the Wan pipelines of diffusers refuse; change the size"
+        )
     if recipe.seed is None:
         raise UnreproducibleError("seed -1: a random seed cannot be reproduced; set a seed in the request")
     if not -(2**63) <= recipe.seed < 2**64:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.catalog import Model
-from pipelines.graph import FRAME_RULES, Graph, fields_of
+from pipelines.graph import FRAME_RULES, SIZE_RULES, Graph, fields_of
 from pipelines.hub import folder_of
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
@@ -38,6 +38,7 @@ def reference_graph(model: Model, checkpoint: str | None = None, *, token: str |
         precision=Precision("bfloat16", "kept"),
         # wan22_i2v.py makes latents of (num_frames - 1) // 4 + 1 frames itself; wan22_5b.py rounds the same way.
         frame_rule="low_vram" if model.rounds_frames_down else "diffusers",
+        size_rule="reference",
         resize=Resize("lanczos", "stretch"),
         vae_tiling=False,
         quantization=Quantization(),
@@ -69,7 +70,7 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     `folder`: the folder that paths in the request are relative to.
     Raises WeightsError and MediaError for a LoRA or control image that cannot be read.
     """
-    item = request.prompts[index]
+    item, floored = request.prompts[index], SIZE_RULES[graph.size_rule]
     defaults = model.defaults
     trigger = item.trigger_word or request.trigger_word
     prompt = item.prompt.replace("[trigger]", trigger) if trigger else item.prompt
@@ -86,8 +87,8 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         pipeline=model.pipeline(with_image=image is not None),
         prompt=prompt,
         negative_prompt=defaults.neg if item.neg is None else item.neg,
-        width=Asked(width, width // model.size_divisor * model.size_divisor),
-        height=Asked(height, height // model.size_divisor * model.size_divisor),
+        width=Asked(width, floored(width, model)),
+        height=Asked(height, floored(height, model)),
         num_frames=Asked(num_frames, FRAME_RULES[graph.frame_rule](num_frames)),
         steps=_or(item.sample_steps, defaults.sample_steps),
         guidance_scale=defaults.guidance_scale if item.guidance_scale is None else item.guidance_scale,

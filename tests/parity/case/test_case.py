@@ -89,6 +89,15 @@ def without(text: str, *keys: str) -> str:
 DERIVED = without(CASE, "request", "pipeline", "tolerance", "expect")
 """A case with required keys only."""
 I2V_DERIVED = without(I2V_CASE, "request")
+WAN22_DERIVED = f"""\
+model: wan22_14b_t2v
+checkpoint: {DEMO}/models/tiny-wan22-t2v
+preview:
+  config: {DEMO}/jobs/wan22_t2v/config.yaml
+  sample: 0
+  video: {DEMO}/jobs/wan22_t2v/samples/1795291041907__000000500_0.webp
+  toolkit: "0.12.26"
+"""
 
 
 def load(folder: Path, text: str) -> Case:
@@ -643,6 +652,26 @@ def test_an_override_that_matters_for_other_jobs(
     text = in_copy(DERIVED, demo)
     assert differing_factors(*both(load(demo, f"{text}pipeline: faithful\n"))) == []
     assert differing_factors(*both(load(demo, f"{text}pipeline: {{base: faithful, {override}}}\n"))) == [factor]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "asked", "width"),
+    [
+        ("faithful", (112, 80), "112x80"),
+        ("reference", (112, 80), "96x64"),
+        ("{base: faithful, size_rule: reference}", (112, 80), "96x64"),
+        ("{base: reference, size_rule: trainer}", (112, 80), "112x80"),
+        ("faithful", (125, 87), "112x80"),
+    ],
+)
+def test_faithful_rounds_sizes_as_the_trainer_does(
+    demo: Path, pipeline: str, asked: tuple[int, int], width: str
+) -> None:
+    """Wan 2.2 T2V: the trainer rounds to multiples of 16, the server to multiples of 32."""
+    edit_job(demo, "wan22_t2v", {"sample.width": asked[0], "sample.height": asked[1]})
+    case = load(demo, f"{in_copy(WAN22_DERIVED, demo)}pipeline: {pipeline}\n")
+    sizes = [f"{recipe.width.applied}x{recipe.height.applied}" for recipe in both(case)]
+    assert sizes == ["112x80", width]
 
 
 def both(case: Case) -> tuple[Any, Any]:

@@ -127,6 +127,21 @@ def test_the_graph_is_that_of_a_faithful_case(
     assert sorted(differing_factors(usual.recipes[0], case.inference)) == sorted(factors + frames)
 
 
+@pytest.mark.parametrize("with_config", [True, False])
+def test_sizes_are_the_trainers(with_config: bool, tmp_path: Path) -> None:
+    """With the job's graph as well as with the trainer's usual one."""
+    root = (tmp_path / "root").resolve()
+    job = shutil.copytree(DEMO / "jobs" / "wan22_t2v", root / "job")
+    if not with_config:
+        (job / "config.yaml").unlink()
+    loras = [{"path": str(next(job.glob(f"*_{name}_noise.*"))), "transformer": name} for name in ("high", "low")]
+    asked = body(model="wan22_14b_t2v", request={"loras": loras}, width=112, height=80)
+    checkpoints = {"wan22_14b_t2v": str(DEMO / "models" / "tiny-wan22-t2v")}
+    settings = settings_of(tmp_path / "data", lora_root=root, profile="faithful", checkpoints=checkpoints)
+    recipe = plan(Request.model_validate(asked, strict=False), MODELS["wan22_14b_t2v"], settings, None).recipes[0]
+    assert (recipe.width.applied, recipe.height.applied) == (112, 80)
+
+
 def test_the_configs_folder_or_the_servers_checkpoint(tmp_path: Path) -> None:
     root = Root(tmp_path / "root", model={"name_or_path": "/gone/on/this/machine"})
     planned = root.plan(root.request(), checkpoints={"wan21_14b": str(DEMO / "models" / "tiny-wan-t2v")})

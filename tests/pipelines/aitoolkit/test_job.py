@@ -10,8 +10,8 @@ import pytest
 
 from parity.case.load import DEMO
 from pipelines.aitoolkit.job import Job, read_job, split_flags
-from pipelines.aitoolkit.rules import floor_size
 from pipelines.errors import CaseError
+from pipelines.graph import floor_size
 from pipelines.recipe import Quantization
 from tests.support.paths import DATA
 

@@ -15,11 +15,11 @@ from parity.case.load import DEMO
 from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.job_folder import VideoName, parse_video_name
 from pipelines.aitoolkit.preview import preview_recipe
-from pipelines.aitoolkit.rules import floor_size, scheduler_of
+from pipelines.aitoolkit.rules import scheduler_of
 from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import find_model
 from pipelines.errors import CaseError, WeightsError
-from pipelines.graph import frame_rule, low_vram_frame_rule
+from pipelines.graph import floor_size, frame_rule, low_vram_frame_rule
 from pipelines.recipe import Codec, Precision, Quantization, Recipe
 from pipelines.scheduler import flow_schedule
 

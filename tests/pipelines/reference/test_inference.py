@@ -170,7 +170,7 @@ def test_a_graph_becomes_a_recipe_and_a_graph_again(job: str) -> None:
     preview, model = sample_recipe(job, 0), model_of(job)
     served = reference_graph(model, preview.weights.checkpoint)
     recipe = inference_recipe(request_of_preview(preview), 0, served, model=model, folder=Path())
-    assert graph_of(recipe, served.frame_rule) == served
+    assert graph_of(recipe, served.frame_rule, served.size_rule) == served
 
 
 def test_a_token_is_never_shown() -> None:
