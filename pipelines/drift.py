@@ -115,6 +115,8 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return recipe.tiles
     if name == "vae_norm" and recipe.precision.dtype == "float32":
         return "float32"
+    if name == "quantization":
+        return value.effective
     return frame_duration(value) if name == "fps" else value
 
 

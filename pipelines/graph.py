@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from pipelines.catalog import Model
-from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Quantization, Recipe, Resize, VaeNorm
+from pipelines.quantization import Quantization
+from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Recipe, Resize, VaeNorm
 from pipelines.scheduler import Scheduler
 from pipelines.weights import Weights
 

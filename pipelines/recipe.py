@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pipelines.catalog import MODELS, PipelineName
+from pipelines.quantization import Quantization
 from pipelines.scheduler import Scheduler
 from pipelines.weights import WEIGHT_KEYS, Weights
 
@@ -125,21 +126,6 @@ class Conditioning:
         sampled = {"seeded": "seeded", "cuda": "seeded on the GPU", "unseeded": "unseeded", None: "noise"}[self.noise]
         latents = "mode of the posterior" if self.latents == "mode" else f"posterior sampled ({sampled})"
         return f"{latents}, noise {'rounded' if self.rounded else 'in float32'}"
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """Weights quantized after loading; `None` for a part that is not."""
-
-    transformer: str | None = None
-    text_encoder: str | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.transformer or self.text_encoder)
-
-    def __str__(self) -> str:
-        parts = (("transformer", self.transformer), ("text encoder", self.text_encoder))
-        return ", ".join(f"{name} {qtype}" for name, qtype in parts if qtype) or "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from parity.case.load import Case
 from parity.results.diagnosis import Setting
 from pipelines.graph import FRAME_RULES
 from pipelines.media.video import Video
-from pipelines.recipe import Asked, Quantization, Recipe, frame_duration
+from pipelines.quantization import Quantization
+from pipelines.recipe import Asked, Recipe, frame_duration
 
 
 def read_from_file(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:

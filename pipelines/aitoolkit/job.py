@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.files.document import Document, KeyPath, read
-from pipelines.recipe import Dtype, Expert, Quantization
+from pipelines.quantization import Quantization
+from pipelines.recipe import Dtype, Expert
 
 PROCESS: KeyPath = ("config", "process", 0)
 
@@ -99,6 +100,9 @@ class Job:
     low_vram: bool
     vae_tiling: bool
     quantization: Quantization
+    """What the config names: without the layers that are kept, which depend on the version, and the adapter's file."""
+    recovery_adapter: str | None
+    """The accuracy recovery adapter of a quantized transformer: a path, or owner/repository/file on the Hub."""
     layer_offloading: bool
     network_type: str | None
     pretrained_lora: str | None
@@ -180,7 +184,7 @@ def read_job(path: Path) -> Job:
         raise document.error((*PROCESS, "train", "dtype"), f"{dtype!r} is not a dtype ai-toolkit trains Wan in")
     trigger_word = process.get("trigger_word", str, None)
     network, save = process.section("network"), process.section("save")
-    quantize = bool(model.get("quantize", bool, False))
+    quantization, adapter = _quantization(model)
     arch = model.get("arch", str, None)
     name_or_path = model.get("name_or_path", str, None)
     if name_or_path is None:
@@ -196,11 +200,9 @@ def read_job(path: Path) -> Job:
         dtype=_DTYPES[dtype],
         low_vram=model.get("low_vram", bool, False),
         vae_tiling=model.section("model_kwargs").get("vae_tiling", bool, False),
-        quantization=Quantization(
-            transformer=model.get("qtype", str, "qfloat8") if quantize else None,
-            text_encoder=model.get("qtype_te", str, "qfloat8") if model.get("quantize_te", bool, quantize) else None,
-        ),
-        layer_offloading=model.get("layer_offloading", bool, False),
+        quantization=quantization,
+        recovery_adapter=adapter,
+        layer_offloading=_offloads_layers(model),
         network_type=network.get("type", str, "lora") if "network" in process.value else None,
         pretrained_lora=str(network.value.get("pretrained_lora_path") or "") or None,
         use_ema=train.section("ema_config").get("use_ema", bool, False),
@@ -214,6 +216,33 @@ def read_job(path: Path) -> Job:
             _Reader(dataclasses.replace(document, data={})), sample, None, sample.get("seed", int, 0)
         ),
     )
+
+
+def _quantization(model: _Reader) -> tuple[Quantization, str | None]:
+    """What is quantized by which qtype, and the adapter (ModelConfig in toolkit/config_modules.py).
+
+    The Wan classes quantize the text encoder with `qtype` too: `qtype_te` is never read.
+    """
+    quantize = model.get("quantize", bool, False)
+    qtype = model.get("qtype", str, "qfloat8")
+    if qtype == "qfloat8" and _offloads_layers(model):
+        qtype = "float8"
+    adapter = model.get("accuracy_recovery_adapter", str, None)
+    if "|" in qtype:
+        qtype, _, adapter = qtype.partition("|")
+        if "|" in adapter:
+            raise model.document.error((*model.root, "qtype"), "has more than one |; ai-toolkit stops on it")
+    found = Quantization(
+        transformer=qtype if quantize else None,
+        text_encoder=qtype if model.get("quantize_te", bool, quantize) else None,
+    )
+    return found, adapter if quantize else None
+
+
+def _offloads_layers(model: _Reader) -> bool:
+    """`layer_offloading`, whose older name, `auto_memory`, is its default."""
+    offloads: bool = model.get("layer_offloading", bool, model.get("auto_memory", bool, False))
+    return offloads
 
 
 def _experts(arch: str | None, model: _Reader) -> tuple[Expert, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.aitoolkit.job import PROCESS, Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName, find_lora, lora_given
+from pipelines.aitoolkit.quantization import quantization_changes, trainer_quantization
 from pipelines.aitoolkit.remarks import Remarks, known_residuals, sample_remarks
 from pipelines.aitoolkit.rules import (
     BOUNDARY,
@@ -73,7 +74,9 @@ def preview_recipe(
     scheduler = scheduler_of(origin, model.trainer_shift, model.trainer_unipc_shift)
     application = _lora_application(job)
     conditioning = trainer_conditioning(model, job.device) if with_image else None
-    remarks += Remarks(notes=origin.notes(changes_that_matter(job, sample, model)))
+    quantization, assumed = trainer_quantization(job, model, origin)
+    changes = (*changes_that_matter(job, sample, model), *quantization_changes(job, model))
+    remarks += Remarks(notes=origin.notes(changes)) + assumed
     remarks += known_residuals(job, application if files else None, conditioning)
     remarks += sample_remarks(job, sample, model, video, index)
     floored, frames = SIZE_RULES["trainer"], FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
@@ -97,7 +100,7 @@ def preview_recipe(
         control_image=_control_image(job, index, control_image) if with_image and not unpairable else None,
         resize=Resize("lanczos", "stretch") if with_image else None,
         vae_tiling=trainer_tiling(job, model, origin),
-        quantization=job.quantization,
+        quantization=quantization,
         codec=_codec(sample),
         fps=sample.fps,
         boundary=None if model.experts is None else BOUNDARY,
@@ -200,7 +203,7 @@ def _lora_files(job: Job, video: VideoName | None, given: Path | None) -> tuple[
 def _lora_application(job: Job) -> LoraApplication:
     """Merged when all prompts of the job share one scale and the weights can be written to (generate_images)."""
     one_scale = len({sample.network_multiplier for sample in job.samples}) == 1
-    writable = not job.quantization.transformer and not job.layer_offloading
+    writable = job.quantization.transformer is None and not job.layer_offloading
     return "merged" if one_scale and writable else "side_path"
 
 

@@ -11,6 +11,7 @@ from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.media.video import Frames
+from pipelines.quantization import unsupported
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -211,6 +212,8 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError("seed -1: a random seed cannot be reproduced; set a seed in the request")
     if not -(2**63) <= recipe.seed < 2**64:
         raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
+    if (reason := unsupported(recipe.quantization)) is not None:
+        raise UnreproducibleError(reason)
     if recipe.quantization:
         raise UnreproducibleError(
             f"quantized weights ({recipe.quantization}) are not supported yet; only unquantized pipelines are"

@@ -16,7 +16,8 @@ from pipelines.graph import FRAME_RULES, SIZE_RULES, Graph, fields_of
 from pipelines.hub import folder_of
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
-from pipelines.recipe import Asked, Codec, Conditioning, Precision, Quantization, Recipe, Resize
+from pipelines.quantization import Quantization
+from pipelines.recipe import Asked, Codec, Conditioning, Precision, Recipe, Resize
 from pipelines.reference.request import LoraItem, PromptItem, Request
 from pipelines.scheduler import Scheduler, checkpoint_boundary, checkpoint_scheduler, flow_schedule
 from pipelines.weights import Weights

@@ -15,7 +15,8 @@ from parity.factors.catalogue import CATALOGUE, PAGES, explain
 from parity.results.diagnosis import Level
 from pipelines.drift import Factor
 from pipelines.errors import UsageError
-from pipelines.recipe import Asked, LoraApplication, Precision, Quantization, Recipe, Resize
+from pipelines.quantization import Quantization
+from pipelines.recipe import Asked, LoraApplication, Precision, Recipe, Resize
 from pipelines.reference.request import LoraItem, PromptItem, Request
 from pipelines.scheduler import flow_schedule
 from pipelines.weights import Weights

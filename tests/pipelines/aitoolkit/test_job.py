@@ -12,7 +12,7 @@ from parity.case.load import DEMO
 from pipelines.aitoolkit.job import Job, read_job, split_flags
 from pipelines.errors import CaseError
 from pipelines.graph import floor_size
-from pipelines.recipe import Quantization
+from pipelines.quantization import Quantization
 from tests.support.paths import DATA
 
 PARSER: list[dict[str, Any]] = json.loads((DATA / "parser.json").read_text())
@@ -88,8 +88,23 @@ def test_arch_tags_are_dropped(tmp_path: Path) -> None:
 def test_quantize_quantizes_the_text_encoder_too(tmp_path: Path) -> None:
     quantized = {"name_or_path": "x", "quantize": True}
     assert job_of(tmp_path, minimal(model=quantized)).quantization == Quantization("qfloat8", "qfloat8")
-    only = quantized | {"quantize_te": False, "qtype": "uint4|some/ara"}
-    assert job_of(tmp_path, minimal(model=only)).quantization == Quantization("uint4|some/ara", None)
+    only = job_of(tmp_path, minimal(model=quantized | {"quantize_te": False, "qtype": "uint4|some/ara"}))
+    assert (only.quantization, only.recovery_adapter) == (Quantization("uint4"), "some/ara")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"quantize": True, "qtype": "uint4", "qtype_te": "qfloat8"}, Quantization("uint4", "uint4")),
+        ({"quantize_te": True}, Quantization(None, "qfloat8")),
+        ({"quantize": True, "layer_offloading": True}, Quantization("float8", "float8")),
+        ({"quantize": True, "auto_memory": True}, Quantization("float8", "float8")),
+        ({"quantize": True, "auto_memory": True, "layer_offloading": False}, Quantization("qfloat8", "qfloat8")),
+        ({"quantize": True, "layer_offloading": True, "qtype": "qint8"}, Quantization("qint8", "qint8")),
+    ],
+)
+def test_qtype_counts_for_both_parts(tmp_path: Path, model: dict[str, Any], expected: Quantization) -> None:
+    assert job_of(tmp_path, minimal(model={"name_or_path": "x"} | model)).quantization == expected
 
 
 @pytest.mark.parametrize(

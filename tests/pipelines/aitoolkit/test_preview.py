@@ -20,7 +20,8 @@ from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import find_model
 from pipelines.errors import CaseError, WeightsError
 from pipelines.graph import floor_size, frame_rule, low_vram_frame_rule
-from pipelines.recipe import Codec, Precision, Quantization, Recipe
+from pipelines.quantization import Quantization
+from pipelines.recipe import Codec, Precision, Recipe
 from pipelines.scheduler import flow_schedule
 
 EULER, UNIPC = flow_schedule("flow_match_euler", 3.0), flow_schedule("unipc", 3.0)

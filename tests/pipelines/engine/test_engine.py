@@ -14,7 +14,8 @@ from parity.case.load import DEMO
 from pipelines.engine.engine import Engine
 from pipelines.errors import MediaError, UnreproducibleError, UsageError, WeightsError
 from pipelines.lora_files import check_coverage, lora_file, module_name, read_header
-from pipelines.recipe import LoraFile, Precision, Quantization, Recipe
+from pipelines.quantization import Quantization
+from pipelines.recipe import LoraFile, Precision, Recipe
 from pipelines.scheduler import checkpoint_scheduler
 from pipelines.weights import Weights
 from tests.support.oracle import sample_recipe
