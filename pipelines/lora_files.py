@@ -1,8 +1,7 @@
-"""Reads and identifies LoRA files as ai-toolkit saves them, and checks them against a model. Does not import torch."""
+"""Reads and identifies LoRA files, and checks them against a model. Does not import torch."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +10,9 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.content import check_file, sha256_file
-from pipelines.files.words import cannot_read
-from pipelines.recipe import Expert, LoraFile
-
-# ai-toolkit saves Wan LoRAs under the original model's module names (toolkit/models/wan21/wan_lora_convert.py
-# at 27a03a91); these are diffusers' names for them.
-_PARTS = {
-    "self_attn": "attn1",
-    "cross_attn": "attn2",
-    "q": "to_q",
-    "k": "to_k",
-    "v": "to_v",
-    "o": "to_out.0",
-    "k_img": "add_k_proj",
-    "v_img": "add_v_proj",
-}
-
-
-_KEY = re.compile(r"(?:diffusion_model|transformer)\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-
+from pipelines.files.words import cannot_read, shorten
+from pipelines.lora_keys import LoraKeys, Part, find_part, sort_keys, why_not_served, why_unreadable
+from pipelines.recipe import Expert, LoraApplication, LoraFile
 
 _COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_2."}
 """The parts of the keys that tell the experts apart in a file for both (`network.split_multistage_loras: false`)."""
@@ -60,7 +43,7 @@ def read_header(path: Path) -> Header:
         with safe_open(path, framework="np") as weights:
             slices = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118
             for key, tensor in slices.items():
-                if _KEY.fullmatch(key) and tensor.get_dtype() not in _FLOATS:
+                if find_part(key) is not None and tensor.get_dtype() not in _FLOATS:
                     raise WeightsError(
                         f"{path}: {key} has dtype {tensor.get_dtype()}; LoRA weights must be one of {_FLOATS}"
                     )
@@ -72,25 +55,34 @@ def read_header(path: Path) -> Header:
 
 
 def lora_file(path: Path, expert: Expert | None = None) -> LoraFile:
-    """Identify a LoRA by content. Raises WeightsError if unreadable, UnreproducibleError for LoKr."""
-    header = read_header(path)
-    if any("lokr_" in key for key in header.shapes):
-        raise UnreproducibleError(f"{path}: is a LoKr network; only LoRA (lora_A / lora_B) is supported so far")
+    """Identify a LoRA by content. Raises WeightsError if unreadable, UnreproducibleError for what nobody reads."""
+    reason = why_unreadable(read_header(path).shapes)
+    if reason is not None:
+        raise UnreproducibleError(f"{path}: {reason}")
     return LoraFile(path=path, sha256=sha256_file(path), expert=expert)
 
 
-def module_name(key: str) -> tuple[str, str] | None:
-    """Return module and side of a key, None for other keys.
-
-    `diffusion_model.blocks.0.self_attn.q.lora_A.weight` gives `("blocks.0.attn1.to_q", "A")`.
-    """
-    match = _KEY.fullmatch(key)
-    if match is None:
+def why_not_applied(path: Path, application: LoraApplication, expert: Expert | None = None) -> str | None:
+    """Return why a LoRA cannot be applied in this way, and what works; None if it can. Raises WeightsError."""
+    keys = expert_keys(read_header(path).shapes, expert)
+    if application == "adapter":
+        reason = why_not_served(keys)
+    elif any("magnitude" in parts for parts in sort_keys(keys).layers.values()):
+        reason = "is DoRA (lora_magnitude_vector), which only `lora_application: adapter` applies"
+    else:
         return None
-    name = ".".join(_PARTS.get(part, part) for part in match["module"].split("."))
-    name = re.sub(r"\bffn\.0\b", "ffn.net.0.proj", name)
-    name = re.sub(r"\bffn\.2\b", "ffn.net.2", name)
-    return name, match["side"]
+    return reason and f"{path}: {reason}"
+
+
+def left_out(path: Path, expert: Expert | None = None) -> str | None:
+    """Return a note on the keys of a LoRA that change nothing in diffusers 0.42.1 nor here, if there are any."""
+    keys = sort_keys(expert_keys(read_header(path).shapes, expert)).ignored
+    if not keys:
+        return None
+    return (
+        f"{path.name}: {len(keys)} keys are left out, as diffusers 0.42.1 leaves them out (text encoder, norms, whole "
+        f"differences of weights): {shorten(', '.join(keys), 160)}"
+    )
 
 
 def expert_keys(keys: Iterable[str], expert: Expert | None) -> dict[str, str]:
@@ -101,27 +93,69 @@ def expert_keys(keys: Iterable[str], expert: Expert | None) -> dict[str, str]:
     return {key.replace(_COMBINED[expert], ".", 1): key for key in keys if _COMBINED[expert] in key}
 
 
-def check_coverage(path: Path, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that every LoRA key matches a weight of the model and its shape.
+def check_coverage(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    weights: Mapping[str, tuple[int, ...]],
+    biases: Mapping[str, tuple[int, ...]],
+) -> LoraKeys:
+    """Check that every LoRA key matches a module of the model and its shape, and return the keys by module.
 
-    `weights` maps module names to weight shapes (out, in). Raises WeightsError, which lists the keys that do not match.
+    `weights` and `biases` map module names to shapes: (out, in) and (out,). Raises WeightsError, which lists the keys
+    that do not match.
     """
-    ranks: dict[str, dict[str, tuple[int, ...]]] = {}
-    wrong: list[str] = []
-    for key, shape in shapes.items():
-        found = module_name(key)
-        if found is None or found[0] not in weights:
-            wrong.append(f"{key}: no such module in the model")
+    found = sort_keys(shapes)
+    wrong = [f"{key}: no known layout of LoRA keys" for key in found.unknown]
+    for name, parts in found.layers.items():
+        weight = weights.get(name)
+        if weight is None:
+            wrong += [f"{key}: no such module in the model" for key in parts.values()]
             continue
-        ranks.setdefault(found[0], {})[found[1]] = shape
-    for name, sides in ranks.items():
-        down, up, weight = sides.get("A"), sides.get("B"), weights[name]
-        if down is None or up is None:
-            wrong.append(f"{name}: has only one of lora_A, lora_B")
-        elif up[1:] != down[:1] or (*up[:1], *down[1:]) != weight:
-            wrong.append(f"{name}: lora_B {up} x lora_A {down} does not fit the model's weight {weight}")
-    if wrong or not ranks:
+        problem = _misfit({part: shapes[key] for part, key in parts.items()}, weight, biases.get(name))
+        if problem is not None:
+            wrong.append(f"{name}: {problem}")
+    if wrong or not found.layers:
         shown = "\n  ".join(wrong[:8]) + (f"\n  … and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise WeightsError(
-            f"{path}: {len(wrong)} of {len(shapes)} keys do not match; is it a LoRA of another model?\n  {shown}"
-        )
+        foreign = not any(name in weights for name in found.layers)
+        question = "; is it a LoRA of another model?" if foreign else "; was it trained on another size of the model?"
+        raise WeightsError(f"{path}: {len(wrong)} of {len(shapes)} keys do not match{question}\n  {shown}")
+    return found
+
+
+def _misfit(parts: Mapping[Part, tuple[int, ...]], weight: tuple[int, ...], bias: tuple[int, ...] | None) -> str | None:
+    """Return why the shapes of one layer's tensors do not fit the model's weight and bias; None if they do."""
+    if "bias" in parts and parts["bias"] != bias:
+        return f"a difference of its bias {parts['bias']} does not fit the model's bias {bias}"
+    if "alpha" in parts and parts["alpha"] not in ((), (1,)):
+        return f"alpha is a tensor of shape {parts['alpha']}, not a number"
+    if "diff" in parts:
+        return None if parts["diff"] == weight else f"diff {parts['diff']} does not fit the model's weight {weight}"
+    if any(part.startswith("w") for part in parts):
+        return _lokr_misfit(parts, weight)
+    down, up = parts.get("down"), parts.get("up")
+    if down is None or up is None:
+        return "has only one of lora_A, lora_B"
+    if up[1:] != down[:1] or (*up[:1], *down[1:]) != weight:
+        return f"lora_B {up} x lora_A {down} does not fit the model's weight {weight}"
+    return None
+
+
+def _lokr_misfit(parts: Mapping[Part, tuple[int, ...]], weight: tuple[int, ...]) -> str | None:
+    first = _factor(parts.get("w1"), parts.get("w1_a"), parts.get("w1_b"))
+    second = _factor(parts.get("w2"), parts.get("w2_a"), parts.get("w2_b"))
+    if first is None or second is None or {"down", "up", "bias"} & set(parts):
+        return "lacks a factor of LoKr, or one does not fit the other; each is lokr_w or lokr_w_a x lokr_w_b"
+    if (first[0] * second[0], first[1] * second[1]) != weight:
+        return f"lokr_w1 {first} (x) lokr_w2 {second} does not fit the model's weight {weight}"
+    return None
+
+
+def _factor(
+    whole: tuple[int, ...] | None, left: tuple[int, ...] | None, right: tuple[int, ...] | None
+) -> tuple[int, int] | None:
+    """The shape of a factor, whole or a product; None if it is missing, doubled, or not a matrix."""
+    if whole is not None:
+        return (whole[0], whole[1]) if len(whole) == 2 and left is None and right is None else None
+    if left is None or right is None or len(left) != 2 or len(right) != 2 or left[1] != right[0]:
+        return None
+    return left[0], right[1]

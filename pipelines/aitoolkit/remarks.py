@@ -52,8 +52,8 @@ def job_obstacles(job: Job, model: Model) -> list[str]:
     obstacles = []
     if job.network_type is None:
         obstacles.append("the job trains no network (full fine-tune): there is no LoRA to serve")
-    elif job.network_type != "lora":
-        obstacles.append(f"network.type {job.network_type}: only lora is supported so far")
+    elif job.network_type.lower() not in ("lora", "lokr"):  # compared in lower case (LoRASpecialNetwork)
+        obstacles.append(f"network.type {job.network_type}: only lora and lokr are supported")
     if model.needs_control_image and model.experts is None and job.low_vram:
         obstacles.append("low_vram I2V raises with current diffusers; what older versions generated is not known")
     return obstacles

@@ -1,11 +1,15 @@
-"""Applies LoRA files as ai-toolkit saves them to a pipeline, in three ways."""
+"""Applies LoRA files to a pipeline, in three ways."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipelines.lora_files import check_coverage, expert_keys, module_name, read_header
+from pipelines.engine.lora_layers import Layer, make_layers, to_device
+from pipelines.errors import UnreproducibleError, WeightsError
+from pipelines.files.words import shorten
+from pipelines.lora_files import check_coverage, expert_keys, read_header, why_not_applied
+from pipelines.lora_keys import LoraKeys
 from pipelines.recipe import EXPERT_PARTS, LoraFile, Recipe
 
 if TYPE_CHECKING:
@@ -37,18 +41,29 @@ def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
 
 def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> None:
     for number, (file, scale) in enumerate(zip(recipe.lora_files, recipe.lora_scales, strict=True)):
+        reason = why_not_applied(file.path, recipe.lora_application, file.expert)
+        if reason is not None:
+            raise UnreproducibleError(reason)
         transformer = getattr(pipe, EXPERT_PARTS[file.expert])
         modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
-        weights = {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None}
         shapes = read_header(file.path).shapes
         keys = expert_keys(shapes, file.expert)
-        check_coverage(file.path, {key: shapes[name] for key, name in keys.items()}, weights)
+        found = check_coverage(
+            file.path,
+            {key: shapes[name] for key, name in keys.items()},
+            {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None},
+            {name: tuple(module.bias.shape) for name, module in modules.items() if _bias(module) is not None},
+        )
         if recipe.lora_application == "adapter":
-            undos.append(_load_adapter(pipe, file, scale, f"lora_{number}"))
+            undos.append(_load_adapter(pipe, file, scale, f"lora_{number}", found))
             continue
         attach = _merge if recipe.lora_application == "merged" else _side_path
-        for name, (down, up) in _read_pairs(file).items():
-            undos.append(attach(modules[name], down, up, scale))
+        for name, layer in make_layers(found, _read(file)).items():
+            undos.append(attach(modules[name], layer, scale))
+
+
+def _bias(module: Any) -> Any:
+    return getattr(module, "bias", None)
 
 
 def _read(file: LoraFile) -> dict[str, torch.Tensor]:
@@ -59,64 +74,68 @@ def _read(file: LoraFile) -> dict[str, torch.Tensor]:
     return {key: weights[name] for key, name in expert_keys(weights, file.expert).items()}
 
 
-def _read_pairs(file: LoraFile) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Map module names to (down, up) in float32, as the trainer stores them."""
-    sides: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in _read(file).items():
-        found = module_name(key)
-        assert found is not None  # check_coverage saw every key
-        sides.setdefault(found[0], {})[found[1]] = tensor.float()
-    return {name: (pair["A"], pair["B"]) for name, pair in sides.items()}
-
-
-def _merge(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> Undo:
-    """Merge: W.float() + scale * B @ A, cast back to W's dtype (ai-toolkit, network_mixins.py at 27a03a91).
-
-    LoRA files contain no alpha: alpha equals the rank, so there is no further factor.
+def _merge(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
+    """Merge: W.float() + scale * difference, cast back to W's dtype (ai-toolkit, network_mixins.py and lokr.py at
+    27a03a91, and in every version before). A bias likewise; ai-toolkit trains none.
     """
     import torch
 
     weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    original = weight.detach().to("cpu", copy=True)
+    layer = to_device(layer, weight.device)
+    changes = [(weight, layer.delta())] + ([(_bias(module), layer.bias)] if layer.bias is not None else [])
+    originals = [tensor.detach().to("cpu", copy=True) for tensor, _ in changes]
     with torch.no_grad():
-        delta = up.to(weight.device) @ down.to(weight.device)
-        weight.copy_((weight.float() + scale * delta).to(weight.dtype))
+        for tensor, delta in changes:
+            tensor.copy_((tensor.float() + scale * delta).to(tensor.dtype))
 
     def undo() -> None:
         with torch.no_grad():
-            weight.copy_(original)
+            for (tensor, _), original in zip(changes, originals, strict=True):
+                tensor.copy_(original)
 
     return undo
 
 
-def _side_path(module: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> Undo:
-    """Add a side path: y + (B(A(x.float())) * scale).to(y.dtype) (ai-toolkit, network_mixins.py at 27a03a91)."""
-    import torch
+def _side_path(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
+    """Add the layer's side path to the module's output. Scale 0 skips it, as in ai-toolkit."""
 
     def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        nonlocal down, up
-        x = inputs[0].float()
-        down, up = down.to(x.device), up.to(x.device)
-        side = torch.nn.functional.linear(torch.nn.functional.linear(x, down), up)
-        return output + (side * scale).to(output.dtype)
+        nonlocal layer
+        layer = to_device(layer, inputs[0].device)
+        return layer.side(inputs[0], output, scale)
 
-    return module.register_forward_hook(add).remove
+    return module.register_forward_hook(add).remove if scale else _nothing
 
 
-def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str) -> Undo:
+def _nothing() -> None:
+    """Undo nothing."""
+
+
+def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str, found: LoraKeys) -> Undo:
     """Load a PEFT adapter as the reference server does (src/pipelines/wan21.py, wan22_t2v.py at af4aec1).
 
     If a Wan 2.2 request lacks the LoRA of one expert, the server loads the other file there at scale 0, which changes
-    nothing.
+    nothing. Raises WeightsError with the reason of a loader that refuses the file.
     """
+    import torch
+
     part = EXPERT_PARTS[file.expert]
     weights = _read(file)
-    rank = max(tensor.shape[0] for key, tensor in weights.items() if ".lora_A." in key)
+    rank = max(weights[parts["down"]].shape[0] for parts in found.layers.values() if "down" in parts)
     if file.expert is not None and rank <= _HOTSWAP_RANK:
         getattr(pipe, part).enable_lora_hotswap(target_rank=_HOTSWAP_RANK)
-    pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
     transformer = getattr(pipe, part)
-    transformer.set_adapters([adapter], [scale])
+    try:
+        pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
+        transformer.set_adapters([adapter], [scale])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever diffusers and PEFT raise for a file that they do not take
+        reason = shorten(" ".join(str(error).split()), 200)
+        raise WeightsError(
+            f"{file.path}: diffusers cannot load it as an adapter ({type(error).__name__}: {reason}); "
+            "`lora_application: merged` reads it"
+        ) from None
 
     def undo() -> None:
         transformer.unload_lora()

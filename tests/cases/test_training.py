@@ -10,7 +10,7 @@ import pytest
 
 from cases.training.clips import COLORS, DIRECTIONS, SHAPES, Scene, center, combinations, render, scenes
 from cases.training.lora import original_name
-from pipelines.lora_files import module_name
+from pipelines.lora_keys import find_part
 from tests.support.paths import ROOT
 
 MODELS = ROOT / "cases" / "models"
@@ -53,7 +53,7 @@ def test_the_loras_key_names_are_ai_toolkits(layer: str) -> None:
     assert "attn1" not in name
     assert "attn2" not in name
     assert "net." not in name
-    assert module_name(name) == (f"blocks.3.{layer}", "A")
+    assert find_part(name) == (f"blocks.3.{layer}", "down")
 
 
 def test_the_weights_stay_small() -> None:

@@ -439,12 +439,12 @@ def test_unreadable_lora_names_case_and_file(tmp_path: Path, content: bytes) -> 
     assert str(lora) in message
 
 
-def test_lokr_in_a_request_names_case_and_file(tmp_path: Path) -> None:
-    save_file({"diffusion_model.blocks.0.lokr_w1": np.zeros((2, 2), np.float32)}, tmp_path / "k.safetensors")
+def test_what_nobody_reads_names_case_and_file(tmp_path: Path) -> None:
+    save_file({"diffusion_model.blocks.0.ffn.0.hada_w1_a": np.zeros((2, 2), np.float32)}, tmp_path / "k.safetensors")
     path = write(tmp_path / "case.yaml", CASE.replace(LORA, "path: k.safetensors"))
     message = refusal(path)
     assert str(path) in message
-    assert "LoKr" in message
+    assert "k.safetensors: is a LoHa network" in message
 
 
 # --- the request

@@ -169,7 +169,7 @@ def test_codec(job_folder: Path, changes: dict[str, Any], codec: Codec) -> None:
     ("changes", "said"),
     [
         ({"sample": {"seed": -1, "walk_seed": False}}, "seed -1"),
-        ({"network": {"type": "lokr"}}, "lokr"),
+        ({"network": {"type": "dora"}}, "network.type dora"),
         ({"sample": {"neg": None}}, "negative prompt"),
         ({"sample": {"width": 104}}, "104x64 is not a multiple of 16"),
         ({"sample": {"fps": 0}}, "fps 0"),

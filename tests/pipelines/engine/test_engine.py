@@ -13,7 +13,8 @@ import pytest
 from parity.case.load import DEMO
 from pipelines.engine.engine import Engine
 from pipelines.errors import MediaError, UnreproducibleError, UsageError, WeightsError
-from pipelines.lora_files import check_coverage, lora_file, module_name, read_header
+from pipelines.lora_files import check_coverage, lora_file, read_header
+from pipelines.lora_keys import find_part
 from pipelines.quantization import Quantization
 from pipelines.recipe import LoraFile, Precision, Recipe
 from pipelines.scheduler import checkpoint_scheduler
@@ -143,20 +144,24 @@ def test_lora_of_another_shape(own_engine: Engine, tmp_path: Path) -> None:
 
 
 def test_lora_key_names() -> None:
-    assert module_name("diffusion_model.blocks.0.self_attn.q.lora_A.weight") == ("blocks.0.attn1.to_q", "A")
-    assert module_name("diffusion_model.blocks.11.cross_attn.o.lora_B.weight") == ("blocks.11.attn2.to_out.0", "B")
-    assert module_name("diffusion_model.blocks.1.ffn.0.lora_A.weight") == ("blocks.1.ffn.net.0.proj", "A")
-    assert module_name("diffusion_model.blocks.1.ffn.2.lora_A.weight") == ("blocks.1.ffn.net.2", "A")
-    assert module_name("diffusion_model.blocks.1.cross_attn.v_img.lora_A.weight") == ("blocks.1.attn2.add_v_proj", "A")
-    assert module_name("diffusion_model.blocks.1.ffn.0.alpha") is None
+    assert find_part("diffusion_model.blocks.0.self_attn.q.lora_A.weight") == ("blocks.0.attn1.to_q", "down")
+    assert find_part("diffusion_model.blocks.11.cross_attn.o.lora_B.weight") == ("blocks.11.attn2.to_out.0", "up")
+    assert find_part("diffusion_model.blocks.1.ffn.0.lora_A.weight") == ("blocks.1.ffn.net.0.proj", "down")
+    assert find_part("diffusion_model.blocks.1.ffn.2.lora_A.weight") == ("blocks.1.ffn.net.2", "down")
+    assert find_part("diffusion_model.blocks.1.cross_attn.v_img.lora_A.weight") == ("blocks.1.attn2.add_v_proj", "down")
+    assert find_part("diffusion_model.blocks.1.ffn.0.alpha") == ("blocks.1.ffn.net.0.proj", "alpha")
+    assert find_part("lora_unet_blocks_1_cross_attn_o.lora_up.weight") == ("blocks.1.attn2.to_out.0", "up")
+    assert find_part("lycoris_blocks_1_self_attn_to_out_0.lokr_w1") == ("blocks.1.attn1.to_out.0", "w1")
+    assert find_part("diffusion_model.head.head.lora_A.weight") == ("proj_out", "down")
+    assert find_part("blocks.1.attn1.to_q.weight") is None
 
 
 def test_half_a_pair_is_not_coverage() -> None:
     shapes = {"diffusion_model.x.lora_A.weight": (4, 8)}
     with pytest.raises(WeightsError, match="only one of lora_A, lora_B"):
-        check_coverage(Path("f"), shapes, {"x": (8, 8)})
+        check_coverage(Path("f"), shapes, {"x": (8, 8)}, {})
     with pytest.raises(WeightsError, match="0 of 0"):
-        check_coverage(Path("f"), {}, {"x": (8, 8)})
+        check_coverage(Path("f"), {}, {"x": (8, 8)}, {})
 
 
 @pytest.mark.parametrize(
@@ -178,13 +183,27 @@ def test_unreadable_weights(tmp_path: Path, data: bytes, said: str) -> None:
     assert "lora.safetensors" in str(caught.value)
 
 
-def test_lokr_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("diffusion_model.blocks.0.self_attn.q.dora_scale", "DoRA"),
+        ("lora_unet_blocks_0_self_attn_q.hada_w1_a", "LoHa"),
+        ("diffusion_model.blocks.0.self_attn.q.oft_blocks", "OFT"),
+        ("diffusion_model.blocks.0.self_attn.q.a1.weight", "GLoRA"),
+        ("diffusion_model.blocks.0.self_attn.q.lora_magnitude_vector", "DoRA in PEFT's layout"),
+        ("diffusion_model.double_blocks.0.img_attn.proj.lora_A.weight", "FLUX, not for Wan"),
+        ("diffusion_model.double_blocks.0.img_attn_qkv.lora_A.weight", "HunyuanVideo, not for Wan"),
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.alpha", "Stable Diffusion, not for Wan"),
+    ],
+)
+def test_what_nobody_reads_is_named(tmp_path: Path, key: str, said: str) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    save_file({"x.lokr_w1": np.zeros((2, 2), np.float16)}, tmp_path / "lokr.safetensors")
-    with pytest.raises(UnreproducibleError, match="LoKr"):
-        lora_file(tmp_path / "lokr.safetensors")
+    save_file({key: np.zeros((2, 2), np.float16)}, tmp_path / "x.safetensors")
+    with pytest.raises(UnreproducibleError, match=said) as caught:
+        lora_file(tmp_path / "x.safetensors")
+    assert key in str(caught.value) or "PEFT" in said
 
 
 def broken_checkpoint(folder: Path, file: str, data: bytes | None) -> str:
