@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -14,9 +15,52 @@ _PATTERNS = ["*.json", "*/*.json", "*/*.safetensors", "tokenizer/*"]
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
+_FOLDERS = (
+    *("model", "models", "checkpoint", "checkpoints", "ckpt", "ckpts", "weights", "output", "outputs"),
+    *("diffusion_models", "unet", "data", "workspace", "content", "home", "mnt", "root", "users"),
+)
+"""The first part of a path, in lower case: `models/Wan2.1-T2V` is a folder of somebody's, not a Hub id."""
+
+_FILES = (".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
+
+
 def is_hub_id(source: str) -> bool:
-    """True for a name in the form of a Hub id, `owner/name`. A folder of that name takes precedence over it."""
-    return _HUB_ID.fullmatch(source) is not None
+    """True for a name in the form of a Hub id, `owner/name`. A folder of that name takes precedence over it.
+
+    A name that begins like a path of folders, or ends like a file, is none.
+    """
+    named_like_a_path = source.partition("/")[0].lower() in _FOLDERS or source.lower().endswith(_FILES)
+    return _HUB_ID.fullmatch(source) is not None and not named_like_a_path
+
+
+def why_not_found(given: str) -> str:
+    """The reason why `find_source` finds nothing for a name, as a clause without a subject."""
+    if given.lower().endswith(_FILES):
+        return "is a single file; only folders in diffusers layout can be loaded"
+    if re.match(r"[A-Za-z]:[\\/]", given) or "\\" in given:
+        return "is a path on a Windows machine, not on this one"
+    if "/" in given:
+        return "is a path, and no folder on this machine"
+    return "is neither a folder on this machine nor a Hub id (owner/name)"
+
+
+def why_unusable(source: str) -> str | None:
+    """The reason why the weights of a source (`find_source`) cannot be loaded, known without loading; None: none.
+
+    Looks at names and folders, never at the network.
+    """
+    if _is_folder(Path(source)):
+        has = any(present(Path(source) / name) for name in ("model_index.json", "transformer"))
+        return None if has else f"{source} is no checkpoint in diffusers layout: no model_index.json, no transformer/"
+    if re.search("comfyui|repackaged|gguf", source, re.IGNORECASE):
+        return f"{source} holds single files for ComfyUI; only repositories in diffusers layout can be loaded"
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        from huggingface_hub import try_to_load_from_cache
+
+        files = ("model_index.json", "config.json", "transformer/config.json", "text_encoder/config.json")
+        if not any(isinstance(try_to_load_from_cache(source, name), str) for name in files):
+            return f"{source} is not in the Hub's cache, and HF_HUB_OFFLINE is set"
+    return None
 
 
 def find_source(given: str, folder: Path = Path()) -> str | None:

@@ -15,7 +15,7 @@ from pipelines.files.document import Document, KeyPath
 from pipelines.files.words import did_you_mean, shorten
 from pipelines.graph import FrameRuleName, SizeRuleName
 from pipelines.recipe import Dtype, Filter, LoraApplication, VaeNorm
-from pipelines.reference.request import LoraItem, PromptItem, Request
+from pipelines.reference.request import MEANT, LoraItem, PromptItem, Request
 
 Expected = Literal[Factor, BeyondRecipes]
 """The names that `expect` of a case can hold."""
@@ -201,7 +201,7 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
     if kind == "extra_forbidden":
         parents = (*prefix, *(part for part in where[:-1] if isinstance(part, str)))
         known = list(_SCHEMAS[parents].model_fields)
-        return str(document.error(where, f"unknown key{did_you_mean(str(where[-1]), known)}"))
+        return str(document.error(where, f"unknown key{_meant(str(where[-1]), known, parents)}"))
     if kind == "missing":
         return str(document.error(where, "is missing"))
     if kind == "literal_error" and where[:1] == ("expect",):
@@ -213,6 +213,21 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
         return str(document.error(where, f"must be a list, e.g. [{shorten(repr(given)[1:-1], 60)}]"))
     message = f"be {_TYPES[kind]}" if kind in _TYPES else re.sub(r"^\w+ should ", "", error["msg"])
     return str(document.error(where, f"must {message}, is {_short(given)}"))
+
+
+def _meant(word: str, known: list[str], parents: tuple[str, ...]) -> str:
+    """What an unknown key may mean: a key here by meaning or spelling, or one that stands elsewhere in the request."""
+    place = next(
+        (
+            path
+            for path in (("request",), ("request", "prompts"), ("request", "loras"))
+            if parents[:1] in ((), ("request",)) and MEANT.get(word.lower()) in _SCHEMAS[path].model_fields
+        ),
+        None,
+    )
+    if place is None or place == parents:
+        return did_you_mean(word, known, MEANT)
+    return f"; did you mean {MEANT[word.lower()]} in {'.'.join(place)}?"
 
 
 _TYPES = {

@@ -23,7 +23,7 @@ from pipelines.errors import CaseError, MediaError, UnexpectedError, Unreproduci
 from pipelines.files.content import present, real_path
 from pipelines.files.words import words_of
 from pipelines.graph import Graph
-from pipelines.hub import find_source
+from pipelines.hub import find_source, why_not_found
 from pipelines.recipe import Recipe
 from pipelines.reference.inference import inference_recipe
 from pipelines.reference.request import Request
@@ -163,7 +163,7 @@ def _checkpoint(file: CaseDocument) -> str | None:
         return None
     source = find_source(given, file.folder)
     if source is None:
-        raise file.document.error(("checkpoint",), f"{given} is neither a folder nor a Hub id")
+        raise file.document.error(("checkpoint",), f"{given} {why_not_found(given)}")
     return source
 
 

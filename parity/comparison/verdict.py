@@ -13,7 +13,7 @@ from parity.results.words import decibels, figure
 from pipelines.media.video import Frames
 
 BROKEN_OUTPUT: BeyondRecipes = "broken_output"
-"""The finding for NaN, black or frozen output, which is not a factor of a recipe."""
+"""The finding for a NaN, black or frozen video on one side, which is not a factor of a recipe."""
 _BLACK = 8
 """The highest pixel value (of 255) that counts as black; a codec may raise black by a few levels."""
 
@@ -36,10 +36,12 @@ def findings_from_pixels(
             "ai-toolkit writes WebP: this file was re-encoded, which no recipe can reproduce; compare the original WebP"
         )
         more.append(_finding("codec", comparison.encoded_again, "webp", note))
-    broken = _broken(comparison.output_frames)
-    if broken is not None and broken != _broken(comparison.preview_frames):
+    was_broken, broken = _broken(comparison.preview_frames), _broken(comparison.output_frames)
+    if broken != was_broken:
         note = "the output is broken: check the server's precision, weights and driver before anything else"
-        more.append(_finding(BROKEN_OUTPUT, "a video", broken, note))
+        if broken is None:
+            note = "the preview is broken, which no setting of the request explains: compare another preview of the job"
+        more.append(_finding(BROKEN_OUTPUT, was_broken or "a video", broken or "a video", note))
     noise = floor is not None and floor.within
     if not comparison.bit_identical and not found and not more and not noise:
         note = (

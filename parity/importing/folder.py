@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
 from parity.importing.pairing import Pairing, pair
+from pipelines.aitoolkit.evidence import written_over
 from pipelines.aitoolkit.job import PROCESS, Job, read_job
 from pipelines.aitoolkit.job_folder import (
     LoraFiles,
@@ -21,7 +23,7 @@ from pipelines.aitoolkit.job_folder import (
 from pipelines.catalog import MODELS, Model, find_model, models_of_job
 from pipelines.errors import CaseError, UsageError
 from pipelines.files.words import listed, plural
-from pipelines.hub import find_source, is_hub_id
+from pipelines.hub import find_source, is_hub_id, why_not_found, why_unusable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class JobImport:
     """The versions in the LoRA files that differ from --toolkit."""
     pipeline: str
     expect: tuple[str, ...] | None
+    doubts: tuple[str, ...] = ()
+    """Evidence that config or LoRA files were written over after a preview was generated."""
 
 
 class UnsupportedModelError(CaseError):
@@ -105,6 +109,7 @@ def read_job_folder(folder: Path, options: ImportOptions) -> JobImport:
         other_toolkits=tuple(sorted(versions - {options.toolkit})) if options.toolkit is not None else (),
         pipeline=options.pipeline,
         expect=options.expect,
+        doubts=written_over(job, previews),
     )
 
 
@@ -115,14 +120,19 @@ def _open(folder: Path) -> Job:
     if not folder.is_dir():
         hint = f"; did you mean {folder.parent}?" if folder.name == "config.yaml" else ""
         raise UsageError(f"{folder}: is a file; pass the job's folder, which contains config.yaml and samples/{hint}")
-    if not (folder / "config.yaml").is_file():
+    config = next((folder / name for name in _CONFIGS if (folder / name).is_file()), None)
+    if config is None:
         raise UsageError(_no_config(folder))
-    job = read_job(folder / "config.yaml")
+    job = read_job(config)
     if not samples_folder(folder).is_dir():
         raise UsageError(
             f"{folder}: has no samples/ folder: this job has not generated a preview yet, or the folder was moved"
         )
     return job
+
+
+_CONFIGS = ("config.yaml", "config.yml", "config.json", ".job_config.json")
+"""ai-toolkit writes the first into each job's folder, its UI the last; the others are the user's own."""
 
 
 def _no_config(folder: Path) -> str:
@@ -133,11 +143,34 @@ def _no_config(folder: Path) -> str:
         return f"{problem}; it contains {_some(jobs, 'job')}: import one at a time, e.g. {folder / jobs[0]}"
     if (folder.parent / "config.yaml").is_file():
         return f"{problem}; did you mean {folder.parent}?"
+    if not configs and samples_folder(folder).is_dir():
+        return problem + _as_a_case(folder)
     if configs:
         return (
             f"{problem}; it has {_some(configs, 'other file')}: copy the one that generated the previews to config.yaml"
         )
     return problem
+
+
+def _as_a_case(folder: Path) -> str:
+    """What still works for a folder as ai-toolkit pushes it to the Hub: previews and LoRA, without the config."""
+    previews, _ = find_previews(folder)
+    loras = sorted(folder.glob("*.safetensors"))
+    if not previews or not loras:
+        return ""
+    name = previews[-1].path.relative_to(folder)
+    side = ["transformer: high", "transformer: low"] if loras[0].stem.endswith("_high_noise") else []
+    items = [f"    - path: {path.name}" + (f"\n      {end}" if end else "") for path, end in zip_longest(loras, side)]
+    return (
+        " and leaves out when it pushes a LoRA to the Hub. Ask its author for it, or have the settings searched for in "
+        "the preview's pixels: write the case below with the settings as far as you know them into "
+        f"{folder}/case.yaml, then run: parity diagnose {folder}/case.yaml --search\n"
+        "  model: MODEL_ID  # see `parity models`\n  checkpoint: FOLDER_OR_HUB_ID\n"
+        f"  preview:\n    video: {name}\n"
+        "  request:\n    model: MODEL_ID\n    loras:\n"
+        + "\n".join(f"  {item}" for item in items[: len(side) or 1])
+        + '\n    prompts:\n      - prompt: "PROMPT"\n        neg: ""'
+    ).replace("\n      transformer", "\n        transformer")
 
 
 def _some(names: Sequence[str], kind: str) -> str:
@@ -219,13 +252,18 @@ def _checkpoint(job: Job, given: str | None, model: Model) -> str | None:
     if given is not None:
         source = find_source(given)
         if source is None:
-            raise UsageError(f"--checkpoint {given}: neither a folder nor a Hub id")
+            raise UsageError(f"--checkpoint {given}: {why_not_found(given)}; pass a folder or a Hub id")
+        reason = why_unusable(source)
+        if reason is not None:
+            raise UsageError(f"--checkpoint: {reason}")
         return source
-    source = find_source(job.checkpoint, job.folder)
-    if source is None:
+    # Relative to the folder that ai-toolkit ran in, which is the one of output/.
+    source = find_source(job.checkpoint, job.folder) or find_source(job.checkpoint, job.folder.parent.parent)
+    reason = f"{job.checkpoint} {why_not_found(job.checkpoint)}" if source is None else why_unusable(source)
+    if reason is not None or source is None:
         raise job.document.error(
             (*PROCESS, "model", "name_or_path"),
-            f"{job.checkpoint} is not on this machine; pass the weights with --checkpoint, as a folder or a "
-            f"Hub id, e.g. --checkpoint {model.base_checkpoint}",
+            f"{reason}; pass the weights with --checkpoint, as a folder or a Hub id, e.g. "
+            f"--checkpoint {model.base_checkpoint}",
         )
     return None if is_hub_id(source) else source

@@ -116,6 +116,10 @@ def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
         )
     if job.ignored:
         notes.append(f"ignored in samples/ (not named as ai-toolkit names files): {listed(job.ignored, 5)}")
+    notes += [f"config: {note}" for note in job.job.notes]
+    notes += dict.fromkeys(f"not certain: {doubt}" for doubt in job.doubts)
+    if job.doubts:
+        notes.append(f"if a case drifts for no reason that it names: parity diagnose {shlex.quote(str(out))} --search")
     notes += dict.fromkeys(f"LoRA: {note}" for file in files for note in file.pairing.notes)
     if any(file.pairing.unpairable is not None for file in files):
         folder = shlex.quote(str(out))

@@ -10,6 +10,7 @@ from parity.factors.findings import known_differences, notes_on_repeating, show_
 from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS, differing_factors
 from pipelines.files.words import plural, shorten
+from pipelines.hub import why_unusable
 from pipelines.recipe import RECIPE_KEYS, keys_of
 
 
@@ -38,8 +39,17 @@ def plan_text(case: Case) -> str:
     if case.expect is not None:
         parts.append(f"  expected: {', '.join(case.expect) or 'nothing'}")
     parts += [f"  cannot be reproduced: {reason}" for reason in case.preview.obstacles]
+    if case.target is None:
+        parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
     parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
     return "\n".join(parts)
+
+
+def _unusable(case: Case) -> list[str]:
+    """The reasons why the weights of the request cannot be loaded on this machine."""
+    weights = case.inference.weights
+    sources = dict.fromkeys((weights.checkpoint, *weights.elsewhere().values()))
+    return [reason for source in sources if (reason := why_unusable(source)) is not None]
 
 
 def when(moment: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.aitoolkit.config_keys import notes_on_keys
 from pipelines.files.document import Document, KeyPath, read
 from pipelines.quantization import Quantization
 from pipelines.recipe import Dtype, Expert
@@ -49,6 +50,9 @@ _FLAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "ctrl_img": ("ctrl_img", str),
 }
 
+# Flags that end the text before them and that Wan does not read; any other word after `--` is prose that is lost.
+_OTHER_FLAGS = frozenset({"p2", "n2", "gr", "a", "ref", "ev", "extra_values", "ctrl_idx"})
+
 # toolkit/train_tools.py: get_torch_dtype.
 _DTYPES: dict[str, Dtype] = {
     "bf16": "bfloat16",
@@ -80,6 +84,8 @@ class Sample:
     network_multiplier: float
     ctrl_img: str | None
     format: str
+    lost: str | None = None
+    """The prose after a stray `--`, which ai-toolkit cut off; None: there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +124,8 @@ class Job:
     samples: tuple[Sample, ...]
     unlisted: Sample
     """The settings for a prompt that the config does not list."""
+    notes: tuple[str, ...] = ()
+    """The keys that may reach the pixels and are not read, and the values that ai-toolkit reads in a surprising way."""
 
     @property
     def folder(self) -> Path:
@@ -140,6 +148,25 @@ def split_flags(text: str) -> tuple[str, dict[str, Any]]:
     return head.strip(), flags
 
 
+def lost_prose(text: str) -> str | None:
+    """What `split_flags` cuts off a prompt without a meaning: from the first `--` on that starts no flag."""
+    parts = text.strip().split("--")
+    for number, part in enumerate(parts[1:], 1):
+        if part.split(" ")[0].strip() not in _FLAGS.keys() | _OTHER_FLAGS:
+            return "--" + "--".join(parts[number:])
+    return None
+
+
+def _as_seed(value: Any) -> Any:
+    """A seed as torch.manual_seed takes it: whole numbers as text or with a fraction of zero too."""
+    if isinstance(value, bool) or not isinstance(value, (str, float)):
+        return value
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        return value
+
+
 class _Reader:
     """Typed look-ups in a job config, with errors that name file, line and key."""
 
@@ -151,10 +178,16 @@ class _Reader:
             value = value[part]
         self.value: dict[str, Any] = value
 
+    def flag(self, key: str, default: bool = False) -> bool:
+        """A switch as ai-toolkit reads it, by Python's truth: null and 0 are off, 1 and any text are on."""
+        return bool(self.value.get(key, default))
+
     def get(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
         value = self.value.get(key, default)
         if value is default:
             return default
+        if kind is int and key == "seed" and not self.value.get("walk_seed"):
+            value = _as_seed(value)
         if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
             names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
             raise self.document.error((*self.root, key), f"must be {names}, is {value!r}")
@@ -198,14 +231,14 @@ def read_job(path: Path) -> Job:
         checkpoint=name_or_path,
         device=process.get("device", str, None),
         dtype=_DTYPES[dtype],
-        low_vram=model.get("low_vram", bool, False),
-        vae_tiling=model.section("model_kwargs").get("vae_tiling", bool, False),
+        low_vram=model.flag("low_vram"),
+        vae_tiling=model.section("model_kwargs").flag("vae_tiling"),
         quantization=quantization,
         recovery_adapter=adapter,
         layer_offloading=_offloads_layers(model),
-        network_type=network.get("type", str, "lora") if "network" in process.value else None,
+        network_type=network.get("type", str, "lora").lower() if process.value.get("network") is not None else None,
         pretrained_lora=str(network.value.get("pretrained_lora_path") or "") or None,
-        use_ema=train.section("ema_config").get("use_ema", bool, False),
+        use_ema=train.section("ema_config").flag("use_ema"),
         save_dtype=save.get("dtype", str, "float16"),
         save_every=_count(save.value.get("save_every", 1000)),
         saves_kept=_count(save.value.get("max_step_saves_to_keep", 5)),
@@ -215,6 +248,10 @@ def read_job(path: Path) -> Job:
         unlisted=_read_sample(
             _Reader(dataclasses.replace(document, data={})), sample, None, sample.get("seed", int, 0)
         ),
+        notes=(
+            *notes_on_keys(process.value, len(document.data["config"]["process"])),
+            *_words_as_switches(process.value),
+        ),
     )
 
 
@@ -223,8 +260,8 @@ def _quantization(model: _Reader) -> tuple[Quantization, str | None]:
 
     The Wan classes quantize the text encoder with `qtype` too: `qtype_te` is never read.
     """
-    quantize = model.get("quantize", bool, False)
-    qtype = model.get("qtype", str, "qfloat8")
+    quantize = model.flag("quantize")
+    qtype = "qfloat8" if model.value.get("qtype", "") is None and not quantize else model.get("qtype", str, "qfloat8")
     if qtype == "qfloat8" and _offloads_layers(model):
         qtype = "float8"
     adapter = model.get("accuracy_recovery_adapter", str, None)
@@ -234,15 +271,29 @@ def _quantization(model: _Reader) -> tuple[Quantization, str | None]:
             raise model.document.error((*model.root, "qtype"), "has more than one |; ai-toolkit stops on it")
     found = Quantization(
         transformer=qtype if quantize else None,
-        text_encoder=qtype if model.get("quantize_te", bool, quantize) else None,
+        text_encoder=qtype if model.flag("quantize_te", quantize) else None,
     )
     return found, adapter if quantize else None
 
 
 def _offloads_layers(model: _Reader) -> bool:
     """`layer_offloading`, whose older name, `auto_memory`, is its default."""
-    offloads: bool = model.get("layer_offloading", bool, model.get("auto_memory", bool, False))
-    return offloads
+    return model.flag("layer_offloading", model.flag("auto_memory"))
+
+
+def _words_as_switches(process: Mapping[str, Any]) -> list[str]:
+    """A note for each text where a switch belongs: Python takes any text, `"false"` too, as true."""
+    sections = ((name, process.get(name)) for name in ("model", "sample"))
+    return [
+        f"{name}.{key} is the text {value!r}: ai-toolkit takes any text as true"
+        for name, section in sections
+        if isinstance(section, dict)
+        for key, value in section.items()
+        if key in _SWITCHES and isinstance(value, str) and value.lower() in ("false", "no", "off", "0", "none")
+    ]
+
+
+_SWITCHES = ("low_vram", "quantize", "quantize_te", "layer_offloading", "auto_memory", "walk_seed")
 
 
 def _experts(arch: str | None, model: _Reader) -> tuple[Expert, ...]:
@@ -251,7 +302,7 @@ def _experts(arch: str | None, model: _Reader) -> tuple[Expert, ...]:
         return ()
     kwargs = model.section("model_kwargs")
     both: tuple[Expert, ...] = ("high", "low")
-    experts = tuple(expert for expert in both if kwargs.get(f"train_{expert}_noise", bool, True))
+    experts = tuple(expert for expert in both if kwargs.flag(f"train_{expert}_noise", True))
     if not experts:
         raise model.document.error((*model.root, "model_kwargs"), "trains neither expert; ai-toolkit stops on it")
     return experts
@@ -279,7 +330,7 @@ def _fill_name_tags(document: Document) -> Document:
 
 def _read_samples(sample: _Reader, trigger: str | None) -> tuple[Sample, ...]:
     start_seed = sample.get("seed", int, 0)
-    walk_seed = sample.get("walk_seed", bool, False)
+    walk_seed = sample.flag("walk_seed")
     listed = "samples" if "samples" in sample.value else "prompts"
     items = sample.get(listed, list, [])
     samples = []
@@ -334,6 +385,7 @@ def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) 
         network_multiplier=_multiplier(value("network_multiplier", (int, float, str))),
         ctrl_img=flags.get("ctrl_img", own.get("ctrl_img", str, None)),
         format=sample.get("format", str, "jpg"),
+        lost=lost_prose(text),
     )
 
 

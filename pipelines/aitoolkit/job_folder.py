@@ -23,7 +23,8 @@ from pipelines.recipe import Expert
 _VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.\w+")
 
 # BaseSDTrainProcess.save; Wan 2.2 14B splits its network into one file an expert (wan22_14b_model.py: save_lora).
-_CHECKPOINT_NAME = r"{name}(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise)?\.safetensors"
+# Beside an adapter or embedding the network's files are called NAME_LoRA (named_lora).
+_CHECKPOINT_NAME = r"{name}(?:_LoRA)?(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise)?\.safetensors"
 
 _LONGEST_VERSION = 100
 """Characters. The version is written into every case; longer text is not a version."""

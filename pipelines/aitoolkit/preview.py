@@ -26,7 +26,7 @@ from pipelines.aitoolkit.versions import Origin
 from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.graph import FRAME_RULES, SIZE_RULES
-from pipelines.hub import find_source, is_hub_id
+from pipelines.hub import find_source, is_hub_id, why_not_found
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import (
@@ -178,7 +178,7 @@ def _weights(job: Job, model: Model, stand_in: str | None) -> tuple[Weights, Rem
         where = (*PROCESS, "model", "name_or_path")
         raise job.document.error(
             where,
-            f"{job.checkpoint} does not exist on this machine; set `checkpoint:` in the case (`parity serve`: "
+            f"{job.checkpoint} {why_not_found(job.checkpoint)}; set `checkpoint:` in the case (`parity serve`: "
             "--checkpoint)",
         )
     return Weights(source, text_encoder=encoder, vae=vae), Remarks()

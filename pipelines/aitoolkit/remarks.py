@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipelines.aitoolkit.job import Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName
 from pipelines.catalog import Model
+from pipelines.files.words import shorten
 from pipelines.graph import floor_size
 from pipelines.recipe import Conditioning, LoraApplication
 
@@ -79,6 +80,10 @@ def sample_remarks(job: Job, sample: Sample, model: Model, video: VideoName | No
         )
     if video is not None and video.index != index:
         notes.append(f"the video's name says prompt {video.index}, the case says sample {index}")
+    if sample.lost is not None:
+        notes.append(
+            f"ai-toolkit cuts a prompt at every `--`: {shorten(sample.lost, 60)!r} was no part of it, by a stray `--`"
+        )
     if job.arch is None:
         notes.append("the config names no model.arch; the case's model is assumed")
-    return Remarks(obstacles=tuple(obstacles), notes=tuple(notes))
+    return Remarks(obstacles=tuple(obstacles), notes=(*notes, *job.notes))

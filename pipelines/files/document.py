@@ -113,7 +113,7 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
         raise CaseError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
     except (OSError, ValueError) as error:
         raise CaseError(cannot_read(path, error)) from None
-    if path.suffix == ".json":
+    if path.suffix == ".json" or text.lstrip().startswith("{"):
         text = text.replace("\t", " ")  # JSON allows indentation with tabs, YAML does not; JSON strings contain none
     try:
         loader = _Loader(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def near(word: str, known: list[str]) -> str:
@@ -12,8 +12,14 @@ def near(word: str, known: list[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return `; did you mean X?` with the nearest known word, or else the list of known words."""
+def did_you_mean(word: str, known: list[str], meant: Mapping[str, str] | None = None) -> str:
+    """Return `; did you mean X?` with the nearest known word, or else the list of known words.
+
+    `meant`: what other words mean; a meaning among the known words comes before one that is spelt alike.
+    """
+    by_meaning = (meant or {}).get(word.lower())
+    if by_meaning in known:
+        return f"; did you mean {by_meaning}?"
     return near(word, known) or f"; known: {', '.join(known)}"
 
 

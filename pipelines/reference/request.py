@@ -5,6 +5,7 @@ Source: src/schemas/request.py and src/api/v1/inference.py of runcomfy-com/ai-to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,6 +64,38 @@ class Request(_Strict):
     prompts: list[PromptItem] = Field(min_length=1, description="the videos to generate")
     trigger_word: str | None = Field(default=None, description="replaces [trigger] in prompts")
     hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
+
+
+MEANT: Mapping[str, str] = {
+    "negative_prompt": "neg",
+    "negative": "neg",
+    "num_inference_steps": "sample_steps",
+    "inference_steps": "sample_steps",
+    "steps": "sample_steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "guidance": "guidance_scale",
+    "lora_scale": "network_multiplier",
+    "strength": "network_multiplier",
+    "strength_model": "network_multiplier",
+    "scale": "network_multiplier",
+    "weight": "network_multiplier",
+    "image": "ctrl_img",
+    "control_image": "ctrl_img",
+    "init_image": "ctrl_img",
+    "start_image": "ctrl_img",
+    "frames": "num_frames",
+    "length": "num_frames",
+    "frame_rate": "fps",
+    "noise_seed": "seed",
+    "text": "prompt",
+    "lora": "loras",
+    "lora_path": "path",
+    "expert": "transformer",
+    "token": "hf_token",
+    "trigger": "trigger_word",
+}
+"""Names that diffusers, ComfyUI and ai-toolkit's flags have for what these keys say."""
 
 
 Problem = tuple[tuple[str | int, ...], str]

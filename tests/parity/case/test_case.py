@@ -206,8 +206,8 @@ MISSING_FILES: list[Mistake] = [
     (VIDEO, "gone.webp", 7, "preview.video", "gone.webp does not exist"),
     (VIDEO, "x" * 300, 7, "preview.video", "xxx"),
     ("tiny_t2v.saf", "gone.saf", 21, "request.loras[0].path", "LORA_NOT_FOUND"),
-    ("/models/tiny-wan-t2v", "/models/gone", 3, "checkpoint", "is neither a folder nor a Hub id"),
-    (f'"{DEMO}/models/tiny-wan-t2v"', "./gone", 3, "checkpoint", "./gone is neither a folder nor a Hub id"),
+    ("/models/tiny-wan-t2v", "/models/gone", 3, "checkpoint", "is a path, and no folder on this machine"),
+    (f'"{DEMO}/models/tiny-wan-t2v"', "./gone", 3, "checkpoint", "./gone is a path, and no folder on this machine"),
 ]
 
 

@@ -617,7 +617,7 @@ def test_files_of_other_names_are_skipped_and_reported(disk: Disk) -> None:
         (["--prompt", "2"], "the config has 2 prompts, and there are previews of 0, 1"),
         (["--model", "wan21_i2v_14b"], "the job trains wan21, but --model wan21_i2v_14b takes LoRAs of wan21_i2v"),
         (["--model", "wan_14b"], "did you mean wan21_14b?"),
-        (["--checkpoint", "/nowhere"], "neither a folder nor a Hub id"),
+        (["--checkpoint", "/nowhere"], "is a path, and no folder on this machine"),
     ],
 )
 def test_options_that_fit_nothing(disk: Disk, options: list[str], words: str) -> None:
