@@ -21,7 +21,10 @@ def add(parsers: Any) -> None:
         "anything was missed, named without being planted, or cost more than promised.",
     )
     command.add_argument(
-        "--kind", choices=("t2v", "i2v", "wan22-t2v", "wan22-i2v"), action="append", help="default: all"
+        "--kind",
+        choices=("t2v", "i2v", "wan22-t2v", "wan22-i2v", "wan22-5b", "wan22-5b-i2v"),
+        action="append",
+        help="default: all",
     )
     command.add_argument(
         "--combinations", type=int, default=20, metavar="N", help="random combinations per kind (default: 20)"

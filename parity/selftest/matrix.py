@@ -17,7 +17,7 @@ from parity.diagnosis.quick import BUDGET, diagnose_quickly, make_quick_plan
 from parity.results.diagnosis import Search, Verdict
 from parity.run.session import Options, Session
 from parity.run.task import Task
-from parity.selftest.planted import HIDDEN, WAN21, WAN22, Hidden, Kind, Plant, combinations, singles
+from parity.selftest.planted import HIDDEN, WAN21, WAN22, WAN22_5B, Hidden, Kind, Plant, combinations, singles
 from parity.selftest.workshop import Workshop
 from pipelines.engine.engine import Engine
 from pipelines.recipe import Recipe, to_dict
@@ -135,7 +135,8 @@ def verdict(rows: Sequence[Row]) -> tuple[bool, list[str]]:
     cheap = sum(row.within_cost for row in rows)
     lines.append(f"exact and bit-identical: {exact} of {len(rows)}")
     held = exact == cheap == len(rows)
-    for name, kinds, demanded in (("Wan 2.1", WAN21, True), ("Wan 2.2 (only a hint)", WAN22, False)):
+    groups = (("Wan 2.1", WAN21, True), ("Wan 2.2 14B (only a hint)", WAN22, False), ("Wan 2.2 5B", WAN22_5B, True))
+    for name, kinds, demanded in groups:
         some = [row for row in rows if row.kind in kinds]
         same = sum(row.same_first for row in some)
         lines += [f"--quick ranks the same factor first: {same} of {len(some)} of {name}"] if some else []

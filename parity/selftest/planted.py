@@ -13,11 +13,13 @@ from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import Asked, Conditioning, Expert, Precision, Resize
 from pipelines.scheduler import flow_schedule
 
-Kind = Literal["t2v", "i2v", "wan22-t2v", "wan22-i2v"]
+Kind = Literal["t2v", "i2v", "wan22-t2v", "wan22-i2v", "wan22-5b", "wan22-5b-i2v"]
+"""wan22-5b-i2v: the same model as wan22-5b, with a control image."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WAN21: tuple[Kind, ...] = ("t2v", "i2v")
 WAN22: tuple[Kind, ...] = ("wan22-t2v", "wan22-i2v")
-I2V: tuple[Kind, ...] = ("i2v", "wan22-i2v")
+WAN22_5B: tuple[Kind, ...] = ("wan22-5b", "wan22-5b-i2v")
+I2V: tuple[Kind, ...] = ("i2v", "wan22-i2v", "wan22-5b-i2v")
 Shape = Literal["normal", "wide", "still"]
 """wide: above 256 pixels, so that the VAE tiles; one frame, as WebP. still: one frame, as PNG."""
 
@@ -26,6 +28,8 @@ MODELS: dict[Kind, str] = {
     "i2v": "wan21_i2v_14b",
     "wan22-t2v": "wan22_14b_t2v",
     "wan22-i2v": "wan22_14b_i2v",
+    "wan22-5b": "wan22_5b",
+    "wan22-5b-i2v": "wan22_5b",
 }
 EXPERTS: tuple[Expert, ...] = get_args(Expert)
 NAME = "planted"
@@ -38,7 +42,7 @@ def lora_name(expert: Expert, *, other: bool = False) -> str:
     return f"{NAME}{'_000000250' if other else ''}_{expert}_noise.safetensors"
 
 
-SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (272, 64, 1), "still": (64, 64, 1)}
+SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (288, 64, 1), "still": (64, 64, 1)}
 
 SAMPLE_INDEX = 1
 """A sample other than the first, for which the seed rules differ."""
@@ -57,7 +61,7 @@ class Plant:
     value: str
     """The planted value, as shown to people."""
     prompt: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the request's prompt item."""
+    """Keys of the request's prompt item; None removes one."""
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the profile."""
     lora: Mapping[str, Any] = field(default_factory=dict)
@@ -75,7 +79,8 @@ PLANTS: tuple[Plant, ...] = (
     Plant(factor="prompt", value="no trigger", prompt={"prompt": "playing the guitar, on stage"}),
     Plant(factor="negative_prompt", value="blurry", prompt={"neg": "blurry, low quality"}),
     Plant(factor="snapping", value="height 80", prompt={"height": 80}),
-    Plant(factor="frame_count", value="9 frames", prompt={"num_frames": 9}),
+    Plant(factor="snapping", value="height 96", prompt={"height": 96}, kinds=WAN22_5B),
+    Plant(factor="frame_count", value="9 frames", prompt={"num_frames": 9}, kinds=(*WAN21, *WAN22_5B)),
     Plant(factor="steps", value="12 steps", prompt={"sample_steps": 12}),
     Plant(factor="guidance", value="guidance 1", prompt={"guidance_scale": 1}),
     Plant(factor="guidance", value="guidance 3.5", prompt={"guidance_scale": 3.5}),
@@ -85,13 +90,13 @@ PLANTS: tuple[Plant, ...] = (
         factor="scheduler",
         value="shift 3",
         pipeline={"scheduler": {"family": "flow_match_euler", "shift": 3.0}},
-        kinds=WAN22,
+        kinds=(*WAN22, *WAN22_5B),
     ),
     Plant(factor="boundary", value="0.9", pipeline={"boundary": 0.9}, kinds=WAN22),
     Plant(factor="boundary", value="0.5", pipeline={"boundary": 0.5}, kinds=WAN22),
     Plant(factor="scheduler", value="shift 5", pipeline={"scheduler": {"family": "flow_match_euler", "shift": 5.0}}),
-    Plant(factor="lora_file", value="other step", lora={"path": OTHER_LORA}),
-    Plant(factor="lora_scale", value="0.5", lora={"network_multiplier": 0.5}),
+    Plant(factor="lora_file", value="other step", lora={"path": OTHER_LORA}, kinds=(*WAN21, *WAN22_5B)),
+    Plant(factor="lora_scale", value="0.5", lora={"network_multiplier": 0.5}, kinds=(*WAN21, *WAN22_5B)),
     *(
         plant
         for expert in EXPERTS
@@ -117,24 +122,26 @@ PLANTS: tuple[Plant, ...] = (
     Plant(factor="lora_application", value="side path", pipeline={"lora_application": "side_path"}, kinds=KINDS),
     Plant(factor="precision", value="float32 modules", pipeline={"precision": {"dtype": "bfloat16"}}, kinds=KINDS),
     Plant(factor="precision", value="float32", pipeline={"precision": {"dtype": "float32"}}),
-    Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, shape="wide"),
+    Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, kinds=(*WAN21, "wan22-5b"), shape="wide"),
     Plant(factor="vae_norm", value="VAE's dtype", pipeline={"vae_norm": "vae_dtype"}, kinds=KINDS),
     Plant(factor="codec", value="webp for png", shape="still"),
     Plant(factor="fps", value="fps 12", prompt={"fps": 12}),
     Plant(factor="control_image", value="turned", prompt={"ctrl_img": "other.png"}, kinds=I2V),
-    Plant(factor="resize", value="bicubic", pipeline={"resize": {"filter": "bicubic"}}, kinds=("i2v",)),
-    Plant(factor="resize", value="center crop", pipeline={"resize": {"crop": "center"}}, kinds=("i2v",)),
+    Plant(factor="control_image", value="absent", prompt={"ctrl_img": None}, kinds=("wan22-5b-i2v",)),
+    Plant(factor="control_image", value="given", prompt={"ctrl_img": "ctrl.png"}, kinds=("wan22-5b",)),
+    Plant(factor="resize", value="bicubic", pipeline={"resize": {"filter": "bicubic"}}, kinds=("i2v", "wan22-5b-i2v")),
+    Plant(factor="resize", value="center crop", pipeline={"resize": {"crop": "center"}}, kinds=("i2v", "wan22-5b-i2v")),
     Plant(
         factor="conditioning",
         value="mode",
         pipeline={"conditioning": {"latents": "mode", "rounded": False}},
-        kinds=("wan22-i2v",),
+        kinds=("wan22-i2v", "wan22-5b-i2v"),
     ),
     Plant(
         factor="conditioning",
         value="float32 noise",
         pipeline={"conditioning": {"latents": "sample", "rounded": False}},
-        kinds=("wan22-i2v",),
+        kinds=("wan22-i2v", "wan22-5b-i2v"),
     ),
 )
 """Every factor but quantization, which this version compares but does not run, and compilation, which needs a GPU."""
@@ -164,13 +171,18 @@ def _fixed(**changes: Any) -> dict[str, Callable[[Path], Any]]:
 
 HIDDEN: tuple[Hidden, ...] = (
     Hidden(setting="scheduler", value="UniPC", changes=_fixed(scheduler=flow_schedule("unipc", 3.0)), kinds=KINDS),
-    Hidden(setting="shift", value="3", changes=_fixed(scheduler=flow_schedule("flow_match_euler", 3.0)), kinds=WAN22),
+    Hidden(
+        setting="shift",
+        value="3",
+        changes=_fixed(scheduler=flow_schedule("flow_match_euler", 3.0)),
+        kinds=(*WAN22, *WAN22_5B),
+    ),
     Hidden(setting="boundary", value="0.9", changes=_fixed(boundary=0.9), kinds=WAN22),
     Hidden(
         setting="conditioning",
         value="mode",
         changes=_fixed(conditioning=Conditioning(latents="mode", rounded=False)),
-        kinds=("wan22-i2v",),
+        kinds=("wan22-i2v", "wan22-5b-i2v"),
     ),
     Hidden(
         setting="lora_file_low",
@@ -181,7 +193,7 @@ HIDDEN: tuple[Hidden, ...] = (
     Hidden(setting="lora_scale_high", value="0.8", changes=_fixed(lora_scales=(0.8, 1.0)), kinds=WAN22),
     Hidden(setting="shift", value="5", changes=_fixed(scheduler=flow_schedule("flow_match_euler", 5.0))),
     Hidden(setting="seed", value="walk_seed", changes=_fixed(seed=SAMPLE["seed"] + SAMPLE_INDEX)),
-    Hidden(setting="lora_scale", value="0.8", changes=_fixed(lora_scales=(0.8,))),
+    Hidden(setting="lora_scale", value="0.8", changes=_fixed(lora_scales=(0.8,)), kinds=(*WAN21, *WAN22_5B)),
     Hidden(setting="lora_file", value="absent", changes=_fixed(lora_files=(), lora_scales=())),
     Hidden(
         setting="lora_file",
@@ -198,7 +210,7 @@ HIDDEN: tuple[Hidden, ...] = (
         setting="control_image",
         value="that of another prompt",
         changes={"control_image": lambda job: load_control_image("other.png", job)},
-        kinds=("i2v",),
+        kinds=("i2v", "wan22-5b-i2v"),
     ),
     Hidden(
         setting="frames",
@@ -242,6 +254,8 @@ def _possible(plants: Sequence[Plant]) -> bool:
     factors = {plant.factor for plant in plants}
     if {"vae_tiling", "codec"} <= factors:
         return False  # a wide still tests nothing new
+    if factors & {"conditioning", "resize"} and any(plant.prompt.get("ctrl_img", "") is None for plant in plants):
+        return False  # without an image neither is a factor
     if factors & {"codec", "vae_tiling"} and "fps" in factors and "frame_count" not in factors:
         return False  # a still has no frame rate
     absent = {plant.expert for plant in plants if plant.lora.get("path", "") is None}

@@ -18,6 +18,7 @@ import yaml
 from parity.case.load import DEMO
 from parity.selftest.planted import (
     EXPERTS,
+    I2V,
     LORA,
     MODELS,
     NAME,
@@ -49,6 +50,8 @@ _DEMO_JOBS: dict[Kind, str] = {
     "i2v": "i2v_basic",
     "wan22-t2v": "wan22_t2v",
     "wan22-i2v": "wan22_i2v",
+    "wan22-5b": "wan22_5b_t2v",
+    "wan22-5b-i2v": "wan22_5b_i2v",
 }
 _STEP = 500
 
@@ -63,8 +66,8 @@ def _faithful(model: Model) -> dict[str, Any]:
     }
     if model.experts is not None:
         keys["boundary"] = BOUNDARY
-        if model.needs_control_image:
-            keys["conditioning"] = {"latents": "sample", "noise": "seeded"}
+    if model.own_conditioning:
+        keys["conditioning"] = {"latents": "sample", "noise": "seeded"}
     return keys
 
 
@@ -99,7 +102,7 @@ class Workshop:
             "num_frames": num_frames,
         }
         model = find_model(MODELS[kind])
-        if model.needs_control_image:
+        if kind in I2V:
             item["ctrl_img"] = "ctrl.png"
         loras: dict[Expert | None, dict[str, Any]] = (
             {None: {"path": LORA}}
@@ -124,7 +127,7 @@ class Workshop:
             "preview": _preview_keys(shape),
             "request": {
                 "model": model.id,
-                "prompts": [item],
+                "prompts": [{key: value for key, value in item.items() if value is not None}],
                 "loras": [{"network_multiplier": 1.0} | lora for lora in loras.values() if lora["path"] is not None],
             },
             "pipeline": pipeline,
@@ -216,11 +219,12 @@ class Workshop:
         for source, (same, other) in loras.items():
             shutil.copyfile(source, job / same)
             _other_lora(source, job / other)
-        if model.needs_control_image:
+        if model.takes_control_image:
+            shutil.copyfile(DEMO / "jobs" / "i2v_basic" / "ctrl.png", job / "ctrl.png")
+        if kind in I2V:
             from PIL import Image
 
-            shutil.copyfile(demo / "ctrl.png", job / "ctrl.png")
-            with Image.open(demo / "ctrl.png") as image:
+            with Image.open(job / "ctrl.png") as image:
                 image.transpose(Image.Transpose.ROTATE_180).save(job / "other.png")
             images = {OTHER_PROMPT: "other.png", PROMPT: "ctrl.png"}
             sample["samples"] = [{"prompt": text, "ctrl_img": image} for text, image in images.items()]

@@ -35,6 +35,9 @@ def test_every_factor_is_planted() -> None:
 
 def test_a_part_of_the_matrix(engine: Engine, tmp_path: Path) -> None:
     chosen = [*matrix(["t2v"], 2)[-1:], *matrix(["i2v"], 2)[-1:], *matrix(["wan22-i2v"], 2)[-1:]]
+    # 5B: an image on one side only, in each direction.
+    wan22_5b = matrix(["wan22-5b", "wan22-5b-i2v"], 0)
+    chosen += [row for row in wan22_5b if row[1][0].value in ("absent", "given")]
     rows = list(run_matrix(chosen, tmp_path, Quiet(), engine))
     assert [(row.factors, row.findings, row.diagnosed) for row in rows] == [
         (frozenset(plant.factor for plant in plants),) * 3 for _, plants in chosen
