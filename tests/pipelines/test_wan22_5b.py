@@ -36,6 +36,7 @@ from tests.support.oracle import (
     sample_recipe,
     seeded,
 )
+from tests.support.serving import finished, settings_of, submit, thread
 
 MODEL = find_model("wan22_5b")
 
@@ -224,3 +225,16 @@ def test_from_a_job_folder_to_a_gate(tmp_path: Path, capsys: pytest.CaptureFixtu
     cases = json.loads((tmp_path / "run" / "results.json").read_text())["cases"]
     assert [case["status"] for case in cases] == ["passed"] * 3
     assert capsys.readouterr().err.count("ok: bit-identical") == 3
+
+
+def test_serve_generates_the_previews(engine: Engine, tmp_path: Path) -> None:
+    """`--profile faithful`: prompts with and without an image in one request, the files as the trainer wrote them."""
+    requests = [request_of_preview(sample_recipe("wan22_5b_i2v", index)) for index in (0, 2)]
+    asked = requests[0].model_copy(update={"prompts": [request.prompts[0] for request in requests]})
+    body = asked.model_dump(exclude_none=True)
+    body["loras"][0]["path"] = "wan22_5b_i2v/w5_i2v.safetensors"
+    with thread(settings_of(tmp_path, profile="faithful"), engine) as client:
+        result = finished(client, submit(client, body))
+        assert result["status"] == "succeeded", result
+        served = [client.get(video["url"]).content for video in result["outputs"]["videos"]]
+    assert served == [recorded("preview", "wan22_5b_i2v", index)[1] for index in (0, 2)]
