@@ -6,7 +6,7 @@ import dataclasses
 
 from parity.case.load import Case
 from parity.comparison.compare import Comparison
-from parity.factors.findings import known_differences
+from parity.factors.findings import known_differences, limits_in_words
 from parity.results.case import CaseResult, FindingResult, Status, TargetResult
 from pipelines.recipe import Recipe, to_dict
 
@@ -34,7 +34,7 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         findings=findings,
         recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
         case_yaml=_yaml(case),
-        notes=case.preview.notes,
+        notes=(*limits_in_words(case), *case.preview.notes),
         target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
     )
 
@@ -57,7 +57,7 @@ def compared_result(
         metrics=comparison.metrics,
         codec_floor=comparison.codec_floor,
         sigmas={"preview": _sigmas(case.preview), "inference": _sigmas(case.inference)},
-        notes=(*case.preview.notes, *comparison.notes, *notes),
+        notes=(*limits_in_words(case), *case.preview.notes, *comparison.notes, *notes),
         error=verdict if status == "error" else None,
     )
 

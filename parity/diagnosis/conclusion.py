@@ -22,8 +22,12 @@ def conclude(
     stopped: Stopped | None,
     error: str | None,
     noise: RequestNoise | None = None,
+    left_out: tuple[str, ...] = (),
 ) -> str:
-    """Say in one sentence what is known so far: explained or not, by which factors, and which matters most."""
+    """Say in one sentence what is known so far: explained or not, by which factors, and which matters most.
+
+    `left_out`: the factors without which both sides were generated.
+    """
     if stopped == "error":
         return f"stopped: {error}"
     head = "interrupted; so far: " if stopped == "interrupted" else ""
@@ -44,7 +48,11 @@ def conclude(
         cause = f"fixing {names}" if names else "the preview's recipe"
         before, after = format_closeness(as_is.to_preview), format_closeness(preview.to_preview)
         sentence = f"partly explained: {cause} reaches {after} (as requested: {before}); "
-        sentence += "the remaining difference lies outside the recipes"
+        sentence += (
+            f"the remaining difference is that of {', '.join(left_out)}, not supported yet and left out on both sides"
+            if left_out
+            else "the remaining difference lies outside the recipes"
+        )
     first = factors[0]
     if len(factors) > 1 and first.level in ("visible", "frames do not pair"):
         sentence += f"; {first.factor} matters most"

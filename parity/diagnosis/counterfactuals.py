@@ -7,8 +7,10 @@ only this factor broken): at most 2k + 2 generations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -29,6 +31,7 @@ from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
 from pipelines.files.words import plural
+from pipelines.limits import limits_of, within_limits
 from pipelines.media.video import Frames
 from pipelines.recipe import Precision, Recipe
 
@@ -50,6 +53,8 @@ class Plan:
     case: Case
     factors: tuple[Factor, ...]
     """Likeliest first."""
+    left_out: Mapping[Factor, str]
+    """The factors that this version cannot generate, each with the reason: both sides are generated without them."""
     experiments: tuple[Experiment, ...]
 
     @property
@@ -68,25 +73,49 @@ class Plan:
 
     def __str__(self) -> str:
         count = len(self.factors)
-        if not count:
+        if not count and not self.left_out:
             return "no factor differs: only the request is generated"
         generations = 2 + len(self.experiments)
         parts = f"2 endpoints, {count} with one factor fixed"
         parts += f", {count} with one broken" if self.mode == "full" else ""
         parts += f", {generations - self.cost} saved by reuse" if generations > self.cost else ""
         steps = f"{self.denoising_steps} denoising steps"
-        return f"up to {plural(self.cost, 'generation')} ({parts}), {steps}: {', '.join(self.factors)}"
+        without = f"; generated without {', '.join(self.left_out)}, which is not supported yet" if self.left_out else ""
+        return f"up to {plural(self.cost, 'generation')} ({parts}), {steps}: {', '.join(self.factors)}{without}"
 
 
 def make_plan(case: Case, mode: Literal["full", "gains"] = "full") -> Plan:
     """Plan the counterfactuals of a case: likeliest factor first, those on weights already loaded before the others."""
+    case, left_out = without_limits(case)
     factors = likeliest_first(differing_factors(case.preview, case.inference))
     gains = [Experiment(kind="gain", factor=name, recipe=take(case.inference, name, case.preview)) for name in factors]
     losses = [Experiment(kind="loss", factor=name, recipe=take(case.preview, name, case.inference)) for name in factors]
     loaded = Engine.load_key(case.preview)  # the preview's recipe is generated just before
     experiments = [*gains, *losses] if mode == "full" else gains
     experiments.sort(key=lambda item: (item.kind, Engine.load_key(item.recipe) != loaded))
-    return Plan(mode=mode, case=case, factors=tuple(factors), experiments=tuple(experiments))
+    return Plan(mode=mode, case=case, factors=tuple(factors), left_out=left_out, experiments=tuple(experiments))
+
+
+def without_limits(case: Case) -> tuple[Case, dict[Factor, str]]:
+    """The case without the factors that this version cannot generate, equal on both sides; and why it cannot."""
+    left_out = limits_of(case.preview) | limits_of(case.inference)
+    preview = within_limits(case.preview)
+    inference = take_all(within_limits(case.inference), left_out, preview)
+    return dataclasses.replace(case, preview=preview, inference=inference), left_out
+
+
+def left_out_costs(declared: Case, left_out: Mapping[Factor, str]) -> list[FactorCost]:
+    """The rows of factors that were not measured, because this version cannot generate them."""
+    return [
+        FactorCost(
+            factor=factor,
+            preview=show(declared.preview, factor),
+            inference=show(declared.inference, factor),
+            fix=CATALOGUE[factor].fix(declared.preview),
+            not_measured=f"not supported yet, both sides are generated without it: {reason}",
+        )
+        for factor, reason in left_out.items()
+    ]
 
 
 def diagnose(
@@ -180,7 +209,7 @@ class _Counterfactuals:
         if _decode_settings(preview) == _decode_settings(inference):
             return StageGap(stage="decode", equal=True, gap=0.0, note="same VAE, same settings")
         latents = self.lab.denoise(preview, "")
-        other = self.lab.engine.decode(latents, inference, self.case.token)
+        other = self.lab.decode(latents, inference)
         if np.array_equal(frames, other):
             return StageGap(stage="decode", equal=True, gap=0.0)
         difference = (frames.astype(np.float64) - other) ** 2
@@ -273,7 +302,7 @@ class _Counterfactuals:
                     not_measured=self._not_measured(gain, loss),
                 )
             )
-        return rank(costs, self._as_is_trial, self._noise)
+        return rank([*costs, *left_out_costs(self.lab.case, self.plan.left_out)], self._as_is_trial, self._noise)
 
     def _not_measured(self, gain: Trial | None, loss: Trial | None) -> str | None:
         missing = [name for name, trial in (("gain", gain), ("loss", loss)) if trial is None]
@@ -292,7 +321,9 @@ class _Counterfactuals:
             smallest = tuple(cost.factor for cost in factors if cost.factor in smallest)
         return Diagnosis(
             mode=self.plan.mode,
-            sentence=conclude(factors, smallest, self._as_is_trial, preview, stopped, error, self._noise),
+            sentence=conclude(
+                factors, smallest, self._as_is_trial, preview, stopped, error, self._noise, tuple(self.plan.left_out)
+            ),
             explained=explained,
             stopped=stopped,
             error=error,
@@ -302,16 +333,17 @@ class _Counterfactuals:
             as_is=self._as_is_trial,
             preview_recipe=preview,
             residue=preview.to_preview if preview is not None and not explained else None,
-            outside=() if explained else outside(self.case),
+            outside=() if explained else outside(self.case, self.plan.left_out),
             waterfall=self._waterfall,
             origin=self._origin,
             cost=self.lab.cost(self.plan.cost),
         )
 
 
-def outside(case: Case) -> tuple[str, ...]:
-    """List the possible causes of a residue that no recipe contains."""
-    causes = [*case.preview.notes]
+def outside(case: Case, left_out: Mapping[Factor, str] = MappingProxyType({})) -> tuple[str, ...]:
+    """List the possible causes of a residue: what could not be generated first, then what no recipe contains."""
+    causes = [f"{factor}, which is not supported yet: {reason}" for factor, reason in left_out.items()]
+    causes += case.preview.notes
     kind = encoded_again(case.video)
     if kind is not None:
         causes.append(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from parity.case.load import Case
+from parity.diagnosis.counterfactuals import left_out_costs, without_limits
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.origin import squared_gap
 from parity.diagnosis.ranking import ORDER
@@ -36,6 +37,8 @@ class QuickPlan:
     factors: tuple[Factor, ...]
     generated: tuple[Factor, ...]
     """The factors whose latents are compared; the level of the others is known without generating anything."""
+    left_out: Mapping[Factor, str]
+    """The factors that this version cannot generate, each with the reason."""
     steps: int
     """The steps of the preview's recipe; the other recipes get proportionally many."""
 
@@ -57,16 +60,18 @@ class QuickPlan:
         return dataclasses.replace(recipe, steps=min(steps, recipe.steps))
 
     def __str__(self) -> str:
+        without = f"; generated without {', '.join(self.left_out)}, which is not supported yet" if self.left_out else ""
         if not self.generated:
-            return "nothing to generate"
+            return f"nothing to generate{without}"
         return (
             f"up to {self.cost:.2f} generations (1 + {len(self.generated)} runs of {self.steps} of "
-            f"{self.case.preview.steps} steps, latents only): {', '.join(self.factors)}"
+            f"{self.case.preview.steps} steps, latents only): {', '.join(self.factors)}{without}"
         )
 
 
 def make_quick_plan(case: Case) -> QuickPlan:
     """Plan as many steps as two generations allow, at least one."""
+    case, left_out = without_limits(case)
     factors = tuple(likeliest_first(differing_factors(case.preview, case.inference)))
     whole = latents_key(case.preview)
     generated = tuple(
@@ -74,7 +79,7 @@ def make_quick_plan(case: Case) -> QuickPlan:
         for factor in factors
         if factor not in _UNPAIRED and latents_key(take(case.preview, factor, case.inference)) != whole
     )
-    plan = QuickPlan(case=case, factors=factors, generated=generated, steps=1)
+    plan = QuickPlan(case=case, factors=factors, generated=generated, left_out=left_out, steps=1)
     for steps in range(2, case.preview.steps + 1):
         longer = dataclasses.replace(plan, steps=steps)
         if longer.cost <= BUDGET:
@@ -94,7 +99,7 @@ def diagnose_quickly(lab: Lab, plan: QuickPlan) -> Diagnosis:
         stopped = "interrupted"
     except ParityError as reason:
         stopped, error = "error", str(reason)
-    factors = tuple(_ranked(plan, gaps))
+    factors = (*_ranked(plan, gaps), *left_out_costs(lab.case, plan.left_out))
     return Diagnosis(
         mode="quick",
         sentence=_sentence(factors, stopped, error),

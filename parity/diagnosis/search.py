@@ -23,6 +23,7 @@ from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stop
 from parity.results.words import decibels
 from pipelines.drift import LORA_FACTORS, Factor, frames_key
 from pipelines.errors import ParityError
+from pipelines.limits import limits_of
 from pipelines.recipe import Precision, Recipe, to_dict
 from pipelines.scheduler import CLASSES
 
@@ -114,6 +115,10 @@ class _Searching:
     def __init__(self, lab: Lab, subject: Subject) -> None:
         self.lab, self.case, self._subject = lab, lab.case, subject
         self.notes = [f"the config cannot be reproduced: {obstacle}" for obstacle in self.case.preview.obstacles]
+        left_out = limits_of(self.case.preview).items()
+        self.notes += [
+            f"generated without {factor}, which is not supported yet: {reason}" for factor, reason in left_out
+        ]
         self._axes = axes(lab.case, subject.other_side)
         self._read, self._base = read_from_file(lab.case, lab.preview)
         self.best = self._base

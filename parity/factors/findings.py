@@ -9,6 +9,7 @@ from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
 from parity.results.case import Evidence, FindingResult
 from pipelines.drift import FACTORS, LORA_FACTORS, Factor, differing_factors, lora_field
+from pipelines.limits import limits_of
 from pipelines.recipe import Recipe, value_of
 
 _UNSEEDED = "the noise in its control image's latents comes from an unseeded generator"
@@ -48,8 +49,33 @@ def show(recipe: Recipe, factor: Factor) -> str:
 
 
 def known_differences(case: Case) -> tuple[FindingResult, ...]:
-    """Findings known before anything is generated. For a case on a server they are only expectations."""
-    return find_differences(case.preview, case.inference, "recipe" if case.target is None else "expected")
+    """Findings known before anything is generated. For a case on a server they are only expectations.
+
+    What this version cannot generate is a finding also if both sides have it: the output is generated without it.
+    """
+    if case.target is not None:
+        return find_differences(case.preview, case.inference, "expected")
+    left_out = limits_of(case.inference)
+    found = {finding.factor: finding for finding in find_differences(case.preview, case.inference)}
+    found |= {
+        factor: FindingResult(
+            factor=factor,
+            preview=show(case.preview, factor),
+            inference=f"generated without: {show(case.inference, factor)}",
+            note=f"not supported yet, so the output is generated without it: {reason}",
+        )
+        for factor, reason in left_out.items()
+    }
+    return tuple(found[factor] for factor in FACTORS if factor in found)
+
+
+def limits_in_words(case: Case) -> tuple[str, ...]:
+    """What this version cannot generate of either side of a case, each with the reason and what is done instead."""
+    ours = {} if case.target is not None else limits_of(case.inference)
+    return tuple(
+        f"{factor} is not supported yet: {reason}; both sides are generated without it, everything else is compared"
+        for factor, reason in (limits_of(case.preview) | ours).items()
+    )
 
 
 def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "recipe") -> tuple[FindingResult, ...]:

@@ -14,6 +14,7 @@ from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import Model
 from pipelines.errors import MediaError, WeightsError
 from pipelines.files.content import present, real_path
+from pipelines.limits import limits_of
 from pipelines.lora_files import read_header
 from pipelines.media.control_image import load as load_control_image
 from pipelines.reference.inference import cannot_be_asked, request_of_preview
@@ -87,6 +88,10 @@ def pair(
         control_image=image and real_path(image),
         unpairable="; ".join(reasons) or None,
     )
+    notes += [
+        f"{factor} is not supported yet: {why}; it is generated without, everything else is compared"
+        for factor, why in limits_of(recipe).items()
+    ]
     request = None
     try:
         request = request_of_preview(recipe)

@@ -20,6 +20,7 @@ from parity.results.case import RepeatedGeneration, RepeatFloor, RepeatResult, S
 from parity.results.diagnosis import Closeness
 from parity.results.words import decibels, figure
 from pipelines.files.words import listed
+from pipelines.limits import within_limits
 from pipelines.media.video import Frames
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def generate_repeats(engine: Engine, case: Case, count: int, progress: Progress)
     One is made by a fresh process, the others by this one. Nothing of an earlier generation is reused but the
     weights, which the engine holds at the end. Raises as `generate_in_fresh_process`.
     """
-    recipe, token = case.inference, case.token
+    recipe, token = within_limits(case.inference), case.token
 
     def begin(number: int, where: str = "") -> None:
         progress.trial_started(f"generation {number} of {count}{where}", recipe.steps)

@@ -13,6 +13,7 @@ from parity.run.cache import Cache, key_of
 from pipelines.engine import fingerprint
 from pipelines.engine.stages import Trace
 from pipelines.files.words import reason_of
+from pipelines.limits import within_limits
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
 
@@ -48,11 +49,11 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
 
     The cache is skipped with a `trace` and for requests that do not repeat. Raises as `Lab.generate`.
     """
-    case = lab.case
+    case, inference = lab.case, within_limits(lab.case.inference)
     clock = time.perf_counter()
-    weights = fingerprint.weights(case.inference, case.token)
-    cacheable = trace is None and case.inference.repeats
-    key = shelf.key(case.inference, weights) if shelf is not None and cacheable else None
+    weights = fingerprint.weights(inference, case.token)
+    cacheable = trace is None and inference.repeats
+    key = shelf.key(inference, weights) if shelf is not None and cacheable else None
     if shelf is not None and key is not None:
         found = shelf.cache.find(key)
         if found is not None:
@@ -65,11 +66,11 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
                 load_seconds=0.0,
                 generate_seconds=seconds,
             )
-    lab.engine.load(case.inference, case.token)
+    lab.engine.load(inference, case.token)
     loaded_at = time.perf_counter()
-    frames = lab.generate(case.inference, case.id, trace)
+    frames = lab.generate(inference, case.id, trace)
     generated_at = time.perf_counter()
-    notes = _store(shelf, key, frames, case.inference, case.id) if shelf is not None and key is not None else ()
+    notes = _store(shelf, key, frames, inference, case.id) if shelf is not None and key is not None else ()
     return Generation(
         frames=frames,
         weights_sha256=weights,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from parity.case.load import Case
-from parity.factors.findings import known_differences, notes_on_repeating, show_field
+from parity.factors.findings import known_differences, limits_in_words, notes_on_repeating, show_field
 from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS, differing_factors
 from pipelines.files.words import plural, shorten
@@ -39,6 +39,7 @@ def plan_text(case: Case) -> str:
     if case.expect is not None:
         parts.append(f"  expected: {', '.join(case.expect) or 'nothing'}")
     parts += [f"  cannot be reproduced: {reason}" for reason in case.preview.obstacles]
+    parts += [f"  {limit}" for limit in limits_in_words(case)]
     if case.target is None:
         parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
     parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
