@@ -62,6 +62,11 @@ def lora_file(path: Path, expert: Expert | None = None) -> LoraFile:
     return LoraFile(path=path, sha256=sha256_file(path), expert=expert)
 
 
+def is_lokr(path: Path) -> bool:
+    """Return whether a file holds a LoKr network. Raises WeightsError."""
+    return any(".lokr_" in key for key in read_header(path).shapes)
+
+
 def why_not_applied(path: Path, application: LoraApplication, expert: Expert | None = None) -> str | None:
     """Return why a LoRA cannot be applied in this way, and what works; None if it can. Raises WeightsError."""
     keys = expert_keys(read_header(path).shapes, expert)

@@ -10,15 +10,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from parity.case.load import Case
 from pipelines.aitoolkit.job import Sample
 from pipelines.drift import LORA_FACTORS, Factor, with_loras
 from pipelines.errors import ParityError
-from pipelines.lora_files import lora_file
+from pipelines.lora_files import lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
-from pipelines.recipe import FILTERS, Conditioning, Expert, LoraFile, Precision, Recipe, Resize
+from pipelines.recipe import FILTERS, Conditioning, Expert, LoraApplication, LoraFile, Precision, Recipe, Resize
 from pipelines.scheduler import flow_schedule
 
 _STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)
@@ -265,7 +265,9 @@ def _guidance(_: Recipe, value: float) -> Option:
 
 def _applications(recipe: Recipe) -> Iterator[Option]:
     if recipe.lora_files:
-        for name in ("merged", "side_path", "adapter"):
+        for name in get_args(LoraApplication):
+            if any(why_not_applied(file.path, name, file.expert) for file in recipe.lora_files):
+                continue  # no way to apply this file
             yield Option(label=name, changes={"lora_application": name})
 
 

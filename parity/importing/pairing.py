@@ -15,7 +15,7 @@ from pipelines.catalog import Model
 from pipelines.errors import MediaError, WeightsError
 from pipelines.files.content import present, real_path
 from pipelines.limits import limits_of
-from pipelines.lora_files import read_header
+from pipelines.lora_files import read_header, why_not_applied
 from pipelines.media.control_image import load as load_control_image
 from pipelines.reference.inference import cannot_be_asked, request_of_preview
 from pipelines.reference.request import Request
@@ -98,6 +98,8 @@ def pair(
     except ValidationError as error:
         reasons.append(cannot_be_asked(error))
     reasons += [obstacle for obstacle in recipe.obstacles if obstacle not in "; ".join(reasons)]
+    served = (why_not_applied(file.path, "adapter", file.expert) for file in recipe.lora_files)
+    notes += [reason.replace(str(job.folder) + "/", "") for reason in served if reason is not None]
     return Pairing(
         preview=preview,
         prompt=job.samples[index].prompt if listed else None,

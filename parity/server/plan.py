@@ -58,7 +58,10 @@ def plan(request: Request, model: Model, settings: Settings, token: str | None) 
     graph = dataclasses.replace(graph, codec=Codec("webp", 80))
     recipes = _recipes(request, graph, model, settings)
     return RequestPlan(
-        recipes=tuple(dataclasses.replace(recipe, obstacles=obstacles, notes=notes) for recipe in recipes),
+        recipes=tuple(
+            dataclasses.replace(recipe, obstacles=(*obstacles, *recipe.obstacles), notes=(*notes, *recipe.notes))
+            for recipe in recipes
+        ),
         config=str(config.relative_to(settings.lora_root)),
         toolkit=toolkit,
     )

@@ -42,6 +42,8 @@ def plan_text(case: Case) -> str:
     parts += [f"  {limit}" for limit in limits_in_words(case)]
     if case.target is None:
         parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
+    reasons = [reason for reason in case.inference.obstacles if reason not in case.preview.obstacles]
+    parts += [f"  cannot be generated: {reason}" for reason in reasons]
     parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
     return "\n".join(parts)
 

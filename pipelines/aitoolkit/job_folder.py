@@ -16,7 +16,9 @@ from typing import Any
 
 from pipelines.aitoolkit.job import Job
 from pipelines.errors import WeightsError
+from pipelines.files.words import listed
 from pipelines.lora_files import read_header
+from pipelines.lora_keys import sort_keys
 from pipelines.recipe import Expert
 
 # BaseSDTrainProcess.sample and GenerateImageConfig.get_image_path. `format` is jpg, png or webp; several frames: webp.
@@ -129,8 +131,27 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
     """The weights a preview of `step` was generated with. `step` None: the final ones.
 
     The trainer saves before it generates, so the file of a step holds the preview's weights. The last one is generated
-    after training, when the weights were saved without a step in the name.
+    after training, when the weights were saved without a step in the name. A file that was renamed is taken if it says
+    of itself that it is this job's at this step.
     """
+    found = _find_by_name(job, step)
+    if found.missing is None or step == 0:
+        return found
+    others = _other_loras(job)
+    own = [path for path in others if step is not None and _says_it_is(path, job, step)]
+    if len(own) == 1 and not job.experts:
+        return LoraFiles(
+            paths=(own[0],), notes=(f"{own[0].name} was renamed: it says that it is {job.name} at step {step}",)
+        )
+    if not others:
+        return found
+    names = listed([path.name for path in others], 5)
+    return LoraFiles(
+        missing=f"{found.missing}; if it was renamed, set preview.lora to it: beside the config lie {names}"
+    )
+
+
+def _find_by_name(job: Job, step: int | None) -> LoraFiles:
     if step == 0:
         if job.pretrained_lora is not None:
             return LoraFiles(
@@ -155,6 +176,24 @@ def find_lora(job: Job, step: int | None) -> LoraFiles:
             missing=f"{_why_missing(job, step, True)}; {file} does not say its step, the last preview is of step {last}"
         )
     return _checking_experts(job, final, f"{file} does not say its step; assumed to be of step {step}, the preview's")
+
+
+def _other_loras(job: Job) -> list[Path]:
+    """The LoRA files beside the config that are not named as the job's."""
+    pattern = re.compile(_CHECKPOINT_NAME.format(name=re.escape(job.name)))
+    found = []
+    for path in sorted(job.folder.glob("*.safetensors")):
+        try:
+            if pattern.fullmatch(path.name) is None and sort_keys(read_header(path).shapes).layers:
+                found.append(path)
+        except WeightsError:
+            continue
+    return found
+
+
+def _says_it_is(path: Path, job: Job, step: int) -> bool:
+    """True if a LoRA's metadata name the job and the step (`ss_output_name`, `training_info`)."""
+    return read_header(path).metadata.get("ss_output_name") == job.name and training_step(path) == step
 
 
 def training_step(path: Path) -> int | None:

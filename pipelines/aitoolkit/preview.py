@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.aitoolkit.job import PROCESS, Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName, find_lora, lora_given
 from pipelines.aitoolkit.quantization import quantization_changes, trainer_quantization
-from pipelines.aitoolkit.remarks import Remarks, known_residuals, sample_remarks
+from pipelines.aitoolkit.remarks import OLD_LOKR, Remarks, known_residuals, sample_remarks
 from pipelines.aitoolkit.rules import (
     BOUNDARY,
     changes_that_matter,
@@ -27,7 +27,7 @@ from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.graph import FRAME_RULES, SIZE_RULES
 from pipelines.hub import find_source, is_hub_id, why_not_found
-from pipelines.lora_files import lora_file
+from pipelines.lora_files import is_lokr, left_out, lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
 from pipelines.recipe import (
     Asked,
@@ -76,6 +76,10 @@ def preview_recipe(
     conditioning = trainer_conditioning(model, job.device) if with_image else None
     quantization, assumed = trainer_quantization(job, model, origin)
     changes = (*changes_that_matter(job, sample, model), *quantization_changes(job, model))
+    if application == "side_path" and any(is_lokr(file.path) for file in files):
+        changes = (*changes, "lokr_forward")
+        if not origin.follows("lokr_forward"):
+            remarks += Remarks(obstacles=(OLD_LOKR,))
     remarks += Remarks(notes=origin.notes(changes)) + assumed
     remarks += known_residuals(job, application if files else None, conditioning)
     remarks += sample_remarks(job, sample, model, video, index)
@@ -197,7 +201,12 @@ def _lora_files(job: Job, video: VideoName | None, given: Path | None) -> tuple[
         files = tuple(lora_file(path, expert) for path, expert in found.of_experts(job))
     except UnreproducibleError as error:
         return (), Remarks(obstacles=(*obstacles, str(error)), notes=found.notes)
-    return files, Remarks(obstacles=obstacles, notes=found.notes)
+    reasons = (why_not_applied(file.path, _lora_application(job), file.expert) for file in files)
+    ignored = (left_out(file.path, file.expert) for file in files)
+    return files, Remarks(
+        obstacles=(*obstacles, *(reason for reason in reasons if reason is not None)),
+        notes=(*found.notes, *(note for note in ignored if note is not None)),
+    )
 
 
 def _lora_application(job: Job) -> LoraApplication:

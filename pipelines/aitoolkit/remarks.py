@@ -26,6 +26,13 @@ class Remarks:
         return Remarks(obstacles=self.obstacles + other.obstacles, notes=self.notes + other.notes)
 
 
+OLD_LOKR = (
+    "LoKr that is not merged, generated before e44c34a9 (2026-07-15, inside 0.10.24): each layer then computed with "
+    "its weight plus the network's in the weight's dtype, which is not supported yet; a job of one scale, without "
+    "quantization, is merged and supported"
+)
+
+
 def known_residuals(job: Job, application: LoraApplication | None, conditioning: Conditioning | None) -> Remarks:
     """The differences that remain even with the right recipe, because no file on disk holds what caused them."""
     notes = []

@@ -24,6 +24,7 @@ ChangeName = Literal[
     "vae_tiling",
     "convrot",
     "convrot_bits",
+    "lokr_forward",
     "own_uint",
     "torchao_0_17",
     "torchao_0_10_again",
@@ -139,6 +140,13 @@ CHANGES: dict[ChangeName, Change] = {
         at=_at(2026, 7, 13, 12, 33, 54),
         version="0.10.23",
         what="convrotint2 to convrotint7 exist",
+    ),
+    "lokr_forward": Change(
+        commit="e44c34a955e4",
+        parent="30162c06022a",
+        at=_at(2026, 7, 15, 16, 46, 30),
+        version="0.10.24",
+        what="LoKr that is not merged is added to a layer's output, in factors",
     ),
     "own_uint": Change(
         commit="b677cdb02666",

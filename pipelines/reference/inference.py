@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from pipelines.catalog import Model
 from pipelines.graph import FRAME_RULES, SIZE_RULES, Graph, fields_of
 from pipelines.hub import folder_of
-from pipelines.lora_files import lora_file
+from pipelines.lora_files import left_out, lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
 from pipelines.quantization import Quantization
 from pipelines.recipe import Asked, Codec, Conditioning, Precision, Recipe, Resize
@@ -83,6 +84,7 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     image = load_control_image(images[0], folder) if images else None
     loras = sorted(request.loras, key=lambda lora: lora.transformer or "")  # high before low
     scales = [lora.network_multiplier for lora in loras]
+    files = tuple(lora_file(folder / lora.path, lora.transformer) for lora in loras)
     return Recipe(
         model=model.id,
         pipeline=model.pipeline(with_image=image is not None),
@@ -94,12 +96,18 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         steps=_or(item.sample_steps, defaults.sample_steps),
         guidance_scale=defaults.guidance_scale if item.guidance_scale is None else item.guidance_scale,
         seed=None if seed < 0 else seed,
-        lora_files=tuple(lora_file(folder / lora.path, lora.transformer) for lora in loras),
+        lora_files=files,
         lora_scales=tuple(defaults.network_multiplier if scale is None else scale for scale in scales),
         control_image=image,
         fps=_or(item.fps, defaults.fps),
+        obstacles=_each(why_not_applied(file.path, graph.lora_application, file.expert) for file in files),
+        notes=_each(left_out(file.path, file.expert) for file in files),
         **fields_of(graph, with_image=image is not None),
     )
+
+
+def _each(remarks: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(remark for remark in remarks if remark is not None)
 
 
 def _or(value: int | None, default: int) -> int:

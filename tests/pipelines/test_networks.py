@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from parity.case.load import DEMO
 from parity.comparison.compare import frames_sha256
 from pipelines.aitoolkit.job import read_job
+from pipelines.aitoolkit.job_folder import find_lora
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.engine.engine import Engine
 from pipelines.engine.lora_layers import make_layers
@@ -21,6 +23,7 @@ from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.lora_files import check_coverage, left_out
 from pipelines.lora_keys import sort_keys, why_not_served
 from pipelines.recipe import Recipe
+from pipelines.reference.inference import inference_recipe, reference_graph, request_of_preview
 from tests.support.oracle import model_of, sample_recipe
 from tests.support.paths import DATA
 
@@ -313,3 +316,65 @@ def test_lokr_scale() -> None:
     for tensors, largest in ((whole, 1.0), (product, 1.0)):
         (layer,) = make_layers(sort_keys(tensors), tensors).values()
         assert layer.delta().max().item() == largest
+
+
+def test_unmerged_lokr_of_an_older_version_is_not_claimed(tmp_path: Path) -> None:
+    recipe_of("lokr_full_scales", 1, tmp_path)
+    job, model = read_job(tmp_path / "config.yaml"), model_of("t2v_basic")
+    lora = NETWORKS / "lokr_full_scales.safetensors"
+    for toolkit, refused in (("0.10.23", True), ("e44c34a9", False), ("0.12.26", False)):
+        recipe = preview_recipe(job, 1, model=model, lora=lora, toolkit=toolkit)
+        assert any("LoKr that is not merged" in obstacle for obstacle in recipe.obstacles) is refused
+    (note,) = (
+        note for note in preview_recipe(job, 1, model=model, lora=lora, toolkit="0.10.24").notes if "LoKr" in note
+    )
+    assert "e44c34a9 (2026-07-15)" in note
+
+
+def test_a_request_says_at_once_what_the_server_cannot_load(tmp_path: Path) -> None:
+    recipe = recipe_of("lokr_full", 0, tmp_path)
+    graph = reference_graph(model_of("t2v_basic"), str(DEMO / "models" / "tiny-wan-t2v"))
+    inference = inference_recipe(request_of_preview(recipe), 0, graph, model=model_of("t2v_basic"), folder=tmp_path)
+    (obstacle,) = inference.obstacles
+    assert "lokr_full.safetensors: the reference server (diffusers 0.42.1) cannot load LoKr" in obstacle
+    faithful = dataclasses.replace(graph, lora_application="merged")
+    served = inference_recipe(request_of_preview(recipe), 0, faithful, model=model_of("t2v_basic"), folder=tmp_path)
+    assert served.obstacles == ()
+
+
+def test_a_search_offers_no_way_that_cannot_be_taken(tmp_path: Path) -> None:
+    from parity.diagnosis.hypotheses import _applications
+
+    labels = [option.label for option in _applications(recipe_of("lokr_full", 0, tmp_path))]
+    assert labels == ["merged", "side_path"]
+    assert len(list(_applications(sample_recipe("t2v_basic", 0)))) == 3
+
+
+@pytest.fixture
+def renamed(tmp_path: Path) -> Path:
+    """A job whose LoRA of step 500 its user renamed."""
+    recipe_of("lokr_full", 0, tmp_path)
+    config = json.loads((tmp_path / "config.yaml").read_text())
+    config["config"]["name"] = "lokr_full"  # as the file's metadata say
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    shutil.copy(NETWORKS / "lokr_full.safetensors", tmp_path / "the good one.safetensors")
+    return tmp_path
+
+
+def test_a_renamed_lora_that_names_its_job_and_step_is_taken(renamed: Path) -> None:
+    found = find_lora(read_job(renamed / "config.yaml"), 500)
+    assert [path.name for path in found.paths] == ["the good one.safetensors"]
+    assert found.missing is None
+    assert "was renamed: it says that it is lokr_full at step 500" in found.notes[0]
+
+
+def test_a_renamed_lora_that_does_not_is_suggested(renamed: Path) -> None:
+    found = find_lora(read_job(renamed / "config.yaml"), 250)
+    assert found.paths == ()
+    assert "set preview.lora to it: beside the config lie the good one.safetensors" in str(found.missing)
+
+
+def test_two_renamed_loras_are_not_chosen_from(renamed: Path) -> None:
+    shutil.copy(renamed / "the good one.safetensors", renamed / "best.safetensors")
+    found = find_lora(read_job(renamed / "config.yaml"), 500)
+    assert "best.safetensors, the good one.safetensors" in str(found.missing)
