@@ -54,7 +54,12 @@ def why_unusable(source: str) -> str | None:
         return None if has else f"{source} is no checkpoint in diffusers layout: no model_index.json, no transformer/"
     if re.search("comfyui|repackaged|gguf", source, re.IGNORECASE):
         return f"{source} holds single files for ComfyUI; only repositories in diffusers layout can be loaded"
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    return None
+
+
+def why_offline(source: str) -> str | None:
+    """The reason why a Hub id cannot be fetched on this machine as it is set up; None: none is known."""
+    if is_hub_id(source) and not _is_folder(Path(source)) and _offline():
         from huggingface_hub import try_to_load_from_cache
 
         files = ("model_index.json", "config.json", "transformer/config.json", "text_encoder/config.json")
@@ -105,6 +110,11 @@ def folder_of(source: str, *, token: str | None = None, only: list[str] | None =
             f"checkpoint {source} could not be fetched from the Hub: {reason}\n"
             "  set HF_TOKEN if it is gated, or point `checkpoint:` in the case to a local copy"
         ) from None
+
+
+def _offline() -> bool:
+    """The Hub library's own reading of its variable."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _is_folder(path: Path) -> bool:

@@ -217,17 +217,18 @@ def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...])
 
 def _meant(word: str, known: list[str], parents: tuple[str, ...]) -> str:
     """What an unknown key may mean: a key here by meaning or spelling, or one that stands elsewhere in the request."""
+    meaning = MEANT.get(word.lower(), word)
     place = next(
         (
             path
             for path in (("request",), ("request", "prompts"), ("request", "loras"))
-            if parents[:1] in ((), ("request",)) and MEANT.get(word.lower()) in _SCHEMAS[path].model_fields
+            if parents[:1] in ((), ("request",)) and meaning in _SCHEMAS[path].model_fields
         ),
         None,
     )
     if place is None or place == parents:
         return did_you_mean(word, known, MEANT)
-    return f"; did you mean {MEANT[word.lower()]} in {'.'.join(place)}?"
+    return f"; did you mean {meaning} in {'.'.join(place)}?"
 
 
 _TYPES = {

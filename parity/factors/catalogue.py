@@ -262,7 +262,7 @@ equal figures are listed in it."""
 
 BEYOND_RECIPES: dict[BeyondRecipes, str] = {
     "environment": "equal recipes, different bits",
-    "broken_output": "the output is NaN, black or frozen",
+    "broken_output": "a video is NaN, black or frozen",
 }
 """The findings that are not factors of a recipe, each with a line that says what it means."""
 

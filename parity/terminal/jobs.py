@@ -11,6 +11,7 @@ from parity.importing.folder import JobImport
 from parity.terminal.text import table
 from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile
 from pipelines.files.words import listed, plural, shorten
+from pipelines.hub import why_offline
 
 
 def import_text(job: JobImport, files: Sequence[CaseFile], out: Path, dry_run: bool) -> str:
@@ -116,6 +117,9 @@ def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
         )
     if job.ignored:
         notes.append(f"ignored in samples/ (not named as ai-toolkit names files): {listed(job.ignored, 5)}")
+    offline = why_offline(job.checkpoint or job.job.checkpoint)
+    if offline is not None:
+        notes.append(f"weights: {offline}; to generate here, pass a folder with --checkpoint")
     notes += [f"config: {note}" for note in job.job.notes]
     notes += dict.fromkeys(f"not certain: {doubt}" for doubt in job.doubts)
     if job.doubts:

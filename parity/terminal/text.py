@@ -10,7 +10,7 @@ from parity.factors.findings import known_differences, limits_in_words, notes_on
 from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS, differing_factors
 from pipelines.files.words import plural, shorten
-from pipelines.hub import why_unusable
+from pipelines.hub import why_offline, why_unusable
 from pipelines.recipe import RECIPE_KEYS, keys_of
 
 
@@ -52,7 +52,7 @@ def _unusable(case: Case) -> list[str]:
     """The reasons why the weights of the request cannot be loaded on this machine."""
     weights = case.inference.weights
     sources = dict.fromkeys((weights.checkpoint, *weights.elsewhere().values()))
-    return [reason for source in sources if (reason := why_unusable(source)) is not None]
+    return [reason for source in sources if (reason := why_unusable(source) or why_offline(source)) is not None]
 
 
 def when(moment: str) -> str:

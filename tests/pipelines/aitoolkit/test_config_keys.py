@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,17 +15,18 @@ import pytest
 import yaml
 from PIL import Image
 
+from parity.case.load import load_case
 from parity.cli.main import main
 from parity.comparison.verdict import findings_from_pixels
 from pipelines.aitoolkit.config_keys import MODEL, SAMPLE, SAMPLE_ITEM, SECTIONS, TRAIN, Section, all_keys
 from pipelines.aitoolkit.evidence import written_over
 from pipelines.aitoolkit.job import Job, read_job
-from pipelines.aitoolkit.job_folder import find_previews
+from pipelines.aitoolkit.job_folder import find_lora, find_previews
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import models_of_job
 from pipelines.errors import CaseError
 from pipelines.files.words import did_you_mean
-from pipelines.hub import is_hub_id, why_not_found, why_unusable
+from pipelines.hub import is_hub_id, why_not_found, why_offline, why_unusable
 from pipelines.reference.request import MEANT, LoraItem, PromptItem, Request
 from tests.support.paths import ROOT
 
@@ -237,9 +239,10 @@ def test_a_path_is_not_taken_for_a_hub_id(given: str, words: str) -> None:
 def test_what_a_run_would_refuse_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no model_index.json" in (why_unusable(str(tmp_path)) or "")
     assert "single files for ComfyUI" in (why_unusable("somebody/Wan_ComfyUI_repackaged") or "")
-    assert why_unusable("somebody/wan-diffusers") is None
+    assert (why_unusable("somebody/wan-diffusers"), why_offline("somebody/wan-diffusers")) == (None, None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE is set" in (why_unusable("somebody/wan-diffusers") or "")
+    assert "HF_HUB_OFFLINE is set" in (why_offline("somebody/wan-diffusers") or "")
+    assert why_offline(str(tmp_path)) is None
     (tmp_path / "transformer").mkdir()
     assert why_unusable(str(tmp_path)) is None
 
@@ -305,6 +308,31 @@ def test_steps_that_go_back_and_other_prompts_are_evidence(tmp_path: Path) -> No
 )
 def test_suggestions_are_by_meaning(word: str, meant: str) -> None:
     assert did_you_mean(word, list(PromptItem.model_fields), MEANT).startswith(f"; did you mean {meant}")
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "words"),
+    [
+        ("prompts", "negative_prompt", "unknown key; did you mean neg?"),
+        ("request", "strength", "unknown key; did you mean network_multiplier in request.loras?"),
+        ("case", "num_inference_steps", "unknown key; did you mean sample_steps in request.prompts?"),
+        ("case", "width", "unknown key; did you mean width in request.prompts?"),
+    ],
+)
+def test_a_case_is_answered_by_meaning_and_place(tmp_path: Path, where: str, key: str, words: str) -> None:
+    case: dict[str, Any] = {"model": "wan21_14b", "preview": {"video": "a.webp"}}
+    case["request"] = {"model": "wan21_14b", "loras": [{"path": "a"}], "prompts": [{"prompt": "a boat"}]}
+    {"case": case, "request": case["request"], "prompts": case["request"]["prompts"][0]}[where][key] = 1
+    (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
+    with pytest.raises(CaseError, match=re.escape(words)):
+        load_case(tmp_path / "case.yaml")
+
+
+def test_a_renamed_lora_is_not_called_removed(tmp_path: Path) -> None:
+    read = job(tmp_path)
+    (tmp_path / "best.safetensors").touch()
+    missing = find_lora(read, 500).missing or ""
+    assert missing.endswith("; if best.safetensors is this LoRA under another name, set it as preview.lora")
 
 
 def test_every_meaning_is_a_key_of_the_request() -> None:
