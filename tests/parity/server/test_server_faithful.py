@@ -96,7 +96,7 @@ class Root:
     ("kind", "version", "process", "factors"),
     [
         ("t2v", None, {}, []),
-        ("t2v", "0.9.2", {}, ["scheduler"]),
+        ("t2v", "0.9.2", {}, ["scheduler", "vae_norm"]),
         ("t2v", "0.12.26", {"model": {"low_vram": True}, "sample": {"num_frames": 12, "width": 320}}, ["vae_tiling"]),
         ("t2v", "0.12.26", {"model": {"model_kwargs": {"vae_tiling": True}}, "sample": {"width": 320}}, ["vae_tiling"]),
         ("t2v", None, {"train": {"dtype": "fp32"}}, ["precision"]),
