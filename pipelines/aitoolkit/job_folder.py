@@ -284,21 +284,14 @@ def _why_missing(job: Job, step: int | None, there_is_a_final_one: bool) -> str:
     side = f"_{job.experts[0]}_noise" if job.experts else ""
     final = f"{job.name}{side}.safetensors"
     if step is None:
-        return f"no LoRA for this preview: there is no {final}{_renamed(job)}"
+        return f"no LoRA for this preview: there is no {final}"
     name = f"{job.name}_{step:09d}{side}.safetensors"
     if not there_is_a_final_one:
-        return f"no LoRA for this preview: neither {name} nor {final} (old ones are removed){_renamed(job)}"
+        return f"no LoRA for this preview: neither {name} nor {final} (old ones are removed)"
     if job.save_every and step % job.save_every:
         return f"no LoRA of step {step}: {name} was never saved (save.save_every {job.save_every})"
     kept = f"ai-toolkit keeps the newest {job.saves_kept}" if job.saves_kept else "old ones are removed"
-    return f"the LoRA of step {step} was pruned: there is no {name} ({kept}){_renamed(job)}"
-
-
-def _renamed(job: Job) -> str:
-    """A hint at weights under a name that ai-toolkit does not give; they may be the missing ones."""
-    known = set(all_lora_files(job))
-    others = [path.name for path in sorted(job.folder.glob("*.safetensors")) if path not in known]
-    return f"; if {listed(others, 3)} is this LoRA under another name, set it as preview.lora" if others else ""
+    return f"the LoRA of step {step} was pruned: there is no {name} ({kept})"
 
 
 def _last_step(job_folder: Path) -> int | None:

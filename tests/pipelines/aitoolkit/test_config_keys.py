@@ -21,7 +21,7 @@ from parity.comparison.verdict import findings_from_pixels
 from pipelines.aitoolkit.config_keys import MODEL, SAMPLE, SAMPLE_ITEM, SECTIONS, TRAIN, Section, all_keys
 from pipelines.aitoolkit.evidence import written_over
 from pipelines.aitoolkit.job import Job, read_job
-from pipelines.aitoolkit.job_folder import find_lora, find_previews
+from pipelines.aitoolkit.job_folder import find_previews
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import models_of_job
 from pipelines.errors import CaseError
@@ -326,13 +326,6 @@ def test_a_case_is_answered_by_meaning_and_place(tmp_path: Path, where: str, key
     (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
     with pytest.raises(CaseError, match=re.escape(words)):
         load_case(tmp_path / "case.yaml")
-
-
-def test_a_renamed_lora_is_not_called_removed(tmp_path: Path) -> None:
-    read = job(tmp_path)
-    (tmp_path / "best.safetensors").touch()
-    missing = find_lora(read, 500).missing or ""
-    assert missing.endswith("; if best.safetensors is this LoRA under another name, set it as preview.lora")
 
 
 def test_every_meaning_is_a_key_of_the_request() -> None:
