@@ -37,6 +37,7 @@ Factor = Literal[
     "compilation",
     "vae_tiling",
     "vae_norm",
+    "merge_residue",
     "codec",
     "fps",
 ]
@@ -68,6 +69,7 @@ FACTORS: dict[Factor, tuple[str, ...]] = {
     "compilation": ("compiled",),
     "vae_tiling": ("vae_tiling",),
     "vae_norm": ("vae_norm",),
+    "merge_residue": ("earlier_merges",),
     "codec": ("codec",),
     "fps": ("fps",),
 }

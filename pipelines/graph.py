@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pipelines.catalog import Model
 from pipelines.quantization import Quantization
-from pipelines.recipe import Codec, Conditioning, LoraApplication, Precision, Recipe, Resize, VaeNorm
+from pipelines.recipe import Codec, Conditioning, EarlierMerge, LoraApplication, Precision, Recipe, Resize, VaeNorm
 from pipelines.scheduler import Scheduler
 from pipelines.weights import Weights
 
@@ -62,6 +62,7 @@ class Graph:
     boundary: float | None = None
     conditioning: Conditioning | None = None
     vae_norm: VaeNorm = "float32"
+    earlier_merges: tuple[EarlierMerge, ...] = ()
     compiled: bool = False
 
 

@@ -71,6 +71,18 @@ class LoraFile:
         return f"{self.path.name} (sha256 {self.sha256[:12]})"
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierMerge:
+    """LoRA files that were merged into the weights for earlier previews, and then unmerged."""
+
+    files: tuple[LoraFile, ...]
+    """One, or one an expert."""
+    scale: float
+
+    def __str__(self) -> str:
+        return f"after {' and '.join(str(file) for file in self.files)} at {self.scale:g}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlImage:
     """The image that an I2V video starts from, compared by its RGB pixels."""
@@ -174,6 +186,8 @@ class Recipe:
     """The start of a Wan 2.2 video from its image; None: as in the diffusers pipeline, or from noise alone."""
     vae_norm: VaeNorm = "float32"
     """The dtype of the VAE's norms; without effect in float32. It reaches a control image's latents, and the decode."""
+    earlier_merges: tuple[EarlierMerge, ...] = ()
+    """What earlier previews of the same process merged and unmerged, oldest first: each leaves rounding errors."""
     compiled: bool = False
     """True if the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
     obstacles: tuple[str, ...] = ()

@@ -14,7 +14,8 @@ from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import origin_of
 from pipelines.errors import CaseError
 from pipelines.graph import Graph
-from pipelines.recipe import Conditioning, Precision, Recipe, Resize
+from pipelines.lora_files import lora_file
+from pipelines.recipe import Conditioning, EarlierMerge, Expert, Precision, Recipe, Resize
 from pipelines.reference.inference import reference_graph
 from pipelines.scheduler import Scheduler, flow_schedule
 
@@ -57,6 +58,7 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
         "resize": keys.resize and Resize(keys.resize.filter, keys.resize.crop),
         "vae_tiling": keys.vae_tiling,
         "vae_norm": keys.vae_norm,
+        "earlier_merges": _earlier_merges(file, keys),
         "boundary": keys.boundary,
         "conditioning": keys.conditioning
         and Conditioning(
@@ -65,6 +67,20 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
         "compiled": keys.compiled,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _earlier_merges(file: CaseDocument, keys: PipelineKeys) -> tuple[EarlierMerge, ...] | None:
+    if keys.earlier_loras is None:
+        return None
+    experts: tuple[Expert, ...] = ("high", "low") if file.model.experts is not None else ()
+    merges = []
+    for name in keys.earlier_loras:
+        path = file.folder / name
+        if not path.is_file():
+            raise file.document.error(("pipeline", "earlier_loras"), f"{name} does not exist")
+        named = tuple(expert for expert in experts if f"_{expert}_noise" in path.name)
+        merges.append(EarlierMerge(tuple(lora_file(path, expert) for expert in named or experts or (None,)), 1.0))
+    return tuple(merges)
 
 
 def _scheduler(file: CaseDocument, keys: PipelineKeys) -> Scheduler | None:

@@ -38,6 +38,12 @@ class PreviewKeys(_Strict):
     lora: str | None = Field(
         default=None, description="the LoRA the preview was generated with, if the job folder lacks it"
     )
+    earlier_previews: int | None = Field(
+        default=None,
+        ge=0,
+        description="steps with previews before it in the same process, each of which left rounding errors in the "
+        "weights; default: as the samples folder looks",
+    )
     control_image: str | None = Field(default=None, description="where the config's ctrl_img is now, if it was moved")
     unpairable: str | None = Field(
         default=None,
@@ -96,6 +102,9 @@ class PipelineKeys(_Strict):
     )
     resize: ResizeKeys | None = None
     vae_tiling: bool | None = None
+    earlier_loras: list[str] | None = Field(
+        default=None, description="LoRA files merged at 1 and unmerged before, as earlier previews do; [] for none"
+    )
     vae_norm: VaeNorm | None = Field(default=None, description="the dtype in which the VAE's norms normalize")
     boundary: float | None = Field(
         default=None, gt=0, lt=1, description="Wan 2.2: where the low-noise expert takes over"

@@ -183,6 +183,7 @@ def _preview(file: CaseDocument, job: Job, checkpoint: str | None) -> Recipe:
             lora=folder / keys.lora if keys.lora else None,
             control_image=real_path(folder / keys.control_image) if keys.control_image else None,
             unpairable=keys.unpairable,
+            earlier_previews=keys.earlier_previews,
         )
     except CaseError as error:
         raise file.document.error(("preview",), str(error)) from None

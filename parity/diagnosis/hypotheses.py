@@ -14,11 +14,22 @@ from typing import Any, Literal, get_args
 
 from parity.case.load import Case
 from pipelines.aitoolkit.job import Sample
+from pipelines.aitoolkit.job_folder import parse_video_name, step_files
 from pipelines.drift import LORA_FACTORS, Factor, with_loras
 from pipelines.errors import ParityError
 from pipelines.lora_files import lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
-from pipelines.recipe import FILTERS, Conditioning, Expert, LoraApplication, LoraFile, Precision, Recipe, Resize
+from pipelines.recipe import (
+    FILTERS,
+    Conditioning,
+    EarlierMerge,
+    Expert,
+    LoraApplication,
+    LoraFile,
+    Precision,
+    Recipe,
+    Resize,
+)
 from pipelines.scheduler import flow_schedule
 
 _STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)
@@ -36,6 +47,8 @@ _CONDITIONINGS = (
 )
 """The conditionings that are repeatable. On a CPU, `cuda` is the same as `seeded`."""
 _OTHER: dict[Expert, Expert] = {"high": "low", "low": "high"}
+_MOST_MERGES = 4
+"""The largest number of earlier previews of a process that is tried."""
 _MOST_FILES = 12
 """The largest number of LoRA files, and of prompts, that are tried: the nearest ones."""
 
@@ -88,6 +101,7 @@ def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
         Axis(factor="conditioning", options=_conditionings),
         Axis(factor="lora_application", options=_applications, only_rounds=True),
         Axis(factor="precision", options=_precisions, only_rounds=True),
+        Axis(factor="merge_residue", options=lambda recipe: _residues(case, recipe), only_rounds=True),
         Axis(factor="control_image", options=lambda recipe: _images(case, recipe)),
         Axis(factor="resize", options=_resizes),
         Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe, other_side)),
@@ -281,6 +295,23 @@ def _tilings(recipe: Recipe) -> Iterator[Option]:
     if dataclasses.replace(recipe, vae_tiling=True).tiles:
         for tiled in (True, False):
             yield Option(label="tiled" if tiled else "not tiled", changes={"vae_tiling": tiled})
+
+
+def _residues(case: Case, recipe: Recipe) -> Iterator[Option]:
+    """Try none, and the LoRAs of one, two, … steps before the preview's, as far as their files are there."""
+    video = parse_video_name(case.video.name)
+    if case.job is None or recipe.lora_application != "merged" or not recipe.lora_files or video is None:
+        return
+    yield Option(label="no preview before", changes={"earlier_merges": ()})
+    merges: list[EarlierMerge] = []
+    for weights in reversed(step_files(case.job, before=video.step)[-_MOST_MERGES:]):
+        try:
+            files = tuple(lora_file(path, expert) for path, expert in weights.of_experts(case.job))
+        except ParityError:
+            return
+        merges.insert(0, EarlierMerge(files, recipe.lora_scales[0]))
+        label = f"after {', '.join(file.path.name for merge in merges for file in merge.files)}"
+        yield Option(label=label, changes={"earlier_merges": tuple(merges)})
 
 
 def _norms(recipe: Recipe) -> Iterator[Option]:

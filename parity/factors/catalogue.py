@@ -120,6 +120,12 @@ def _tiling(recipe: Recipe) -> str:
     return f"pipe.vae.{'enable' if recipe.vae_tiling else 'disable'}_tiling()"
 
 
+def _merge_residue(recipe: Recipe) -> str:
+    if not recipe.earlier_merges:
+        return "generate with weights into which no LoRA was merged before"
+    return "merge and unmerge the LoRAs of the earlier previews first, in the weights' dtype: see the page"
+
+
 def _vae_norm(recipe: Recipe) -> str:
     if recipe.vae_norm == "float32":
         return "decode with diffusers' AutoencoderKLWan since 2026-03-24 (5fc2bd2c), whose norms go through float32"
@@ -241,6 +247,11 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
         "vae_norm",
         "the VAE's norms round differently: ai-toolkit's before 2026-07-10 normalized in the VAE's own dtype",
         _vae_norm,
+    ),
+    (
+        "merge_residue",
+        "earlier previews merged and unmerged their LoRAs, which leaves rounding errors in the trainer's weights",
+        _merge_residue,
     ),
     (
         "codec",

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from pipelines.lora_files import lora_file
 from pipelines.media.control_image import load as load_control_image
-from pipelines.recipe import Asked, Conditioning, Expert, Precision, Resize
+from pipelines.recipe import Asked, Conditioning, EarlierMerge, Expert, Precision, Resize
 from pipelines.scheduler import flow_schedule
 
 Kind = Literal["t2v", "i2v", "wan22-t2v", "wan22-i2v", "wan22-5b", "wan22-5b-i2v"]
@@ -124,6 +124,7 @@ PLANTS: tuple[Plant, ...] = (
     Plant(factor="precision", value="float32", pipeline={"precision": {"dtype": "float32"}}),
     Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, kinds=(*WAN21, "wan22-5b"), shape="wide"),
     Plant(factor="vae_norm", value="VAE's dtype", pipeline={"vae_norm": "vae_dtype"}, kinds=KINDS),
+    Plant(factor="merge_residue", value="one merge before", pipeline={"earlier_loras": [OTHER_LORA]}),
     Plant(factor="codec", value="webp for png", shape="still"),
     Plant(factor="fps", value="fps 12", prompt={"fps": 12}),
     Plant(factor="control_image", value="turned", prompt={"ctrl_img": "other.png"}, kinds=I2V),
@@ -225,6 +226,12 @@ HIDDEN: tuple[Hidden, ...] = (
     Hidden(setting="prompt", value="no trigger", changes=_fixed(prompt="playing the guitar, on stage")),
     Hidden(setting="negative_prompt", value="blurry", changes=_fixed(negative_prompt="blurry")),
     Hidden(setting="vae_norm", value="VAE's dtype", changes=_fixed(vae_norm="vae_dtype"), kinds=KINDS),
+    Hidden(
+        setting="merge_residue",
+        value="one merge before",
+        changes={"earlier_merges": lambda job: (EarlierMerge((lora_file(job / OTHER_LORA),), 1.0),)},
+        kinds=("t2v",),
+    ),
     Hidden(setting="vae_tiling", value="tiled", changes=_fixed(vae_tiling=True), shape="wide"),
 )
 """Every setting a search varies or reads off the file. Not searched: checkpoint, quantization and codec, of which

@@ -219,6 +219,12 @@ def all_lora_files(job: Job) -> list[Path]:
     return [path for files in _checkpoints(job).values() for path in files.paths]
 
 
+def step_files(job: Job, before: int | None) -> list[LoraFiles]:
+    """The LoRAs with a step in their names that come before a step, by step. None: all of them."""
+    found = {step: files for step, files in _checkpoints(job).items() if step is not None}
+    return [files for step, files in sorted(found.items()) if before is None or step < before]
+
+
 def _metadata(path: Path, key: str) -> Any:
     """An entry of a LoRA's metadata. Raises KeyError or ValueError if it is missing or the file cannot be read."""
     try:

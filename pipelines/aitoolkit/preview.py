@@ -9,6 +9,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+from pipelines.aitoolkit.earlier import earlier_merges
 from pipelines.aitoolkit.job import PROCESS, Job, Sample
 from pipelines.aitoolkit.job_folder import VideoName, find_lora, lora_given
 from pipelines.aitoolkit.quantization import quantization_changes, trainer_quantization
@@ -33,6 +34,7 @@ from pipelines.recipe import (
     Asked,
     Codec,
     ControlImage,
+    EarlierMerge,
     LoraApplication,
     LoraFile,
     Precision,
@@ -54,12 +56,14 @@ def preview_recipe(
     lora: Path | None = None,
     control_image: Path | None = None,
     unpairable: str | None = None,
+    earlier_previews: int | None = None,
 ) -> Recipe:
     """The recipe of prompt `index` (0-based) of a job.
 
     `checkpoint`: used where the config's own folder does not exist on this machine.
     `lora`, `control_image`: where these files are now, if not where the job left them.
     `unpairable`: why it cannot be reproduced; its LoRA, control image and prompt are then not required.
+    `earlier_previews`: the number of earlier steps with previews in the same process; None: read off the folder.
     Raises CaseError for a missing index or control image, and for a job of another kind of model.
     """
     sample = _checked_sample(job, index, model, unpairable)
@@ -82,6 +86,10 @@ def preview_recipe(
             remarks += Remarks(obstacles=(OLD_LOKR,))
     remarks += Remarks(notes=origin.notes(changes)) + assumed
     remarks += known_residuals(job, application if files else None, conditioning)
+    merges: tuple[EarlierMerge, ...] = ()
+    if files and application == "merged":
+        merges, found = earlier_merges(job, video, sample.network_multiplier, earlier_previews)
+        remarks += found
     remarks += sample_remarks(job, sample, model, video, index)
     floored, frames = SIZE_RULES["trainer"], FRAME_RULES[trainer_frame_rule(job, model, origin)](sample.num_frames)
     return Recipe(
@@ -110,6 +118,7 @@ def preview_recipe(
         boundary=None if model.experts is None else BOUNDARY,
         conditioning=conditioning,
         vae_norm=trainer_vae_norm(origin),
+        earlier_merges=merges,
         obstacles=_obstacles(remarks.obstacles, unpairable),
         notes=remarks.notes,
     )
@@ -159,6 +168,7 @@ def assumed_recipe(inference: Recipe) -> Recipe:
         boundary=None if model.experts is None else BOUNDARY,
         conditioning=inference.conditioning and trainer_conditioning(model, None),
         vae_norm="float32",
+        earlier_merges=(),
         compiled=False,
         notes=(note, *inference.notes),
     )

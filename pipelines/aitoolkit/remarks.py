@@ -41,12 +41,6 @@ def known_residuals(job: Job, application: LoraApplication | None, conditioning:
         notes.append(
             f"generated with the live {live}, but the file is rounded to {job.save_dtype}: an unavoidable residual"
         )
-    if application == "merged" and job.dtype != "float32":
-        # merge_in and merge_out (network_mixins.py) add and subtract in the weight's dtype. Measured on the real code.
-        notes.append(
-            f"every earlier preview of the same process merged and unmerged its LoRA in {job.dtype}, which leaves "
-            "rounding errors in the base weights: 47.5 to 49.4 dB on raw frames, nothing for the first preview"
-        )
     if conditioning is not None and conditioning.noise == "cuda":
         notes.append(
             "generated on a GPU: the noise in the control image's latents came from its generator, whose numbers "

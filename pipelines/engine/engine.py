@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pipelines.engine import lora, precision, stages, vae_norm
+from pipelines.engine import lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
@@ -148,6 +148,7 @@ class Engine:
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
+            (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges)),
             (lora_key, lambda: lora.apply(pipe, recipe)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else _nothing),
             (recipe.vae_norm, lambda: vae_norm.apply(pipe, recipe.vae_norm)),

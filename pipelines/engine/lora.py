@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.lora_layers import Layer, make_layers, to_device
@@ -44,16 +44,7 @@ def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> No
         reason = why_not_applied(file.path, recipe.lora_application, file.expert)
         if reason is not None:
             raise UnreproducibleError(reason)
-        transformer = getattr(pipe, EXPERT_PARTS[file.expert])
-        modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
-        shapes = read_header(file.path).shapes
-        keys = expert_keys(shapes, file.expert)
-        found = check_coverage(
-            file.path,
-            {key: shapes[name] for key, name in keys.items()},
-            {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None},
-            {name: tuple(module.bias.shape) for name, module in modules.items() if _bias(module) is not None},
-        )
+        modules, found = _matched(pipe, file)
         if recipe.lora_application == "adapter":
             undos.append(_load_adapter(pipe, file, scale, f"lora_{number}", found))
             continue
@@ -64,6 +55,35 @@ def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> No
 
 def _bias(module: Any) -> Any:
     return getattr(module, "bias", None)
+
+
+def _matched(pipe: DiffusionPipeline, file: LoraFile) -> tuple[dict[str, torch.nn.Module], LoraKeys]:
+    """Return the modules of the file's transformer that have weights, and the file's keys by module."""
+    transformer = getattr(pipe, EXPERT_PARTS[file.expert])
+    modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
+    shapes = read_header(file.path).shapes
+    keys = expert_keys(shapes, file.expert)
+    found = check_coverage(
+        file.path,
+        {key: shapes[name] for key, name in keys.items()},
+        {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None},
+        {name: tuple(module.bias.shape) for name, module in modules.items() if _bias(module) is not None},
+    )
+    return modules, found
+
+
+def differences(pipe: DiffusionPipeline, file: LoraFile) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """List the weights that a file changes when it is merged, each with its difference at scale 1, float32.
+
+    Raises UnreproducibleError for a file that cannot be merged, and WeightsError.
+    """
+    reason = why_not_applied(file.path, "merged", file.expert)
+    if reason is not None:
+        raise UnreproducibleError(reason)
+    modules, found = _matched(pipe, file)
+    for name, layer in make_layers(found, _read(file)).items():
+        weight: torch.Tensor = modules[name].weight  # type: ignore[assignment]
+        yield weight, to_device(layer, weight.device).delta()
 
 
 def _read(file: LoraFile) -> dict[str, torch.Tensor]:
