@@ -250,7 +250,7 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
     ),
     (
         "merge_residue",
-        "earlier previews merged and unmerged their LoRAs, which leaves rounding errors in the trainer's weights",
+        "earlier previews merged and unmerged LoRAs, which leaves rounding errors in the weights",
         _merge_residue,
     ),
     (

@@ -265,6 +265,9 @@ def _possible(plants: Sequence[Plant]) -> bool:
         return False  # without an image neither is a factor
     if factors & {"codec", "vae_tiling"} and "fps" in factors and "frame_count" not in factors:
         return False  # a still has no frame rate
+    in_float32 = any(plant.pipeline.get("precision", {}).get("dtype") == "float32" for plant in plants)
+    if in_float32 and "vae_norm" in factors:
+        return False  # in float32 there is one way to normalize
     absent = {plant.expert for plant in plants if plant.lora.get("path", "") is None}
     if any(plant.factor.startswith("lora_scale") and plant.expert in absent for plant in plants):
         return False  # without a file there is no scale
