@@ -250,6 +250,14 @@ RECIPE_KEYS: tuple[str, ...] = tuple(
 """The keys of `to_dict`."""
 
 
+RECIPE_DEFAULTS: dict[str, Any] = {
+    item.name: item.default
+    for item in dataclasses.fields(Recipe)
+    if item.name in RECIPE_KEYS and item.default is not dataclasses.MISSING
+}
+"""The values of the fields that are newer than a `to_dict` without them."""
+
+
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """JSON-ready fields; `{asked, applied}` where the two can differ. Image bytes and remarks are left out."""
     return {key: _plain(value_of(recipe, key)) for key in RECIPE_KEYS}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors
-from pipelines.recipe import RECIPE_KEYS, Recipe, keys_of
+from pipelines.recipe import RECIPE_DEFAULTS, RECIPE_KEYS, Recipe, keys_of
 from pipelines.weights import WEIGHT_KEYS
 
 _NOT_CONTENT = ("path", "source")
@@ -54,7 +54,12 @@ def _without_paths(name: str, value: Any) -> Any:
 
 
 def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> RecipeChanges:
-    """Compare two recipes given as dictionaries without paths. A field missing from one of them counts as null."""
+    """Compare two recipes given as dictionaries without paths.
+
+    A field missing from one of them has its default, if it has one: that recipe was written before there was such a
+    field. Otherwise it counts as null.
+    """
+    before, after = RECIPE_DEFAULTS | dict(before), RECIPE_DEFAULTS | dict(after)
     factors = _differing(before, after)
     reaching: list[str] = []
     harmless: list[str] = []

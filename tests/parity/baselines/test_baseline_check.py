@@ -142,6 +142,17 @@ def test_a_late_difference_in_a_long_text_is_shown() -> None:
     assert drawing == ("prompt …s at the moon, at night -> …s at the moon, by day",)
 
 
+def test_a_field_newer_than_the_baseline_is_no_change() -> None:
+    """A baseline written before a field was there means the field's default, in every comparison."""
+    for case in load_cases(find_case_files([])):
+        now = json.loads(json.dumps(without_paths(to_dict(case.inference))))
+        older = {name: value for name, value in now.items() if name not in ("vae_norm", "earlier_merges")}
+        older["quantization"] = {"transformer": None, "text_encoder": None}
+        assert compare_recipes(older, now) == compare_recipes(now, now)
+        changed = compare_recipes(older, now | {"vae_norm": "vae_dtype"})
+        assert changed.reaching == ("vae_norm float32 -> vae_dtype",)
+
+
 def test_every_demo_recipe_is_read_back_as_a_recipe() -> None:
     """Otherwise every difference would count, even one without effect."""
     for case in load_cases(find_case_files([])):
