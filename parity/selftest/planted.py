@@ -123,7 +123,7 @@ PLANTS: tuple[Plant, ...] = (
     Plant(factor="precision", value="float32 modules", pipeline={"precision": {"dtype": "bfloat16"}}, kinds=KINDS),
     Plant(factor="precision", value="float32", pipeline={"precision": {"dtype": "float32"}}),
     Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, kinds=(*WAN21, "wan22-5b"), shape="wide"),
-    Plant(factor="vae_norm", value="VAE's dtype", pipeline={"vae_norm": "vae_dtype"}, kinds=KINDS),
+    Plant(factor="vae_norm", value="own dtype", pipeline={"vae_norm": "vae_dtype"}, kinds=KINDS),
     Plant(factor="merge_residue", value="one merge before", pipeline={"earlier_loras": [OTHER_LORA]}),
     Plant(factor="codec", value="webp for png", shape="still"),
     Plant(factor="fps", value="fps 12", prompt={"fps": 12}),
@@ -225,7 +225,7 @@ HIDDEN: tuple[Hidden, ...] = (
     Hidden(setting="guidance", value="3.5", changes=_fixed(guidance_scale=3.5)),
     Hidden(setting="prompt", value="no trigger", changes=_fixed(prompt="playing the guitar, on stage")),
     Hidden(setting="negative_prompt", value="blurry", changes=_fixed(negative_prompt="blurry")),
-    Hidden(setting="vae_norm", value="VAE's dtype", changes=_fixed(vae_norm="vae_dtype"), kinds=KINDS),
+    Hidden(setting="vae_norm", value="own dtype", changes=_fixed(vae_norm="vae_dtype"), kinds=KINDS),
     Hidden(
         setting="merge_residue",
         value="one merge before",

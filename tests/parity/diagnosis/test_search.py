@@ -49,6 +49,8 @@ def search(path: Path, engine: Engine, out: Path, budget: float | None = None) -
         ("t2v", "lora_file", "absent"),
         ("wan22-i2v", "boundary", "0.9"),
         ("i2v", "resize", "bicubic"),
+        ("t2v", "vae_norm", "own dtype"),
+        ("t2v", "merge_residue", "one merge before"),
     ],
 )
 def test_a_setting_the_config_does_not_tell(
