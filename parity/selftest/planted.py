@@ -20,8 +20,9 @@ WAN21: tuple[Kind, ...] = ("t2v", "i2v")
 WAN22: tuple[Kind, ...] = ("wan22-t2v", "wan22-i2v")
 WAN22_5B: tuple[Kind, ...] = ("wan22-5b", "wan22-5b-i2v")
 I2V: tuple[Kind, ...] = ("i2v", "wan22-i2v", "wan22-5b-i2v")
-Shape = Literal["normal", "wide", "still"]
-"""wide: above 256 pixels, so that the VAE tiles; one frame, as WebP. still: one frame, as PNG."""
+Shape = Literal["normal", "wide", "still", "lokr"]
+"""wide: above 256 pixels, so that the VAE tiles; one frame, as WebP. still: one frame, as PNG. lokr: normal,
+and the job trains a LoKr network."""
 
 MODELS: dict[Kind, str] = {
     "t2v": "wan21_14b",
@@ -42,7 +43,12 @@ def lora_name(expert: Expert, *, other: bool = False) -> str:
     return f"{NAME}{'_000000250' if other else ''}_{expert}_noise.safetensors"
 
 
-SIZES: dict[Shape, tuple[int, int, int]] = {"normal": (64, 64, 5), "wide": (288, 64, 1), "still": (64, 64, 1)}
+SIZES: dict[Shape, tuple[int, int, int]] = {
+    "normal": (64, 64, 5),
+    "wide": (288, 64, 1),
+    "still": (64, 64, 1),
+    "lokr": (64, 64, 5),
+}
 
 SAMPLE_INDEX = 1
 """A sample other than the first, for which the seed rules differ."""
@@ -148,6 +154,20 @@ PLANTS: tuple[Plant, ...] = (
 """Every factor but quantization, which this version compares but does not run, and compilation, which needs a GPU."""
 
 
+LOKR_PLANTS: tuple[Plant, ...] = (
+    Plant(factor="lora_file", value="LoKr of another step", lora={"path": OTHER_LORA}, kinds=("t2v",), shape="lokr"),
+    Plant(factor="lora_scale", value="LoKr at 0.5", lora={"network_multiplier": 0.5}, kinds=("t2v",), shape="lokr"),
+    Plant(
+        factor="lora_application",
+        value="LoKr as side path",
+        pipeline={"lora_application": "side_path"},
+        kinds=("t2v",),
+        shape="lokr",
+    ),
+)
+"""What is planted in a job with LoKr, alone: combinations would only repeat those of LoRA."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:
     """One setting of a preview that is missing from its config."""
@@ -241,7 +261,7 @@ there are too many to guess."""
 
 def singles(kind: Kind) -> list[tuple[Plant, ...]]:
     """Every plant of a kind, alone."""
-    return [(plant,) for plant in PLANTS if kind in plant.kinds]
+    return [(plant,) for plant in (*PLANTS, *LOKR_PLANTS) if kind in plant.kinds]
 
 
 def combinations(kind: Kind, count: int, seed: int = 2026) -> list[tuple[Plant, ...]]:

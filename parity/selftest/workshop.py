@@ -217,8 +217,11 @@ class Workshop:
                 for expert in EXPERTS
             }
         for source, (same, other) in loras.items():
-            shutil.copyfile(source, job / same)
-            _other_lora(source, job / other)
+            if shape == "lokr":
+                _lokr(source, job / same)
+            else:
+                shutil.copyfile(source, job / same)
+            _other_lora(job / same, job / other)
         if model.takes_control_image:
             shutil.copyfile(DEMO / "jobs" / "i2v_basic" / "ctrl.png", job / "ctrl.png")
         if kind in I2V:
@@ -233,7 +236,7 @@ class Workshop:
             "type": "sd_trainer",
             "device": "cpu",
             "trigger_word": TRIGGER,
-            "network": {"type": "lora", "linear": 4, "linear_alpha": 4},
+            "network": {"type": "lokr" if shape == "lokr" else "lora", "linear": 4, "linear_alpha": 4},
             "save": {"dtype": "float16", "save_every": 250},
             "train": {"dtype": "bf16"},
             "model": {"name_or_path": str(_checkpoint(kind)), "arch": model.arch},
@@ -260,6 +263,20 @@ def _preview_keys(shape: Shape) -> dict[str, Any]:
 
 def _video(shape: Shape) -> str:
     return f"1795289016732__{_STEP:09d}_{SAMPLE_INDEX}.{'png' if shape == 'still' else 'webp'}"
+
+
+def _lokr(source: Path, target: Path) -> None:
+    """Write a LoKr network of the modules of a LoRA, with factors cut from its differences."""
+    from safetensors.torch import load_file, save_file
+
+    lora, lokr = load_file(source), {}
+    for key, down in lora.items():
+        module, _, part = key.partition(".lora_")
+        if part == "A.weight":
+            delta = (lora[f"{module}.lora_B.weight"].float() @ down.float()).half()
+            lokr[f"{module}.lokr_w1"] = delta[:4, :4].contiguous()
+            lokr[f"{module}.lokr_w2"] = delta[: len(delta) // 4, : delta.shape[1] // 4].contiguous()
+    save_file(lokr, target)
 
 
 def _other_lora(source: Path, target: Path) -> None:

@@ -48,7 +48,13 @@ def lora_inputs(folder: Path) -> Iterator[Input]:
     yield LORA.input("random bytes", instead(bytes(range(256)) * 64))
     yield LORA.input("a page of HTML", instead(b"<!doctype html><title>404</title>"))
     yield LORA.input("bytes after the end", bytes_of(lambda data: data + bytes(100)))
-    yield LORA.input("a LoKr network", header(_renamed("lora_A", "lokr_w1")), "clean")
+    for kind, suffix in (("LoHa", "hada_w1_a"), ("GLoRA", "a1.weight"), ("DoRA", "dora_scale"), ("OFT", "oft_blocks")):
+        yield LORA.input(f"a {kind} network", header(_renamed("lora_A.weight", suffix)))
+    yield LORA.input("a LoRA for FLUX", header(_renamed("blocks", "double_blocks")))
+    yield MERGED.input("LoKr without its second factor", header(_renamed("lora_A.weight", "lokr_w1")))
+    yield MERGED.input("alpha that is a matrix", header(_renamed("lora_A.weight", "alpha")))
+    yield MERGED.input("names without a prefix", header(_renamed("diffusion_model.", "")), "clean")
+    yield ADAPTER.input("names without a prefix", header(_renamed("diffusion_model.", "")), "clean", names=False)
     for target in (MERGED, ADAPTER):
         yield target.input("keys of another model", header(_renamed("blocks", "double_blocks")))
         yield target.input("one half of each pair", header(_renamed("lora_B", "lora_C")))

@@ -38,6 +38,7 @@ def test_a_part_of_the_matrix(engine: Engine, tmp_path: Path) -> None:
     # 5B: an image on one side only, in each direction.
     wan22_5b = matrix(["wan22-5b", "wan22-5b-i2v"], 0)
     chosen += [row for row in wan22_5b if row[1][0].value in ("absent", "given")]
+    chosen += [row for row in matrix(["t2v"], 0) if row[1][0].value == "LoKr at 0.5"]
     rows = list(run_matrix(chosen, tmp_path, Quiet(), engine))
     assert [(row.factors, row.findings, row.diagnosed) for row in rows] == [
         (frozenset(plant.factor for plant in plants),) * 3 for _, plants in chosen
