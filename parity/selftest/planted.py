@@ -214,7 +214,7 @@ HIDDEN: tuple[Hidden, ...] = (
     Hidden(setting="lora_scale_high", value="0.8", changes=_fixed(lora_scales=(0.8, 1.0)), kinds=WAN22),
     Hidden(setting="shift", value="5", changes=_fixed(scheduler=flow_schedule("flow_match_euler", 5.0))),
     Hidden(setting="seed", value="walk_seed", changes=_fixed(seed=SAMPLE["seed"] + SAMPLE_INDEX)),
-    # Not with an image in 5B: there the search ends at another resize, which its VAE turns into as small a difference.
+    # Not with an image in 5B: there the search ended at another resize (measured once; why is not known).
     Hidden(setting="lora_scale", value="0.8", changes=_fixed(lora_scales=(0.8,)), kinds=(*WAN21, "wan22-5b")),
     Hidden(setting="lora_file", value="absent", changes=_fixed(lora_files=(), lora_scales=())),
     Hidden(
