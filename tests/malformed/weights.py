@@ -54,7 +54,6 @@ def lora_inputs(folder: Path) -> Iterator[Input]:
     yield MERGED.input("LoKr without its second factor", header(_renamed("lora_A.weight", "lokr_w1")))
     yield MERGED.input("alpha that is a matrix", header(_renamed("lora_A.weight", "alpha")))
     yield MERGED.input("names without a prefix", header(_renamed("diffusion_model.", "")), "clean")
-    yield ADAPTER.input("names without a prefix", header(_renamed("diffusion_model.", "")), "clean", names=False)
     for target in (MERGED, ADAPTER):
         yield target.input("keys of another model", header(_renamed("blocks", "double_blocks")))
         yield target.input("one half of each pair", header(_renamed("lora_B", "lora_C")))
