@@ -15,6 +15,7 @@ from pipelines.aitoolkit.preview import origin_of
 from pipelines.errors import CaseError
 from pipelines.graph import Graph
 from pipelines.lora_files import lora_file
+from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import Conditioning, EarlierMerge, Expert, Precision, Recipe, Resize
 from pipelines.reference.inference import reference_graph
 from pipelines.scheduler import Scheduler, flow_schedule
@@ -53,6 +54,7 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
         "scheduler": _scheduler(file, keys),
         "lora_application": keys.lora_application,
         "precision": keys.precision and Precision(keys.precision.dtype, keys.precision.fp32_modules),
+        "quantization": _quantization(file, keys),
         "frame_rule": keys.frame_rule,
         "size_rule": keys.size_rule,
         "resize": keys.resize and Resize(keys.resize.filter, keys.resize.crop),
@@ -91,6 +93,16 @@ def _scheduler(file: CaseDocument, keys: PipelineKeys) -> Scheduler | None:
         return flow_schedule(scheduler.family, scheduler.shift, **scheduler.model_extra or {})
     except CaseError as error:
         raise file.document.error(("pipeline", "scheduler"), str(error)) from None
+
+
+def _quantization(file: CaseDocument, keys: PipelineKeys) -> Quantization | None:
+    given = keys.quantization
+    if given is None:
+        return None
+    quantization = Quantization(given.transformer, given.text_encoder, tuple(given.kept))
+    if (reason := unsupported(quantization)) is not None:
+        raise file.document.error(("pipeline", "quantization"), reason)
+    return quantization
 
 
 def _check_model(file: CaseDocument, keys: PipelineKeys) -> None:

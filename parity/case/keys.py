@@ -89,6 +89,14 @@ class ConditioningKeys(_Strict):
     rounded: bool = Field(default=True, description="whether noise and pixels are rounded to the weights' dtype first")
 
 
+class QuantizationKeys(_Strict):
+    """Linear layers stored in fewer bits, as ai-toolkit quantizes them."""
+
+    transformer: str | None = Field(default=None, description="ai-toolkit's qtype, e.g. qfloat8 or uint4")
+    text_encoder: str | None = Field(default=None, description="likewise")
+    kept: list[str] = Field(default=[], description="beginnings of the names of transformer layers that stay whole")
+
+
 class PipelineKeys(_Strict):
     """A profile with some of its recipe fields overridden."""
 
@@ -96,6 +104,7 @@ class PipelineKeys(_Strict):
     scheduler: SchedulerKeys | None = None
     lora_application: LoraApplication | None = None
     precision: PrecisionKeys | None = None
+    quantization: QuantizationKeys | None = None
     frame_rule: FrameRuleName | None = None
     size_rule: SizeRuleName | None = Field(
         default=None, description="how sizes are rounded down: as the reference server does, or as the trainer does"
@@ -179,6 +188,7 @@ _SCHEMAS: dict[tuple[str, ...], type[BaseModel]] = {
     ("pipeline",): PipelineKeys,
     ("pipeline", "scheduler"): SchedulerKeys,
     ("pipeline", "precision"): PrecisionKeys,
+    ("pipeline", "quantization"): QuantizationKeys,
     ("pipeline", "resize"): ResizeKeys,
     ("pipeline", "conditioning"): ConditioningKeys,
     ("request",): Request,

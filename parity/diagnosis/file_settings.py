@@ -8,15 +8,15 @@ from parity.case.load import Case
 from parity.results.diagnosis import Setting
 from pipelines.graph import FRAME_RULES
 from pipelines.media.video import Video
-from pipelines.quantization import Quantization
+from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import Asked, Recipe, frame_duration
 
 
 def read_from_file(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recipe]:
     """Read the settings stored in the file, and return them with a recipe that agrees with them.
 
-    Values of the config that nobody can reproduce (a random seed, quantized weights) are replaced by ones that can be
-    generated.
+    Values of the config that nobody can reproduce (a random seed, an unsupported quantization) are replaced by
+    ones that can be generated.
     """
     recipe, frames = case.preview, len(video.frames)
     asked = recipe.num_frames.asked
@@ -34,7 +34,7 @@ def read_from_file(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recip
         num_frames=Asked(frames, frames),
         fps=fps,
         seed=_first(recipe.seed, case.inference.seed, case.sample),
-        quantization=Quantization(),
+        quantization=Quantization() if unsupported(recipe.quantization) else recipe.quantization,
         obstacles=(),
     )
     size, assumed = f"{video.width}x{video.height}", f"{recipe.width.applied}x{recipe.height.applied}"

@@ -19,6 +19,7 @@ from pipelines.drift import LORA_FACTORS, Factor, with_loras
 from pipelines.errors import ParityError
 from pipelines.lora_files import lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
+from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import (
     FILTERS,
     Conditioning,
@@ -89,6 +90,7 @@ def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
     """
     found = [
         Axis(factor="vae_tiling", options=_tilings),
+        Axis(factor="quantization", options=partial(_quantizations, case), only_rounds=True),
         Axis(factor="vae_norm", options=_norms, only_rounds=True),
         Axis(factor="seed", options=lambda recipe: _seeds(case, recipe, other_side), screened=True),
         *(
@@ -289,6 +291,17 @@ def _precisions(recipe: Recipe) -> Iterator[Option]:
     half = recipe.precision.dtype if recipe.precision.dtype != "float32" else "bfloat16"
     for precision in (Precision(half, "cast"), Precision(half, "kept"), Precision("float32", "kept")):
         yield Option(label=str(precision), changes={"precision": precision})
+
+
+def _quantizations(case: Case, recipe: Recipe) -> Iterator[Option]:
+    """Try a model's parts by themselves and together, where one side is said to be quantized at all."""
+    sides = (recipe.quantization, case.preview.quantization, case.inference.quantization)
+    if not any(sides):
+        return
+    parts = (Quantization(text_encoder=side.text_encoder or side.transformer) for side in sides)
+    for quantization in dict.fromkeys((Quantization(), *sides, *parts)):
+        if unsupported(quantization) is None:
+            yield Option(label=str(quantization), changes={"quantization": quantization})
 
 
 def _tilings(recipe: Recipe) -> Iterator[Option]:

@@ -220,7 +220,7 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
     ),
     (
         "quantization",
-        "only one of preview and inference was generated with quantized weights",
+        "the weights are quantized differently, or on one side alone: quantize as the trainer did",
         _quantization,
     ),
     (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from safetensors import SafetensorError
 
 from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, check_model, check_tokenizer
 from pipelines.errors import WeightsError
 from pipelines.hub import folder_of
-from pipelines.recipe import Recipe
+from pipelines.recipe import EXPERT_PARTS, Expert, Recipe
 from pipelines.weights import PARTS, Part
 
 if TYPE_CHECKING:
@@ -88,15 +88,28 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
         raise WeightsError(f"{folder}: does not load as {recipe.pipeline}: {reason}") from None
     _check_kind(pipe, recipe, folder)
     _check_whole(pipe, folder)
+    if recipe.quantization.text_encoder is not None:
+        from pipelines.engine.quantized import quantize
+
+        if recipe.precision.fp32_modules == "cast":  # quantized from the rounded weights
+            pipe.text_encoder.to(dtype)
+        quantize(pipe.text_encoder, recipe.quantization.text_encoder)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:  # noqa: ARG001
+def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
     """Load Wan 2.1 or Wan 2.2 5B from one folder; only its text encoder may come from elsewhere."""
-    check_checkpoint(found["checkpoint"], own_encoder="text_encoder" not in found)
-    parts = {"text_encoder": _text_encoder(found["text_encoder"], dtype)} if "text_encoder" in found else {}
-    return pipeline.from_pretrained(found["checkpoint"], dtype=dtype, local_files_only=True, **parts)
+    folder = found["checkpoint"]
+    check_checkpoint(folder, own_encoder="text_encoder" not in found)
+    parts: dict[str, Any] = {}
+    if "text_encoder" in found:
+        parts["text_encoder"] = _text_encoder(found["text_encoder"], dtype)
+    if recipe.quantization.transformer is not None:
+        from pipelines.engine.quantized import load_transformer
+
+        parts["transformer"] = load_transformer(folder / "transformer", recipe.precision, recipe.quantization, None)
+    return pipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **parts)
 
 
 def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
@@ -112,10 +125,17 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
         check_model(experts / part, "transformer")
     check_model(vae, "vae")
     check_tokenizer(encoder)
-    loaded = {
-        part: WanTransformer3DModel.from_pretrained(experts, subfolder=part, torch_dtype=dtype, local_files_only=True)
-        for part in ("transformer", "transformer_2")
-    }
+    loaded: dict[str, Any] = {}
+    for expert in get_args(Expert):
+        part = EXPERT_PARTS[expert]
+        if recipe.quantization.transformer is not None:
+            from pipelines.engine.quantized import load_transformer
+
+            loaded[part] = load_transformer(experts / part, recipe.precision, recipe.quantization, expert)
+        else:
+            loaded[part] = WanTransformer3DModel.from_pretrained(
+                experts, subfolder=part, torch_dtype=dtype, local_files_only=True
+            )
     return pipeline(
         **loaded,
         vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),

@@ -48,7 +48,9 @@ class Engine:
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
         """Return a key; recipes with equal keys share one loaded checkpoint."""
         places = recipe.weights.places().values()
-        return (recipe.pipeline, *places, recipe.boundary is not None, recipe.precision.dtype)
+        quantization = recipe.quantization.effective
+        precision = recipe.precision if quantization else recipe.precision.dtype  # cast before it is quantized
+        return (recipe.pipeline, *places, recipe.boundary is not None, precision, quantization)
 
     def load(self, recipe: Recipe, token: str | None = None) -> None:
         """Load the checkpoint of a recipe, if it is not loaded. `generate` does that itself; this is for timing.
@@ -215,7 +217,3 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
     if (reason := unsupported(recipe.quantization)) is not None:
         raise UnreproducibleError(reason)
-    if recipe.quantization:
-        raise UnreproducibleError(
-            f"quantized weights ({recipe.quantization}) are not supported yet; only unquantized pipelines are"
-        )

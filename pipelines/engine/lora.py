@@ -60,13 +60,13 @@ def _bias(module: Any) -> Any:
 def _matched(pipe: DiffusionPipeline, file: LoraFile) -> tuple[dict[str, torch.nn.Module], LoraKeys]:
     """Return the modules of the file's transformer that have weights, and the file's keys by module."""
     transformer = getattr(pipe, EXPERT_PARTS[file.expert])
-    modules = {name: module for name, module in transformer.named_modules() if hasattr(module, "weight")}
+    modules = dict(transformer.named_modules())
     shapes = read_header(file.path).shapes
     keys = expert_keys(shapes, file.expert)
     found = check_coverage(
         file.path,
         {key: shapes[name] for key, name in keys.items()},
-        {name: tuple(module.weight.shape) for name, module in modules.items() if module.weight is not None},
+        {name: shape for name, module in modules.items() if (shape := _weight_shape(module)) is not None},
         {name: tuple(module.bias.shape) for name, module in modules.items() if _bias(module) is not None},
     )
     return modules, found
@@ -86,6 +86,16 @@ def differences(pipe: DiffusionPipeline, file: LoraFile) -> Iterator[tuple[torch
         yield weight, to_device(layer, weight.device).delta()
 
 
+def _weight_shape(module: torch.nn.Module) -> tuple[int, ...] | None:
+    """The shape of a module's weight, without computing that of a quantized one."""
+    from pipelines.engine.quantized import QuantizedLinear
+
+    if isinstance(module, QuantizedLinear):
+        return module.out_features, module.in_features
+    weight = getattr(module, "weight", None)
+    return None if weight is None else tuple(weight.shape)
+
+
 def _read(file: LoraFile) -> dict[str, torch.Tensor]:
     """Read the weights for the file's expert, with the keys that a file for this expert alone would have."""
     from safetensors.torch import load_file
@@ -100,15 +110,26 @@ def _merge(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
     """
     import torch
 
-    weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    layer = to_device(layer, weight.device)
-    changes = [(weight, layer.delta())] + ([(_bias(module), layer.bias)] if layer.bias is not None else [])
+    from pipelines.engine.quantized import QuantizedLinear
+
+    quantized = module if isinstance(module, QuantizedLinear) else None
+    changes: list[tuple[torch.Tensor, torch.Tensor]] = []
+    if quantized is None:
+        weight: torch.Tensor = module.weight  # type: ignore[assignment]
+        layer = to_device(layer, weight.device)
+        changes.append((weight, layer.delta()))
+    else:  # no preview has this; it is for what-if experiments
+        quantized.merged.append((layer, scale))
+    if layer.bias is not None:
+        changes.append((_bias(module), layer.bias.to(_bias(module).device)))
     originals = [tensor.detach().to("cpu", copy=True) for tensor, _ in changes]
     with torch.no_grad():
         for tensor, delta in changes:
             tensor.copy_((tensor.float() + scale * delta).to(tensor.dtype))
 
     def undo() -> None:
+        if quantized is not None:
+            quantized.merged.pop()
         with torch.no_grad():
             for (tensor, _), original in zip(changes, originals, strict=True):
                 tensor.copy_(original)

@@ -171,7 +171,7 @@ def test_a_config_outside_the_root_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "process", "told"),
     [
-        ("t2v", {"model": {"quantize": True, "qtype": "qfloat8"}}, "quantized weights (transformer qfloat8"),
+        ("t2v", {"model": {"quantize": True, "qtype": "qint4"}}, "transformer qint4"),
         ("t2v", {"network": {"type": "dora"}}, "network.type dora"),
         ("i2v", {"model": {"low_vram": True}}, "low_vram I2V"),
         ("t2v", {"model": {"arch": "wan21_i2v"}}, "trains wan21_i2v"),

@@ -108,7 +108,7 @@ def test_the_lora_does_something(own_engine: Engine) -> None:
     [
         ({"seed": None}, "random seed"),
         ({"seed": 2**64}, "64 bits"),
-        ({"quantization": Quantization("qfloat8")}, "transformer qfloat8"),
+        ({"quantization": Quantization("qint4")}, "transformer qint4"),
         ({"obstacles": ("network.type lokr",)}, "lokr"),
     ],
 )
