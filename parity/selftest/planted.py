@@ -128,6 +128,14 @@ PLANTS: tuple[Plant, ...] = (
     Plant(factor="lora_application", value="side path", pipeline={"lora_application": "side_path"}, kinds=KINDS),
     Plant(factor="precision", value="float32 modules", pipeline={"precision": {"dtype": "bfloat16"}}, kinds=KINDS),
     Plant(factor="precision", value="float32", pipeline={"precision": {"dtype": "float32"}}),
+    *(
+        Plant(factor="quantization", value=str(value), pipeline={"quantization": value})
+        for value in (
+            *({"transformer": qtype} for qtype in ("qfloat8", "qint8", "float8", "int8", "uint4", "nvfp4")),
+            *({"transformer": qtype} for qtype in ("convrot8", "convrot4", "convrotbitnet")),
+            {"text_encoder": "qfloat8"},
+        )
+    ),
     Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, kinds=(*WAN21, "wan22-5b"), shape="wide"),
     Plant(factor="vae_norm", value="own dtype", pipeline={"vae_norm": "vae_dtype"}, kinds=KINDS),
     Plant(factor="merge_residue", value="one merge before", pipeline={"earlier_loras": [OTHER_LORA]}),
@@ -151,7 +159,7 @@ PLANTS: tuple[Plant, ...] = (
         kinds=("wan22-i2v", "wan22-5b-i2v"),
     ),
 )
-"""Every factor but quantization, which this version compares but does not run, and compilation, which needs a GPU."""
+"""Every factor but compilation, which needs a GPU."""
 
 
 LOKR_PLANTS: tuple[Plant, ...] = (

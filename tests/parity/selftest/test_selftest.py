@@ -27,7 +27,7 @@ def test_every_plant_is_one_finding_and_combinations_are_their_sum(engine: Engin
 
 
 def test_every_factor_is_planted() -> None:
-    assert {plant.factor for plant in PLANTS} == set(CATALOGUE) - {"quantization", "compilation"}
+    assert {plant.factor for plant in PLANTS} == set(CATALOGUE) - {"compilation"}
     found = [*combinations("t2v", 20), *combinations("i2v", 20)]
     assert {len(plants) for plants in found} == {2, 3, 4, 5}
     assert len(set(map(repr, found))) == 40
