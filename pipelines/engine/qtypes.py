@@ -68,6 +68,9 @@ class Quanto(Rounding):
         self.storage = storage
 
     def encode(self, w: torch.Tensor) -> Codes:
+        return _by_rows(self._encode, w)
+
+    def _encode(self, w: torch.Tensor) -> Codes:
         is_float = self.storage.is_floating_point
         info = torch.finfo(self.storage) if is_float else torch.iinfo(self.storage)
         scale = w.abs().amax(dim=1, keepdim=True) / info.max
@@ -94,6 +97,9 @@ class Float8(Rounding):
     """float8: like qfloat8, but multiplied with the reciprocal of the scale, and the bias fused."""
 
     def encode(self, w: torch.Tensor) -> Codes:
+        return _by_rows(self._encode, w)
+
+    def _encode(self, w: torch.Tensor) -> Codes:
         largest = torch.finfo(torch.float8_e4m3fn).max
         scale = (w.abs().amax(dim=1, keepdim=True) / largest).clamp(min=_EPS)
         code = (w * scale.reciprocal()).clamp(-largest, largest).to(torch.float8_e4m3fn)
@@ -368,6 +374,17 @@ def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
                 fields[number] |= ((part >> (number * width)) & (2**width - 1)) << low
             start, low = start + part.numel(), low + width
     return codes
+
+
+def _by_rows(encode: Callable[[torch.Tensor], Codes], w: torch.Tensor) -> Codes:
+    """Encode a weight some rows at a time, so that what is computed on the way takes little memory."""
+    found: Codes = {}
+    for start in range(0, w.shape[0], 128):
+        for name, part in encode(w[start : start + 128]).items():
+            if name not in found:
+                found[name] = part.new_empty(w.shape[0], *part.shape[1:])
+            found[name][start : start + 128] = part
+    return found
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
