@@ -74,12 +74,13 @@ def load_transformer(folder: Path, precision: Precision, quantization: Quantizat
 
     `folder` holds it in diffusers layout. Raises WeightsError.
     """
-    from accelerate import init_empty_weights  # type: ignore[import-untyped]
     from diffusers import WanTransformer3DModel
 
     assert quantization.transformer is not None
-    with init_empty_weights(include_buffers=False):
-        model = WanTransformer3DModel.from_config(WanTransformer3DModel.load_config(folder))
+    with torch.device("meta"):
+        model: Any = WanTransformer3DModel.from_config(WanTransformer3DModel.load_config(folder))
+    config = model.config  # the rotary embedding is no weight: it is computed
+    model.rope = type(model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     dtype_of = _dtypes(model, precision)
     adapter = _Adapter(model, quantization, expert) if quantization.adapter is not None else None
     rounding = rounding_of(quantization.transformer)
