@@ -42,6 +42,8 @@ class Pairing:
     """Why the preview cannot be reproduced."""
     notes: tuple[str, ...]
     """The assumptions about the LoRA."""
+    limits: tuple[str, ...]
+    """What this version cannot generate of the preview, each with the reason; the rest is compared all the same."""
 
 
 def pair(
@@ -88,10 +90,10 @@ def pair(
         control_image=image and real_path(image),
         unpairable="; ".join(reasons) or None,
     )
-    notes += [
+    limits = tuple(
         f"{factor} is not supported yet: {why}; it is generated without, everything else is compared"
         for factor, why in limits_of(recipe).items()
-    ]
+    )
     request = None
     try:
         request = request_of_preview(recipe)
@@ -111,6 +113,7 @@ def pair(
         request=request if lora.paths and not reasons else None,
         unpairable="; ".join(reasons) or None,
         notes=tuple(notes) if not reasons else (),
+        limits=limits,
     )
 
 

@@ -124,6 +124,7 @@ def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
     notes += dict.fromkeys(f"not certain: {doubt}" for doubt in job.doubts)
     if job.doubts:
         notes.append(f"if a case drifts for no reason that it names: parity diagnose {shlex.quote(str(out))} --search")
+    notes += dict.fromkeys(limit for file in files for limit in file.pairing.limits)
     notes += dict.fromkeys(f"LoRA: {note}" for file in files for note in file.pairing.notes)
     if any(file.pairing.unpairable is not None for file in files):
         folder = shlex.quote(str(out))

@@ -69,7 +69,7 @@ def test_plan_and_import_say_it(cases: CaseFiles) -> None:
     pairing = read_job_folder(folder, ImportOptions()).pairings[0]
     assert pairing.unpairable is None
     assert pairing.request is not None
-    assert f"quantization is not supported yet: {QINT4}" in " ".join(pairing.notes)
+    assert f"quantization is not supported yet: {QINT4}" in " ".join(pairing.limits)
 
 
 def test_a_faithful_case_is_not_blamed_on_the_environment(cases: CaseFiles, engine: Engine, tmp_path: Path) -> None:
