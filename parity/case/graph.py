@@ -12,6 +12,7 @@ from pipelines.aitoolkit.graph import faithful_graph
 from pipelines.aitoolkit.job import Job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import origin_of
+from pipelines.aitoolkit.quantization import recovery_adapter
 from pipelines.errors import CaseError
 from pipelines.graph import Graph
 from pipelines.lora_files import lora_file
@@ -99,7 +100,13 @@ def _quantization(file: CaseDocument, keys: PipelineKeys) -> Quantization | None
     given = keys.quantization
     if given is None:
         return None
-    quantization = Quantization(given.transformer, given.text_encoder, tuple(given.kept))
+    adapter = None
+    if given.adapter is not None:
+        path = file.folder / given.adapter
+        if not path.is_file():
+            raise file.document.error(("pipeline", "quantization", "adapter"), f"{given.adapter} does not exist")
+        adapter = recovery_adapter(path)
+    quantization = Quantization(given.transformer, given.text_encoder, tuple(given.kept), adapter)
     if (reason := unsupported(quantization)) is not None:
         raise file.document.error(("pipeline", "quantization"), reason)
     return quantization

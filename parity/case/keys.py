@@ -95,6 +95,9 @@ class QuantizationKeys(_Strict):
     transformer: str | None = Field(default=None, description="ai-toolkit's qtype, e.g. qfloat8 or uint4")
     text_encoder: str | None = Field(default=None, description="likewise")
     kept: list[str] = Field(default=[], description="beginnings of the names of transformer layers that stay whole")
+    adapter: str | None = Field(
+        default=None, description="accuracy recovery adapter, relative to the case: it names the layers to quantize"
+    )
 
 
 class PipelineKeys(_Strict):

@@ -43,7 +43,14 @@ from parity.run.watched import Watched
 from pipelines.drift import frames_key
 from pipelines.engine.engine import OFFLOADS, Engine, Offload
 from pipelines.engine.stages import Trace
-from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, ParityError, UnreproducibleError
+from pipelines.errors import (
+    CaseError,
+    MediaError,
+    NotANumberError,
+    OutOfMemoryError,
+    ParityError,
+    UnreproducibleError,
+)
 from pipelines.files.content import write_atomically
 from pipelines.files.words import cannot_write
 from pipelines.limits import within_limits
@@ -227,8 +234,7 @@ class Session:
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
         if case.target is not None:
             return self._compare_served(case.target, case, progress, thoroughness)
-        if case.preview.obstacles:
-            raise UnreproducibleError("; ".join(case.preview.obstacles))
+        _check(case)
         clock = time.perf_counter()
         preview = read_preview(case.video, case.preview)
         plan = make_plan(case, "gains" if thoroughness == "gains" else "full")
@@ -302,8 +308,7 @@ class Session:
 
     def _quick(self, case: Case, progress: Progress) -> CaseResult:
         """Rank the factors without a comparison: nothing is generated in full."""
-        if case.preview.obstacles:
-            raise UnreproducibleError("; ".join(case.preview.obstacles))
+        _check(case)
         clock = time.perf_counter()
         plan = make_quick_plan(case)
         progress.planned(str(plan))
@@ -316,6 +321,14 @@ class Session:
         verdict = f"predicted from settings; nothing generated (--quick); differs in {', '.join(found) or 'nothing'}"
         timings = {"total": round(time.perf_counter() - clock, 3)}
         return dataclasses.replace(blank_result(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
+
+
+def _check(case: Case) -> None:
+    """Raises UnreproducibleError for a preview that cannot be reproduced, CaseError for a request nobody serves."""
+    if case.preview.obstacles:
+        raise UnreproducibleError("; ".join(case.preview.obstacles))
+    if case.inference.obstacles:
+        raise CaseError("; ".join(case.inference.obstacles))
 
 
 def can_offload(engine: Engine) -> bool:

@@ -134,7 +134,14 @@ PLANTS: tuple[Plant, ...] = (
             *({"transformer": qtype} for qtype in ("qfloat8", "qint8", "float8", "int8", "uint4", "nvfp4")),
             *({"transformer": qtype} for qtype in ("convrot8", "convrot4", "convrotbitnet")),
             {"text_encoder": "qfloat8"},
+            {"transformer": "float8", "adapter": OTHER_LORA},
         )
+    ),
+    Plant(
+        factor="quantization",
+        value="both parts qfloat8",
+        pipeline={"quantization": {"transformer": "qfloat8", "text_encoder": "qfloat8"}},
+        kinds=tuple(kind for kind in KINDS if kind != "t2v"),
     ),
     Plant(factor="vae_tiling", value="tiled", pipeline={"vae_tiling": True}, kinds=(*WAN21, "wan22-5b"), shape="wide"),
     Plant(factor="vae_norm", value="own dtype", pipeline={"vae_norm": "vae_dtype"}, kinds=KINDS),

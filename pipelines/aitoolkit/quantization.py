@@ -14,7 +14,7 @@ from pipelines.aitoolkit.versions import CHANGES, ChangeName, Origin
 from pipelines.catalog import Model
 from pipelines.files.content import present, sha256_file
 from pipelines.hub import is_hub_id
-from pipelines.lora_files import read_header
+from pipelines.lora_files import is_lokr
 from pipelines.quantization import Quantization, RecoveryAdapter
 
 _KEPT = ("condition_embedder", "proj_out")
@@ -67,9 +67,13 @@ def _adapter(job: Job, named: str) -> RecoveryAdapter:
     places = (Path(named), job.folder / named, job.folder / Path(named).name, _in_cache(named))
     for path in places:
         if path is not None and present(path) and path.is_file():
-            is_lokr = any("lokr_" in key for key in read_header(path).shapes)
-            return RecoveryAdapter(path=path, sha256=sha256_file(path), network="lokr" if is_lokr else "lora")
+            return recovery_adapter(path)
     return RecoveryAdapter(path=Path(named), sha256=None)
+
+
+def recovery_adapter(path: Path) -> RecoveryAdapter:
+    """Identify an adapter's file by content. Raises WeightsError if it cannot be read."""
+    return RecoveryAdapter(path=path, sha256=sha256_file(path), network="lokr" if is_lokr(path) else "lora")
 
 
 def _in_cache(named: str) -> Path | None:

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from parity.case.keys import Expected
 from parity.case.load import DEFAULT_TOLERANCE, DEMO, Case, find_case_files, load_case, load_cases
 from parity.factors.catalogue import PAGES
+from pipelines.aitoolkit.quantization import recovery_adapter
 from pipelines.catalog import find_model
 from pipelines.drift import differing_factors
 from pipelines.errors import CaseError
@@ -623,6 +624,17 @@ CAST = "precision: {dtype: bfloat16, fp32_modules: cast}"
 def test_override_changes_exactly_its_factors(tmp_path: Path, pipeline: str, factors: list[str]) -> None:
     case = load(tmp_path, f"{DERIVED}pipeline: {pipeline}\n")
     assert differing_factors(case.preview, case.inference) == factors
+
+
+def test_a_quantized_server_with_an_adapter(tmp_path: Path) -> None:
+    adapter = tmp_path / "ara.safetensors"
+    adapter.write_bytes((DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors").read_bytes())
+    quantization = "quantization: {transformer: uint4, adapter: ara.safetensors}"
+    case = load(tmp_path, f"{DERIVED}pipeline: {{base: faithful, {quantization}}}\n")
+    assert differing_factors(case.preview, case.inference) == ["quantization"]
+    assert case.inference.quantization.adapter == recovery_adapter(adapter)
+    adapter.unlink()
+    assert "pipeline.quantization.adapter: ara.safetensors does not exist" in refusal(tmp_path / "case.yaml")
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,13 @@ def test_search_says_what_it_leaves_out(cases: CaseFiles, engine: Engine, tmp_pa
     assert result.search is not None
     assert result.search.settings
     assert f"generated without quantization, which is not supported yet: {QINT4}" in result.search.notes
+
+
+def test_a_request_that_the_server_cannot_load_is_an_error_of_the_case(
+    cases: CaseFiles, engine: Engine, tmp_path: Path
+) -> None:
+    """The preview can be reproduced; it is the request that nobody serves."""
+    case = load_case(cases.write())
+    refused = dataclasses.replace(case.inference, obstacles=("the reference server cannot load LoKr",))
+    result = run(engine, dataclasses.replace(case, inference=refused), tmp_path / "out")
+    assert (result.status, result.error) == ("error", "the reference server cannot load LoKr")
