@@ -27,7 +27,7 @@ def postable(model: str) -> dict[str, Any]:
     for lora in request["loras"]:
         expert = lora.get("transformer")
         name = f"{kind}_basic/tiny_{kind}" if expert is None else f"wan22_{kind}/tiny22_{kind}_{expert}_noise"
-        lora["path"] = f"{name}.safetensors"
+        lora["path"] = f"{'wan22_5b_t2v/w5_t2v' if model == 'wan22_5b' else name}.safetensors"
     (item,) = request["prompts"]
     if kind == "i2v":
         assert item["ctrl_img"] == CONTROL_IMAGE

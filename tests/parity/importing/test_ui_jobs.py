@@ -86,5 +86,7 @@ def test_a_default_job_of_the_ui_is_reproduced(
     case = cases[0]
     assert case.preview.quantization.text_encoder == "qfloat8"
     assert case.preview.quantization.transformer == (None if arch == "wan21:1b" else "qfloat8")
-    frames = engine.generate(case.inference)
-    assert encode(frames, case.inference.codec, case.inference.fps) == case.video.read_bytes()
+    # The others' second prompts: tests/pipelines/engine/test_quantized.py. 5B's first has a control image.
+    for case in cases if arch == "wan22_5b" else cases[:1]:
+        frames = engine.generate(case.inference)
+        assert encode(frames, case.inference.codec, case.inference.fps) == case.video.read_bytes()
