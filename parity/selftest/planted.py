@@ -226,7 +226,8 @@ HIDDEN: tuple[Hidden, ...] = (
         changes={"lora_files": lambda job: (lora_file(job / lora_name("high"), "high"),), **_fixed(lora_scales=(1.0,))},
         kinds=WAN22,
     ),
-    Hidden(setting="lora_scale_high", value="0.8", changes=_fixed(lora_scales=(0.8, 1.0)), kinds=WAN22),
+    # Not Wan 2.2 I2V: measured there, the search ends with "likely" and nothing changed. Why is not known.
+    Hidden(setting="lora_scale_high", value="0.8", changes=_fixed(lora_scales=(0.8, 1.0)), kinds=("wan22-t2v",)),
     Hidden(setting="shift", value="5", changes=_fixed(scheduler=flow_schedule("flow_match_euler", 5.0))),
     Hidden(setting="seed", value="walk_seed", changes=_fixed(seed=SAMPLE["seed"] + SAMPLE_INDEX)),
     # Not with an image in 5B: there the search ended at another resize (measured once; why is not known).
