@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -340,7 +339,7 @@ class _Counterfactuals:
         )
 
 
-def outside(case: Case, left_out: Mapping[Factor, str] = MappingProxyType({})) -> tuple[str, ...]:
+def outside(case: Case, left_out: Mapping[Factor, str]) -> tuple[str, ...]:
     """List the possible causes of a residue: what could not be generated first, then what no recipe contains."""
     causes = [f"{factor}, which is not supported yet: {reason}" for factor, reason in left_out.items()]
     causes += case.preview.notes

@@ -7,8 +7,8 @@ import dataclasses
 from parity.case.load import Case
 from parity.results.diagnosis import Setting
 from pipelines.graph import FRAME_RULES
+from pipelines.limits import within_limits
 from pipelines.media.video import Video
-from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import Asked, Recipe, frame_duration
 
 
@@ -34,7 +34,7 @@ def read_from_file(case: Case, video: Video) -> tuple[tuple[Setting, ...], Recip
         num_frames=Asked(frames, frames),
         fps=fps,
         seed=_first(recipe.seed, case.inference.seed, case.sample),
-        quantization=Quantization() if unsupported(recipe.quantization) else recipe.quantization,
+        quantization=within_limits(recipe).quantization,
         obstacles=(),
     )
     size, assumed = f"{video.width}x{video.height}", f"{recipe.width.applied}x{recipe.height.applied}"

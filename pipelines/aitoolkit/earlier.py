@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from pipelines.aitoolkit.job import Job
 from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile, VideoName, find_lora, find_previews, samples_folder
@@ -23,7 +22,6 @@ class Round:
     """The previews of one step: all prompts are generated with one merge of the LoRA."""
 
     step: int | None
-    began: datetime
     last_index: int
 
 
@@ -39,11 +37,11 @@ def rounds_before(previews: Sequence[PreviewFile], video: VideoName, *, all_proc
             break
         before = found[-1] if found else None
         if before is not None and before.step == name.step and before.last_index < name.index:
-            found[-1] = Round(step=before.step, began=before.began, last_index=name.index)
+            found[-1] = Round(step=before.step, last_index=name.index)
             continue
         if before is not None and not all_processes and not _goes_on(before.step, name.step):
             found = []
-        found.append(Round(step=name.step, began=name.generated_at, last_index=name.index))
+        found.append(Round(step=name.step, last_index=name.index))
     if found and found[-1].step == video.step and found[-1].last_index < video.index:
         found.pop()  # the preview's own round
     elif found and not all_processes and not _goes_on(found[-1].step, video.step):

@@ -27,8 +27,9 @@ _TURNS_ACTIVATIONS = "convrot"
 def trainer_quantization(job: Job, model: Model, origin: Origin) -> tuple[Quantization, Remarks]:
     """What is quantized, with the file of the adapter, and what had to be assumed about it. Raises WeightsError."""
     adapter = None if job.recovery_adapter is None else _adapter(job, job.recovery_adapter)
+    named = job.quantization if origin.follows("qtype") else _always_qfloat8(job.quantization)
     found = dataclasses.replace(
-        job.quantization,
+        named,
         kept=_KEPT if model.arch.startswith("wan22") and origin.follows("wan22_exclusions") else (),
         adapter=adapter,
     )
@@ -38,7 +39,13 @@ def trainer_quantization(job: Job, model: Model, origin: Origin) -> tuple[Quanti
 def quantization_changes(job: Job, model: Model) -> tuple[ChangeName, ...]:
     """The changes in ai-toolkit's history that would make a quantized preview another one."""
     excludes = job.quantization.transformer and job.recovery_adapter is None and model.arch.startswith("wan22")
-    return ("wan22_exclusions",) if excludes else ()
+    changes: tuple[ChangeName, ...] = ("wan22_exclusions",) if excludes else ()
+    return changes if job.quantization == _always_qfloat8(job.quantization) else (*changes, "qtype")
+
+
+def _always_qfloat8(named: Quantization) -> Quantization:
+    """What ai-toolkit did with `quantize` and `quantize_te` before f5aa4232 (2025-03-20), which brought `qtype`."""
+    return Quantization(named.transformer and "qfloat8", named.text_encoder and "qfloat8")
 
 
 def _notes(job: Job, found: Quantization, origin: Origin) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 ChangeName = Literal[
-    "text_encoder_qtype",
+    "qtype",
     "wan22_5b",
     "wan22_frames",
     "layer_offloading",
@@ -44,11 +44,11 @@ class Change:
     at: datetime
     """Its date, UTC."""
     version: str
-    """What `version.py` says at the commit; empty: there was no such file yet."""
+    """The version in `version.py` at the commit; empty: there was no such file yet."""
     starts_version: bool = False
     """True if the commit itself wrote that version: then every commit of that version comes after the change."""
     what: str
-    """What holds since then, for notes."""
+    """The rule since then, for notes."""
 
     @property
     def label(self) -> str:
@@ -61,12 +61,12 @@ def _at(year: int, month: int, day: int, hour: int, minute: int, second: int) ->
 
 
 CHANGES: dict[ChangeName, Change] = {
-    "text_encoder_qtype": Change(
+    "qtype": Change(
         commit="f5aa4232fabb",
         parent="3a6b24f4c8ca",
         at=_at(2025, 3, 20, 22, 28, 54),
         version="",
-        what="the text encoder is quantized by `qtype`, not by `qtype_te`",
+        what="`qtype` says how model and text encoder are quantized (before: always qfloat8)",
     ),
     "wan22_5b": Change(
         commit="ca7c5c950b11",
@@ -193,7 +193,7 @@ _PLACEHOLDER, _TRUE_VERSIONS_SINCE = (0, 1, 0), _at(2025, 6, 24, 16, 37, 13)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is known about the ai-toolkit that generated a preview."""
+    """The ai-toolkit that generated a preview, as far as it is known."""
 
     toolkit: str | None = None
     """The version or commit, as the user or a LoRA file's metadata names it; None: not given."""
@@ -212,7 +212,7 @@ class Origin:
         return older if said is None else not (said and older)
 
     def notes(self, names: Iterable[ChangeName]) -> tuple[str, ...]:
-        """What had to be assumed, for a preview that the changes in `names` would make another one."""
+        """Say what had to be assumed, for a preview that the changes in `names` would make another one."""
         found: list[str] = []
         asked = [CHANGES[name] for name in names]
         if not self._known:

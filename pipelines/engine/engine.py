@@ -152,7 +152,7 @@ class Engine:
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
             (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges)),
             (lora_key, lambda: lora.apply(pipe, recipe)),
-            (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else _nothing),
+            (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),
             (recipe.vae_norm, lambda: vae_norm.apply(pipe, recipe.vae_norm)),
         ]
         kept = 0
@@ -180,10 +180,6 @@ class Engine:
             pipe.enable_model_cpu_offload(device=self.device)
         else:
             pipe.enable_sequential_cpu_offload(device=self.device)
-
-
-def _nothing() -> None:
-    """Undo nothing."""
 
 
 def _compile(pipe: Any) -> lora.Undo:

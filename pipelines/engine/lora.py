@@ -145,10 +145,10 @@ def _side_path(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
         layer = to_device(layer, inputs[0].device)
         return layer.side(inputs[0], output, scale)
 
-    return module.register_forward_hook(add).remove if scale else _nothing
+    return module.register_forward_hook(add).remove if scale else nothing
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Undo nothing."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.engine.lora import Undo
+from pipelines.engine.lora import Undo, nothing
 from pipelines.recipe import Precision
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def cast(pipe: DiffusionPipeline, precision: Precision) -> Undo:
     import torch
 
     if precision.fp32_modules == "kept":
-        return lambda: None
+        return nothing
     dtype: torch.dtype = getattr(torch, precision.dtype)
     originals: list[tuple[torch.nn.Module, str, torch.Tensor]] = []
     for part in pipe.components.values():

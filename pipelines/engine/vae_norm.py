@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.engine.lora import Undo
+from pipelines.engine.lora import Undo, nothing
 from pipelines.recipe import VaeNorm
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def apply(pipe: DiffusionPipeline, norm: VaeNorm) -> Undo:
     (toolkit/models/wan21/autoencoder_kl_wan.py), and of diffusers before 5fc2bd2c, in the input's own dtype.
     """
     if norm == "float32":
-        return lambda: None
+        return nothing
     from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 
     norms = [module for module in pipe.vae.modules() if isinstance(module, WanRMS_norm)]

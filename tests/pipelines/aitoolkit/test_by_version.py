@@ -28,7 +28,15 @@ JULY_10_EVENING, JULY_9 = 1783713600000, 1783600000000
 
 
 def recipe_of(
-    folder: Path, job: str, toolkit: str | None, ms: int, *, size: int = 320, frames: int = 12, low_vram: bool = True
+    folder: Path,
+    job: str,
+    toolkit: str | None,
+    ms: int,
+    *,
+    size: int = 320,
+    frames: int = 12,
+    low_vram: bool = True,
+    model: dict[str, object] | None = None,
 ) -> Recipe:
     """The recipe of a preview of a demo job whose config has another size and number of frames."""
     shutil.copytree(DEMO / "jobs" / job, folder / job)
@@ -36,7 +44,7 @@ def recipe_of(
     document = yaml.safe_load(config.read_text().replace("../../models", str(DEMO / "models")))
     process = document["config"]["process"][0]
     process["sample"] |= {"width": size, "height": size, "num_frames": frames}
-    process["model"]["low_vram"] = low_vram
+    process["model"] |= {"low_vram": low_vram} | (model or {})
     config.write_text(json.dumps(document))
     video = parse_video_name(f"{ms}__000000500_0.webp")
     return preview_recipe(read_job(config), 0, model=find_model(MODELS[job]), toolkit=toolkit, video=video)
@@ -117,3 +125,24 @@ def test_the_version_in_the_lora_decides_both_sides_of_a_faithful_case(tmp_path:
     case = load_case(case_file)
     assert (case.preview.num_frames.applied, case.inference.num_frames.applied) == (9, 9)
     assert differing_factors(case.preview, case.inference) == []
+
+
+MARCH_15_2025, MARCH_25_2025 = 1742000000000, 1742900000000
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "ms", "qtype"),
+    [
+        (None, MARCH_15_2025, "qfloat8"),
+        ("3a6b24f4", MARCH_25_2025, "qfloat8"),
+        ("f5aa4232", MARCH_25_2025, "uint4"),
+        ("0.12.26", 1787400000000, "uint4"),
+        ("0.1.0", MARCH_25_2025, "uint4"),
+    ],
+)
+def test_the_qtype_counts_since_march_2025(tmp_path: Path, toolkit: str | None, ms: int, qtype: str) -> None:
+    """Before f5aa4232 model and text encoder became qfloat8, whatever else the config named."""
+    keys: dict[str, object] = {"quantize": True, "qtype": "uint4"}
+    recipe = recipe_of(tmp_path, "t2v_basic", toolkit, ms, low_vram=False, model=keys)
+    assert (recipe.quantization.transformer, recipe.quantization.text_encoder) == (qtype, qtype)
+    assert not any("f5aa4232" in note for note in recipe.notes)  # nothing is left open

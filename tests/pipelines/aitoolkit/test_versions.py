@@ -35,12 +35,12 @@ def day(year: int, month: int, number: int) -> datetime:
         ("0c18b393462b", day(2026, 11, 25), "euler", False, True),
         ("27a03a91f23eb1b757d5ec2e80ee3e129cfcc350", None, "nvfp4", True, True),
         ("0.1.0", None, "wan22_5b", False, True),  # what LoRA files said until 2025-06-24
-        ("0.1.0", None, "text_encoder_qtype", True, False),
+        ("0.1.0", None, "qtype", True, False),
         (None, day(2025, 8, 1), "wan22_frames", False, True),
         (None, day(2026, 8, 1), "wan22_frames", True, False),
         ("deadbeef", None, "euler", True, False),
         ("0.12.26", day(2025, 8, 1), "euler", True, False),  # a newer version than the time in the name allows
-        ("0.2.0", None, "text_encoder_qtype", True, True),
+        ("0.2.0", None, "qtype", True, True),
     ],
 )
 def test_before_or_after(
