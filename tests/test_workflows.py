@@ -14,7 +14,7 @@ import yaml
 from _pytest.config import get_config
 from xdist import plugin as xdist
 
-from parity.cli.main import _parser
+from parity.cli.main import whole_parser
 from parity.pytest_plugin import options as plugin
 from tests.support.paths import ROOT
 
@@ -88,7 +88,7 @@ def test_every_command_is_understood(path: Path, baselines: str, tmp_path: Path)
     assert {call[0] for call in ours} == {"parity", "pytest"}
     for program, *arguments in ours:
         if program == "parity":
-            _parser().parse_args(arguments)
+            whole_parser().parse_args(arguments)
             continue
         options = pytest_options(arguments)
         assert options.parity_out == Path(options.xmlpath).parent

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 from parity.case.load import Case
 from pipelines.errors import CaseError, UsageError
+from pipelines.files.words import listed, near
 
 MAX_WORDS = 200
 """Longer -k expressions are refused."""
+_MOST_LISTED = 20
+"""Ids or tags that a message lists."""
 
 _WORDS = re.compile(r"\(|\)|[^\s()]+")
+_SYNTAX = ("(", ")", "and", "or", "not")
 
 
 def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -> list[Case]:
@@ -26,16 +30,35 @@ def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -
         if (expression is None or _matches(expression, case)) and (not tags or set(tags) & set(case.tags))
     ]
     if not chosen:
-        asked = " and ".join(filter(None, [f"-k {expression!r}" if expression else "", *(f"--tag {t}" for t in tags)]))
-        raise CaseError(f"no case matched {asked or 'anything'}; there are: {', '.join(case.id for case in cases)}")
+        raise CaseError(f"no case matched {_asked(cases, expression, tags)}")
     return chosen
+
+
+def _asked(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -> str:
+    """What was asked for in vain, what was meant perhaps, and what there is."""
+    ids, known = [case.id for case in cases], sorted({tag for case in cases for tag in case.tags})
+    asked = " and ".join(filter(None, [f"-k {expression!r}" if expression else "", *(f"--tag {tag}" for tag in tags)]))
+    meant = next((near(tag, known) for tag in tags if tag not in known), "")
+    if not meant:
+        names = [*ids, *known]
+        parts = [part for name in names for part in re.split(r"[-_.]", name)]
+        words = [word for word in _WORDS.findall(expression or "") if word not in _SYNTAX and not _is_in(word, names)]
+        meant = next((near(word, [*names, *parts]) for word in words), "")
+    return (
+        f"{asked or 'anything'}{meant}\n  cases: {listed(ids, _MOST_LISTED)}\n"
+        f"  tags: {listed(known, _MOST_LISTED) or 'none'}"
+    )
+
+
+def _is_in(word: str, names: Sequence[str]) -> bool:
+    return any(word.lower() in name.lower() for name in names)
 
 
 def _matches(expression: str, case: Case) -> bool:
     tokens = _WORDS.findall(expression)
     if len(tokens) > MAX_WORDS:
         raise UsageError(f"-k: an expression of {len(tokens)} words is too long (limit {MAX_WORDS})")
-    names = [name.lower() for name in (case.id, *case.tags)]
+    names = (case.id, *case.tags)
 
     def either() -> bool:
         value = both()
@@ -63,7 +86,7 @@ def _matches(expression: str, case: Case) -> bool:
             return value
         if word in ("", ")", "and", "or"):
             raise UsageError(f"-k {expression!r}: a word is missing")
-        return any(word.lower() in name for name in names)
+        return _is_in(word, names)
 
     value = either()
     if tokens:

@@ -24,18 +24,39 @@ class Version(argparse.Action):
 
 def add(parsers: Any) -> None:
     """Add `parity explain`, `models`, `schema` and `fetch-lpips`."""
-    command = parsers.add_parser("explain", help="explain a factor: what it is, what it looks like, what to change")
+    command = parsers.add_parser(
+        "explain",
+        help="explain a factor: what it is, what it looks like, what to change",
+        description="Explains a factor: what ai-toolkit and the server do, what a difference looks like, how to "
+        "recognize it, and what to change. Without FACTOR it lists all factors.",
+        epilog="examples:\n  parity explain\n  parity explain scheduler\n",
+    )
     command.add_argument("factor", nargs="?", metavar="FACTOR", help="default: list all factors")
     command.set_defaults(run=explain)
     command = parsers.add_parser(
-        "models", help="list the API's Wan models and their defaults, or print one model's page"
+        "models",
+        help="list the API's Wan models and their defaults, or print one model's page",
+        description="Lists the API's Wan models with their defaults, or prints one model's page: what the reference "
+        "server does, the limits, a request.",
+        epilog="examples:\n  parity models\n  parity models wan21_14b\n",
     )
     command.add_argument("model", nargs="?", metavar="ID", help="print this model's page in Markdown")
     command.set_defaults(run=models)
-    command = parsers.add_parser("schema", help="print the JSON Schema of case files, requests or results.json")
-    command.add_argument("name", choices=("case", "request", "result"))
+    command = parsers.add_parser(
+        "schema",
+        help="print the JSON Schema of case files, requests or results.json",
+        description="Prints the JSON Schema of a file format: every key with its type, limits and meaning.",
+        epilog="examples:\n  parity schema case\n",
+    )
+    command.add_argument("name", choices=("case", "request", "result"), help="the file format")
     command.set_defaults(run=schema)
-    command = parsers.add_parser("fetch-lpips", help="download the AlexNet weights that LPIPS needs, once")
+    command = parsers.add_parser(
+        "fetch-lpips",
+        help="download the AlexNet weights that LPIPS needs, once",
+        description="Downloads the AlexNet weights that LPIPS needs (233 MB), once. Cases that set a tolerance for "
+        "LPIPS cannot be judged without them; all others can.",
+        epilog="examples:\n  parity fetch-lpips\n",
+    )
     command.set_defaults(run=fetch_lpips)
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = """\
 exit codes:
-  0  check: every case is unchanged or improved; accept: everything asked for was accepted
+  0  check: every case is unchanged or improved
+     accept: everything asked for was accepted
   1  check: a case failed; accept --all: some were left out
   2  bad usage, or a file that cannot be read; nothing was written
 """
@@ -30,16 +31,27 @@ def add(parsers: Any) -> None:
         help="compare a run with accepted results, or accept it",
         description="A baseline is the output of a case that a person last accepted: one JSON file per case, "
         "kept in the repository.",
-        epilog=_EXIT_CODES,
+        epilog="examples:\n  parity baseline accept --all\n  parity baseline check\n  parity baseline show\n"
+        "  parity baseline undo\n\n" + _EXIT_CODES,
     )
     actions = baseline.add_subparsers(title="actions", required=True, metavar="ACTION")
     _add_accept(actions)
     _add_check(actions)
-    command = actions.add_parser("show", help="list the baselines")
+    command = actions.add_parser(
+        "show",
+        help="list the baselines",
+        description="Lists the accepted results: hash of the file, metrics, when and where they were generated.",
+        epilog="examples:\n  parity baseline show\n  parity baseline show t2v-guitar --baselines ci/baselines\n",
+    )
     command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all)")
     _add_folder(command)
     command.set_defaults(run=show)
-    command = actions.add_parser("undo", help="undo the last accept")
+    command = actions.add_parser(
+        "undo",
+        help="undo the last accept",
+        description="Restores the baselines that the last accept replaced, and removes those that it added.",
+        epilog="examples:\n  parity baseline undo --dry-run\n  parity baseline undo\n",
+    )
     _add_folder(command)
     command.add_argument("--dry-run", action="store_true", help="show what would be restored, change nothing")
     command.set_defaults(run=undo)
@@ -51,7 +63,8 @@ def _add_accept(actions: Any) -> None:
         help="accept the current output as the baseline",
         description="Makes results the baselines of their cases. Prints what will change before anything is written; "
         "without CASE, --all or --from it only prints.",
-        epilog=_EXIT_CODES,
+        epilog="examples:\n  parity baseline accept\n  parity baseline accept t2v-guitar 'i2v-*'\n"
+        "  parity baseline accept --all --dry-run\n  parity baseline accept --from approvals.json\n\n" + _EXIT_CODES,
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("cases", nargs="*", default=[], metavar="CASE", help="case ids, or patterns: 'tiny_*'")
@@ -73,9 +86,9 @@ def _add_check(actions: Any) -> None:
         help="fail cases whose output changed, got worse or has no baseline",
         description="Compares every case of a run with its baseline. In an equal environment (device, versions, "
         "flags) the output must be bit-identical. In a different one the recipe, size and frame count must be equal, "
-        "and "
-        "the metrics within the noise between environments.",
-        epilog=_EXIT_CODES,
+        "and the metrics within the noise between environments.",
+        epilog="examples:\n  parity baseline check\n  parity baseline check t2v-guitar --results ci/results.json\n"
+        "  parity baseline check --noise-psnr 44 --json\n\n" + _EXIT_CODES,
     )
     command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all cases of the run)")
     _add_results(command)

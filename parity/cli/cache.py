@@ -24,11 +24,25 @@ def add(parsers: Any) -> None:
         description="Generated frames are cached under a key made of recipe, weights, code, libraries and the "
         "environment that can change their bits. They are in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
         "cache folder; set the variable to an empty string to turn the cache off.",
+        epilog="examples:\n  parity cache ls\n  parity cache prune --older-than 30\n",
     )
     actions = command.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("ls", help="list cached generations, last used first")
+    listing = actions.add_parser(
+        "ls",
+        help="list cached generations, last used first",
+        description="Lists the cached generations, last used first, with their size and the case they were "
+        "generated for.",
+        epilog="examples:\n  parity cache ls\n",
+    )
     listing.set_defaults(run=list_kept)
-    pruning = actions.add_parser("prune", help="remove generations by age or total size")
+    pruning = actions.add_parser(
+        "prune",
+        help="remove generations by age or total size",
+        description="Removes cached generations that were not used for some days, or those used longest ago until "
+        "the rest fits into a size. A case whose frames were removed is generated again.",
+        epilog="examples:\n  parity cache prune --older-than 30\n  parity cache prune --max-size 10000\n"
+        "  parity cache prune --older-than 0\n",
+    )
     pruning.add_argument(
         "--older-than", type=_days, metavar="DAYS", help="remove what was not used for DAYS days; 0: everything"
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from parity.cli import about, baseline, cache, import_job, plan, report, run, selftest, serve
 from parity.cli.parser import EXIT_CODES, Parser
@@ -15,17 +17,19 @@ from pipelines.errors import ParityError, UnexpectedError
 _FIRST_STEPS = """\
 first steps:
   parity run                     run the embedded demo, a minute without a GPU
-  parity import output/my_job    write a case for every preview of an ai-toolkit job
-  parity plan cases/             show what differs between preview and request; runs no model
+  parity import output/my_job    write a case for every preview of a job
+  parity plan cases/             show what differs; runs no model
   parity run cases/              generate, compare, report
   parity explain scheduler       explain a difference, and what to change
+
+`parity help COMMAND` shows a command's options, with examples.
 
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line. Returns the exit code; a user's mistake is one message on stderr, never a traceback."""
-    parser = _parser()
+    parser = whole_parser()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given:
         parser.print_help()
@@ -60,7 +64,8 @@ def _unexpected(error: Exception) -> int:
     return said.exit_code
 
 
-def _parser() -> Parser:
+def whole_parser() -> Parser:
+    """Return the parser of the whole command line."""
     parser = Parser(
         prog="parity",
         description="Does your Wan inference generate what ai-toolkit's preview showed? If not, why?",
@@ -70,4 +75,21 @@ def _parser() -> Parser:
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (run, plan, import_job, report, baseline, serve, about, selftest, cache):
         command.add(parsers)
+    _add_help(parsers, parser)
     return parser
+
+
+def _add_help(parsers: Any, whole: Parser) -> None:
+    command = parsers.add_parser(
+        "help",
+        help="show the help of a command",
+        description="Shows the help of a command, or of one of its actions; the same as COMMAND --help.",
+        epilog="examples:\n  parity help run\n  parity help baseline accept\n",
+    )
+    command.add_argument("command", nargs="*", metavar="COMMAND", help="default: the list of all commands")
+
+    def show(options: argparse.Namespace) -> int:
+        whole.named(options.command).print_help()
+        return 0
+
+    command.set_defaults(run=show)

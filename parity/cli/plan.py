@@ -15,8 +15,9 @@ def add(parsers: Any) -> None:
         "plan",
         help="show both recipes of every case and where they differ; runs no model",
         description="Shows both recipes, with requested and applied values, and names the factors in which they "
-        "differ. "
-        "Runs no model.",
+        "differ. Runs no model.",
+        epilog="examples:\n  parity plan\n  parity plan cases/my_job --tag step-2000\n"
+        "  parity plan my_case.yaml --json\n",
     )
     add_selection(command)
     command.add_argument("--json", action="store_true", help="print recipes and findings as JSON")

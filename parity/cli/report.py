@@ -18,8 +18,9 @@ def add(parsers: Any) -> None:
         "report",
         help="render results.json as one HTML file",
         description="Renders results.json as one self-contained HTML file. Several (matrix jobs, shards) are merged "
-        "into one "
-        "report.",
+        "into one report.",
+        epilog="examples:\n  parity report reports/out/2026-11-30_090000\n"
+        "  parity report shard-1 shard-2 --out report.html --summary summary.md\n",
     )
     command.add_argument(
         "results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in"

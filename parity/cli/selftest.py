@@ -19,12 +19,15 @@ def add(parsers: Any) -> None:
         description="Plants every factor that can drift, alone and in random combinations of 2 to 5, generates the "
         "previews and checks that findings, diagnosis, --quick and --search name them. Prints a table; exit code 1 if "
         "anything was missed, named without being planted, or cost more than promised.",
+        epilog="examples:\n  parity selftest --kind t2v --combinations 3\n"
+        "  parity selftest --only-search --device cuda\n",
     )
     command.add_argument(
         "--kind",
         choices=("t2v", "i2v", "wan22-t2v", "wan22-i2v", "wan22-5b", "wan22-5b-i2v"),
         action="append",
-        help="default: all",
+        metavar="KIND",
+        help="only this kind of video: %(choices)s (repeatable; default: all)",
     )
     command.add_argument(
         "--combinations", type=int, default=20, metavar="N", help="random combinations per kind (default: 20)"

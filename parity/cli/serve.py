@@ -27,8 +27,10 @@ def add(parsers: Any) -> None:
         "can reach it unless --host says otherwise, and then clients need the bearer token of $WAN_PARITY_TOKEN or "
         "--token-file.",
         epilog="examples:\n  parity serve --lora-root output\n"
-        "  parity serve --lora-root output --checkpoint wan21_14b=models/wan --profile faithful\n"
-        "  WAN_PARITY_TOKEN=… parity serve --lora-root output --host 0.0.0.0 --base-url http://gpu1:8000\n\n"
+        "  parity serve --lora-root output --checkpoint wan21_14b=models/wan\n"
+        "  parity serve --lora-root output --profile faithful\n"
+        "  WAN_PARITY_TOKEN=… parity serve --lora-root output \\\n"
+        "      --host 0.0.0.0 --base-url http://gpu1:8000\n\n"
         "exit codes:\n  0   stopped\n  2   bad usage; nothing was served\n"
         "  70  a step hung; start the server again and it continues with the queue\n",
     )

@@ -82,6 +82,23 @@ def test_usage_mistakes_exit_2(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tag", "t2"], "no case matched --tag t2; did you mean t2v?\n"),
+        (["--tag", "t2"], "\n  tags: drift, "),
+        (["-k", "guitr and not faithful"], "no case matched -k 'guitr and not faithful'; did you mean guitar?\n"),
+        (["-k", "guitar", "--tag", "i2"], "no case matched -k 'guitar' and --tag i2; did you mean i2v?\n"),
+        (["-k", "guitar", "--tag", "i2v"], "no case matched -k 'guitar' and --tag i2v\n  cases: i2v-waving-faithful, "),
+    ],
+)
+def test_a_selection_that_matches_nothing_says_what_there_is(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.process
 def test_a_bad_case_file_exits_2_and_runs_nothing(cases: CaseFiles, tmp_path: Path) -> None:
     path = cases.write(pipelin="faithful")
