@@ -8,14 +8,21 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from parity.cli.installed import PACKAGES
+from parity.results.case import Run, now, to_json
 from tests.conftest import CaseFiles
+from tests.support import baseline_samples
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.process
@@ -23,6 +30,16 @@ pytestmark = pytest.mark.process
 Place = Literal["on PYTHONPATH", "current folder", "in site-packages"]
 PLACES: tuple[Place, ...] = ("on PYTHONPATH", "current folder", "in site-packages")
 NAMES = ("pipelines", "reports", "cases")
+EACH = """\
+import json, sys
+from parity.cli.main import main
+for line in json.loads(sys.argv[1]):
+    try:
+        code = main(line)
+    except SystemExit as stop:
+        code = stop.code
+    print(*line[:2], "->", code)
+"""
 OWN_TEST = """\
 import cases, pipelines, reports
 
@@ -51,8 +68,8 @@ class Venv:
     def site(self) -> Path:
         return next((self.folder / "lib").iterdir()) / "site-packages"
 
-    def __call__(self, program: str, *arguments: str | Path) -> str:
-        """Run one of its programs. Returns what it prints; fails unless the exit code is 0."""
+    def __call__(self, program: str, *arguments: str | Path, code: int = 0) -> str:
+        """Run one of its programs. Returns what it prints; fails unless the exit code is `code`."""
         command = [str(self.folder / "bin" / program), *map(str, arguments)]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(
@@ -63,7 +80,7 @@ class Venv:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
 
@@ -77,11 +94,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def environment_with(wheel: Path, folder: Path) -> Venv:
     """A fresh environment. Its path file adds our dependencies, but not the path files among them: no checkout."""
+    made = environment_alone(wheel, folder)
+    (made.site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return made
+
+
+def environment_alone(wheel: Path, folder: Path) -> Venv:
+    """A fresh environment with the wheel and nothing else."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     cwd = folder / "somewhere"
     cwd.mkdir()
     made = Venv(folder=folder / "venv", cwd=cwd)
-    (made.site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = str(made.folder / "bin" / "python")
     script = made.folder / "bin" / "pytest"
     script.write_text(f"#!{python}\nimport sys, pytest\nsys.exit(pytest.main())\n")
@@ -196,3 +219,79 @@ def test_a_run_and_a_pytest_session_beside_a_neighbour(beside: Venv) -> None:
     assert (beside.cwd / "out" / "report.html").is_file()
     assert "1 passed, 1 xfailed" in said
     assert "wan-parity: 1 case: 1 expected_drift" in said
+
+
+@pytest.fixture(scope="module")
+def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Venv:
+    """An environment as the head of requirements-no-torch.txt installs it: what it lists, with what that needs."""
+    made = environment_alone(wheel, tmp_path_factory.mktemp("light"))
+    for entry in sorted({entry for name in closure(light_requirements()) for entry in top_level(name)}):
+        (made.site / entry.name).symlink_to(entry)
+    return made
+
+
+def light_requirements() -> dict[str, Requirement]:
+    lines = (ROOT / "requirements-no-torch.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def closure(names: Iterable[str]) -> set[str]:
+    """The names of these distributions and of all that they require here."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = canonicalize_name(left.pop())
+        if name not in found:
+            found.add(name)
+            required = [Requirement(line) for line in metadata.requires(name) or ()]
+            left += [other.name for other in required if other.marker is None or other.marker.evaluate({"extra": ""})]
+    return found
+
+
+def top_level(name: str) -> set[Path]:
+    """The files and folders in site-packages that belong to a distribution."""
+    files = metadata.distribution(name).files or ()
+    site = Path(sysconfig.get_path("purelib"))
+    return {site / path.parts[0] for path in files if path.parts[0] not in ("..", "__pycache__")}
+
+
+def test_the_list_without_torch_is_what_the_project_requires_but_for_torch() -> None:
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    core = {canonicalize_name(one.name): one for one in map(Requirement, required)}
+    assert light_requirements() == {name: one for name, one in core.items() if name not in PACKAGES.values()}
+    assert set(PACKAGES.values()) < set(core)
+
+
+def test_without_torch_everything_works_that_generates_nothing(light: Venv) -> None:
+    """Results are handmade; the case, the demo in the wheel."""
+    results = light.cwd / "results" / "results.json"
+    results.parent.mkdir()
+    guitar = baseline_samples.result("t2v-guitar-faithful")
+    environment = baseline_samples.ENVIRONMENT
+    run = Run(started=now(), finished=now(), command=("parity", "run"), environment=environment, cases=(guitar,))
+    results.write_text(to_json(run))
+    lines = [
+        ("--help",),
+        ("plan", "-k", "guitar", "--json"),
+        ("explain", "scheduler"),
+        ("models",),
+        ("schema", "case"),
+        ("report", results, "--summary", "summary.md"),
+        ("baseline", "accept", "t2v-guitar-faithful", "--results", results),
+        ("baseline", "show"),
+        ("baseline", "check", "--results", results),
+    ]
+    said = light("python", "-c", EACH, json.dumps([[str(word) for word in line] for line in lines]))
+    assert said.count("-> 0\n") == len(lines), said
+    assert "unchanged (bit-identical)" in said
+    assert results.with_name("report.html").is_file()
+    assert "torch not installed, diffusers not installed" in light("parity", "--version")
+
+
+def test_without_torch_what_generates_says_what_to_install(light: Venv) -> None:
+    said = light("parity", "run", "-k", "guitar", code=2)
+    (message,) = [line for line in said.splitlines() if line.startswith("parity: ")]
+    assert "torch is not installed" in message
+    assert "pip install wan-parity" in message
+    assert "Traceback" not in said

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from parity.cli.installed import version_of
 from pipelines.errors import UsageError
 
 
@@ -18,7 +19,7 @@ class Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        print(f"wan-parity {version('wan-parity')} (torch {version('torch')}, diffusers {version('diffusers')})")
+        print(f"wan-parity {version('wan-parity')} ({version_of('torch')}, {version_of('diffusers')})")
         parser.exit()
 
 

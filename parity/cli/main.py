@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.cli import about, baseline, cache, import_job, plan, report, run, selftest, serve
+from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
 from pipelines import cpu_kernels
@@ -56,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """Say in one line what nobody foresaw; the traceback goes to a file."""
+    """Say in one line which package is missing, or what nobody foresaw; then the traceback goes to a file."""
     from parity.run.unexpected import outside_a_run, unexpected
 
-    said = unexpected(error, outside_a_run())
+    said = not_installed(error) or unexpected(error, outside_a_run())
     print(f"parity: {said}", file=sys.stderr)
     return said.exit_code
 
