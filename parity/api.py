@@ -44,7 +44,7 @@ def run_cases(
     `Run.exit_code` and `CaseResult.status`. Raises ParityError for what concerns the whole run: no such device, say.
     """
     from parity.case.progress import Quiet
-    from parity.run.cache import default_root
+    from parity.results.folders import cache_folder
     from parity.run.outdir import write_page
     from parity.run.session import Options, Session, in_loading_order
     from parity.run.task import Task
@@ -54,7 +54,7 @@ def run_cases(
         task=Task(diagnose="full" if diagnose else None, repeat=repeat),
         device=device,
         command=("parity.run_cases", *(str(case.path) for case in cases)),
-        cache=default_root() if cache else None,
+        cache=cache_folder() if cache else None,
         resume=resume,
     )
     with Session(options) as session:

@@ -19,6 +19,7 @@ LINE = (
     "results",
     "case",
     "factors",
+    "cost",
     "comparison",
     "diagnosis",
     "repeat",
@@ -71,7 +72,8 @@ ROOMS = (
     Room(name="parity/results/", also=("pipelines/",)),
     Room(name="parity/case/", up_to="results"),
     Room(name="parity/factors/", up_to="case"),
-    Room(name="parity/comparison/", up_to="factors"),
+    Room(name="parity/cost/", up_to="factors"),
+    Room(name="parity/comparison/", up_to="cost"),
     Room(name="parity/diagnosis/", up_to="comparison"),
     Room(name="parity/repeat/", up_to="diagnosis"),
     Room(name="parity/remote/", up_to="repeat"),
@@ -86,7 +88,7 @@ ROOMS = (
     Room(name="parity/importing/", up_to="factors"),
     Room(
         name="parity/terminal/",
-        up_to="factors",
+        up_to="cost",
         also=("parity/diagnosis/", "parity/baselines/", "parity/importing/", "parity/selftest/", "reports/"),
     ),
     Room(name="cases/training/", also=("pipelines/",)),
@@ -104,10 +106,10 @@ FOREIGN: Mapping[str, tuple[str, ...]] = {
 }
 """Packages of others that not every install has, or not every room needs: who alone may import them."""
 
-NO_ENGINE = ("parity/baselines/", "parity/importing/", "parity/terminal/", "reports/")
+NO_ENGINE = ("parity/cost/", "parity/baselines/", "parity/importing/", "parity/terminal/", "reports/")
 """Rooms that never name the engine, although `pipelines/` is open to them."""
 
-NO_TORCH = (*NO_ENGINE, "parity/results/", "parity/case/", "parity/factors/", "parity/cli/")
+NO_TORCH = (*NO_ENGINE, "parity/results/", "parity/case/", "parity/factors/", "parity/cost/", "parity/cli/")
 """Rooms whose modules can be imported without torch, whatever they import in turn."""
 
 _HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "lpips", "skimage"}

@@ -59,20 +59,22 @@ def _days(text: str) -> timedelta:
 
 def list_kept(_: argparse.Namespace) -> int:
     """Print a table of the cached generations."""
-    from parity.run.cache import Cache, default_root
+    from parity.results.folders import cache_folder
+    from parity.run.cache import Cache
 
-    root = default_root()
+    root = cache_folder()
     print(_table(root, Cache(root).entries() if root is not None else []))
     return 0
 
 
 def prune(options: argparse.Namespace) -> int:
     """Remove generations by age or size and print what is left."""
-    from parity.run.cache import Cache, default_root
+    from parity.results.folders import cache_folder
+    from parity.run.cache import Cache
 
     if options.older_than is None and options.max_size is None:
         raise UsageError("cache prune: say what to remove: --older-than DAYS or --max-size MB")
-    root = default_root()
+    root = cache_folder()
     cache = Cache(root) if root is not None else None
     removed = cache.prune(older_than=options.older_than, max_bytes=options.max_size) if cache is not None else []
     print(f"{len(removed)} removed")

@@ -107,8 +107,7 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.files.words import plural
 
     cases = selected(options)
-    from parity.results.folders import default_out, last_results
-    from parity.run.cache import default_root
+    from parity.results.folders import cache_folder, default_out, last_results
     from parity.run.outdir import write_page
     from parity.run.session import Options, Session, in_loading_order
     from parity.run.task import Task
@@ -127,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         offload=options.offload,
         command=("parity", *sys.argv[1:]),
-        cache=None if options.no_cache else default_root(),
+        cache=None if options.no_cache else cache_folder(),
         resume=options.resume,
         timeout=options.timeout,
     )

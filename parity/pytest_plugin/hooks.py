@@ -18,8 +18,8 @@ from parity.cli.options import given_target
 from parity.pytest_plugin.shards import Devices, Shards
 from parity.pytest_plugin.wording import BaselineGate, conclude, failure, in_pytests_words, marker_name
 from parity.results.case import Run
-from parity.results.folders import default_out, last_results
-from parity.run.cache import default_root, open_cache
+from parity.results.folders import cache_folder, default_out, last_results
+from parity.run.cache import open_cache
 from parity.run.session import Options, Session, in_loading_order
 from parity.run.task import Task
 from pipelines.engine.engine import Engine
@@ -240,7 +240,7 @@ def _out(config: pytest.Config) -> Path:
 
 
 def _cache(config: pytest.Config) -> Path | None:
-    return None if config.getoption("--parity-no-cache") else default_root()
+    return None if config.getoption("--parity-no-cache") else cache_folder()
 
 
 def _command(config: pytest.Config) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""Folders of results: that of a new run, and that of the last run."""
+"""Folders of results, that of a new run and that of the last run; and the cache folder."""
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -37,3 +38,15 @@ def last_results() -> Path:
     if not found or (broken and max(broken)[0] > max(found)[1]):
         raise UsageError(f"{max(broken)[1]}: cannot be read; pass another run")
     return max(found)[2]
+
+
+def cache_folder() -> Path | None:
+    """The folder of generated frames and of speeds: `$WAN_PARITY_CACHE`, None if that is empty.
+
+    By default it is wan-parity/frames in the user's cache folder.
+    """
+    chosen = os.environ.get("WAN_PARITY_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wan-parity" / "frames"

@@ -30,15 +30,6 @@ _ENTRY, _FRAMES = "entry.json", "frames.npz"
 _NEW = ".new-"
 
 
-def default_root() -> Path | None:
-    """`$WAN_PARITY_CACHE`, None if that is empty; by default wan-parity/frames in the user's cache folder."""
-    chosen = os.environ.get("WAN_PARITY_CACHE")
-    if chosen is not None:
-        return Path(chosen) if chosen else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wan-parity" / "frames"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """The record of a cached generation, shown by `parity cache ls`."""

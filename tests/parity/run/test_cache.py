@@ -16,7 +16,8 @@ from parity.case.load import load_case
 from parity.case.progress import Quiet
 from parity.cli.main import main
 from parity.results.case import CaseResult
-from parity.run.cache import Cache, Entry, default_root, key_of, open_cache
+from parity.results.folders import cache_folder
+from parity.run.cache import Cache, Entry, key_of, open_cache
 from parity.run.session import Options, Session
 from pipelines.engine import fingerprint
 from pipelines.engine.engine import Engine
@@ -224,15 +225,15 @@ def test_a_cache_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
 
 def test_the_default_folder_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAN_PARITY_CACHE", "")
-    assert default_root() is None
+    assert cache_folder() is None
     monkeypatch.setenv("WAN_PARITY_CACHE", str(tmp_path))
-    assert default_root() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("WAN_PARITY_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert default_root() == Path("/x/wan-parity/frames")
+    assert cache_folder() == Path("/x/wan-parity/frames")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert default_root() == Path("/home/someone/.cache/wan-parity/frames")
+    assert cache_folder() == Path("/home/someone/.cache/wan-parity/frames")
 
 
 def test_the_commands(

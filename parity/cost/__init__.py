@@ -1,0 +1,1 @@
+"""What generations cost: how long they took on this machine."""
