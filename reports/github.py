@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,8 @@ from reports import view
 
 SUMMARY_LIMIT = 1 << 20
 """The most bytes of all summaries of one step; GitHub does not show a larger file."""
+COMMENT_LIMIT = 60 << 10
+"""The most bytes of a comment on a pull request: GitHub takes 65,536 characters, and whoever posts it adds links."""
 ANNOTATION_LIMIT = 10
 """The most annotations of one level that GitHub shows for one step."""
 _TEXT, _CODE, _BLOCK = 500, 1000, 2000
@@ -58,6 +60,21 @@ def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
     `folder` is that of results.json, `workspace` that of the repository. Empty if not even the verdict fits.
     """
     entries = [_entry(case, folder, workspace) for _, case in view.ordered(run)]
+    return _fitting(run, entries, max_bytes)
+
+
+def comment(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes: int = COMMENT_LIMIT) -> str:
+    """The run for a comment on a pull request: the summary without the cases that are as expected, only their number.
+
+    The arguments are those of `summary`.
+    """
+    failed = [case for _, case in view.ordered(run) if case.status in FAILING]
+    entries = [_entry(case, folder, workspace) for case in failed]
+    return _fitting(run, entries, max_bytes, as_expected=len(run.cases) - len(failed))
+
+
+def _fitting(run: Run, entries: Sequence[Entry], max_bytes: int, *, as_expected: int = 0) -> str:
+    """As many of these entries, failures first, as fit; `as_expected` is the number of the run's other cases."""
     failing = sum(entry.case.status in FAILING for entry in entries)
     template = _environment().get_template("github.md")
 
@@ -72,6 +89,7 @@ def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
             details=entries[:details],
             metrics=view.METRICS[:2],
             max_findings=_FINDINGS,
+            as_expected=as_expected,
             limit=limit,
             **left,
         )

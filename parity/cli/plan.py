@@ -39,6 +39,7 @@ def plan(options: argparse.Namespace) -> int:
     rows = [
         {
             "id": case.id,
+            "tags": case.tags,
             "recipes": {"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
             "findings": [asdict(finding) for finding in known_differences(case)],
             "expect": case.expect,

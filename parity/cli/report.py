@@ -1,15 +1,19 @@
-"""`parity report`: render results.json as one HTML file."""
+"""`parity report`: render results.json as one HTML file, and as what CI shows."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_max_size
 from pipelines.errors import UsageError
 from pipelines.files.words import cannot_write
+
+if TYPE_CHECKING:
+    from parity.results.merge import Merged
 
 
 def add(parsers: Any) -> None:
@@ -20,7 +24,8 @@ def add(parsers: Any) -> None:
         description="Renders results.json as one self-contained HTML file. Several (matrix jobs, shards) are merged "
         "into one report.",
         epilog="examples:\n  parity report reports/out/2026-11-30_090000\n"
-        "  parity report shard-1 shard-2 --out report.html --summary summary.md\n",
+        "  parity report shard-1 shard-2 --out report.html --summary summary.md\n"
+        "  parity report parity-out --junit junit.xml --comment comment.md\n",
     )
     command.add_argument(
         "results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in"
@@ -28,6 +33,13 @@ def add(parsers: Any) -> None:
     command.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the first results.json")
     add_max_size(command.add_argument)
     command.add_argument("--summary", type=Path, metavar="FILE", help="also write a summary in Markdown")
+    command.add_argument(
+        "--comment",
+        type=Path,
+        metavar="FILE",
+        help="also write the failures in Markdown, short enough for a comment on a pull request",
+    )
+    command.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML, one test for each case")
     command.add_argument(
         "--github",
         action="store_true",
@@ -37,9 +49,9 @@ def add(parsers: Any) -> None:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Merge the given results and write the page, and the summaries asked for."""
+    """Merge the given results and write the page, and what else was asked for."""
     from parity.results.merge import merge
-    from parity.terminal.github import summary_file, tell_github, write_summary
+    from parity.terminal.github import summary_file, tell_github
     from reports.render import write_report
 
     if options.github:
@@ -51,8 +63,30 @@ def report(options: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(cannot_write(out, error)) from None
     print(out)
-    if options.summary is not None:
-        write_summary(merged.run, merged.folder, options.summary)
+    _write_for_ci(merged, out, options)
     if options.github:
         tell_github(merged.run, merged.folder, sys.stdout)
     return 0
+
+
+def _write_for_ci(merged: Merged, page: Path, options: argparse.Namespace) -> None:
+    """Write the summary, the comment and the JUnit report that were asked for."""
+    from parity.terminal.github import workspace
+    from pipelines.files.content import write_atomically
+    from reports.github import comment, summary
+    from reports.junit import junit
+
+    run, folder = merged.run, merged.folder
+    writers: dict[str, Callable[[], bytes]] = {
+        "summary": lambda: summary(run, folder, workspace=workspace()).encode(),
+        "comment": lambda: comment(run, folder, workspace=workspace()).encode(),
+        "junit": lambda: junit(run, page),
+    }
+    for option, content in writers.items():
+        path: Path | None = getattr(options, option)
+        if path is None:
+            continue
+        try:
+            write_atomically(path, content())
+        except OSError as error:
+            raise UsageError(cannot_write(f"--{option} {path}", error)) from None

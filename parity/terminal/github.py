@@ -33,13 +33,13 @@ def tell_github(run: Run, folder: Path, stream: TextIO) -> None:
     """
     from reports.github import SUMMARY_LIMIT, summary, workflow_commands
 
-    workspace = _workspace()
-    for line in workflow_commands(run, workspace=workspace):
+    repository = workspace()
+    for line in workflow_commands(run, workspace=repository):
         print(line, file=stream, flush=True)
     path = summary_file()
     try:
         before = path.stat().st_size if path.exists() else 0
-        text = summary(run, folder, workspace=workspace, max_bytes=SUMMARY_LIMIT - before - 1)
+        text = summary(run, folder, workspace=repository, max_bytes=SUMMARY_LIMIT - before - 1)
         if text:
             with path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(f"\n{text}" if before else text)
@@ -49,17 +49,7 @@ def tell_github(run: Run, folder: Path, stream: TextIO) -> None:
         raise UsageError(f"{_SUMMARY}: {path}: this step's summary is full; nothing was added")
 
 
-def write_summary(run: Run, folder: Path, path: Path) -> None:
-    """Write the job summary to a file of its own. Raises UsageError if it cannot be written."""
-    from pipelines.files.content import write_atomically
-    from reports.github import summary
-
-    try:
-        write_atomically(path, summary(run, folder, workspace=_workspace()).encode())
-    except OSError as error:
-        raise UsageError(cannot_write(f"--summary {path}", error)) from None
-
-
-def _workspace() -> Path | None:
+def workspace() -> Path | None:
+    """The repository's folder on GitHub's runner; None elsewhere."""
     value = os.environ.get("GITHUB_WORKSPACE")
     return Path(value) if value else None

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree as ET
 
 import pytest
 from markdown_it import MarkdownIt
@@ -16,7 +17,16 @@ from parity.cli.main import main
 from parity.cli.run import _write_to_github
 from parity.results.case import CaseResult, FindingResult, Run, to_json
 from parity.results.diagnosis import Diagnosis, FactorCost
-from reports.github import ANNOTATION_LIMIT, SUMMARY_LIMIT, code, markdown, summary, workflow_commands
+from reports.github import (
+    ANNOTATION_LIMIT,
+    COMMENT_LIMIT,
+    SUMMARY_LIMIT,
+    code,
+    comment,
+    markdown,
+    summary,
+    workflow_commands,
+)
 from tests.conftest import CaseFiles
 from tests.support.report_cases import drifted_case, error_case, passed_case, run_of
 
@@ -343,3 +353,31 @@ def test_a_summary_that_cannot_be_written_does_not_fail_a_run(
     said = capsys.readouterr()
     assert "GITHUB_STEP_SUMMARY" in said.err
     assert "::error" in said.out
+
+
+def test_a_comment_lists_what_failed_and_counts_the_rest(run: Run, tmp_path: Path) -> None:
+    text = comment(run, tmp_path)
+    assert [row[1] for row in rows(text)] == ["t2v-guitar", "broken"]
+    assert "1 other case is as expected." in text
+    assert "pipe.scheduler = …" in text
+    green = comment(run_of(run.cases[0]), tmp_path)
+    assert rows(green) == []
+    assert "1 case is as expected." in green
+
+
+def test_a_comment_is_short_enough_for_github_and_says_what_it_left_out(tmp_path: Path) -> None:
+    case = drifted_case(tmp_path)
+    text = comment(run_of(*(replace(case, id=f"{'é' * 40}{number}") for number in range(2000))), tmp_path)
+    assert 30_000 < len(text.encode()) <= COMMENT_LIMIT
+    assert "To stay below 60 KiB, this summary leaves out" in text
+
+
+def test_report_writes_a_comment_and_junit_and_names_the_option_that_fails(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["report", str(results), "--comment", str(results / "new/c.md"), "--junit", str(results / "new/j.xml")]
+    assert main(arguments) == 0
+    assert (results / "new/c.md").read_text(encoding="utf-8").startswith("## wan-parity: 1 of 3")
+    assert ET.parse(results / "new/j.xml").getroot().tag == "testsuites"
+    assert main(["report", str(results), "--junit", str(results / "results.json" / "j.xml")]) == 2
+    assert "parity: --junit " in capsys.readouterr().err
