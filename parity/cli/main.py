@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from parity.cli import about, baseline, cache, import_job, plan, report, run, selftest, serve
+from parity.cli import about, baseline, cache, demo, import_job, plan, report, run, selftest, serve
 from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
@@ -18,6 +18,7 @@ from pipelines.errors import ParityError, UnexpectedError
 _FIRST_STEPS = """\
 first steps:
   parity run                     run the embedded demo, a minute without a GPU
+  parity demo try                unpack a finished training job, to try the rest on
   parity import output/my_job    write a case for every preview of a job
   parity plan cases/             show what differs; runs no model
   parity run cases/              generate, compare, report
@@ -74,7 +75,7 @@ def whole_parser() -> Parser:
     )
     parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, plan, import_job, report, baseline, serve, about, selftest, cache):
+    for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache):
         command.add(parsers)
     _add_help(parsers, parser)
     return parser
