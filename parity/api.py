@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from parity.case.load import Case, find_case_files, load_cases
-from parity.case.select import select
 from parity.cli.options import REPORT_BYTES
 from parity.results import merge
 from parity.results.case import CaseResult, Run
@@ -25,7 +24,7 @@ def find_cases(*paths: str | os.PathLike[str], tags: Sequence[str] = (), matchin
     `tags`: only cases with any of these. `matching`: what `-k` takes, e.g. "guitar and not faithful".
     Raises ParityError with every mistake of every file, or if no case is left.
     """
-    return select(load_cases(find_case_files([Path(path) for path in paths])), matching, tags)
+    return load_cases(find_case_files([Path(path) for path in paths]), expression=matching, tags=tags)
 
 
 def run_cases(

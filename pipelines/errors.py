@@ -27,6 +27,14 @@ class WeightsError(ParityError):
     """A checkpoint or LoRA file is missing, unreadable or does not fit the model."""
 
 
+class HubError(WeightsError):
+    """A source of weights cannot be had from the Hub."""
+
+    def __init__(self, message: str, source: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
 class DeviceError(ParityError):
     """The device does not support what was requested."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
+import time
 from pathlib import Path
 
-from pipelines.errors import WeightsError
+from pipelines.downloads import offline, why_not_fetched
+from pipelines.errors import HubError, WeightsError
 from pipelines.files.content import present, real_path
 
 # What the Wan pipelines read. The repositories hold nothing else of size, but mirrors may.
@@ -59,7 +60,7 @@ def why_unusable(source: str) -> str | None:
 
 def why_offline(source: str) -> str | None:
     """The reason why a Hub id cannot be fetched on this machine as it is set up; None: none is known."""
-    if is_hub_id(source) and not _is_folder(Path(source)) and _offline():
+    if is_hub_id(source) and not _is_folder(Path(source)) and offline():
         from huggingface_hub import try_to_load_from_cache
 
         files = ("model_index.json", "config.json", "transformer/config.json", "text_encoder/config.json")
@@ -93,28 +94,34 @@ def folder_of(source: str, *, token: str | None = None, only: list[str] | None =
     """The local folder of a checkpoint, downloaded or taken from the Hub's cache if `source` is a Hub id.
 
     `token`: a Hub token; without one, HF_TOKEN and the Hub's own login are used. `only`: patterns of files to fetch.
-    Raises WeightsError if the folder cannot be had.
+    Raises WeightsError if the folder cannot be had; HubError if that is the Hub's answer. A source that just failed is
+    not asked for again within a minute: every case of a run would wait for it.
     """
     if _is_folder(Path(source)):
         return Path(source)
     if not is_hub_id(source):
         raise WeightsError(f"checkpoint {source} is neither a folder on this machine nor a Hub id (owner/name)")
+    known = _failures.get((source, token))
+    if known is not None and time.monotonic() - known[0] < _ASK_AGAIN_S:
+        raise HubError(known[1], source)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         return Path(snapshot_download(source, token=token, allow_patterns=only or _PATTERNS))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(
-            f"checkpoint {source} could not be fetched from the Hub: {reason}\n"
-            "  set HF_TOKEN if it is gated, or point `checkpoint:` in the case to a local copy"
-        ) from None
+    except Exception as error:  # the Hub's own, OSError, ValueError, and those of the HTTP client it uses
+        message = f"checkpoint {source} could not be fetched from the Hub: {why_not_fetched(error)}"
+        _failures[source, token] = time.monotonic(), message
+        raise HubError(message, source) from None
 
 
-def _offline() -> bool:
-    """The Hub library's own reading of its variable."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+_ASK_AGAIN_S = 60.0
+_failures: dict[tuple[str, str | None], tuple[float, str]] = {}
+"""When a source could not be fetched, and the message about it."""
+
+
+def forget_failures() -> None:
+    """Ask the Hub again for what it could not give."""
+    _failures.clear()
 
 
 def _is_folder(path: Path) -> bool:

@@ -18,9 +18,10 @@ from parity.case.load import DEMO
 from pipelines.engine.engine import Engine
 from tests.support.browser import browse, chromium
 from tests.support.drawn import Drawn
+from tests.support.hub import closed_port, hub
 from tests.support.marks import Guard, mark
 
-__all__ = ["browse", "chromium"]
+__all__ = ["browse", "chromium", "closed_port", "hub"]
 
 for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(_name, None)  # tests that run in GitHub Actions must not write into its summary

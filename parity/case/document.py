@@ -22,6 +22,15 @@ class CaseDocument:
     target: Target | None
 
     @property
+    def id(self) -> str:
+        """The case's id: the key, or else the file's name."""
+        return self.keys.id or self.document.path.stem
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(self.keys.tags)
+
+    @property
     def folder(self) -> Path:
         """The folder that paths in the file are relative to."""
         return self.document.path.parent

@@ -14,14 +14,15 @@ from parity.case.graph import graph_of_case
 from parity.case.keys import CaseKeys
 from parity.case.posted import Posted, notes_of
 from parity.case.request import CaseRequest, read_request
+from parity.case.select import select
 from parity.case.target import NOTHING_GIVEN, Given, Target
 from pipelines import catalog
 from pipelines.aitoolkit.job import Job, read_job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import assumed_recipe, preview_recipe
-from pipelines.errors import CaseError, MediaError, UnexpectedError, UnreproducibleError, WeightsError
+from pipelines.errors import CaseError, HubError, MediaError, UnexpectedError, UnreproducibleError, WeightsError
 from pipelines.files.content import present, real_path
-from pipelines.files.words import words_of
+from pipelines.files.words import listed, plural, words_of
 from pipelines.graph import Graph
 from pipelines.hub import find_source, why_not_found
 from pipelines.recipe import Recipe
@@ -98,26 +99,64 @@ def _is_job_config(path: Path) -> bool:
         return False  # reported when it is read as a case
 
 
-def load_cases(paths: Iterable[Path], given: Given = NOTHING_GIVEN) -> list[Case]:
-    """Read cases. `given`: the command line's target. Raises one CaseError that lists every mistake of every file."""
+def load_cases(
+    paths: Iterable[Path],
+    given: Given = NOTHING_GIVEN,
+    *,
+    expression: str | None = None,
+    tags: Sequence[str] = (),
+) -> list[Case]:
+    """Read cases, and build the recipes of those that are selected (`select`). `given`: the command line's target.
+
+    Raises one CaseError that lists every mistake of every file, UsageError for a malformed expression. Of a file that
+    is not selected, only mistakes in the file itself are noticed: its job, LoRA and checkpoint are not looked at.
+    """
+    files, mistakes = _read_all(paths, given)
     cases: list[Case] = []
+    unreachable: dict[str, list[Path]] = {}
+    try:
+        selected = select(files, expression, tags)
+    except CaseError:
+        if not mistakes:
+            raise
+        selected = []
+    for file in selected:
+        path = file.document.path
+        try:
+            cases.append(_build_case(file))
+        except HubError as error:
+            unreachable.setdefault(error.source, []).append(path)
+            if len(unreachable[error.source]) == 1:
+                mistakes.append(str(error))
+        except CaseError as error:
+            mistakes.append(str(error))
+        except Exception as error:
+            raise UnexpectedError(f"{path}: {words_of(error)}", error) from error
+    for source, needed_by in unreachable.items():
+        mistakes.append(f"  {source} is needed by {plural(len(needed_by), 'case')}: {listed(needed_by, 4)}")
+    if mistakes:
+        raise CaseError("\n".join(mistakes))
+    return cases
+
+
+def _read_all(paths: Iterable[Path], given: Given) -> tuple[list[CaseDocument], list[str]]:
+    """Read case files, each with an id of its own. Returns them and every mistake in a file that cannot be read."""
+    files: list[CaseDocument] = []
     mistakes: list[str] = []
     seen: dict[str, Path] = {}
     for path in paths:
         try:
-            case = load_case(path, given)
+            file = read_case_file(path, given)
         except CaseError as error:
             mistakes.append(str(error))
             continue
         except Exception as error:
             raise UnexpectedError(f"{path}: {words_of(error)}", error) from error
-        if case.id in seen:
-            mistakes.append(f"{path}: id {case.id} is also that of {seen[case.id]}; give each case its own")
-        seen[case.id] = path
-        cases.append(case)
-    if mistakes:
-        raise CaseError("\n".join(mistakes))
-    return cases
+        if file.id in seen:
+            mistakes.append(f"{path}: id {file.id} is also that of {seen[file.id]}; give each case its own")
+        seen[file.id] = path
+        files.append(file)
+    return files, mistakes
 
 
 def load_case(path: Path, given: Given = NOTHING_GIVEN) -> Case:
@@ -125,11 +164,20 @@ def load_case(path: Path, given: Given = NOTHING_GIVEN) -> Case:
 
     Raises CaseError for anything wrong in the case, its job config or its request, missing files included.
     """
-    file = read_case_file(path, given)
+    try:
+        return _build_case(read_case_file(path, given))
+    except HubError as error:
+        raise CaseError(f"{path}: {error}") from None
+
+
+def _build_case(file: CaseDocument) -> Case:
+    """Build a case's recipes. Raises HubError for a checkpoint that cannot be had, CaseError for anything else."""
     try:
         return _build(file)
+    except HubError:
+        raise
     except (MediaError, WeightsError, UnreproducibleError) as error:
-        raise CaseError(f"{path}: {error}") from None
+        raise CaseError(f"{file.document.path}: {error}") from None
 
 
 def _build(file: CaseDocument) -> Case:
@@ -213,14 +261,14 @@ def _case(
 ) -> Case:
     keys = file.keys
     return Case(
-        id=keys.id or file.document.path.stem,
+        id=file.id,
         path=file.document.path,
         preview=preview,
         inference=inference,
         video=file.folder / keys.preview.video,
         tolerance=_tolerance(keys),
         expect=None if keys.expect is None else tuple(keys.expect),
-        tags=tuple(keys.tags),
+        tags=file.tags,
         job=job,
         sample=keys.preview.sample or 0,
         trigger=(job and job.trigger_word) or _trigger(request, index),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
-from parity.case.load import Case
 from pipelines.errors import CaseError, UsageError
 from pipelines.files.words import listed, near
 
@@ -18,7 +18,20 @@ _WORDS = re.compile(r"\(|\)|[^\s()]+")
 _SYNTAX = ("(", ")", "and", "or", "not")
 
 
-def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -> list[Case]:
+class Named(Protocol):
+    """What a case is chosen by."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+_Chosen = TypeVar("_Chosen", bound=Named)
+
+
+def select(cases: Sequence[_Chosen], expression: str | None, tags: Sequence[str]) -> list[_Chosen]:
     """The cases whose id or tags match the expression, and that have one of the tags.
 
     `expression`: words with and, or, not and parentheses; a word matches part of an id or a tag.
@@ -34,7 +47,7 @@ def select(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -
     return chosen
 
 
-def _asked(cases: Sequence[Case], expression: str | None, tags: Sequence[str]) -> str:
+def _asked(cases: Sequence[Named], expression: str | None, tags: Sequence[str]) -> str:
     """What was asked for in vain, what was meant perhaps, and what there is."""
     ids, known = [case.id for case in cases], sorted({tag for case in cases for tag in case.tags})
     asked = " and ".join(filter(None, [f"-k {expression!r}" if expression else "", *(f"--tag {tag}" for tag in tags)]))
@@ -54,7 +67,7 @@ def _is_in(word: str, names: Sequence[str]) -> bool:
     return any(word.lower() in name.lower() for name in names)
 
 
-def _matches(expression: str, case: Case) -> bool:
+def _matches(expression: str, case: Named) -> bool:
     tokens = _WORDS.findall(expression)
     if len(tokens) > MAX_WORDS:
         raise UsageError(f"-k: an expression of {len(tokens)} words is too long (limit {MAX_WORDS})")

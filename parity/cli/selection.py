@@ -21,9 +21,8 @@ def add_selection(command: argparse.ArgumentParser) -> None:
 
 
 def selected(options: argparse.Namespace) -> list[Case]:
-    """The selected cases. Raises CaseError for a mistake in any of their files, UsageError if no case matches."""
+    """The selected cases. Raises CaseError for mistakes in case files and if no case matches."""
     from parity.case.load import find_case_files, load_cases
-    from parity.case.select import select
 
     given = given_target(vars(options).__getitem__) if hasattr(options, "target") else NOTHING_GIVEN
-    return select(load_cases(find_case_files(options.cases), given), options.k, options.tag)
+    return load_cases(find_case_files(options.cases), given, expression=options.k, tags=options.tag)

@@ -13,7 +13,6 @@ import pytest
 
 from parity.baselines.noise import Noise
 from parity.case.load import Case, find_case_files, load_cases
-from parity.case.select import select
 from parity.cli.options import given_target
 from parity.pytest_plugin.shards import Devices, Shards
 from parity.pytest_plugin.wording import BaselineGate, conclude, failure, in_pytests_words, marker_name
@@ -204,8 +203,8 @@ def _selected(config: pytest.Config) -> list[Case]:
         return config.stash[_CASES]
     try:
         given = given_target(lambda name: config.getoption(f"--parity-{name.replace('_', '-')}"))
-        cases = load_cases(find_case_files(config.getoption("--parity-cases") or []), given)
-        config.stash[_CASES] = in_loading_order(select(cases, None, config.getoption("--parity-tag")))
+        files = find_case_files(config.getoption("--parity-cases") or [])
+        config.stash[_CASES] = in_loading_order(load_cases(files, given, tags=config.getoption("--parity-tag")))
         return config.stash[_CASES]
     except ParityError as error:
         raise pytest.UsageError(in_pytests_words(str(error))) from None

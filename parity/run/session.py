@@ -45,6 +45,7 @@ from pipelines.engine.engine import OFFLOADS, Engine, Offload
 from pipelines.engine.stages import Trace
 from pipelines.errors import (
     CaseError,
+    HubError,
     MediaError,
     NotANumberError,
     OutOfMemoryError,
@@ -97,6 +98,7 @@ class Session:
         self._previous: dict[str, CaseResult] = {}
         self._done: set[str] = set()
         self._exchanges: dict[Target, Exchange] = {}
+        self._not_had: dict[str, str] = {}
         self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
 
@@ -142,6 +144,8 @@ class Session:
                 result = self._run_once_more(case, Watched(progress, watchdog))
         except UnreproducibleError as error:
             result = result_without_output(case, "unpairable", str(error))
+        except HubError as error:
+            result = result_without_output(case, "error", self._not_fetched(case, error))
         except ParityError as error:
             result = result_without_output(case, "error", str(error))
             if isinstance(error, NotANumberError):
@@ -172,6 +176,11 @@ class Session:
         if known is None:
             return None
         return known if still_holds(known, case, self.options.task) else None
+
+    def _not_fetched(self, case: Case, error: HubError) -> str:
+        """What the Hub refused, in full for the first case that it fails; the others refer to that one."""
+        first = self._not_had.setdefault(error.source, case.id)
+        return str(error) if first == case.id else f"{error.source} could not be fetched from the Hub, as for {first}"
 
     def _unexpected(self, case: Case, error: Exception) -> CaseResult:
         """The case's error, whatever it was: the other cases do not depend on it, and weights are loaded anew."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines import cpu_kernels
+from pipelines.files.words import plural, shorten
 
 ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 """Scaled-dot-product kernels in the order tried. cuDNN's is left out: which of them wins would depend on the build."""
@@ -106,9 +109,56 @@ def pick_device(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     kind, _, number = name.partition(":")
-    count = torch.cuda.device_count()
     if kind != "cuda" or (number and not number.isdigit()):
         raise UsageError(f"--device {name}: use auto, cpu, cuda or cuda:n")
+    count = torch.cuda.device_count()
+    if not count:
+        raise UsageError(f"--device {name}: {why_no_cuda()}")
     if int(number or 0) >= count:
-        raise UsageError(f"--device {name}: this machine has {count} CUDA devices")
+        raise UsageError(
+            f"--device {name}: this machine has {plural(count, 'CUDA device')}; the last is cuda:{count - 1}"
+        )
     return torch.device("cuda", int(number or 0))
+
+
+_CUDA_WHEELS = "https://download.pytorch.org/whl/cuNNN"
+
+
+def why_no_cuda() -> str:
+    """The reason why this torch has no CUDA device, and what to do; an empty string if it has one.
+
+    Tells apart a build without CUDA, GPUs that CUDA_VISIBLE_DEVICES hides, and a driver that is missing or too old.
+    """
+    if torch.cuda.device_count():
+        return ""
+    build = f"torch {torch.__version__}"
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        if sys.platform == "darwin":
+            return f"{build} has no CUDA, as no torch on macOS has; use --device cpu"
+        return (
+            f"{build} is a build without CUDA; for an NVIDIA GPU: pip install --force-reinstall torch torchvision "
+            f"--index-url {_CUDA_WHEELS}, with the cuNNN that https://pytorch.org/get-started/locally gives"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1", "none"):
+        return f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU; unset it or name one, e.g. CUDA_VISIBLE_DEVICES=0"
+    return f"{build} is built for CUDA {torch.version.cuda}, but {_from_driver()}"
+
+
+def _from_driver() -> str:
+    """What CUDA's start says without a device, as a clause with what to do."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        reason = "no GPU is found"
+    except Exception as error:  # torch raises RuntimeError and AssertionError here
+        reason = " ".join(str(error).split())
+    if "no NVIDIA driver" in reason:
+        return "no NVIDIA driver is found; install one (`nvidia-smi` must list the GPU; in a container: --gpus all)"
+    if "too old" in reason:
+        found = re.search(r"found version (\d+)", reason)
+        has = f" (it has CUDA {int(found[1]) // 1000}.{int(found[1]) % 1000 // 10})" if found else ""
+        return (
+            f"the NVIDIA driver is too old for it{has}; update the driver, or install a torch of an older CUDA: "
+            f"pip install --force-reinstall torch torchvision --index-url {_CUDA_WHEELS}"
+        )
+    return f"no GPU can be used ({shorten(reason, 160)}); `nvidia-smi` must list one"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from parity.case.load import DEMO, Case, load_case
+from parity.case.load import DEMO, Case, load_case, load_cases
 from parity.case.select import select
 from pipelines.errors import CaseError, UsageError
+from tests.conftest import CaseFiles
+from tests.support.hub import Hub
 
 NAMES = {
     "t2v-guitar": ("t2v", "smoke"),
@@ -22,6 +25,12 @@ NAMES = {
 def cases() -> list[Case]:
     case = load_case(DEMO / "t2v-guitar-faithful.yaml")
     return [dataclasses.replace(case, id=name, tags=tags) for name, tags in NAMES.items()]
+
+
+@pytest.fixture
+def case_files(tmp_path: Path) -> CaseFiles:
+    """`cases` of the other tests, a name that means the loaded ones here."""
+    return CaseFiles(tmp_path)
 
 
 def ids(cases: list[Case]) -> list[str]:
@@ -144,3 +153,39 @@ def test_nothing_matched_says_what_there_is(
     assert asked in str(caught.value)
     assert all(name in str(caught.value) for name in NAMES)
     assert caught.value.exit_code == 2
+
+
+def test_cases_that_are_not_selected_need_nothing(case_files: CaseFiles, hub: Hub) -> None:
+    """Neither their checkpoint on the Hub nor their files: only the case file itself is read."""
+    hub.down = True
+    elsewhere = {"checkpoint": "somebody/wan", "pipeline": "reference"}
+    paths = [
+        case_files.write("here", tags=["local"]),
+        case_files.write("away", **elsewhere),
+        case_files.write("without-video", preview={"config": "gone/config.yaml", "sample": 0, "video": "gone.webp"}),
+    ]
+    assert ids(load_cases(paths, expression="here")) == ["here"]
+    assert ids(load_cases(paths, tags=["local"])) == ["here"]
+    assert hub.requests == []
+    with pytest.raises(CaseError, match=r"gone(.|\n)*does not exist"):
+        load_cases(paths, expression="without")
+
+
+def test_a_hub_that_is_away_is_said_once(case_files: CaseFiles, hub: Hub) -> None:
+    hub.down = True
+    paths = [case_files.write(name, checkpoint="somebody/wan", pipeline="reference") for name in ("a", "b", "c")]
+    with pytest.raises(CaseError) as caught:
+        load_cases(paths)
+    assert str(caught.value).count("could not be fetched from the Hub") == 1
+    assert f"somebody/wan is needed by 3 cases: {paths[0]}, {paths[1]}, {paths[2]}" in str(caught.value)
+
+
+def test_mistakes_in_files_that_cannot_be_read_are_reported_with_the_others(case_files: CaseFiles) -> None:
+    broken = case_files.write("broken", colour="red")
+    video = case_files.write("video", preview={"config": "gone.yaml", "sample": 0, "video": "gone.webp"})
+    with pytest.raises(CaseError) as caught:
+        load_cases([broken, video])
+    assert "colour" in str(caught.value)
+    assert "gone.yaml does not exist" in str(caught.value)
+    with pytest.raises(CaseError, match="colour"):
+        load_cases([broken], expression="anything")

@@ -15,6 +15,7 @@ from parity.run.session import Options, Session, in_loading_order
 from pipelines.recipe import Recipe
 from tests.conftest import CaseFiles
 from tests.support.drawn import Drawn
+from tests.support.hub import Hub
 from tests.support.oracle import (
     JOBS,
     ORACLE,
@@ -195,6 +196,21 @@ def test_a_broken_preview_is_an_error_and_the_next_case_runs(cases: CaseFiles, t
     assert [case.status for case in done.cases] == ["error", "passed"]
     assert "cut.webp" in (done.cases[0].error or "")
     assert done.exit_code == 3
+
+
+def test_a_hub_that_goes_away_is_said_once_in_a_run(cases: CaseFiles, tmp_path: Path, hub: Hub) -> None:
+    """The faithful cases need nothing of the Hub before they are generated."""
+    hub.down = True
+    keys = preview_keys()
+    config = tmp_path / "config.yaml"
+    text = Path(str(keys["config"])).read_text()
+    config.write_text(text.replace("../../models/tiny-wan-t2v", "somebody/wan"))
+    keys |= {"config": str(config), "lora": str(DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors")}
+    paths = [cases.write(name, preview=keys, checkpoint=None) for name in ("one", "two")]
+    first, second = run(load_cases(paths), tmp_path / "out").cases
+    assert "could not be fetched from the Hub" in first.verdict
+    assert second.verdict.endswith("could not be fetched from the Hub, as for one")
+    assert {first.status, second.status} == {"error"}
 
 
 @pytest.mark.draws

@@ -1,0 +1,77 @@
+"""The Hub as this machine sees it: where its cache is, whether it may be asked, and why a download failed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from pipelines.files.words import shorten
+
+_LOCAL_COPY = "point `checkpoint:` in the case to a local copy"
+
+
+def offline() -> bool:
+    """True if HF_HUB_OFFLINE is set, by the Hub library's own reading of it."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def cache_folder() -> Path:
+    """The folder of the Hub's downloads: $HF_HUB_CACHE, else hub/ in $HF_HOME. It may not exist yet."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def why_not_fetched(error: Exception) -> str:
+    """What went wrong when the Hub's library (huggingface_hub 2.4) raised an error, and on a second line what to do."""
+    reason, to_do = _explained(error)
+    return f"{reason}\n  {to_do}"
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None else error
+    said = _one_line(cause)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left in {cache_folder()}", "free some, or set HF_HOME to a folder on another disk"
+    if offline():
+        return (
+            "it is not in the Hub's cache, and HF_HUB_OFFLINE is set",
+            f"unset HF_HUB_OFFLINE to download it, or {_LOCAL_COPY}",
+        )
+    if isinstance(cause, GatedRepoError):
+        return (
+            "it is gated: its owner grants access on request",
+            "ask for access on its page on the Hub, then set HF_TOKEN",
+        )
+    if isinstance(cause, RepositoryNotFoundError):
+        return (
+            "the Hub knows no repository of this name, or does not show it to you",
+            f"check its spelling; set HF_TOKEN if it is private; or {_LOCAL_COPY}",
+        )
+    if isinstance(cause, HfHubHTTPError):
+        return said, f"set HF_TOKEN if it is gated, or {_LOCAL_COPY}"
+    if "Timeout" in type(cause).__name__ and "Connect" not in type(cause).__name__:
+        return f"the download stalls ({said})", _STALLED
+    if _is_network(cause):
+        return f"the Hub cannot be reached ({said})", f"check the network and HTTPS_PROXY, or {_LOCAL_COPY}"
+    return said, f"set HF_TOKEN if it is gated, or {_LOCAL_COPY}"
+
+
+_STALLED = (
+    "run it again: it goes on where it stopped; HF_HUB_DOWNLOAD_TIMEOUT=60 waits longer than 10 s for each piece, "
+    "HF_HUB_DISABLE_XET=1 downloads by plain HTTP"
+)
+"""By huggingface_hub 2.4.0: it resumes by itself, gives up after six attempts without a byte, and ignores
+HF_HUB_ENABLE_HF_TRANSFER, which HF_XET_HIGH_PERFORMANCE replaces."""
+
+
+def _is_network(error: BaseException) -> bool:
+    """True for what the HTTP client raises, whose package the Hub's library chooses (httpx, now httpx2)."""
+    return type(error).__module__.partition(".")[0].startswith("http") or isinstance(error, ConnectionError)
+
+
+def _one_line(error: BaseException) -> str:
+    return shorten(" ".join(str(error).split()), 300) or type(error).__name__

@@ -1,0 +1,52 @@
+"""Which device is used, and why it is not CUDA."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.engine.torch_setup import pick_device, why_no_cuda
+from pipelines.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"build": False}, f"torch {torch.__version__} is a build without CUDA"),
+        ({"build": False}, "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/"),
+        ({"build": False, "platform": "darwin"}, "no torch on macOS"),
+        ({"visible": ""}, "CUDA_VISIBLE_DEVICES='' hides every GPU"),
+        ({"start": "Found no NVIDIA driver on your system. Please check that you"}, "no NVIDIA driver is found"),
+        ({"start": "The NVIDIA driver on your system is too old (found version 11040)."}, "it has CUDA 11.4"),
+        ({"start": "Unexpected error from cudaGetDeviceCount()"}, "cudaGetDeviceCount"),
+    ],
+)
+def test_why_cuda_is_not_used(found: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build without CUDA, a hidden GPU, and a driver that is missing or old are told apart; each says what to do."""
+
+    def start() -> None:
+        raise RuntimeError(found.get("start", ""))
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "init", start)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: found.get("build", True))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(sys, "platform", found.get("platform", "linux"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if "visible" in found:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", found["visible"])
+    with pytest.raises(UsageError) as caught:
+        pick_device("cuda")
+    assert said in str(caught.value)
+    assert why_no_cuda() in str(caught.value)
+
+
+def test_a_gpu_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert why_no_cuda() == ""
+    assert str(pick_device("cuda:1")) == "cuda:1"
+    with pytest.raises(UsageError, match="2 CUDA devices; the last is cuda:1"):
+        pick_device("cuda:2")
