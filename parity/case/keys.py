@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, ValidationError
 
 from parity.results.case import BeyondRecipes
+from pipelines.catalog import MODELS
 from pipelines.drift import Factor
 from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
@@ -16,6 +17,9 @@ from pipelines.files.words import did_you_mean, shorten
 from pipelines.graph import FrameRuleName, SizeRuleName
 from pipelines.recipe import Dtype, Filter, LoraApplication, VaeNorm
 from pipelines.reference.request import MEANT, LoraItem, PromptItem, Request
+
+DEFAULT_TOLERANCE = {"psnr": 40.0, "ssim": 0.98}
+"""The gates of a case that neither states a tolerance nor expects a difference: PSNR in dB, SSIM."""
 
 Expected = Literal[Factor, BeyondRecipes]
 """The names that `expect` of a case can hold."""
@@ -31,25 +35,43 @@ class PreviewKeys(_Strict):
     config: str | None = Field(
         default=None,
         description="ai-toolkit job config; without it the preview is assumed to have the request's settings",
+        examples=["../output/my_job/config.yaml"],
     )
-    sample: int | None = Field(default=None, ge=0, description="prompt index, from 0; required with config")
-    video: str = Field(description="the preview: WebP, GIF, mp4, a still, or a folder of PNG frames")
-    toolkit: str | None = Field(default=None, description="ai-toolkit version or commit that generated it")
+    sample: int | None = Field(
+        default=None, ge=0, description="prompt index, from 0; required with config", examples=[0]
+    )
+    video: str = Field(
+        description="the preview: WebP, GIF, mp4, a still, or a folder of PNG frames",
+        examples=["../output/my_job/samples/1795289016732__000000500_0.webp"],
+    )
+    toolkit: str | None = Field(
+        default=None,
+        description="ai-toolkit version or commit that generated it, in quotes; default: as the LoRA file says",
+        examples=["0.12.26"],
+    )
     lora: str | None = Field(
-        default=None, description="the LoRA the preview was generated with, if the job folder lacks it"
+        default=None,
+        description="the LoRA the preview was generated with, if the job folder lacks it",
+        examples=["../loras/my_job_000000500.safetensors"],
     )
     earlier_previews: int | None = Field(
         default=None,
         ge=0,
         description="steps with previews before it in the same process, each of which left rounding errors in the "
         "weights; default: as the samples folder looks",
+        examples=[2],
     )
-    control_image: str | None = Field(default=None, description="where the config's ctrl_img is now, if it was moved")
+    control_image: str | None = Field(
+        default=None,
+        description="where the config's ctrl_img is now, if it was moved",
+        examples=["../images/start.png"],
+    )
     unpairable: str | None = Field(
         default=None,
         min_length=1,
         description="why it cannot be reproduced: the case is reported, never generated, and may lack its LoRA, "
         "control image and prompt",
+        examples=["the LoRA of step 250 was pruned"],
     )
 
 
@@ -58,22 +80,33 @@ class SchedulerKeys(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, bool | int | float | str | None]
-    family: Literal["unipc", "flow_match_euler"]
-    shift: float = Field(gt=0)
+    family: Literal["unipc", "flow_match_euler"] = Field(
+        description="unipc: UniPCMultistepScheduler. flow_match_euler: FlowMatchEulerDiscreteScheduler, as in "
+        "ai-toolkit's previews since 0.9.3"
+    )
+    shift: float = Field(
+        gt=0, description="shift of the noise levels: higher spends more steps on noise", examples=[3.0, 5.0]
+    )
 
 
 class PrecisionKeys(_Strict):
     """The dtype of the weights, and whether the modules that diffusers keeps in float32 stay so."""
 
-    dtype: Dtype
-    fp32_modules: Literal["kept", "cast"] = "kept"
+    dtype: Dtype = Field(description="dtype of the weights", examples=["bfloat16"])
+    fp32_modules: Literal["kept", "cast"] = Field(
+        default="kept",
+        description="kept: modules that diffusers keeps in float32 stay so. cast: every module has `dtype`, as in the "
+        "trainer",
+    )
 
 
 class ResizeKeys(_Strict):
     """The resize of the control image to the video's size."""
 
-    filter: Filter = "lanczos"
-    crop: Literal["stretch", "center"] = "stretch"
+    filter: Filter = Field(default="lanczos", description="resampling filter, by Pillow's names")
+    crop: Literal["stretch", "center"] = Field(
+        default="stretch", description="stretch: the aspect ratio is ignored. center: scaled to cover, then cropped"
+    )
 
 
 class ConditioningKeys(_Strict):
@@ -92,63 +125,116 @@ class ConditioningKeys(_Strict):
 class QuantizationKeys(_Strict):
     """Linear layers stored in fewer bits, as ai-toolkit quantizes them."""
 
-    transformer: str | None = Field(default=None, description="ai-toolkit's qtype, e.g. qfloat8 or uint4")
-    text_encoder: str | None = Field(default=None, description="likewise")
-    kept: list[str] = Field(default=[], description="beginnings of the names of transformer layers that stay whole")
+    transformer: str | None = Field(
+        default=None,
+        description="ai-toolkit's qtype of the transformer; default: not quantized",
+        examples=["qfloat8", "uint4"],
+    )
+    text_encoder: str | None = Field(
+        default=None, description="qtype of the text encoder; default: not quantized", examples=["qfloat8"]
+    )
+    kept: list[str] = Field(
+        default=[],
+        description="beginnings of the names of transformer layers that stay whole",
+        examples=[["proj_out", "condition_embedder"]],
+    )
     adapter: str | None = Field(
-        default=None, description="accuracy recovery adapter, relative to the case: it names the layers to quantize"
+        default=None,
+        description="accuracy recovery adapter, relative to the case: it names the layers to quantize",
+        examples=["../adapters/wan22_14b_t2i_torchao_uint3.safetensors"],
     )
 
 
 class PipelineKeys(_Strict):
     """A profile with some of its recipe fields overridden."""
 
-    base: Literal["reference", "faithful"] = "reference"
-    scheduler: SchedulerKeys | None = None
-    lora_application: LoraApplication | None = None
-    precision: PrecisionKeys | None = None
-    quantization: QuantizationKeys | None = None
-    frame_rule: FrameRuleName | None = None
+    base: Literal["reference", "faithful"] = Field(
+        default="reference",
+        description="the profile whose fields are overridden: the inference server's, or the trainer's",
+    )
+    scheduler: SchedulerKeys | None = Field(
+        default=None,
+        description="the noise schedule; default: the profile's",
+        examples=[{"family": "flow_match_euler", "shift": 3.0}],
+    )
+    lora_application: LoraApplication | None = Field(
+        default=None,
+        description="merged: into the base weights, in float32. side_path: beside them, in float32. adapter: a PEFT "
+        "adapter, as load_lora_weights of diffusers; default: the profile's",
+    )
+    precision: PrecisionKeys | None = Field(
+        default=None,
+        description="dtypes of the weights; default: the profile's",
+        examples=[{"dtype": "bfloat16", "fp32_modules": "cast"}],
+    )
+    quantization: QuantizationKeys | None = Field(
+        default=None,
+        description="layers stored in fewer bits; default: the profile's",
+        examples=[{"transformer": "qfloat8", "text_encoder": "qfloat8"}],
+    )
+    frame_rule: FrameRuleName | None = Field(
+        default=None,
+        description="how a number of frames becomes 4n + 1: 40 is 41 by the pipelines of diffusers, 37 under "
+        "ai-toolkit's low_vram; default: the profile's",
+    )
     size_rule: SizeRuleName | None = Field(
         default=None, description="how sizes are rounded down: as the reference server does, or as the trainer does"
     )
-    resize: ResizeKeys | None = None
-    vae_tiling: bool | None = None
+    resize: ResizeKeys | None = Field(
+        default=None,
+        description="how the control image is brought to the video's size; default: the profile's",
+        examples=[{"filter": "bilinear", "crop": "center"}],
+    )
+    vae_tiling: bool | None = Field(
+        default=None, description="whether the VAE works on overlapping tiles; default: the profile's"
+    )
     earlier_loras: list[str] | None = Field(
-        default=None, description="LoRA files merged at 1 and unmerged before, as earlier previews do; [] for none"
+        default=None,
+        description="LoRA files merged at 1 and unmerged before, as earlier previews do; [] for none",
+        examples=[["../output/my_job/my_job_000000250.safetensors"]],
     )
     vae_norm: VaeNorm | None = Field(default=None, description="the dtype in which the VAE's norms normalize")
     boundary: float | None = Field(
-        default=None, gt=0, lt=1, description="Wan 2.2: where the low-noise expert takes over"
+        default=None, gt=0, lt=1, description="Wan 2.2: where the low-noise expert takes over", examples=[0.875]
     )
-    conditioning: ConditioningKeys | None = None
+    conditioning: ConditioningKeys | None = Field(
+        default=None,
+        description="Wan 2.2 I2V and 5B: how the video starts from its control image; default: the profile's",
+        examples=[{"latents": "sample", "noise": "seeded"}],
+    )
     compiled: bool | None = Field(default=None, description="Wan 2.2 on CUDA: torch.compile, as on the server")
 
 
 class TargetKeys(_Strict):
     """A server that speaks the API and generates the request."""
 
-    url: str = Field(description="http://host:port; no credentials")
+    url: str = Field(description="http://host:port; no credentials", examples=["http://gpu1:8000"])
     lora_root: str | None = Field(
-        default=None, description="the server's LoRA root as this machine sees it; LoRA paths are sent relative to it"
+        default=None,
+        description="the server's LoRA root as this machine sees it; LoRA paths are sent relative to it",
+        examples=["/mnt/gpu1/loras"],
     )
     disk: dict[str, str] = Field(
-        default={}, description="a shared disk: the server's folder -> where it is mounted on this machine"
+        default={},
+        description="a shared disk: the server's folder -> where it is mounted on this machine",
+        examples=[{"/data/results": "/mnt/gpu1/results"}],
     )
     token_env: str | None = Field(
-        default=None, description="WAN_PARITY_…: variable that holds the bearer token, if not WAN_PARITY_TARGET_TOKEN"
+        default=None,
+        description="WAN_PARITY_…: variable that holds the bearer token, if not WAN_PARITY_TARGET_TOKEN",
+        examples=["WAN_PARITY_GPU1_TOKEN"],
     )
 
 
 class ToleranceKeys(_Strict):
     """Gates: on the mean over all frames, or, with `_min` or `_max`, on the worst frame."""
 
-    psnr: float | None = Field(default=None, ge=0, description="dB, at least")
-    psnr_min: float | None = Field(default=None, ge=0, description="dB, at least, worst frame")
-    ssim: float | None = Field(default=None, ge=-1, le=1, description="at least")
-    ssim_min: float | None = Field(default=None, ge=-1, le=1, description="at least, worst frame")
-    lpips: float | None = Field(default=None, ge=0, description="at most")
-    lpips_max: float | None = Field(default=None, ge=0, description="at most, worst frame")
+    psnr: float | None = Field(default=None, ge=0, description="dB, at least", examples=[40])
+    psnr_min: float | None = Field(default=None, ge=0, description="dB, at least, worst frame", examples=[35])
+    ssim: float | None = Field(default=None, ge=-1, le=1, description="at least", examples=[0.98])
+    ssim_min: float | None = Field(default=None, ge=-1, le=1, description="at least, worst frame", examples=[0.95])
+    lpips: float | None = Field(default=None, ge=0, description="at most", examples=[0.02])
+    lpips_max: float | None = Field(default=None, ge=0, description="at most, worst frame", examples=[0.05])
 
 
 def _kind(value: Any) -> str:
@@ -164,23 +250,52 @@ RequestChoice = Annotated[Annotated[str, Tag("name")] | Annotated[Request, Tag("
 
 
 class CaseKeys(_Strict):
-    """A case: an ai-toolkit preview on one side, an API request on the other."""
+    """A case: an ai-toolkit preview on one side, an API request on the other. Paths are relative to the case file."""
 
-    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="default: the file name")
-    model: str = Field(description="API model id, e.g. wan21_14b")
-    checkpoint: str | None = Field(default=None, description="folder or Hub id used instead of the model's own")
-    preview: PreviewKeys
-    request: RequestChoice | None = Field(default=None, description="inline, or a JSON file; default: the sample's own")
-    pipeline: PipelineChoice = "reference"
+    id: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="the case's name in reports and baselines; default: the file name",
+        examples=["guitar-step-500"],
+    )
+    model: str = Field(
+        description="API model id; `parity models` lists them", json_schema_extra={"enum": list[JsonValue](MODELS)}
+    )
+    checkpoint: str | None = Field(
+        default=None,
+        description="folder or Hub id used instead of the model's own",
+        examples=["../models/wan", "Wan-AI/Wan2.1-T2V-14B-Diffusers"],
+    )
+    preview: PreviewKeys = Field(description="the video that the trainer generated, and where it came from")
+    request: RequestChoice | None = Field(
+        default=None,
+        description="the API request: inline, or a JSON file; default: the sample's own",
+        examples=["my_request.json"],
+    )
+    pipeline: PipelineChoice = Field(
+        default="reference",
+        description="how the request is generated. reference: as the inference server does. faithful: as the trainer "
+        "does. Keys: one of them, with parts overridden",
+    )
     target: TargetChoice | None = Field(
         default=None,
         description="the server that generates it, by URL or keys; `pipeline` then says what is expected of it",
+        examples=["http://gpu1:8000"],
     )
-    tolerance: ToleranceKeys | None = None
+    tolerance: ToleranceKeys | None = Field(
+        default=None,
+        description="limits that fail the case; default, without `expect`: "
+        + ", ".join(f"{name} {value:g}" for name, value in DEFAULT_TOLERANCE.items()),
+        examples=[{"psnr": 40, "ssim": 0.98}],
+    )
     expect: list[Expected] | None = Field(
-        default=None, description="factors known to differ; green while exactly these"
+        default=None,
+        description="factors known to differ; green while exactly these",
+        examples=[["scheduler", "lora_application", "precision"]],
     )
-    tags: list[str] = []
+    tags: list[str] = Field(
+        default=[], description="words that `--tag` and `-k` select by", examples=[["t2v", "smoke"]]
+    )
 
 
 _SCHEMAS: dict[tuple[str, ...], type[BaseModel]] = {

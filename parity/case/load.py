@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.case.document import CaseDocument, read_case_file
 from parity.case.graph import graph_of_case
-from parity.case.keys import CaseKeys
+from parity.case.keys import DEFAULT_TOLERANCE, CaseKeys
 from parity.case.posted import Posted, notes_of
 from parity.case.request import CaseRequest, read_request
 from parity.case.select import select
@@ -31,9 +31,6 @@ from pipelines.reference.request import Request
 
 DEMO = Path(catalog.__file__).parent.parent / "cases"
 """The embedded demo: beside `pipelines` in a checkout and in an installed wheel alike."""
-
-DEFAULT_TOLERANCE = {"psnr": 40.0, "ssim": 0.98}
-"""The gate of a case that states no tolerance and expects no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+from pathlib import Path
 from typing import Any
 
 from parity.cli.installed import version_of
 from pipelines.errors import UsageError
+from pipelines.files.content import write_atomically
+from pipelines.files.words import cannot_write
 
 
 class Version(argparse.Action):
@@ -47,9 +49,10 @@ def add(parsers: Any) -> None:
         "schema",
         help="print the JSON Schema of case files, requests or results.json",
         description="Prints the JSON Schema of a file format: every key with its type, limits and meaning.",
-        epilog="examples:\n  parity schema case\n",
+        epilog="examples:\n  parity schema case\n  parity schema case --out case.schema.json\n",
     )
     command.add_argument("name", choices=("case", "request", "result"), help="the file format")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write it to this file (default: print it)")
     command.set_defaults(run=schema)
     command = parsers.add_parser(
         "fetch-lpips",
@@ -92,15 +95,18 @@ def models(options: argparse.Namespace) -> int:
 
 
 def schema(options: argparse.Namespace) -> int:
-    """Print the JSON Schema of a file format."""
-    from pydantic import TypeAdapter
+    """Print the JSON Schema of a file format, or write it to a file."""
+    from parity.case.schema import schema_text
 
-    from parity.case.keys import CaseKeys
-    from parity.results.case import Run
-    from pipelines.reference.request import Request
-
-    schema = {"case": CaseKeys, "request": Request, "result": Run}[options.name]
-    print(json.dumps(TypeAdapter(schema).json_schema(), indent=2))
+    text = schema_text(options.name)
+    if options.out is None:
+        print(text, end="")
+        return 0
+    try:
+        write_atomically(options.out, text.encode())
+    except OSError as error:
+        raise UsageError(cannot_write(options.out, error)) from None
+    print(options.out)
     return 0
 
 

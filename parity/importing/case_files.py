@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from parity.case.schema import CASE_FILE_NAME, is_case_schema, schema_text
 from parity.importing.folder import JobImport
 from parity.importing.pairing import Pairing
 from pipelines.errors import CaseError, UsageError
@@ -18,6 +19,9 @@ from pipelines.files.content import real_path, write_atomically
 from pipelines.files.document import read
 from pipelines.files.words import cannot_write
 from pipelines.hub import is_hub_id
+
+_FOR_EDITORS = f"# yaml-language-server: $schema={CASE_FILE_NAME}\n"
+"""The first line of a case. Editors with the YAML language server then complete keys and check values."""
 
 State = Literal["new", "unchanged", "kept"]
 """`kept` means that the file exists and differs from what would be written now."""
@@ -83,7 +87,7 @@ def plan_case_files(job_import: JobImport, out: Path) -> list[CaseFile]:
         existing = known.get(_real(pairing.preview.path), [])
         if existing:
             path = existing[0]
-            same = path.read_text(encoding="utf-8") == text
+            same = _without_schema(path.read_text(encoding="utf-8")) == _without_schema(text)
             files.append(CaseFile(pairing=pairing, path=path, state="unchanged" if same else "kept", text=text))
             continue
         path = _free_name(job_import, pairing, out, taken)
@@ -95,13 +99,29 @@ def plan_case_files(job_import: JobImport, out: Path) -> list[CaseFile]:
 
 
 def write_case_files(files: Sequence[CaseFile]) -> None:
-    """Write the new files. Raises UsageError if one cannot be written."""
-    for file in files:
-        if file.state == "new":
-            try:
-                write_atomically(file.path, file.text.encode())
-            except OSError as error:
-                raise UsageError(cannot_write(file.path, error)) from None
+    """Write the new files, and for editors the schema beside them. Raises UsageError if one cannot be written."""
+    texts = {file.path: file.text for file in files if file.state == "new"}
+    for schema in {file.path.parent / CASE_FILE_NAME for file in files}:
+        if _is_ours(schema) if schema.exists() else any(path.parent == schema.parent for path in texts):
+            texts[schema] = schema_text("case")
+    for path, text in texts.items():
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            raise UsageError(cannot_write(path, error)) from None
+
+
+def _is_ours(schema: Path) -> bool:
+    """Return False for a file that somebody else wrote under the schema's name."""
+    try:
+        return is_case_schema(schema.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _without_schema(text: str) -> str:
+    """A case's text without the line for editors, which cases of earlier versions lack."""
+    return text.removeprefix(_FOR_EDITORS)
 
 
 def _known(out: Path) -> dict[Path, list[Path]]:
@@ -165,7 +185,7 @@ def case_text(job_import: JobImport, pairing: Pairing, out: Path) -> str:
     tags = [kind, f"prompt-{name.index}", "final" if name.step is None else f"step-{name.step}"]
     keys["tags"] = _Row([*tags, *(["unpairable"] if pairing.unpairable is not None else [])])
     body = yaml.dump(keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
-    return "".join(f"# {line}\n" for line in _comments(job_import, pairing)) + body
+    return _FOR_EDITORS + "".join(f"# {line}\n" for line in _comments(job_import, pairing)) + body
 
 
 def _comments(job_import: JobImport, pairing: Pairing) -> list[str]:

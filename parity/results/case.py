@@ -31,8 +31,11 @@ class VideoResult:
     """One of the two videos of a case."""
 
     frames: int
+    """Number of frames."""
     width: int
+    """In pixels."""
     height: int
+    """In pixels."""
     fps: float
     """Read from the file: a WebP requested at 16 fps has 62 ms per frame, which is 16.129."""
     sha256: str
@@ -51,6 +54,7 @@ class MetricResult:
     variant: str
     """The exact formula, since there are many kinds of SSIM."""
     higher_is_better: bool
+    """True for PSNR and SSIM, false for LPIPS."""
     mean: float | None = None
     """The mean over all frames; PSNR: over the frames that differ, null if none does."""
     min: float | None = None
@@ -60,7 +64,9 @@ class MetricResult:
     per_frame: tuple[float | None, ...] = ()
     """One value per frame; null: infinite (PSNR of an identical frame)."""
     identical_frames: int = 0
+    """Number of frames that are equal, pixel for pixel."""
     unavailable: str | None = None
+    """Why it was not measured; null: it was."""
 
     @property
     def worst(self) -> float | None:
@@ -86,12 +92,17 @@ class FindingResult:
     """A factor in which the two sides differ."""
 
     factor: str
+    """The factor; `parity explain FACTOR` explains it."""
     preview: str
+    """Its value in the preview's recipe, in words."""
     inference: str
+    """Its value in the request's recipe, in words."""
     note: str
+    """What the difference means."""
     fix: str = ""
     """The change to make in the inference code or the request, with the preview's values; empty: none."""
     evidence: Evidence = "recipe"
+    """How it is known that the factor differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +136,15 @@ class RepeatedGeneration:
     """One of several generations of one request."""
 
     where: Literal["this process", "fresh process", "server"]
+    """Where it was generated."""
     file_sha256: str
+    """Hash of the encoded file."""
     to_preview: Closeness
+    """Its closeness to the preview."""
     raw_sha256: str | None = None
     """Hash of the frames before encoding (shape and bytes); null: generated on a server."""
     request_id: str | None = None
+    """The server's id of the request; null: generated on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +158,7 @@ class RepeatFloor:
     ssim_mean: float | None = None
     """Mean SSIM; null: not measured (raw frames of a lossy file; frames that are too small)."""
     ssim_lowest: float | None = None
+    """SSIM of the two that differ most; null: not measured."""
     per_frame: tuple[float | None, ...] = ()
     """The lowest PSNR of every frame; null: equal in all generations."""
 
@@ -160,6 +176,7 @@ class RepeatResult:
     reason: str | None
     """The reason in the recipe why generations may differ; null: they must be identical (on a server: should be)."""
     sentence: str
+    """The outcome in one sentence."""
     frames: tuple[int, ...] = ()
     """Indices of frames that differ between generations, counted from 0."""
     floor: RepeatFloor | None = None
@@ -169,6 +186,7 @@ class RepeatResult:
     within: bool | None = None
     """True if the difference from the preview is no larger than the floor; null: there is no floor."""
     notes: tuple[str, ...] = ()
+    """What else limits the comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,25 +194,36 @@ class CaseResult:
     """The result of one case."""
 
     id: str
+    """The case's id: unique in a run."""
     status: Status
+    """The outcome; exit code 1 for drifted, 3 for unpairable and error."""
     model: str
+    """API model id."""
     verdict: str
     """The status in one sentence."""
     case_file: str
+    """Path of the case file, as it was given."""
     tags: tuple[str, ...] = ()
+    """The case's tags."""
     expect: tuple[str, ...] | None = None
+    """Factors that the case expects to differ; null: it states none."""
     tolerance: Mapping[str, float] = field(default_factory=dict)
+    """The gates by tolerance key, as in the case file."""
     preview: VideoResult | None = None
+    """The preview's file; null: not read."""
     output: VideoResult | None = None
+    """The generated file; null: nothing was generated."""
     bit_identical: bool | None = None
     """True if every decoded frame is equal; null if nothing was compared."""
     compared_as: str | None = None
     """The kinds of frames compared, e.g. `decoded webp with decoded webp`."""
     metrics: Mapping[str, MetricResult] = field(default_factory=dict)
+    """psnr, ssim and, if asked for, lpips."""
     codec_floor: Mapping[str, float | None] | None = None
     """The loss from the codec alone, on our own frames: psnr in dB, ssim. null: lossless, or generated on a server,
     whose raw frames are unknown."""
     findings: tuple[FindingResult, ...] = ()
+    """The factors in which the two sides differ."""
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """All fields of `preview` and `inference`; `{asked, applied}` where requested and applied values can differ."""
     sigmas: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -216,6 +245,7 @@ class CaseResult:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing."""
     error: str | None = None
+    """Why the case could not be run; null: it was."""
     target: TargetResult | None = None
     """The server that generated the output; null: this machine did. A server's `inference` recipe is only expected, and
     every finding names its evidence."""
@@ -232,9 +262,13 @@ class Run:
     finished: str | None
     """The end of the run, ISO 8601; null while running, or if the run was killed."""
     command: tuple[str, ...]
+    """The command line."""
     environment: Mapping[str, Any]
+    """Device, libraries, flags: what can change the bits of a frame, and what was running."""
     cases: tuple[CaseResult, ...]
+    """One result for each case, in the order of the cases."""
     schema_version: int = SCHEMA_VERSION
+    """The version of this format."""
 
     @property
     def exit_code(self) -> int:

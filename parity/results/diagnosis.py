@@ -31,6 +31,7 @@ class Closeness:
     psnr: float | None = None
     """PSNR in dB, over the frames that differ; null if none does, or if not comparable."""
     ssim: float | None = None
+    """Mean SSIM; null: not comparable, or not measured."""
     unavailable: str | None = None
     """The reason why there are no figures."""
 
@@ -56,8 +57,11 @@ class FactorCost:
     """The effect of one factor."""
 
     factor: str
+    """The factor; `parity explain FACTOR` explains it."""
     preview: str
+    """Its value in the preview's recipe, in words."""
     inference: str
+    """Its value in the request's recipe, in words."""
     fix: str
     """The change to make in the inference code or the request."""
     level: Level | None = None
@@ -95,6 +99,7 @@ class StageGap:
     gap: float | None = None
     """Squared difference over squared size."""
     note: str = ""
+    """Why it is not comparable, or what else there is to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +107,9 @@ class Origin:
     """The point where the two recipes diverge."""
 
     sentence: str
+    """Where they diverge, in one sentence."""
     stages: tuple[StageGap, ...]
+    """The stages in the order in which a generation runs them."""
     sigmas: Mapping[str, tuple[float, ...]]
     """Noise levels of `preview` and `inference`, one more than steps."""
     first_step: int | None
@@ -120,13 +127,17 @@ class Cost:
     spent: float
     """Equivalents spent: denoising steps run, divided by those of a whole generation of the same recipe."""
     denoising_steps: int
+    """Denoising steps run."""
     decodes: int
+    """Videos decoded from latents."""
     encodings: int
+    """Prompts and images encoded."""
     reused: int
     """Generations that were reused from an equal earlier one."""
     loads: int
     """Checkpoints loaded."""
     seconds: float
+    """Seconds in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,17 +145,21 @@ class Diagnosis:
     """The diagnosis of one case: the reasons why it drifted."""
 
     mode: Literal["full", "gains", "quick"]
+    """full: gains and losses. gains: gains alone. quick: latents of few steps."""
     sentence: str
+    """The outcome in one sentence."""
     explained: bool | None
     """True: the preview's recipe reproduces the preview bit for bit. False: a residual is left. null: unknown."""
     stopped: Stopped | None = None
     """The reason why it stopped early; null: it did not."""
     error: str | None = None
+    """What went wrong; null: nothing."""
     factors: tuple[FactorCost, ...] = ()
     """The factors, sorted by rank."""
     smallest_set: tuple[str, ...] | None = None
     """The fewest fixes that give the video of the preview's recipe; null: unknown."""
     smallest_set_evidence: str = ""
+    """How the smallest set is known."""
     as_is: Trial | None = None
     """The trial of the unchanged request."""
     preview_recipe: Trial | None = None
@@ -154,8 +169,11 @@ class Diagnosis:
     outside: tuple[str, ...] = ()
     """Possible causes of the residual that are outside any recipe."""
     waterfall: tuple[WaterfallStep, ...] = ()
+    """From the request to the preview's recipe, adding fixes one by one."""
     origin: Origin | None = None
+    """Where the two recipes diverge; null: not looked for."""
     cost: Cost | None = None
+    """What the diagnosis cost; null: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +181,11 @@ class Candidate:
     """One value of a setting that was tried."""
 
     value: str
+    """The value, in words."""
     to_preview: Closeness | None
     """The closeness to the preview; null: not generated, `note` says why."""
     note: str = ""
+    """What there is to say of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +193,17 @@ class Setting:
     """One setting that a search varied."""
 
     name: str
+    """The factor that the setting belongs to."""
     assumed: str
     """The config's value."""
     found: str
+    """The value that comes closest."""
     changed: bool
+    """True if it is not the assumed one."""
     tried: tuple[Candidate, ...]
+    """Every value that was tried."""
     evidence: str
+    """How the value is known."""
 
 
 Verdict = Literal["proven", "likely", "not found"]
@@ -191,13 +216,20 @@ class Search:
     """The result of a search for the settings that generated a video."""
 
     verdict: Verdict
+    """proven: bit for bit. likely: up to another machine's rounding. not found: neither."""
     sentence: str
+    """The outcome in one sentence."""
     best: Closeness
+    """The closeness of the best hypothesis."""
     settings: tuple[Setting, ...]
+    """The settings that were varied."""
     recipe: Mapping[str, Any]
     """The best hypothesis."""
     stopped: Stopped | None = None
+    """Why it stopped early; null: it did not."""
     cost: Cost | None = None
+    """What the search cost; null: unknown."""
     notes: tuple[str, ...] = field(default=())
+    """What else limits the search."""
     of: Literal["preview", "server"] = "preview"
     """The source of the video; `assumed` values are those of the preview's config, or those expected of the server."""

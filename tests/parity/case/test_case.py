@@ -14,8 +14,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from parity.case.keys import Expected
-from parity.case.load import DEFAULT_TOLERANCE, DEMO, Case, find_case_files, load_case, load_cases
+from parity.case.keys import DEFAULT_TOLERANCE, Expected
+from parity.case.load import DEMO, Case, find_case_files, load_case, load_cases
 from parity.factors.catalogue import PAGES
 from pipelines.aitoolkit.quantization import recovery_adapter
 from pipelines.catalog import find_model

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from parity.case.load import DEMO, Case, find_case_files, load_cases
 from parity.case.progress import Quiet
+from parity.case.schema import CASE_FILE_NAME
 from parity.cli.main import main
 from parity.factors.findings import find_differences
 from parity.importing.case_files import default_out
@@ -209,6 +211,40 @@ def test_importing_again_adds_what_is_new_and_keeps_what_was_edited(disk: Disk) 
     assert "1 written" in text
     assert "  kept" in row_of(text, FIRST)
     assert renamed.name in row_of(text, SECOND)
+
+
+@pytest.mark.parametrize("name", ["t2v_basic", "i2v_basic"])
+def test_editors_find_the_schema_beside_the_cases(disk: Disk, name: str) -> None:
+    disk.imported(disk.job(name))
+    for path in (disk.root / "out").glob("*.yaml"):
+        first = path.read_text().splitlines()[0]
+        written = path.parent / first.removeprefix("# yaml-language-server: $schema=")
+        validator = jsonschema_rs.validator_for(json.loads(written.read_text()))
+        assert list(validator.iter_errors(yaml.safe_load(path.read_text()))) == []
+        broken = path.read_text().replace("preview:", "preveiw:")
+        assert not validator.is_valid(yaml.safe_load(broken))
+
+
+def test_a_case_without_the_line_for_editors_is_unchanged(disk: Disk) -> None:
+    """Cases of earlier versions, which had neither the line nor the schema beside them."""
+    job, out = disk.job("t2v_basic"), disk.root / "out"
+    disk.imported(job)
+    (out / CASE_FILE_NAME).unlink()
+    for path in out.glob("*.yaml"):
+        path.write_text(path.read_text().partition("\n")[2])
+    before = snapshot(out)
+    _, text, _ = disk.run(job, "--out", out)
+    assert "0 written, 2 unchanged" in text
+    assert snapshot(out) == before
+
+
+@pytest.mark.parametrize(("found", "kept"), [('{"$id": "urn:wan-parity:case:1"}', False), ('{"mine": 1}', True)])
+def test_only_our_own_schema_is_written_over(disk: Disk, found: str, kept: bool) -> None:
+    job, out = disk.job("t2v_basic"), disk.root / "out"
+    out.mkdir()
+    (out / CASE_FILE_NAME).write_text(found)
+    disk.imported(job)
+    assert ((out / CASE_FILE_NAME).read_text() == found) == kept
 
 
 def row_of(text: str, preview: str) -> str:
@@ -643,6 +679,6 @@ def test_an_out_that_cannot_be_written(disk: Disk) -> None:
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["import", "--help"])
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     for words in ("examples:", "--step last", "--toolkit", "never overwritten", "unpairable"):
         assert words in text
