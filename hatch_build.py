@@ -32,6 +32,7 @@ class WheelLayout(BuildHookInterface):  # type: ignore[type-arg]
         shutil.copytree(root / "parity", package, ignore=_LEFT_OUT)
         for part in PARTS:
             shutil.copytree(root / part, package / part, ignore=_LEFT_OUT)
+        shutil.copyfile(root / "constraints.txt", package / "constraints.txt")  # `parity doctor`: what was tested
         for path in package.rglob("*.py"):
             path.write_text(_IMPORT.sub(r"\1parity.\2", path.read_text(encoding="utf-8")), encoding="utf-8")
         build_data["force_include"][str(package)] = "parity"

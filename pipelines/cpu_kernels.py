@@ -46,7 +46,7 @@ def apply() -> None:
     mode = os.environ.get(VARIABLE, MODES[0])
     if mode not in MODES:
         raise UsageError(f"${VARIABLE} is {mode!r}; use {' or '.join(MODES)}")
-    if mode == "native" or not _has_avx2() or os.environ.items() >= PORTABLE.items():
+    if mode == "native" or not has_avx2() or os.environ.items() >= PORTABLE.items():
         return
     if "torch" in sys.modules:
         assignments = " ".join(f"{name}={value}" for name, value in PORTABLE.items())
@@ -61,12 +61,12 @@ def apply() -> None:
 
 def in_force() -> str:
     """`portable`, or `native` with the architecture of this CPU."""
-    if os.environ.get(VARIABLE) != "native" and _has_avx2() and os.environ.items() >= PORTABLE.items():
+    if os.environ.get(VARIABLE) != "native" and has_avx2() and os.environ.items() >= PORTABLE.items():
         return "portable"
     return f"native ({platform.machine().lower()})"
 
 
-def _has_avx2() -> bool:
+def has_avx2() -> bool:
     """Every x86-64 CPU since 2015; ATen does not check before it uses what it was told to."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False

@@ -50,7 +50,7 @@ class Room:
         return ", ".join([*line, *(f"`{name}`" for name in self.also)]) or "nothing"
 
 
-_SIDE = ("parity/baselines/", "parity/importing/", "parity/server/", "parity/terminal/", "reports/")
+_SIDE = ("parity/baselines/", "parity/doctor/", "parity/importing/", "parity/server/", "parity/terminal/", "reports/")
 
 ROOMS = (
     Room(name="pipelines/errors.py"),
@@ -86,6 +86,7 @@ ROOMS = (
     Room(name="parity/server/", also=("pipelines/",)),
     Room(name="parity/baselines/", up_to="factors"),
     Room(name="parity/importing/", up_to="factors"),
+    Room(name="parity/doctor/", up_to="run"),
     Room(
         name="parity/terminal/",
         up_to="cost",
@@ -109,7 +110,15 @@ FOREIGN: Mapping[str, tuple[str, ...]] = {
 NO_ENGINE = ("parity/cost/", "parity/baselines/", "parity/importing/", "parity/terminal/", "reports/")
 """Rooms that never name the engine, although `pipelines/` is open to them."""
 
-NO_TORCH = (*NO_ENGINE, "parity/results/", "parity/case/", "parity/factors/", "parity/cost/", "parity/cli/")
+NO_TORCH = (
+    *NO_ENGINE,
+    "parity/results/",
+    "parity/case/",
+    "parity/factors/",
+    "parity/cost/",
+    "parity/doctor/",
+    "parity/cli/",
+)
 """Rooms whose modules can be imported without torch, whatever they import in turn."""
 
 _HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "lpips", "skimage"}

@@ -175,6 +175,13 @@ def test_it_contains_the_reports_files_and_no_output(alone: Venv) -> None:
     assert not (package / "cases" / "training").exists()
 
 
+def test_the_doctor_knows_the_tested_versions(alone: Venv) -> None:
+    """One source: the wheel holds the checkout's constraints."""
+    assert (alone.site / "parity" / "constraints.txt").read_text() == (ROOT / "constraints.txt").read_text()
+    listed = "from parity.doctor.installation import tested_versions; print(tested_versions()['torch'])"
+    assert f"torch=={alone('python', '-c', listed).strip()}\n" in (ROOT / "constraints.txt").read_text()
+
+
 def test_no_module_in_it_names_a_neighbours_package(alone: Venv) -> None:
     named = []
     for path in (alone.site / "parity").rglob("*.py"):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from parity.cli import about, baseline, cache, demo, import_job, plan, report, run, selftest, serve
+from parity.cli import about, baseline, cache, demo, doctor, import_job, plan, report, run, selftest, serve
 from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
@@ -75,7 +75,7 @@ def whole_parser() -> Parser:
     )
     parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache):
+    for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache, doctor):
         command.add(parsers)
     _add_help(parsers, parser)
     return parser

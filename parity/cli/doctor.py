@@ -1,0 +1,110 @@
+"""`parity doctor`: what of this machine and this installation works, and what to do about the rest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from parity.cli.options import add_cpu_kernels
+
+if TYPE_CHECKING:
+    from parity.doctor.check import Check
+
+SCHEMA_VERSION = 1
+"""Of `--json`: fields may be added within it."""
+
+
+def add(parsers: Any) -> None:
+    """Add `parity doctor`."""
+    command = parsers.add_parser(
+        "doctor",
+        help="check this machine and installation, and say what to do; for bug reports, too",
+        description="Checks Python, libraries against the tested versions, torch and why CUDA is not used, GPUs, "
+        "memory, disks and caches, ffmpeg, the Hub, and whether a tiny case generates the same bits twice, in fresh "
+        "processes, on every device. Each line is ok, warning or problem, with what to do. Nothing is downloaded. "
+        "Tokens, the user's name and the home folder are left out. Exit code 1 if there is a problem.",
+        epilog="examples:\n  parity doctor\n  parity doctor --quick\n  parity doctor --json >doctor.json\n",
+    )
+    command.add_argument("--json", action="store_true", help="print the checks as JSON, for a bug report")
+    command.add_argument("--quick", action="store_true", help="generate nothing: seconds instead of half a minute")
+    command.add_argument("--offline", action="store_true", help="do not ask the Hub")
+    command.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="the device to check: auto (the CPU and every GPU), cpu, cuda or cuda:n; one that cannot be used is a "
+        "problem (default: auto)",
+    )
+    add_cpu_kernels(command.add_argument)
+    command.set_defaults(run=doctor)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print each check as it is made. Returns 1 if one of them is a problem, otherwise 0."""
+    from parity.doctor.check import Asked
+    from parity.doctor.examine import examine
+
+    waiting = _Waiting()
+    asked = Asked(
+        device=options.device,
+        quick=options.quick,
+        offline=options.offline,
+        environ=dict(os.environ),
+        waiting=waiting.show,
+    )
+    checks = []
+    for check in examine(asked):
+        checks.append(check)
+        waiting.clear()
+        if not options.json:
+            print(_printable(f"{check.status:8} {check.name}: {check.text}"), flush=True)
+    if options.json:
+        print(json.dumps(_document(checks), indent=2))
+    else:
+        print(_printable(_summary(checks)))
+    return 1 if any(check.status == "problem" for check in checks) else 0
+
+
+def _document(checks: Sequence[Check]) -> dict[str, Any]:
+    return {"schema_version": SCHEMA_VERSION, "checks": [asdict(check) for check in checks]}
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    """How many checks ended how, and which were not made."""
+    from pipelines.files.words import plural
+
+    count = {status: sum(check.status == status for check in checks) for status in ("ok", "warning", "problem")}
+    left_out = ", ".join(check.name for check in checks if check.status == "skipped")
+    text = f"{count['ok']} ok, {plural(count['warning'], 'warning')}, {plural(count['problem'], 'problem')}"
+    return f"{text}; not checked: {left_out}" if left_out else text
+
+
+def _printable(line: str) -> str:
+    """The line as this output can print it: a console without UTF-8 is one of the things to be told."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)
+
+
+class _Waiting:
+    """What a slow check waits for, on stderr: a line that goes away on a terminal, and stays in a log."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def show(self, what: str) -> None:
+        self.clear()
+        if sys.stderr.isatty():
+            print(f"... {what}", end="", file=sys.stderr, flush=True)
+            self._shown = True
+        else:
+            print(f"... {what}", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._shown = False

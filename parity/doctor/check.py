@@ -1,0 +1,71 @@
+"""The result of a check: one line, with what to do unless all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Status = Literal["ok", "warning", "problem", "skipped"]
+"""`skipped` is what an option left out, or what needs something that does not work; the line says which."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the doctor's."""
+
+    name: str
+    status: Status
+    found: str
+    to_do: str | None = None
+    """The command or setting that helps; None: nothing is to be done."""
+
+    @property
+    def text(self) -> str:
+        """What was found and what to do, as one line."""
+        return self.found if self.to_do is None else f"{self.found}; to do: {self.to_do}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the doctor was asked."""
+
+    device: str = "auto"
+    """`auto` for the CPU and every CUDA device, or the one device that counts."""
+    quick: bool = False
+    """Leave out what takes longer than a few seconds."""
+    offline: bool = False
+    """Ask nothing of the network."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """The environment variables as the command found them: the engine sets some of them."""
+    waiting: Callable[[str], None] = lambda _: None
+    """Called with what a slow check waits for."""
+
+
+def ok(name: str, found: str) -> Check:
+    """A check that found nothing wrong."""
+    return Check(name=name, status="ok", found=found)
+
+
+def warning(name: str, found: str, to_do: str) -> Check:
+    """A check that found what limits or slows down, or changes bits."""
+    return Check(name=name, status="warning", found=found, to_do=to_do)
+
+
+def problem(name: str, found: str, to_do: str) -> Check:
+    """A check that found what makes commands fail or their results wrong."""
+    return Check(name=name, status="problem", found=found, to_do=to_do)
+
+
+def skipped(name: str, found: str, to_do: str | None = None) -> Check:
+    """A check that was not made, and why."""
+    return Check(name=name, status="skipped", found=found, to_do=to_do)
+
+
+def gib(count: float) -> str:
+    """Bytes as text: `1.5 GiB`, `78 GiB`, `12 MiB`."""
+    if count < 1 << 30:
+        return f"{count / (1 << 20):.0f} MiB"
+    size = count / (1 << 30)
+    return f"{size:.0f} GiB" if size >= 10 else f"{size:.1f} GiB"

@@ -1,0 +1,160 @@
+"""Checks of disks and of what lies on them: caches, output folder, ffmpeg, the weights of LPIPS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.doctor.check import Asked, Check, gib, ok, problem, warning
+from pipelines.files.words import plural, reason_of
+
+FULL, SCARCE = 256 << 20, 2 << 30
+"""Free bytes below which a place is full (a video of one case does not fit), and below which a run may fill it."""
+HUB_SCARCE = 30 << 30
+"""The smallest of the supported checkpoints is about as large."""
+_PROBE_BYTES = 1 << 16
+_SECONDS = 10
+"""How long ffmpeg may take to print its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A folder that is written to, which need not exist yet."""
+
+    name: str
+    folder: Path
+    scarce: int
+    """Free bytes below which there is a warning."""
+    to_do: str
+    """How to make room, or to write elsewhere."""
+    note: str = ""
+
+
+def disks(_: Asked) -> Iterator[Check]:
+    """Free space, and whether it can be written to, wherever something is written."""
+    for place in _places():
+        yield judged_place(place)
+
+
+def judged_place(place: Place) -> Check:
+    """Write a few bytes where the place is or will be, and look at what is free there."""
+    name = f"disk: {place.name}"
+    there = _nearest(place.folder)
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+    except OSError as error:
+        return problem(name, f"{place.folder}: cannot be written: {reason_of(error)}", place.to_do)
+    free = shutil.disk_usage(there).free
+    found = f"{place.folder}: {gib(free)} free{place.note}"
+    if free < FULL:
+        return problem(name, f"{found}: the disk is full", place.to_do)
+    return warning(name, found, place.to_do) if free < place.scarce else ok(name, found)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists: it will be made there."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 (links are kept, as users write them)
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _places() -> Iterator[Place]:
+    from huggingface_hub import constants
+
+    from parity.results.folders import default_out
+
+    yield Place(
+        name="checkpoints",
+        folder=Path(constants.HF_HUB_CACHE),
+        scarce=HUB_SCARCE,
+        to_do="remove what is not needed (hf cache ls, hf cache rm), or set HF_HOME to a folder on a larger disk",
+        note=", holds what the Hub's library downloaded",
+    )
+    frames = _frames_cache()
+    if frames is not None:
+        yield frames
+    yield Place(
+        name="output",
+        folder=default_out().parent.absolute(),
+        scarce=SCARCE,
+        to_do="remove old runs from it, or pass --out with a folder on a larger disk",
+    )
+    yield Place(
+        name="temporary",
+        folder=Path(tempfile.gettempdir()),
+        scarce=SCARCE,
+        to_do="make room there, or set TMPDIR to a folder on a larger disk",
+    )
+
+
+def _frames_cache() -> Place | None:
+    from parity.run.cache import Cache, default_root
+
+    root = default_root()
+    if root is None:
+        return None
+    kept = Cache(root).entries() if root.is_dir() else []
+    size = gib(sum(entry.size for entry in kept))
+    return Place(
+        name="cached frames",
+        folder=root,
+        scarce=SCARCE,
+        to_do="parity cache prune --older-than 30, or set WAN_PARITY_CACHE to a folder on a larger disk",
+        note=f", {plural(len(kept), 'generation')} of {size}" if kept else ", empty",
+    )
+
+
+def ffmpeg(_: Asked) -> Iterator[Check]:
+    """The ffmpeg that reads and writes mp4 and webm, and whether it runs."""
+    import imageio_ffmpeg
+
+    own = "IMAGEIO_FFMPEG_EXE" in os.environ
+    to_do = (
+        "unset IMAGEIO_FFMPEG_EXE, or set it to a working ffmpeg"
+        if own
+        else "pip install --force-reinstall imageio-ffmpeg"
+    )
+    try:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        done = subprocess.run(
+            [program, "-hide_banner", "-version"], capture_output=True, timeout=_SECONDS, check=False, text=True
+        )
+    except RuntimeError:
+        yield problem("ffmpeg", "not found: previews in mp4 or webm cannot be read", to_do)
+    except subprocess.TimeoutExpired:
+        yield problem("ffmpeg", f"{program} does not answer within {_SECONDS} s", to_do)
+    except OSError as error:
+        yield problem("ffmpeg", f"{program} cannot be run: {reason_of(error)}", to_do)
+    else:
+        first = (done.stdout or done.stderr).strip().partition("\n")[0].partition(" Copyright")[0]
+        if done.returncode or not first.startswith("ffmpeg version"):
+            said = f"ends with exit code {done.returncode} and says {first[:80]!r}"
+            yield problem("ffmpeg", f"{program} {said}: it is broken, or no ffmpeg", to_do)
+        else:
+            yield ok("ffmpeg", f"{first.removeprefix('ffmpeg version ')}, {program}")
+
+
+def lpips(_: Asked) -> Iterator[Check]:
+    """The weights of LPIPS, which are the only metric's that must be downloaded."""
+    from parity.comparison.metrics import lpips_weights
+    from pipelines.files.content import sha256_file
+
+    file = lpips_weights()
+    if not file.is_file():
+        yield warning(
+            "lpips", f"{file} is missing: LPIPS is not measured, PSNR and SSIM are", "parity fetch-lpips (233 MB, once)"
+        )
+        return
+    wanted = file.stem.rpartition("-")[2]  # torch hub's names end in the beginning of the sha256
+    if sha256_file(file).startswith(wanted):
+        yield ok("lpips", f"weights in {file}")
+    else:
+        yield problem(
+            "lpips", f"{file} is damaged: its sha256 does not begin with {wanted}", "delete it, then parity fetch-lpips"
+        )

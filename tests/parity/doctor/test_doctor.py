@@ -1,0 +1,157 @@
+"""`parity doctor` as a whole: one line for each check, JSON for a bug report, no secrets, no check ends the others."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity.cli.main import main
+from parity.doctor import examine as examining
+from parity.doctor.check import STATUSES, Asked, Check, ok
+from parity.doctor.examine import PROBES, examine
+from parity.doctor.redact import Redactor
+
+TOKEN = "hf_" + "Plant3d" * 5
+
+
+def of(checks: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (found,) = [check for check in checks if check["name"] == name]
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with a user's name in it, below which all caches lie."""
+    folder = tmp_path / "home" / "mallory"
+    folder.mkdir(parents=True)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+    for name in ("HF_HOME", "XDG_CACHE_HOME", "WAN_PARITY_CACHE", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOGNAME", "mallory")
+    return folder
+
+
+@pytest.mark.usefixtures("home")
+def test_json_holds_every_check_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json", "--quick", "--offline"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema_version"] == 1
+    checks = document["checks"]
+    assert all(set(check) == {"name", "status", "found", "to_do"} for check in checks)
+    assert {check["status"] for check in checks} <= set(STATUSES)
+    assert all(check["to_do"] for check in checks if check["status"] in ("warning", "problem"))
+    names = {check["name"].partition(":")[0] for check in checks}
+    assert {"wan-parity", "python", "versions", "torch", "cuda", "cpu", "memory", "disk", "ffmpeg", "lpips"} <= names
+    assert code == (1 if any(check["status"] == "problem" for check in checks) else 0)
+    assert of(checks, "determinism")["found"] == "not tried (--quick)"
+    assert of(checks, "hub")["found"] == "not asked (--offline)"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_line_for_each_check_and_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--quick", "--offline"])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert all(line.split()[0] in STATUSES for line in lines)
+    assert all("; to do: " in line for line in lines if line.startswith(("warning", "problem")))
+    assert last.endswith("; not checked: hub, determinism")
+
+
+def test_what_was_left_out_exits_with_0_and_a_problem_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examining, "PROBES", {})
+    for status, code in (("ok", 0), ("warning", 0), ("skipped", 0), ("problem", 1)):
+        check = Check(name="planted", status=status, found="x", to_do="y")  # type: ignore[arg-type]
+        monkeypatch.setattr(examining.examine, "__defaults__", ({"planted": lambda _, check=check: [check]},))
+        assert main(["doctor"]) == code
+
+
+def test_a_check_that_raises_is_a_problem_and_ends_no_other() -> None:
+    def half(_: Asked) -> Iterator[Check]:
+        yield ok("half", "the first line")
+        raise RuntimeError("no such thing")
+
+    checks = list(examine(Asked(), {"half": half, "other": lambda _: [ok("other", "made")]}))
+    assert [check.status for check in checks] == ["ok", "problem", "ok"]
+    assert checks[1].found == "this check failed: RuntimeError: no such thing"
+
+
+def test_no_secret_and_no_name_is_printed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Planted wherever one could come from; without the redactor, each would be shown."""
+    token = home / ".cache" / "huggingface" / "token"
+    token.parent.mkdir(parents=True)
+    token.write_text(f"{TOKEN}file\n")
+    planted = {
+        "HF_TOKEN": f"{TOKEN}env",
+        "WAN_PARITY_TOKEN": f"{TOKEN}server",
+        "HTTPS_PROXY": f"http://mallory:{TOKEN}@127.0.0.1:9",
+        "HF_ENDPOINT": f"https://mallory:{TOKEN}@127.0.0.1:9",
+        "TORCH_HOME": f"/mnt/mallory/{TOKEN}env",
+        "HF_HUB_CACHE": f"{home}/{TOKEN}file",
+    }
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    main(["doctor", "--json", "--quick"])
+    printed = capsys.readouterr().out
+    main(["doctor", "--quick"])
+    printed += capsys.readouterr().out
+    for secret in (TOKEN, "mallory", str(home)):
+        assert secret not in printed
+    assert "~/.cache/wan-parity/frames" in printed
+    assert "/mnt/USER/" in printed
+    monkeypatch.setattr(Redactor, "__call__", lambda _, text: text)
+    main(["doctor", "--json", "--quick"])
+    printed = capsys.readouterr().out
+    assert TOKEN in printed
+    assert str(home) in printed
+
+
+def test_a_container_whose_home_is_the_root_keeps_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, "/")
+    assert Redactor({"HF_TOKEN": "x"})("/opt/wan, xylophone") == "/opt/wan, xylophone"
+
+
+def test_a_folder_beside_home_with_a_longer_name_is_another(home: Path) -> None:
+    assert Redactor({})(f"{home}-other/x {home}/x") == f"{home}-other/x ~/x"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("encoding", "status"), [("utf-8", "ok"), ("cp1252", "warning"), ("ascii", "warning")])
+def test_a_console_without_utf8_is_told_so_and_can_print_it(
+    encoding: str, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    monkeypatch.setenv("HF_ENDPOINT", "https://хаб.example")
+    main(["doctor", "--quick", "--offline"])
+    sys.stdout.flush()
+    (line,) = [line for line in raw.getvalue().decode(encoding).splitlines() if " terminal: " in line]
+    assert line.startswith(status)
+    assert ("PYTHONUTF8=1" in line) is (status == "warning")
+
+
+def test_a_torch_that_cannot_be_imported_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    names = ("torch", "cuda", "mps", "determinism")
+    checks = list(examine(Asked(), {name: PROBES[name] for name in names}))
+    assert [(check.name, check.status) for check in checks] == [
+        ("torch", "problem"),
+        *((name, "skipped") for name in names[1:]),
+    ]
+    assert "cannot be imported" in checks[0].found
+
+
+@pytest.mark.process
+@pytest.mark.draws
+def test_the_demos_preview_is_generated_twice_bit_for_bit() -> None:
+    (check,) = examine(Asked(device="cpu"), {"determinism": PROBES["determinism"]})
+    assert (check.name, check.status) == ("determinism on cpu", "ok")
+    assert "ai-toolkit's own preview bit for bit" in check.found
