@@ -28,7 +28,7 @@ def add(parsers: Any) -> None:
         "memory, disks and caches, ffmpeg, the Hub, and whether a tiny case generates the same bits twice, in fresh "
         "processes, on every device. Each line is ok, warning or problem, with what to do. Nothing is downloaded. "
         "Tokens, the user's name and the home folder are left out. Exit code 1 if there is a problem.",
-        epilog="examples:\n  parity doctor\n  parity doctor --quick\n  parity doctor --json >doctor.json\n",
+        epilog="examples:\n  parity doctor\n  parity doctor --quick\n  parity doctor --json\n",
     )
     command.add_argument("--json", action="store_true", help="print the checks as JSON, for a bug report")
     command.add_argument("--quick", action="store_true", help="generate nothing: seconds instead of half a minute")

@@ -94,9 +94,10 @@ def _places() -> Iterator[Place]:
 
 
 def _frames_cache() -> Place | None:
-    from parity.run.cache import Cache, default_root
+    from parity.results.folders import cache_folder
+    from parity.run.cache import Cache
 
-    root = default_root()
+    root = cache_folder()
     if root is None:
         return None
     kept = Cache(root).entries() if root.is_dir() else []
