@@ -8,7 +8,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from parity.cli import about, baseline, cache, demo, doctor, import_job, plan, report, run, selftest, serve
+from parity.cli import (
+    about,
+    baseline,
+    cache,
+    completion,
+    demo,
+    doctor,
+    import_job,
+    plan,
+    report,
+    run,
+    selftest,
+    serve,
+)
 from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
@@ -18,7 +31,7 @@ from pipelines.errors import ParityError, UnexpectedError
 _FIRST_STEPS = """\
 first steps:
   parity run                     run the embedded demo, a minute without a GPU
-  parity demo try                unpack a finished training job, to try the rest on
+  parity demo try                unpack a finished job, to try the rest on
   parity import output/my_job    write a case for every preview of a job
   parity plan cases/             show what differs; runs no model
   parity run cases/              generate, compare, report
@@ -77,6 +90,7 @@ def whole_parser() -> Parser:
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache, doctor):
         command.add(parsers)
+    completion.add(parsers, whole_parser)
     _add_help(parsers, parser)
     return parser
 

@@ -66,6 +66,12 @@ class Parser(argparse.ArgumentParser):
         found = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         return {name: parser for action in found for name, parser in action.choices.items()}
 
+    def family(self) -> Iterator[Parser]:
+        """Yield the parser itself and those of all commands and actions below it."""
+        yield self
+        for below in self.commands.values():
+            yield from below.family()
+
     @property
     def examples(self) -> list[str]:
         """The command lines below `examples:` in the epilog; one that continues on the next line is joined."""

@@ -5,21 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Iterator
 
 import pytest
 
 from parity.cli.main import main, whole_parser
 from parity.cli.parser import Parser
 
-
-def all_parsers(parser: Parser) -> Iterator[Parser]:
-    yield parser
-    for below in parser.commands.values():
-        yield from all_parsers(below)
-
-
-PARSERS = list(all_parsers(whole_parser()))
+PARSERS = list(whole_parser().family())
 COMMANDS = [parser for parser in PARSERS if not parser.commands]
 
 
