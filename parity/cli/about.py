@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,18 @@ def add(parsers: Any) -> None:
     """Add `parity explain`, `models`, `schema` and `fetch-lpips`."""
     command = parsers.add_parser(
         "explain",
-        help="explain a factor: what it is, what it looks like, what to change",
+        help="explain a factor, or what can be behind a symptom, and what to change",
         description="Explains a factor: what ai-toolkit and the server do, what a difference looks like, how to "
-        "recognize it, and what to change. Without FACTOR it lists all factors.",
-        epilog="examples:\n  parity explain\n  parity explain scheduler\n",
+        "recognize it, and what to change. Without FACTOR it lists all factors. With --symptom it starts from what you "
+        "see: what it usually is, the command that decides it, and what to change.",
+        epilog="examples:\n  parity explain\n  parity explain scheduler\n  parity explain --symptom\n"
+        "  parity explain --symptom the LoRA does nothing\n",
     )
     command.add_argument("factor", nargs="?", metavar="FACTOR", help="default: list all factors")
+    command.add_argument(
+        "--symptom", nargs="*", metavar="WORDS", help="what you see, in your words (default: list all symptoms)"
+    )
+    command.add_argument("--json", action="store_true", help="print pages or list as JSON")
     command.set_defaults(run=explain)
     command = parsers.add_parser(
         "models",
@@ -65,17 +72,48 @@ def add(parsers: Any) -> None:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print a factor's page, or the list of factors."""
+    """Print a factor's page, a symptom's, or the list of either."""
     from parity.factors.catalogue import BEYOND_RECIPES, CATALOGUE, explain
     from parity.terminal.text import table
 
+    if options.symptom is not None:
+        return _symptom(" ".join(options.symptom), options)
+    notes = {name: entry.note for name, entry in CATALOGUE.items()} | dict(BEYOND_RECIPES)
     if options.factor is not None:
-        print(explain(options.factor), end="")
+        page = explain(options.factor)
+        rows = [{"name": options.factor, "note": notes[options.factor], "page": page}]
+        print(_as_json("factors", rows) if options.json else page.rstrip("\n"))
         return 0
-    notes = {name: entry.note for name, entry in CATALOGUE.items()}
-    rows = [*notes.items(), *BEYOND_RECIPES.items()]
-    print(table(rows, indent=""))
+    rows = [{"name": name, "note": note} for name, note in notes.items()]
+    print(_as_json("factors", rows) if options.json else table([*notes.items()], indent=""))
     return 0
+
+
+def _symptom(words: str, options: argparse.Namespace) -> int:
+    """Print the page that fits best and name the others; without words list all."""
+    from parity.factors.troubleshooting import find_symptoms
+    from parity.terminal.text import table
+
+    if options.factor is not None:
+        raise UsageError("give a factor or --symptom, not both")
+    found = find_symptoms(words)
+    if options.json:
+        rows = [
+            {"name": page.name, "title": page.title, "commands": list(page.commands), "page": page.text}
+            for page in found
+        ]
+        print(_as_json("symptoms", rows))
+    elif not words:
+        print(table([(page.name, page.title) for page in found], indent=""))
+    else:
+        print(found[0].text.rstrip("\n"))
+        if others := [f"  parity explain --symptom {page.name}" for page in found[1:]]:
+            print("\nsee also:", *others, sep="\n")
+    return 0
+
+
+def _as_json(name: str, rows: list[dict[str, Any]]) -> str:
+    return json.dumps({"schema_version": 1, name: rows}, indent=2)
 
 
 def models(options: argparse.Namespace) -> int:
