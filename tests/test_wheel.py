@@ -296,6 +296,13 @@ def test_without_torch_everything_works_that_generates_nothing(light: Venv) -> N
     assert "torch not installed, diffusers not installed" in light("parity", "--version")
 
 
+def test_without_torch_the_doctor_says_what_works(light: Venv) -> None:
+    said = light("parity", "doctor", "--offline", code=1).splitlines()
+    (problem,) = [line for line in said if line.startswith("problem")]
+    assert "torch: not installed: report, baseline, plan" in problem
+    assert sum("needs torch" in line for line in said) == 3
+
+
 def test_without_torch_what_generates_says_what_to_install(light: Venv) -> None:
     said = light("parity", "run", "-k", "guitar", code=2)
     (message,) = [line for line in said.splitlines() if line.startswith("parity: ")]

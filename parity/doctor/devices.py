@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from parity.doctor.check import Asked, Check, gib, ok, problem, skipped, warning
 from pipelines import cpu_kernels
 from pipelines.errors import UsageError
-from pipelines.files.words import words_of
+from pipelines.files.words import plural, words_of
 
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"
@@ -22,8 +24,14 @@ class TorchBrokenError(Exception):
     """torch cannot be imported; the check `torch` says why."""
 
 
+_WITHOUT = "report, baseline, plan, import, explain, models and schema work, nothing is generated or compared"
+
+
 def torch_build(_: Asked) -> Iterator[Check]:
     """Whether torch can be imported, and what it was built for."""
+    if find_spec("torch") is None:
+        yield problem("torch", f"not installed: {_WITHOUT}", "pip install wan-parity, with all that it requires")
+        return
     try:
         torch = _torch()
     except TorchBrokenError as error:
@@ -36,8 +44,8 @@ def torch_build(_: Asked) -> Iterator[Check]:
         )
         return
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    kernels = cpu_kernels.in_force()
-    yield ok("torch", f"{torch.__version__}, {build}, {torch.get_num_threads()} CPU threads, {kernels} CPU kernels")
+    threads, kernels = plural(torch.get_num_threads(), "CPU thread"), cpu_kernels.in_force()
+    yield ok("torch", f"{torch.__version__}, {build}, {threads}, {kernels} CPU kernels")
 
 
 def cuda(asked: Asked) -> Iterator[Check]:
@@ -60,6 +68,8 @@ def cuda(asked: Asked) -> Iterator[Check]:
         except UsageError as error:
             yield problem("cuda", str(error), "name a device that is there")
             return
+    driver = nvidia_driver()
+    yield ok("cuda", f"used, driver {driver or 'of unknown version'}, cuDNN {torch.backends.cudnn.version()}")
     for number in range(torch.cuda.device_count()):
         yield _gpu(torch, number)
 
@@ -86,6 +96,15 @@ def nvidia_cards(devices: Path = Path("/sys/bus/pci/devices")) -> int:
             continue
         found += vendor == _NVIDIA and kind.startswith(_DISPLAY)
     return found
+
+
+def nvidia_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The version of NVIDIA's driver, as Linux tells it; None where it does not."""
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", file.read_text())
+    except OSError:
+        return None
+    return None if found is None else found[1]
 
 
 def _gpu(torch: Any, number: int) -> Check:

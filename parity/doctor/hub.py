@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 from parity.doctor.check import Asked, Check, ok, problem, skipped, warning
 from pipelines.catalog import MODELS
+from pipelines.downloads import offline
 
 TIMEOUT_S = 3.0
 """Seconds for connecting, and for each part of an answer."""
@@ -18,7 +20,6 @@ _EXTRA_S = 1.0
 """Seconds more for all of it."""
 
 _DEFAULT = "https://huggingface.co"
-_TRUE = ("1", "ON", "YES", "TRUE")
 _LOCAL = "or name local folders as `checkpoint`; cached checkpoints work all the same (HF_HUB_OFFLINE=1)"
 
 
@@ -27,7 +28,7 @@ def hub(asked: Asked) -> Iterator[Check]:
     if asked.offline:
         yield skipped("hub", "not asked (--offline)")
         return
-    if asked.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+    if offline():
         yield warning(
             "hub", "not asked, HF_HUB_OFFLINE is set: only cached checkpoints are found", "unset HF_HUB_OFFLINE"
         )
@@ -45,8 +46,9 @@ def hub(asked: Asked) -> Iterator[Check]:
 def _reach(endpoint: str, environ: Mapping[str, str]) -> Check:
     """Ask for a repository of the catalogue, which is public, without a token."""
     model = MODELS["wan21_1b"].base_checkpoint
+    answer: dict[str, Any] = {}
     try:
-        status = _answer(f"{endpoint}/api/models/{model}", None)
+        status = _answer(f"{endpoint}/api/models/{model}", None, answer)
     except Exception as error:
         found, to_do = _why_unreachable(error, endpoint, environ)
         return problem("hub", f"{endpoint}: {found}", f"{to_do}, {_LOCAL}")
@@ -68,6 +70,9 @@ def _reach(endpoint: str, environ: Mapping[str, str]) -> Check:
         )
     if status >= 300:
         return problem("hub", f"{endpoint} answers {status}", f"check HF_ENDPOINT (unset: {_DEFAULT})")
+    if answer.get("id") != model:
+        to_do = "a network that wants a login first (a browser shows it), or a wrong HF_ENDPOINT"
+        return problem("hub", f"{endpoint} answers, but not as a Hub", to_do)
     return ok("hub", f"{endpoint} answers")
 
 
@@ -109,8 +114,8 @@ def _token(environ: Mapping[str, str]) -> tuple[str | None, str]:
         return None, ""
 
 
-def _answer(url: str, token: str | None, into: dict[str, Any] | None = None) -> int:
-    """The status of an answer; its JSON goes `into` a dictionary. Raises what the Hub's own client raises.
+def _answer(url: str, token: str | None, into: dict[str, Any]) -> int:
+    """The status of an answer; its JSON object goes `into` a dictionary. Raises what the Hub's own client raises.
 
     Asked by the Hub's client: what reaches the Hub here, with proxies and certificates, reaches it in a download.
     """
@@ -119,7 +124,7 @@ def _answer(url: str, token: str | None, into: dict[str, Any] | None = None) -> 
     def ask() -> int:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         response = get_session().get(url, headers=headers, timeout=TIMEOUT_S)
-        if into is not None and response.status_code == 200:
+        with contextlib.suppress(ValueError, TypeError):  # no JSON, or no object
             into.update(response.json())
         return int(response.status_code)
 

@@ -65,13 +65,12 @@ def _nearest(folder: Path) -> Path:
 
 
 def _places() -> Iterator[Place]:
-    from huggingface_hub import constants
-
     from parity.results.folders import default_out
+    from pipelines import downloads
 
     yield Place(
         name="checkpoints",
-        folder=Path(constants.HF_HUB_CACHE),
+        folder=downloads.cache_folder(),
         scarce=HUB_SCARCE,
         to_do="remove what is not needed (hf cache ls, hf cache rm), or set HF_HOME to a folder on a larger disk",
         note=", holds what the Hub's library downloaded",

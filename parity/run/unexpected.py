@@ -23,7 +23,8 @@ def unexpected(error: Exception, file: Path, secret: str | None = None) -> Unexp
         where = f"the traceback is in {file}"
     except OSError:
         where = "the traceback could not be written"
-    return UnexpectedError(f"{said}; not foreseen: please report it to the project; {where}", cause)
+    report = "please report it to the project with that and the output of `parity doctor --json`"
+    return UnexpectedError(f"{said}; not foreseen: {where}; {report}", cause)
 
 
 def outside_a_run() -> Path:

@@ -163,6 +163,20 @@ def test_a_gpu_in_one_line() -> None:
     assert "too old for this torch, which is built for sm_75, sm_80, sm_90" in gpu(6, 1).found
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.133.20  Sun Mar 30 00:51:24 UTC 2025",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.133.20  Release Build  (dvs-builder@U16)",
+    ],
+)
+def test_the_driver_of_linux(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    file.write_text(f"{line}\nGCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)\n")
+    assert devices.nvidia_driver(file) == "570.133.20"
+    assert devices.nvidia_driver(tmp_path / "none") is None
+
+
 # --- machine
 
 

@@ -138,15 +138,17 @@ def test_a_console_without_utf8_is_told_so_and_can_print_it(
     assert ("PYTHONUTF8=1" in line) is (status == "warning")
 
 
-def test_a_torch_that_cannot_be_imported_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
+def test_a_torch_that_cannot_be_imported_is_one_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch")
     names = ("torch", "cuda", "mps", "determinism")
     checks = list(examine(Asked(), {name: PROBES[name] for name in names}))
     assert [(check.name, check.status) for check in checks] == [
         ("torch", "problem"),
         *((name, "skipped") for name in names[1:]),
     ]
-    assert "cannot be imported" in checks[0].found
+    assert "cannot be imported: OSError: libtorch_cpu.so" in checks[0].found
 
 
 @pytest.mark.process

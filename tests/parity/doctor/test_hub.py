@@ -31,14 +31,15 @@ def _client_of_this_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
-def served(statuses: Mapping[str, int], hang: float = 0) -> Iterator[str]:
-    """A server on loopback that answers `model`, `whoami` and `proxy` with these statuses."""
+def served(statuses: Mapping[str, int], hang: float = 0, page: bytes = b"") -> Iterator[str]:
+    """A server on loopback that answers `model`, `whoami` and `proxy` with these statuses, or always with a page."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             time.sleep(hang)
-            key = "whoami" if "whoami" in self.path else "model"
-            self._send(statuses[key], json.dumps({"name": "somebody"}).encode())
+            whoami = "whoami" in self.path
+            answer = {"name": "somebody"} if whoami else {"id": self.path.removeprefix("/api/models/")}
+            self._send(statuses["whoami" if whoami else "model"], page or json.dumps(answer).encode())
 
         def do_CONNECT(self) -> None:
             self._send(statuses["proxy"], b"")
@@ -116,6 +117,13 @@ def test_answers_of_a_hub_that_does_not_work(status: int, level: str, says: str,
     assert login.status == "skipped"
 
 
+@pytest.mark.parametrize("page", [b"<html>Welcome to our hotel</html>", b"[1]", b"{}"])
+def test_a_page_that_is_no_hubs(page: bytes) -> None:
+    with served({"model": 200}, page=page) as url:
+        reached, _ = asked(url)
+    assert (reached.status, reached.found) == ("problem", f"{url} answers, but not as a Hub")
+
+
 def test_a_closed_port() -> None:
     url = closed_port()
     reached, login = asked(url)
@@ -167,7 +175,8 @@ def test_no_url() -> None:
     assert reached.found == "huggingface.co: is no URL"
 
 
-def test_offline_is_said() -> None:
+def test_offline_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(hub.hub(Asked(offline=True))).status == "skipped"
-    check = next(hub.hub(Asked(environ={"HF_HUB_OFFLINE": "1"})))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    check = next(hub.hub(Asked()))
     assert (check.status, check.to_do) == ("warning", "unset HF_HUB_OFFLINE")
