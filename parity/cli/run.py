@@ -35,7 +35,9 @@ def add(parsers: Any) -> None:
         "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + EXIT_CODES,
     )
     add_selection(command)
-    command.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
+    why = command.add_mutually_exclusive_group()
+    why.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
+    why.add_argument("--diagnose-failed", action="store_true", help="find out why, for cases that drift unexpectedly")
     add_repeat(command.add_argument)
     _add_running(command)
     command.set_defaults(run=run, search=False, budget=None)
@@ -82,7 +84,7 @@ def _add_diagnose(parsers: Any) -> None:
         "--budget", type=generations, metavar="N", help="generations to spend on a case (default: as many as planned)"
     )
     _add_running(command)
-    command.set_defaults(run=diagnose, repeat=None)
+    command.set_defaults(run=diagnose, diagnose_failed=False, repeat=None)
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
@@ -118,7 +120,8 @@ def run(options: argparse.Namespace) -> int:
     settings = Options(
         out=out,
         task=Task(
-            diagnose=options.diagnose,
+            diagnose="full" if options.diagnose_failed else options.diagnose,
+            only_drifted=options.diagnose_failed,
             search=options.search,
             budget=options.budget,
             repeat=options.repeat,
