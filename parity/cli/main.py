@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from parity.cli import (
@@ -17,10 +18,12 @@ from parity.cli import (
     doctor,
     import_job,
     plan,
+    project,
     report,
     run,
     selftest,
     serve,
+    settings,
 )
 from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
@@ -49,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given:
         parser.print_help()
         return 0
-    options = parser.parse(given)
-    interrupt.listen()
     try:
+        _set_defaults(parser.called(given), given)
+        options = parser.parse(given)
+        interrupt.listen()
         cpu_kernels.choose(getattr(options, "cpu_kernels", None))
         code: int = options.run(options)
         return code
@@ -68,6 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _unexpected(error)
+
+
+def _set_defaults(command: Parser, given: Sequence[str]) -> None:
+    """Take a command's defaults from pyproject.toml. Help is shown whatever is in there."""
+    if not {"-h", "--help"} & set(given):
+        command.set_defaults(**project.defaults(command.prog.removeprefix("parity "), Path.cwd()))
 
 
 def _unexpected(error: Exception) -> int:
@@ -88,7 +98,7 @@ def whole_parser() -> Parser:
     )
     parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache, doctor):
+    for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache, doctor, settings):
         command.add(parsers)
     completion.add(parsers, whole_parser)
     _add_help(parsers, parser)

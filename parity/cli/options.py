@@ -110,12 +110,22 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+class Gather(argparse.Action):
+    """Gathers the values of an option given several times; `append` would add them to the default."""
+
+    def __call__(
+        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, __: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(before if isinstance(before, list) else ()), values])
+
+
 def add_tag(add_argument: Any, prefix: str = "--") -> None:
     """Add `--tag`."""
     add_argument(
         f"{prefix}tag",
-        action="append",
-        default=[],
+        action=Gather,
+        default=(),
         metavar="TAG",
         help="only cases with this tag (repeatable: with any of these tags)",
     )

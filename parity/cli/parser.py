@@ -88,6 +88,11 @@ class Parser(argparse.ArgumentParser):
             self._unknown_command(words[0])
         return self.commands[words[0]].named(words[1:])
 
+    def called(self, words: Sequence[str]) -> Parser:
+        """The parser of the command that a command line begins with; the parser itself if it begins with none."""
+        below = self.commands.get(words[0]) if words else None
+        return self if below is None else below.called(words[1:])
+
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Parse a whole command line. Exits with code 2 and one message if it holds something unknown."""
         options, unknown = self.parse_known_args(arguments)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from parity.cli.options import add_max_size, add_noise, add_repeat, add_running, add_tag, add_target
+from parity.cli import project
+from parity.cli.options import Gather, add_max_size, add_noise, add_repeat, add_running, add_tag, add_target
 from pipelines import cpu_kernels
 from pipelines.errors import ParityError
 
@@ -25,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "wan-parity (`parity run --help` has examples)")
     group.addoption(
         "--parity-cases",
-        action="append",
+        action=Gather,
         type=Path,
         metavar="PATH",
         help="test the cases of this file, or of this folder of *.yaml (repeatable; with `--pyargs parity` and without "
@@ -48,13 +49,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Choose CPU kernels before a conftest.py imports torch, but only where cases are asked for."""
+    """Read pyproject.toml, and choose CPU kernels before a conftest.py imports torch, where cases are asked for."""
     known = early_config.known_args_namespace
     names = {Path(argument.partition("::")[0]).name for argument in args}
     if not known.parity_cases and names.isdisjoint((ENTRY.parent.name, ENTRY.name, *_MODULES)):
         return
-    cpu_kernels.choose(known.parity_cpu_kernels)
     try:
+        defaults = project.defaults(project.PYTEST, Path.cwd())
+        for name, value in defaults.items():
+            setattr(early_config.option, f"parity_{name}", value)  # what arguments replace when they are parsed
+        cpu_kernels.choose(known.parity_cpu_kernels or defaults.get("cpu_kernels"))
         cpu_kernels.apply()
     except ParityError as error:
         raise pytest.UsageError(str(error)) from None

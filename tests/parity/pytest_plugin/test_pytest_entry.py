@@ -250,6 +250,24 @@ def test_wrong_options_get_the_command_lines_messages(cases: CaseFiles) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_pyproject_sets_defaults_where_cases_are_asked_for(cases: CaseFiles, tmp_path: Path) -> None:
+    for name, tags in (("one", ["a"]), ("two", ["b"]), ("three", [])):
+        cases.write(name, tags=tags)
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[tool.wan-parity]\ncases = ["."]\ntag = "a"\n')
+    asked = ("--pyargs", "parity", "--collect-only", "-q")
+    listed = pytest_in(tmp_path, *asked).stdout
+    assert [name for name in ("one", "two", "three") if f"[{name}]" in listed] == ["one"]
+    listed = pytest_in(tmp_path, *asked, "--parity-tag", "b", "-n", "2").stdout
+    assert [name for name in ("one", "two", "three") if f"[{name}]" in listed] == ["two"]
+    project.write_text("[tool.wan-parity]\ntimeout = 'soon'\n")
+    done = pytest_in(tmp_path, *asked, "-n", "2")
+    assert f"{project}:2: tool.wan-parity.timeout: must be a number of seconds" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    (tmp_path / "test_mine.py").write_text("def test_mine():\n    pass\n")
+    assert pytest_in(tmp_path, "test_mine.py", "-q").returncode == 0  # a session that is not about cases
+
+
 def test_the_demo_is_collected_by_default() -> None:
     done = pytest_parity("--collect-only", "-q", "-n", "2")
     assert done.returncode == 0, done.stdout

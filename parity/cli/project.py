@@ -1,0 +1,189 @@
+"""`[tool.wan-parity]` in pyproject.toml: defaults of options, checked as the command line checks them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from parity.case.target import TIMEOUT_S
+from parity.cli.options import REPORT_BYTES, add_max_size, add_noise, add_running, add_tag, add_target
+from pipelines import cpu_kernels
+from pipelines.errors import UsageError
+from pipelines.files.words import cannot_read, did_you_mean, shorten
+
+FILE = "pyproject.toml"
+TABLE = "tool.wan-parity"
+PYTEST = "pytest"
+"""The name in `Key.commands` of pytest's options, which are called `--parity-…`."""
+
+_RUN = ("run", "diagnose")
+_BASELINE = ("baseline accept", "baseline check", "baseline show", "baseline undo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key of the table: an option by its long name, or `cases`."""
+
+    name: str
+    commands: tuple[str, ...]
+    """The commands whose default it is. An option of this name of any other command means something else."""
+    default: str
+    """What holds where nothing is set, in words."""
+    many: bool = False
+    """True if a list is allowed."""
+    variable: str | None = None
+    """The environment variable that comes before the file."""
+
+    @property
+    def dest(self) -> str:
+        """The name of the parsed value."""
+        return self.name.replace("-", "_")
+
+
+KEYS = (
+    Key(name="cases", commands=(*_RUN, "plan", PYTEST), default="the embedded demo", many=True),
+    Key(name="tag", commands=(*_RUN, "plan", PYTEST), default="all cases", many=True),
+    Key(name="out", commands=(*_RUN, PYTEST), default="reports/out/<start time>"),
+    Key(name="device", commands=(*_RUN, "serve", "selftest", "doctor", PYTEST), default="auto"),
+    Key(name="offload", commands=(*_RUN, "serve", PYTEST), default="none"),
+    Key(
+        name="cpu-kernels",
+        commands=(*_RUN, "serve", "selftest", "doctor", PYTEST),
+        default=cpu_kernels.MODES[0],
+        variable=cpu_kernels.VARIABLE,
+    ),
+    Key(name="timeout", commands=(*_RUN, PYTEST), default="no limit"),
+    Key(name="target", commands=(*_RUN, PYTEST), default="this machine"),
+    Key(name="target-lora-root", commands=(*_RUN, PYTEST), default="none"),
+    Key(name="target-timeout", commands=(*_RUN, PYTEST), default=f"{TIMEOUT_S:g}"),
+    Key(name="max-size", commands=(*_RUN, "report", PYTEST), default=f"{REPORT_BYTES >> 20}"),
+    Key(name="baselines", commands=(*_BASELINE, PYTEST), default="baselines; pytest: none"),
+    Key(name="noise-psnr", commands=("baseline check", PYTEST), default="46, or 35.5 after a lossy codec"),
+    Key(name="noise-ssim", commands=("baseline check", PYTEST), default="0.997, or 0.94 after a lossy codec"),
+)
+"""Each key lists its commands, because others have options named `out` or `timeout` that mean something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A value of the table."""
+
+    key: Key
+    given: Any
+    """As the file has it."""
+    value: Any
+    """As the option would be parsed; a tuple if several are allowed."""
+    file: Path
+    line: int
+
+
+def settings(folder: Path) -> dict[str, Setting]:
+    """The settings that hold in a folder, by key: those of the nearest pyproject.toml upward that has the table.
+
+    The search ends at the root of a repository, or at the home folder. Raises UsageError, which names file and line,
+    for an unknown key, and for a value that the option would not take.
+    """
+    for file in _upward(folder):
+        text, table = _read(file)
+        if table is not None:
+            return {name: _setting(file, text, name, value) for name, value in table.items()}
+    return {}
+
+
+def defaults(command: str, folder: Path) -> dict[str, Any]:
+    """Defaults for a command's parsed options, by `dest`. What an environment variable says comes before them."""
+    return {
+        setting.key.dest: setting.value
+        for setting in settings(folder).values()
+        if command in setting.key.commands and not os.environ.get(setting.key.variable or "")
+    }
+
+
+def _upward(folder: Path) -> Iterator[Path]:
+    home = Path.home()
+    for place in (folder, *folder.parents):
+        if (place / FILE).is_file():
+            yield place / FILE
+        if (place / ".git").exists() or place == home:
+            return
+
+
+def _read(file: Path) -> tuple[str, Mapping[str, Any] | None]:
+    """The file's text and its table; None if it has none. A broken file counts if it seems to have one."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        table: Any = tomllib.loads(text).get("tool", {})
+    except OSError as error:
+        raise UsageError(cannot_read(file, error)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if b"wan-parity]" not in file.read_bytes():
+            return "", None
+        raise UsageError(f"{file}: [{TABLE}] cannot be read: {error}") from None
+    table = table.get("wan-parity") if isinstance(table, Mapping) else None
+    if table is not None and not isinstance(table, Mapping):
+        raise UsageError(f"{file}:{_line(text, 'wan-parity')}: {TABLE}: must be a table of settings")
+    return text, table
+
+
+def _setting(file: Path, text: str, name: str, given: Any) -> Setting:
+    where = f"{file}:{_line(text, name)}: {TABLE}.{name}"
+    key = next((key for key in KEYS if key.name == name), None)
+    if key is None:
+        raise UsageError(f"{where}: unknown key{did_you_mean(name, [key.name for key in KEYS])}")
+    if isinstance(given, list) and not key.many:
+        raise UsageError(f"{where}: must be one value, not a list")
+    values = given if isinstance(given, list) else [given]
+    try:
+        parsed = tuple(_parsed(key, value, file.parent) for value in values)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return Setting(key=key, given=given, value=parsed if key.many else parsed[0], file=file, line=_line(text, name))
+
+
+def _parsed(key: Key, given: Any, folder: Path) -> Any:
+    """Parse a value as the command line parses its text. Raises ArgumentTypeError."""
+    option = _options()[key.name]
+    wants_text = option.type in (None, Path)
+    if isinstance(given, bool) or not isinstance(given, str if wants_text else str | int | float):
+        example = {"cases": '"cases"', "tag": '"t2v"'}.get(key.name, "text in quotes")
+        raise argparse.ArgumentTypeError(f"must be {example if wants_text else 'a number'}, is {_short(given)}")
+    if option.choices is not None and given not in option.choices:
+        known = did_you_mean(given, list(option.choices))
+        raise argparse.ArgumentTypeError(f"unknown value {_short(given)}{known}")
+    if option.metavar in ("DIR", "CASES"):
+        path = Path(given).expanduser()
+        given = str(path) if path.is_absolute() else os.path.relpath(folder / path)
+    return given if option.type is None else option.type(str(given))  # type: ignore[operator]
+
+
+def _short(value: Any) -> str:
+    return shorten(repr(value), 60)
+
+
+@cache
+def _options() -> Mapping[str, argparse.Action]:
+    """The options behind the keys, whose types and choices a value must fit."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_running(parser.add_argument)
+    add_target(parser.add_argument)
+    add_tag(parser.add_argument)
+    add_max_size(parser.add_argument)
+    add_noise(parser.add_argument, "--noise")
+    parser.add_argument("--baselines", type=Path, metavar="DIR")
+    parser.add_argument("--cases", type=Path, metavar="CASES")
+    return {action.option_strings[0].removeprefix("--"): action for action in parser._actions}
+
+
+def _line(text: str, name: str) -> int:
+    """The line of a key of the table, counted from 1; of the table, if the key is written in another way."""
+    lines: Sequence[str] = text.splitlines()
+    start = next((number for number, line in enumerate(lines) if "wan-parity" in line), 0)
+    wanted = re.compile(rf"""\s*(?:[\w.-]*wan-parity["']?\.)?["']?{re.escape(name)}["']?\s*=""")
+    return next((number for number in range(start, len(lines)) if wanted.match(lines[number])), start) + 1
