@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -12,8 +13,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from parity.results.case import FAILING, CaseResult, Run
+from parity.results.case import CaseResult, Run
 from parity.results.diagnosis import FactorCost
+from parity.results.next_steps import Place, Step, next_steps
 from pipelines.files.words import shorten
 from reports import view
 
@@ -60,7 +62,7 @@ def summary(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
     `folder` is that of results.json, `workspace` that of the repository. Empty if not even the verdict fits.
     """
     entries = [_entry(case, folder, workspace) for _, case in view.ordered(run)]
-    return _fitting(run, entries, max_bytes)
+    return _fitting(run, entries, _steps(run, folder, workspace), max_bytes)
 
 
 def comment(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes: int = COMMENT_LIMIT) -> str:
@@ -68,14 +70,21 @@ def comment(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
 
     The arguments are those of `summary`.
     """
-    failed = [case for _, case in view.ordered(run) if case.status in FAILING]
+    failed = [case for _, case in view.ordered(run) if case.failed]
     entries = [_entry(case, folder, workspace) for case in failed]
-    return _fitting(run, entries, max_bytes, as_expected=len(run.cases) - len(failed))
+    steps = _steps(run, folder, workspace)
+    return _fitting(run, entries, steps, max_bytes, as_expected=len(run.cases) - len(failed))
 
 
-def _fitting(run: Run, entries: Sequence[Entry], max_bytes: int, *, as_expected: int = 0) -> str:
+def _steps(run: Run, folder: Path, workspace: Path | None) -> list[Step]:
+    place = Place(results=folder / "results.json", command=run.command, baselines=run.baselines, resumable=False)
+    cases = [dataclasses.replace(case, case_file=_in_repository(case.case_file, workspace)) for case in run.cases]
+    return next_steps(cases, place)
+
+
+def _fitting(run: Run, entries: Sequence[Entry], steps: Sequence[Step], max_bytes: int, *, as_expected: int = 0) -> str:
     """As many of these entries, failures first, as fit; `as_expected` is the number of the run's other cases."""
-    failing = sum(entry.case.status in FAILING for entry in entries)
+    failing = sum(entry.case.failed for entry in entries)
     template = _environment().get_template("github.md")
 
     def write(rows: int, details: int) -> str:
@@ -91,6 +100,7 @@ def _fitting(run: Run, entries: Sequence[Entry], max_bytes: int, *, as_expected:
             max_findings=_FINDINGS,
             as_expected=as_expected,
             limit=limit,
+            steps=steps if rows else (),
             **left,
         )
         return text.strip() + "\n"
@@ -105,7 +115,7 @@ def _fitting(run: Run, entries: Sequence[Entry], max_bytes: int, *, as_expected:
 
 def workflow_commands(run: Run, *, workspace: Path | None = None) -> list[str]:
     """A workflow command for every case that failed, as many as GitHub shows, and one that says how many more."""
-    failed = [case for _, case in view.ordered(run) if case.status in FAILING]
+    failed = [case for _, case in view.ordered(run) if case.failed]
     lines = [_annotation(case, workspace) for case in failed[:ANNOTATION_LIMIT]]
     more = len(failed) - len(lines)
     if more:

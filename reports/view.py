@@ -144,11 +144,11 @@ def repeat_floor(case: CaseResult, name: MetricName) -> float | None:
 def ordered(run: Run) -> list[tuple[int, CaseResult]]:
     """Cases with their place in the run: failures first, the lowest PSNR first among equals."""
 
-    def key(item: tuple[int, CaseResult]) -> tuple[int, float, int]:
+    def key(item: tuple[int, CaseResult]) -> tuple[bool, int, float, int]:
         index, case = item
         psnr = case.metrics.get("psnr")
         worst = psnr.min if psnr else None
-        return ORDER.index(case.status), float("inf") if worst is None else worst, index
+        return not case.failed, ORDER.index(case.status), float("inf") if worst is None else worst, index
 
     return sorted(enumerate(run.cases), key=key)
 
@@ -159,9 +159,11 @@ def counts(run: Run) -> dict[Status, int]:
     return {status: number for status, number in numbers.items() if number}
 
 
-def tier(status: Status) -> str:
-    """The group of rows a status belongs to (failed, expected_drift, passed): passed cases must not bury failures."""
-    return status if status in ("expected_drift", "passed") else "failed"
+def tier(case: CaseResult) -> str:
+    """The group of rows a case belongs to (failed, expected_drift, passed): passed cases must not bury failures."""
+    if case.failed:
+        return "failed"
+    return "passed" if case.status == "passed" else "expected_drift"
 
 
 def factor_counts(run: Run) -> dict[str, int]:
@@ -199,7 +201,8 @@ def verdict(run: Run) -> str:
     total, numbers = len(run.cases), counts(run)
     if not total:
         return "No case was run." if run.finished else "No case has finished yet."
-    failed = [status for status in numbers if status in FAILING]
+    failing = {case.status for case in run.cases if case.failed}
+    failed = [status for status in numbers if status in failing]
     parts = [(numbers[status], _MEANING[status][numbers[status] > 1]) for status in failed or numbers]
     (first, meaning), *rest = parts
     opening = f"{first} of {plural(total, 'case')} {meaning}"

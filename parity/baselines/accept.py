@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from parity.baselines.approvals import approved
-from parity.baselines.file import Accepted, Baseline, file_name, from_result
+from parity.baselines.check import check_case
+from parity.baselines.file import Accepted, Baseline, accept, file_name, from_result
 from parity.baselines.recipes import compare_recipes
+from parity.baselines.rules import factor_changes, rule_changes
 from parity.baselines.sources import SourcedCase
+from parity.results.case import FAILING
 from parity.results.environment import differences
 from parity.results.words import figure
 from pipelines.errors import UsageError
@@ -38,10 +41,11 @@ class LeftOut:
 
 
 def choose(
-    cases: Sequence[SourcedCase], names: Sequence[str], approvals: Path | None
+    cases: Sequence[SourcedCase], names: Sequence[str], approvals: Path | None, baselines: Mapping[str, Baseline]
 ) -> tuple[list[SourcedCase], list[LeftOut]]:
     """The results to accept: those approved, else those named, else all with the expected outcome.
 
+    A case is as expected by its own rules, or by its baseline.
     Raises UsageError for a name or approval without a result; then nothing is accepted.
     """
     if approvals is not None:
@@ -49,23 +53,27 @@ def choose(
     if names:
         return [_named(name, cases) for name in _matched(names, cases)], []
     _refuse_twice([item.result.id for item in cases], cases)
-    left_out = [LeftOut(case=item.result.id, reason=reason) for item in cases if (reason := _why_not(item))]
-    return [item for item in cases if not _why_not(item)], left_out
+    reasons = [(item, _why_not(item, baselines.get(item.result.id))) for item in cases]
+    left_out = [LeftOut(case=item.result.id, reason=reason) for item, reason in reasons if reason is not None]
+    return [item for item, reason in reasons if reason is None], left_out
 
 
-def _why_not(item: SourcedCase) -> str | None:
+def _why_not(item: SourcedCase, baseline: Baseline | None) -> str | None:
     """The reason why a result is not accepted unless it is named; None: it is."""
-    result = item.result
-    if result.output is None:
-        return f"{result.status}: no output to accept"
-    if result.status not in ("passed", "expected_drift"):
-        return f"{result.status}: accepted only when named, or approved in the report"
+    own = item.result.by_own_rules()
+    if own.output is None:
+        return f"{own.status}: no output to accept"
+    if own.status == "error":
+        return f"error: {own.verdict}"
+    accepted = baseline is not None and not check_case(own, item.source.run.environment, baseline).failed
+    if own.status in FAILING and not accepted:
+        return f"{own.status}: accepted only when named, or approved in the report"
     return None
 
 
 def _matched(names: Sequence[str], cases: Sequence[SourcedCase]) -> list[str]:
     """Case ids, with shell patterns (`tiny_*`) replaced by the cases they match that have an output."""
-    ids = [item.result.id for item in cases if item.result.output is not None]
+    ids = [item.result.id for item in cases if item.result.output is not None and item.result.status != "error"]
     found: dict[str, None] = {}
     for name in names:
         pattern = any(char in name for char in "*?[")
@@ -84,6 +92,8 @@ def _named(name: str, cases: Sequence[SourcedCase]) -> SourcedCase:
     item = next(item for item in cases if item.result.id == name)
     if item.result.output is None:
         raise UsageError(f"{name}: no output to accept ({item.result.verdict}); nothing was accepted")
+    if item.result.status == "error":
+        raise UsageError(f"{name}: an error cannot be accepted ({item.result.verdict}); nothing was accepted")
     return item
 
 
@@ -102,7 +112,7 @@ def propose(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     proposals = []
     for item in sorted(chosen, key=lambda item: item.result.id):
-        accepted = Accepted(at=now, run_started=item.source.run.started, status=item.result.status)
+        accepted = accept(item.result, at=now, run_started=item.source.run.started)
         new = from_result(item.result, item.source.run.environment, accepted)
         if file_name(new.case) in broken:
             changes = ("replaces a file that cannot be read",)
@@ -131,7 +141,17 @@ def _proposal(new: Baseline, old: Baseline | None) -> Proposal:
     if new.recipe != old.recipe and not (recipe.reaching or recipe.harmless):
         changes.append("file names in the recipe")
     changes += differences(old.environment, new.environment)
+    changes += _acceptance_changes(old.accepted, new.accepted)
     return Proposal(baseline=new, kind="changed", changes=tuple(changes))
+
+
+def _acceptance_changes(old: Accepted, new: Accepted) -> list[str]:
+    """What else was accepted: factors, rules, and the status by them."""
+    if old.tolerance is None:
+        return ["factors and rules, which the older baseline does not record"]
+    changes = factor_changes(old.factors, new.factors or ())
+    changes += rule_changes(old, new)
+    return changes + ([f"status {old.status} -> {new.status}"] if old.status != new.status else [])
 
 
 def _moved(old: Baseline, new: Baseline) -> str:

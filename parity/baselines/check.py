@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from parity.baselines.file import Baseline, environment_of
+from parity.baselines.file import Baseline, environment_of, factors_of
 from parity.baselines.frames import describe_frames
 from parity.baselines.nearness import Nearness, compare_metrics
 from parity.baselines.noise import Noise
 from parity.baselines.recipes import RecipeChanges, compare_recipes, without_paths
-from parity.results.case import CaseResult, VideoResult
+from parity.baselines.rules import factor_changes, rule_failures
+from parity.results.case import BaselineResult, CaseResult, VideoResult
 from parity.results.environment import differences
-
-Outcome = Literal["holds", "improved", "changed", "worse", "no_baseline", "not_run", "unpairable"]
-"""holds: unchanged, that is bit-identical, or within the noise between environments. improved: closer to the preview by
-more than that noise. worse: further from it by more than that noise. changed: different bits, recipe, size or preview.
-no_baseline: never accepted. not_run: no output. unpairable: never accepted, and the preview cannot be reproduced."""
-
-FAILED: frozenset[Outcome] = frozenset(("changed", "worse", "no_baseline", "not_run"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseCheck:
-    """The outcome of the gate for one case."""
-
-    case: str
-    outcome: Outcome
-    problems: tuple[str, ...] = ()
-    """Reasons why it fails, the most serious first."""
-    notes: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    """Differences from the baseline's environment; without any the output must be bit-identical."""
-    compared: Literal["bits", "tolerance"] | None = None
-    """How it was compared; equal bits need no tolerance in any environment. None: there was nothing to compare."""
-    acceptable: bool = False
-    """True if accepting the result would change anything."""
-
-    @property
-    def failed(self) -> bool:
-        return self.outcome in FAILED
 
 
 def check_case(
     result: CaseResult, environment: Mapping[str, Any], baseline: Baseline | None, noise: Noise | None = None
-) -> CaseCheck:
-    """Compare a result, generated in `environment` (of its results.json), with its baseline; None if it has none."""
+) -> BaselineResult:
+    """Compare a result, generated in `environment` (of its results.json), with its baseline; None if it has none.
+
+    The one decision of `parity run --baselines`, `parity baseline check` and `pytest --parity-baselines`. A result that
+    was compared before is compared anew, by what it was without baselines.
+    """
+    own = result.by_own_rules()
     if baseline is None:
-        return _without_baseline(result)
-    if result.output is None:
-        return CaseCheck(case=result.id, outcome="not_run", problems=(f"not run: {result.verdict}",))
+        return _without_baseline(own)
+    if own.output is None:
+        check = BaselineResult(outcome="not_run", problems=(f"not run: {own.verdict}",), **_own(own))
+    else:
+        check = _with_rules(_compared(own, own.output, environment, baseline, noise), own, baseline)
+    return dataclasses.replace(check, accepted_at=baseline.accepted.at)
+
+
+def _own(result: CaseResult) -> dict[str, Any]:
+    """The fields of the outcome that say how the case came out by its own rules."""
+    return {"status": result.status, "verdict": result.verdict}
+
+
+def _with_rules(check: BaselineResult, result: CaseResult, baseline: Baseline) -> BaselineResult:
+    """Add what the output alone does not tell: the factors found, and the case's own rules."""
+    factors = factor_changes(baseline.accepted.factors, factors_of(result))
+    rules = rule_failures(result, baseline.accepted)
+    return dataclasses.replace(
+        check,
+        outcome="changed" if factors or rules else check.outcome,
+        problems=(*check.problems, *factors, *rules),
+        acceptable=result.status != "error" and bool(check.acceptable or factors or rules),
+    )
+
+
+def _compared(
+    result: CaseResult,
+    output: VideoResult,
+    environment: Mapping[str, Any],
+    baseline: Baseline,
+    noise: Noise | None,
+) -> BaselineResult:
+    """Compare the output, its recipe and its nearness to the preview."""
     changes = _environment_changes(result, environment, baseline)
     recipe = compare_recipes(baseline.recipe, without_paths(result.recipes.get("inference", {})))
     near = compare_metrics(
@@ -59,13 +67,13 @@ def check_case(
         (noise or Noise()) if changes else None,
         lossless=result.codec_floor is None and result.target is None,
     )
-    if _never_repeats(result) and not _frames_equal(result.output, baseline):
+    if _never_repeats(result) and not _frames_equal(output, baseline):
         note = "no two generations of this request are identical: only recipe, size and frame count are checked"
         near = Nearness(worse=(), better=(), missing=near.missing, notes=(note,))
-        return _by_tolerance(result, result.output, baseline, changes, recipe, near)
-    if changes and not (_frames_equal(result.output, baseline) and result.output.sha256 == baseline.output.sha256):
-        return _by_tolerance(result, result.output, baseline, changes, recipe, near)
-    return _by_bits(result, result.output, baseline, changes, recipe, near)
+        return _by_tolerance(result, output, baseline, changes, recipe, near)
+    if changes and not (_frames_equal(output, baseline) and output.sha256 == baseline.output.sha256):
+        return _by_tolerance(result, output, baseline, changes, recipe, near)
+    return _by_bits(result, output, baseline, changes, recipe, near)
 
 
 def _environment_changes(result: CaseResult, environment: Mapping[str, Any], baseline: Baseline) -> tuple[str, ...]:
@@ -85,13 +93,14 @@ def _never_repeats(result: CaseResult) -> bool:
     return isinstance(conditioning, Mapping) and conditioning.get("noise") == "unseeded"
 
 
-def _without_baseline(result: CaseResult) -> CaseCheck:
+def _without_baseline(result: CaseResult) -> BaselineResult:
     if result.output is not None:
-        return CaseCheck(case=result.id, outcome="no_baseline", problems=("no baseline",), acceptable=True)
+        acceptable = result.status != "error"
+        return BaselineResult(outcome="no_baseline", problems=("no baseline",), acceptable=acceptable, **_own(result))
     if result.status == "unpairable":
-        return CaseCheck(case=result.id, outcome="unpairable", notes=(result.verdict,))
+        return BaselineResult(outcome="unpairable", notes=(result.verdict,), **_own(result))
     problems = (f"not run, and no baseline: {result.verdict}",)
-    return CaseCheck(case=result.id, outcome="not_run", problems=problems)
+    return BaselineResult(outcome="not_run", problems=problems, **_own(result))
 
 
 def _by_bits(
@@ -101,7 +110,7 @@ def _by_bits(
     environment: tuple[str, ...],
     recipe: RecipeChanges,
     near: Nearness,
-) -> CaseCheck:
+) -> BaselineResult:
     """Compare by bits, in an equal environment or with equal bits; metrics only tell better from worse."""
     notes = _recipe_notes(recipe)
     problems: list[str] = []
@@ -124,8 +133,8 @@ def _by_bits(
     better = [f"closer to the preview: {change}" for change in near.better]
     if problems and better and not near.worse:
         better.append("an improvement; accept it unless something above speaks against it")
-    return CaseCheck(
-        case=result.id,
+    return BaselineResult(
+        **_own(result),
         outcome="changed" if problems else "holds",
         problems=tuple(problems),
         notes=(*better, *near.notes, *notes) if problems else (*near.notes, *notes),
@@ -142,7 +151,7 @@ def _by_tolerance(
     environment: tuple[str, ...],
     recipe: RecipeChanges,
     near: Nearness,
-) -> CaseCheck:
+) -> BaselineResult:
     """Compare by tolerance, in a different environment: recipe and size must be equal, metrics within its noise."""
     problems = [f"the recipe changed: {change}" for change in recipe.reaching]
     notes = _recipe_notes(recipe)
@@ -164,8 +173,8 @@ def _by_tolerance(
     improved = bool(better) and not problems
     if improved:
         better.append("an improvement; accept it, so that it is checked from now on")
-    return CaseCheck(
-        case=result.id,
+    return BaselineResult(
+        **_own(result),
         outcome="changed" if changed else "worse" if problems else "improved" if improved else "holds",
         problems=tuple(problems),
         notes=(*better, *near.notes, *notes),

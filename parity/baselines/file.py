@@ -45,7 +45,17 @@ class Accepted:
     run_started: str
     """`started` of the results.json it came from."""
     status: Status
-    """The case's status in that run."""
+    """The case's status in that run, by its own rules."""
+    factors: tuple[str, ...] | None = None
+    """The factors in which it differed from the preview, but for `environment`; null: an older file, not recorded."""
+    expect: tuple[str, ...] | None = None
+    """The case's `expect` then; null: none, or not recorded."""
+    tolerance: Mapping[str, float] | None = None
+    """The case's tolerance then; null: an older file, rules were not recorded."""
+
+    def decides_the_same(self, other: Accepted) -> bool:
+        """Return whether the two demand the same of a result: they differ in nothing but time and run."""
+        return dataclasses.replace(self, at=other.at, run_started=other.run_started) == other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +105,33 @@ class Baseline:
     schema_version: int = SCHEMA_VERSION
 
     def says_the_same(self, other: Baseline) -> bool:
-        """Return whether the two differ in nothing but the acceptance."""
-        return dataclasses.replace(self, accepted=other.accepted) == other
+        """Return whether the two differ in nothing but when, and from which run, they were accepted."""
+        same = self.accepted.decides_the_same(other.accepted)
+        return same and dataclasses.replace(self, accepted=other.accepted) == other
 
 
 def file_name(case_id: str) -> str:
     """The file name for a case id; characters that are not safe in every file system are percent-encoded."""
     name = quote(case_id, safe="")
     return f"{'%2E' + name[1:] if name.startswith('.') else name}.json"
+
+
+def accept(result: CaseResult, *, at: str, run_started: str) -> Accepted:
+    """The acceptance of a result: what it is, and the rules it was accepted under."""
+    own = result.by_own_rules()
+    return Accepted(
+        at=at,
+        run_started=run_started,
+        status=own.status,
+        factors=factors_of(own),
+        expect=own.expect,
+        tolerance=dict(own.tolerance),
+    )
+
+
+def factors_of(result: CaseResult) -> tuple[str, ...]:
+    """The factors found, sorted, without `environment`: another machine is no change of the case."""
+    return tuple(sorted({finding.factor for finding in result.findings} - {"environment"}))
 
 
 def from_result(result: CaseResult, environment: Mapping[str, Any], accepted: Accepted) -> Baseline:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.baselines.check import CaseCheck, check_case
+from parity.baselines.check import check_case
 from parity.baselines.file import Baseline
 from parity.baselines.noise import Noise
 from parity.baselines.sources import Source, SourcedCase, cases_of
+from parity.results.case import BaselineResult
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
+
+_NOT_IN_THIS_RUN = BaselineResult(
+    outcome="not_run", status="error", verdict="not in this run", problems=("not in this run",)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """The outcome of the gate for a case, and the results it is in."""
 
-    check: CaseCheck
+    case: str
+    check: BaselineResult
     source: Source | None
     """None: no results hold the case."""
 
@@ -51,9 +56,7 @@ def check_all(
             raise UsageError(f"{name}: found in neither the results nor the baselines{did_you_mean(name, known)}")
     cases = [_checked(item, baselines, noise) for item in found if not names or item.result.id in names]
     cases += [
-        Checked(check=CaseCheck(case=name, outcome="not_run", problems=("not in this run",)), source=None)
-        for name in dict.fromkeys(names)
-        if name not in ids
+        Checked(case=name, check=_NOT_IN_THIS_RUN, source=None) for name in dict.fromkeys(names) if name not in ids
     ]
     return Gate(
         cases=tuple(cases),
@@ -65,10 +68,4 @@ def check_all(
 def _checked(item: SourcedCase, baselines: Mapping[str, Baseline], noise: Noise) -> Checked:
     environment = item.source.run.environment
     check = check_case(item.result, environment, baselines.get(item.result.id), noise)
-    return Checked(check=check, source=item.source)
-
-
-def accept_command(cases: Sequence[str], results: Path, baselines: Path | None) -> str:
-    """The command that accepts these cases from these results, even if other runs follow."""
-    folder = () if baselines is None else ("--baselines", str(baselines))
-    return shlex.join(("parity", "baseline", "accept", *cases, "--results", str(results), *folder))
+    return Checked(case=item.result.id, check=check, source=item.source)

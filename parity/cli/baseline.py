@@ -137,13 +137,14 @@ def accept(options: argparse.Namespace) -> int:
     from parity.baselines.accept import choose, propose
     from parity.baselines.file import to_text
     from parity.baselines.sources import cases_of, read_sources
+    from parity.results.next_steps import check_command
     from parity.terminal.baselines import proposals_text, sources_text
 
     sources = read_sources(options.results)
     store = _store(options)
     _warn_of_leftover(store)
-    chosen, left_out = choose(cases_of(sources), options.cases, options.approvals)
     baselines, broken = store.read_what_can_be()
+    chosen, left_out = choose(cases_of(sources), options.cases, options.approvals, baselines)
     proposals = propose(chosen, baselines, broken)
     print(sources_text(sources))
     print(proposals_text(proposals, left_out))
@@ -159,6 +160,8 @@ def accept(options: argparse.Namespace) -> int:
         print(f"{len(texts)} written to {store.folder}; review and commit them, or undo: parity baseline undo")
     else:
         print("nothing to write")
+    files = [Path(item.result.case_file) for item in chosen]
+    print(f"next: {check_command(files, store.folder)}")
     return 1 if left_out else 0
 
 
@@ -184,18 +187,19 @@ def check(options: argparse.Namespace) -> int:
 def _json(gate: Gate, options: argparse.Namespace) -> dict[str, object]:
     from dataclasses import asdict
 
-    from parity.baselines.gate import accept_command
+    from parity.results.next_steps import accept_command
 
     cases = []
     for item in gate.cases:
         path = None if item.source is None else item.source.path
         acceptable = item.check.acceptable and path is not None
         cases.append(
-            asdict(item.check)
+            {"case": item.case}
+            | asdict(item.check)
             | {
                 "failed": item.check.failed,
                 "results": None if path is None else str(path),
-                "accept": accept_command([item.check.case], path, options.baselines) if acceptable and path else None,
+                "accept": accept_command([item.case], path, options.baselines) if acceptable and path else None,
             }
         )
     unfinished = [str(path) for path in gate.unfinished]

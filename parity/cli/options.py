@@ -56,6 +56,18 @@ def add_cpu_kernels(add_argument: Any, prefix: str = "--") -> None:
     )
 
 
+def add_baselines(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--baselines`, `--noise-psnr` and `--noise-ssim` of a run."""
+    add_argument(
+        f"{prefix}baselines",
+        type=Path,
+        metavar="DIR",
+        help="compare each case with what was accepted (`parity baseline accept`): unchanged passes, changed fails, "
+        "whatever its tolerance says",
+    )
+    add_noise(add_argument, f"{prefix}noise")
+
+
 def add_repeat(add_argument: Any, prefix: str = "--") -> None:
     """Add `--repeat`."""
     add_argument(

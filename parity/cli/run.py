@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.options import add_max_size, add_repeat, add_running, add_target, generations
+from parity.cli.options import add_baselines, add_max_size, add_repeat, add_running, add_target, generations
 from parity.cli.parser import EXIT_CODES
 from parity.cli.selection import add_selection, selected
 from pipelines.errors import UsageError
 from pipelines.files.words import cannot_write
 
 if TYPE_CHECKING:
+    from parity.baselines.in_run import RunGate
     from parity.results.case import Run
 
 _IN_GITHUB = """\
@@ -31,6 +32,7 @@ def add(parsers: Any) -> None:
         description="Generates every case's request with the real diffusers pipeline and compares it with the preview. "
         "Without CASES the embedded demo runs.",
         epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
+        "  parity run cases/ --baselines baselines\n"
         "  parity run my_case.yaml --device cuda:0 --offload model\n  parity run my_case.yaml --repeat 3\n"
         "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + EXIT_CODES,
     )
@@ -38,6 +40,7 @@ def add(parsers: Any) -> None:
     why = command.add_mutually_exclusive_group()
     why.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
     why.add_argument("--diagnose-failed", action="store_true", help="find out why, for cases that drift unexpectedly")
+    add_baselines(command.add_argument)
     add_repeat(command.add_argument)
     _add_running(command)
     command.set_defaults(run=run, search=False, budget=None)
@@ -84,7 +87,7 @@ def _add_diagnose(parsers: Any) -> None:
         "--budget", type=generations, metavar="N", help="generations to spend on a case (default: as many as planned)"
     )
     _add_running(command)
-    command.set_defaults(run=diagnose, diagnose_failed=False, repeat=None)
+    command.set_defaults(run=diagnose, diagnose_failed=False, repeat=None, baselines=None)
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
@@ -114,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
     from parity.run.session import Options, Session, in_loading_order
     from parity.run.task import Task
 
+    gate = _gate(options)
     out = options.out or (last_results().parent if options.resume else default_out())
     _check_writable(out)
     print(f"loading {plural(len(cases), 'case')} …", file=sys.stderr, flush=True)
@@ -132,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
         cache=None if options.no_cache else cache_folder(),
         resume=options.resume,
         timeout=options.timeout,
+        gate=gate,
     )
     interrupted = False
     with Session(settings) as session:
@@ -145,14 +150,33 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(session.results_path.read_text(encoding="utf-8"))
     print(summary(finished), file=sys.stderr)
-    written = [session.results_path]
-    if not options.no_html:
-        written.append(write_page(finished, out, options.max_size))
-    print("\n".join(str(path) for path in written), file=sys.stderr if options.json else sys.stdout)
+    page = None if options.no_html else write_page(finished, out, options.max_size)
+    written = [str(path) for path in (session.results_path, page) if path is not None]
+    print("\n".join(written), file=sys.stderr if options.json else sys.stdout)
+    _say_next(finished, session.results_path, page)
     _write_to_github(finished, out, options)
     if interrupted:
         raise KeyboardInterrupt
     return finished.exit_code
+
+
+def _gate(options: argparse.Namespace) -> RunGate | None:
+    if options.baselines is None:
+        return None
+    from parity.baselines.in_run import RunGate
+    from parity.baselines.noise import Noise
+
+    return RunGate.read(options.baselines, Noise(psnr=options.noise_psnr, ssim=options.noise_ssim))
+
+
+def _say_next(run: Run, results: Path, page: Path | None) -> None:
+    """Say on stderr what to type next: after a red run, and after a green one that no baselines decided."""
+    from parity.results.next_steps import Place, next_steps, of_baselines
+
+    place = Place(results=results, command=run.command, baselines=run.baselines, page=page)
+    for step in (*next_steps(run.cases, place), of_baselines(run, place)):
+        if step is not None:
+            print(step, file=sys.stderr)
 
 
 def _write_to_github(finished: Run, out: Path, options: argparse.Namespace) -> None:

@@ -122,7 +122,7 @@ def diagnose(
     plan: Plan,
     as_is: Frames,
     trace: Trace,
-    on_change: Callable[[Diagnosis], None],
+    on_change: Callable[[Diagnosis], object],
     noise: float | None = None,
 ) -> Diagnosis:
     """Run a plan.

@@ -72,7 +72,7 @@ class _Step:
     trial: Trial
 
 
-def search(lab: Lab, on_change: Callable[[Search], None], subject: Subject = OF_PREVIEW) -> tuple[Search, Recipe]:
+def search(lab: Lab, on_change: Callable[[Search], object], subject: Subject = OF_PREVIEW) -> tuple[Search, Recipe]:
     """Search for the settings behind the lab's video. Returns the result and the recipe of the best hypothesis.
 
     If something ends the search early (budget, Ctrl-C, an error of the engine), it returns the best one so far.

@@ -11,11 +11,12 @@ from uuid import uuid4
 
 import pytest
 
+from parity.baselines.in_run import RunGate
 from parity.baselines.noise import Noise
 from parity.case.load import Case, find_case_files, load_cases
 from parity.cli.options import given_target
 from parity.pytest_plugin.shards import Devices, Shards
-from parity.pytest_plugin.wording import BaselineGate, conclude, failure, in_pytests_words, marker_name
+from parity.pytest_plugin.wording import conclude, failure, in_pytests_words, marker_name
 from parity.results.case import Run
 from parity.results.folders import cache_folder, default_out, last_results
 from parity.run.cache import open_cache
@@ -55,13 +56,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for case in cases
     ]
     metafunc.parametrize("case", parameters)
-
-
-@pytest.fixture(scope="session")
-def parity_baselines(request: pytest.FixtureRequest) -> BaselineGate | None:
-    """The gate on baselines; None without --parity-baselines."""
-    with _stopping(request.session):
-        return _baselines(request.config)
 
 
 @pytest.fixture(scope="session")
@@ -125,10 +119,11 @@ class Controller:
             self._devices = Devices(device, torch.cuda.device_count())
             Engine(device, config.getoption("--parity-offload")).close()
             open_cache(_cache(config))
-            _baselines(config)
+            gate = _gate(config)
             out = _out(config)
             resume = config.getoption("--parity-resume")
-            self._shards = Shards(out, uuid4().hex[:12], _command(config), resume=resume)
+            folder = None if gate is None else str(gate.folder)
+            self._shards = Shards(out, uuid4().hex[:12], _command(config), resume=resume, baselines=folder)
 
     def pytest_report_header(self) -> str:
         """The number of workers and their devices."""
@@ -163,8 +158,7 @@ class Controller:
             name = report.node.gateway.id
             with _stopping(None):
                 result = self._shards.died(case, name)
-            page = self._shards.out.path / "report.html"
-            report.longrepr = "\n".join([*(failure(result) or [f"worker {name} died"]), f"report: {page}"])
+            report.longrepr = "\n".join(failure(result, self._shards.place) or [f"worker {name} died"])
             report.when, report.location = "call", (*report.location[:2], f"test_case[{case.id}]")
 
     def pytest_testnodedown(self, node: Any) -> None:
@@ -227,6 +221,7 @@ def _options(config: pytest.Config) -> Options:
         resume=config.getoption("--parity-resume"),
         timeout=config.getoption("--parity-timeout"),
         shard=Path(given["shard"]) if given else None,
+        gate=_gate(config),
     )
 
 
@@ -246,9 +241,9 @@ def _command(config: pytest.Config) -> tuple[str, ...]:
     return ("pytest", *map(str, config.invocation_params.args))
 
 
-def _baselines(config: pytest.Config) -> BaselineGate | None:
+def _gate(config: pytest.Config) -> RunGate | None:
     folder = config.getoption("--parity-baselines")
     if folder is None:
         return None
     noise = Noise(psnr=config.getoption("--parity-noise-psnr"), ssim=config.getoption("--parity-noise-ssim"))
-    return BaselineGate.read(folder, noise)
+    return RunGate.read(folder, noise, "--parity-baselines")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from parity.cli import project
-from parity.cli.options import Gather, add_max_size, add_noise, add_repeat, add_running, add_tag, add_target
+from parity.cli.options import Gather, add_baselines, add_max_size, add_repeat, add_running, add_tag, add_target
 from pipelines import cpu_kernels
 from pipelines.errors import ParityError
 
@@ -43,8 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "always for all cases (slow; default: never)",
     )
     add_max_size(group.addoption, "--parity-")
-    group.addoption("--parity-baselines", type=Path, metavar="DIR", help="also fail what `parity baseline check` fails")
-    add_noise(group.addoption, "--parity-noise")
+    add_baselines(group.addoption, "--parity-")
 
 
 @pytest.hookimpl(tryfirst=True)

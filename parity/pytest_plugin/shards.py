@@ -13,6 +13,7 @@ from parity.case.load import Case
 from parity.comparison.outcome import result_without_output
 from parity.results.case import CaseResult, Run, in_order, now, to_json
 from parity.results.merge import read_results
+from parity.results.next_steps import Place
 from parity.run.outdir import SHARDS, OutDir
 from pipelines.errors import MediaError
 from pipelines.files.content import write_atomically
@@ -57,8 +58,13 @@ class Devices:
 class Shards:
     """The results of all workers and the folder they share. Used by the process that started them."""
 
-    def __init__(self, out: Path, session: str, command: Sequence[str], *, resume: bool) -> None:
-        """`session` is a unique name: workers left over from a killed session may still write their shards."""
+    def __init__(
+        self, out: Path, session: str, command: Sequence[str], *, resume: bool, baselines: str | None = None
+    ) -> None:
+        """`session` is a unique name: workers left over from a killed session may still write their shards.
+
+        `baselines`: the folder of the baselines that the workers check against.
+        """
         self.out = OutDir(out)
         self._folder = out / SHARDS / session
         self._resume = resume
@@ -66,7 +72,15 @@ class Shards:
         self._before: tuple[CaseResult, ...] = ()
         self._shards: dict[str, Run] = {}
         self._died: dict[str, CaseResult] = {}
-        self.run = Run(started=now(), finished=None, command=tuple(command), environment={}, cases=())
+        self.run = Run(
+            started=now(), finished=None, command=tuple(command), environment={}, cases=(), baselines=baselines
+        )
+
+    @property
+    def place(self) -> Place:
+        """Where the merged results are."""
+        page = self.out.path / "report.html"
+        return Place(results=self.out.whole, command=self.run.command, baselines=self.run.baselines, page=page)
 
     def shard(self, worker: str) -> Path:
         """The file for a worker's results."""

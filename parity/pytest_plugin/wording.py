@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from parity.baselines.check import CaseCheck, check_case
-from parity.baselines.file import Baseline
-from parity.baselines.gate import accept_command
-from parity.baselines.noise import Noise
-from parity.baselines.store import Store
-from parity.results.case import CaseResult, MetricResult, Run
+from parity.results.case import FAILING, CaseResult, Run
+from parity.results.next_steps import Place, next_steps
 from parity.run.outdir import write_page
 from parity.run.session import Session
 from parity.terminal.baselines import check_lines
@@ -22,6 +16,7 @@ from parity.terminal.diagnosis import diagnosis_text
 from parity.terminal.github import in_github, tell_github
 from parity.terminal.text import summary
 from pipelines.errors import UsageError
+from reports import junit
 
 _KEYWORDS = frozenset({"and", "or", "not", "None", "True", "False"})
 """Keywords in `-m` expressions."""
@@ -49,88 +44,51 @@ def in_pytests_words(message: str) -> str:
     return _OPTIONS.sub("--parity-", message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineGate:
-    """Baselines as a second gate beside tolerance and `expect`."""
-
-    folder: Path
-    baselines: Mapping[str, Baseline]
-    noise: Noise
-
-    @staticmethod
-    def read(folder: Path, noise: Noise) -> BaselineGate:
-        """Read the baselines. Raises UsageError if the folder does not exist or a file is not a baseline."""
-        store = Store(folder)
-        if not store.exists():
-            raise UsageError(f"--parity-baselines: folder not found: {folder}; `parity baseline accept` creates it")
-        return BaselineGate(folder=folder, baselines=store.read_all(), noise=noise)
-
-    def check(self, result: CaseResult, session: Session) -> CaseCheck:
-        """Check a result of this session against its baseline."""
-        return check_case(result, session.run.environment, self.baselines.get(result.id), self.noise)
-
-    def failure(self, check: CaseCheck, results: Path) -> list[str]:
-        """Lines that say why the check fails and how to accept the change; empty if it passes."""
-        if not check.failed:
-            return []
-        lines = ["compared with its baseline:", *check_lines(check, with_environment=True)]
-        if check.acceptable:
-            lines.append(f"  if this change is intended, run: {accept_command([check.case], results, self.folder)}")
-        return lines
+def place_of(session: Session) -> Place:
+    """Where the results of a session's cases are; of a worker's session, where they will be merged."""
+    options = session.options
+    return Place(
+        results=session.out.whole,
+        command=options.command,
+        baselines=session.run.baselines,
+        page=session.out.whole.with_name("report.html"),
+    )
 
 
-def failure(result: CaseResult) -> list[str]:
-    """Lines with the verdict, the factors and what to change; empty for a case that is as expected."""
-    if result.status in ("passed", "expected_drift"):
+def failure(result: CaseResult, place: Place) -> list[str]:
+    """Lines with the verdict, the factors, what to change and what to type; empty for a case that is as expected."""
+    if not result.failed:
         return []
     lines = [f"{result.status}: {result.verdict}"]
-    for finding in result.findings:
-        evidence = "" if finding.evidence == "recipe" else f" ({finding.evidence})"
-        lines.append(f"  {finding.factor}: {finding.preview} -> {finding.inference}{evidence}")
-        if finding.fix:
-            lines.append(f"    change: {finding.fix}")
+    if result.baseline is not None:
+        lines = ["compared with its baseline:", *check_lines(result.id, result.baseline, with_environment=True)]
+    if result.by_own_rules().status in FAILING:
+        lines += _findings(result)
     if result.diagnosis is not None:
         lines += ["diagnosis:", diagnosis_text(result.diagnosis)]
-    elif result.status == "drifted":
-        target = result.target.arguments if result.target is not None else ()
-        lines.append(
-            f"  to find out which matters most: {shlex.join(('parity', 'diagnose', result.case_file, *target))}"
-        )
-    return lines
+    return [*lines, *map(str, next_steps([result], place))]
 
 
-def expected_drift(result: CaseResult) -> str | None:
-    """The reason of an xfail for a case that drifted as expected; None for any other case."""
-    return f"expected drift: {', '.join(result.expect or ())}" if result.status == "expected_drift" else None
+def _findings(result: CaseResult) -> Iterator[str]:
+    for finding in result.findings:
+        evidence = "" if finding.evidence == "recipe" else f" ({finding.evidence})"
+        yield f"  {finding.factor}: {finding.preview} -> {finding.inference}{evidence}"
+        if finding.fix:
+            yield f"    change: {finding.fix}"
 
 
-def properties(result: CaseResult, report: Path, check: CaseCheck | None = None) -> dict[str, str | float]:
+def why_xfail(result: CaseResult) -> str | None:
+    """The reason of an xfail: drift as expected or accepted, or a preview that nobody demands; None for other cases."""
+    if result.failed or result.status == "passed":
+        return None
+    if result.status == "expected_drift" and result.baseline is None:
+        return f"expected drift: {', '.join(result.expect or ())}"
+    return result.verdict
+
+
+def properties(result: CaseResult, report: Path) -> dict[str, str | float]:
     """The properties of a case in the JUnit report."""
-    values: dict[str, str | float] = {"status": result.status, "verdict": result.verdict, "model": result.model}
-    if result.bit_identical is not None:
-        values["bit_identical"] = str(result.bit_identical).lower()
-    for name, metric in result.metrics.items():
-        values |= _figures(name, metric)
-    values["factors"] = ", ".join(finding.factor for finding in result.findings) or "none"
-    if result.output is not None:
-        values["output_sha256"] = result.output.sha256
-    if result.repeat is not None:
-        values["repeat"] = result.repeat.sentence
-    if result.target is not None:
-        values["target"] = result.target.url
-    if check is not None:
-        values["baseline"] = check.outcome
-    return values | {"report": str(report)}
-
-
-def _figures(name: str, metric: MetricResult) -> dict[str, str | float]:
-    """A metric's mean and worst frame; the PSNR of identical frames, which is infinite, is `identical`."""
-    if metric.unavailable is not None:
-        return {f"{name}_mean": f"unavailable: {metric.unavailable}"}
-    return {
-        f"{name}_{kind}": "identical" if value is None else round(value, 6)
-        for kind, value in (("mean", metric.mean), ("worst", metric.worst))
-    }
+    return junit.properties(result) | {"report": str(report)}
 
 
 def conclude(run: Run, out: Path, max_bytes: int) -> list[str]:

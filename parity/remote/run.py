@@ -21,7 +21,7 @@ from parity.results.case import CaseResult
 from pipelines.errors import UnreproducibleError
 from pipelines.media.video import Video
 
-Keep = Callable[[CaseResult], None]
+Keep = Callable[[CaseResult], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,6 +189,42 @@ class RepeatResult:
     """What else limits the comparison."""
 
 
+BaselineOutcome = Literal["holds", "improved", "changed", "worse", "no_baseline", "not_run", "unpairable"]
+"""holds: unchanged, that is bit-identical, or within the noise between environments, with the accepted factors and
+rules. improved: closer to the preview by more than that noise. worse: further from it by more than that noise. changed:
+different bits, recipe, size, preview or factors, or a rule of the case fails that did not when it was accepted.
+no_baseline: never accepted. not_run: no output. unpairable: never accepted, and the preview cannot be reproduced."""
+
+BASELINE_FAILS: frozenset[BaselineOutcome] = frozenset(("changed", "worse", "no_baseline", "not_run"))
+"""Outcomes that fail a case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineResult:
+    """The comparison of a case with its baseline, which is what a person last accepted."""
+
+    outcome: BaselineOutcome
+    status: Status
+    """The status by the case's own rules: `expect` and `tolerance`."""
+    verdict: str
+    """That status in one sentence."""
+    problems: tuple[str, ...] = ()
+    """Reasons why it fails, the most serious first."""
+    notes: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    """Differences from the baseline's environment; without any the output must be bit-identical."""
+    compared: Literal["bits", "tolerance"] | None = None
+    """How it was compared; equal bits need no tolerance in any environment. null: there was nothing to compare."""
+    acceptable: bool = False
+    """True if accepting the result would change anything."""
+    accepted_at: str | None = None
+    """When the baseline was accepted, ISO 8601; null: there is none."""
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in BASELINE_FAILS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """The result of one case."""
@@ -251,6 +287,20 @@ class CaseResult:
     every finding names its evidence."""
     repeat: RepeatResult | None = None
     """The result of `--repeat`: does the request give the same video each time? null: not requested."""
+    baseline: BaselineResult | None = None
+    """The comparison with the baseline, which `status` and `verdict` then follow; null: run without `--baselines`."""
+
+    @property
+    def failed(self) -> bool:
+        """True if the case fails its run. An unpairable case without a baseline does not fail a run with baselines."""
+        return self.baseline.failed if self.baseline is not None else self.status in FAILING
+
+    def by_own_rules(self) -> CaseResult:
+        """The result as it is without baselines: status and verdict by the case's `expect` and `tolerance`."""
+        known = self.baseline
+        if known is None:
+            return self
+        return dataclasses.replace(self, status=known.status, verdict=known.verdict, baseline=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,14 +319,16 @@ class Run:
     """One result for each case, in the order of the cases."""
     schema_version: int = SCHEMA_VERSION
     """The version of this format."""
+    baselines: str | None = None
+    """The folder of the baselines that decided (`--baselines`), as it was given; null: none did."""
 
     @property
     def exit_code(self) -> int:
         """The exit code: 0 every case as expected, 1 a case drifted, 3 a case could not be run."""
-        statuses = {case.status for case in self.cases}
+        statuses = {case.status for case in self.cases if case.failed}
         if statuses & set(NOT_RUN):
             return 3
-        return 1 if "drifted" in statuses else 0
+        return 1 if statuses else 0
 
 
 def now() -> str:

@@ -69,6 +69,7 @@ def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
         started=min(run.started for run in runs),
         finished=max(finished) if len(finished) == len(runs) else None,
         command=("parity", "report", *map(str, paths)),
+        baselines=runs[0].baselines if len({run.baselines for run in runs}) == 1 else None,
         environment={
             "runs": [
                 {

@@ -8,10 +8,10 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from parity.case.load import Case
 from parity.case.progress import Progress
@@ -58,6 +58,17 @@ from pipelines.limits import within_limits
 from pipelines.media.video import Frames
 
 
+class Gate(Protocol):
+    """Baselines that decide over the results of a run."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the baselines."""
+
+    def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
+        """The result, generated in this environment, with status and verdict by the baselines."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of a run."""
@@ -76,6 +87,8 @@ class Options:
     """Seconds that loading, a denoising step or decoding may take; None: no limit."""
     shard: Path | None = None
     """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
+    gate: Gate | None = None
+    """The baselines that decide; None: the cases' own rules do."""
 
 
 class Session:
@@ -93,6 +106,7 @@ class Session:
             command=options.command,
             environment=describe(options.device) | {"offload": options.offload},
             cases=(),
+            baselines=None if options.gate is None else str(options.gate.folder),
         )
         cache = open_cache(options.cache)
         self._previous: dict[str, CaseResult] = {}
@@ -107,8 +121,8 @@ class Session:
         self.out.acquire()
         if self.options.resume:
             previous = self.out.read_previous(self.run.environment)
-            self._previous = {result.id: result for result in previous.cases}
-            cases = previous.cases if self.options.shard is None else ()
+            self._previous = {result.id: self._gated(result) for result in previous.cases}
+            cases = tuple(self._previous.values()) if self.options.shard is None else ()
             self.run = dataclasses.replace(self.run, started=previous.started, cases=cases)
         self._write()
         return self
@@ -154,7 +168,7 @@ class Session:
             raise
         except Exception as error:
             result = self._unexpected(case, error)
-        self._keep(result)
+        result = self._keep(result)
         self._repeats = None
         progress.case_finished(result)
         if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
@@ -219,17 +233,23 @@ class Session:
         if self.options.task.diagnose == "quick":
             return self._quick(case, progress)
         if self.options.task.only_drifted:
-            result = self._compare(case, progress, None)
+            result = self._keep(self._compare(case, progress, None))
             if result.status != "drifted":
                 return result
-            self._keep(result)
         return self._compare(case, progress, self.options.task.diagnose)
 
-    def _keep(self, result: CaseResult) -> None:
-        """Add a case to results.json, or replace its earlier result."""
+    def _keep(self, result: CaseResult) -> CaseResult:
+        """Add a case to results.json, or replace its earlier result. Returns it as it was kept: gated."""
+        result = self._gated(result)
         others = (known for known in self.run.cases if known.id != result.id)
         self.run = dataclasses.replace(self.run, cases=(*others, result))
         self._write()
+        return result
+
+    def _gated(self, result: CaseResult) -> CaseResult:
+        """The result as this run judges it: by its baselines if there are any, else by the case's own rules."""
+        gate = self.options.gate
+        return result.by_own_rules() if gate is None else gate(result, self.run.environment)
 
     def _write(self) -> None:
         try:

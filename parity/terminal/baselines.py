@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parity.baselines.accept import LeftOut, Proposal, mean_text
-from parity.baselines.check import CaseCheck
 from parity.baselines.file import Baseline
-from parity.baselines.gate import Checked, Gate, accept_command
+from parity.baselines.gate import Checked, Gate
 from parity.baselines.sources import Source
+from parity.results.case import BaselineResult
+from parity.results.next_steps import accept_command
 from parity.results.words import figure
 from parity.terminal.text import table
 from pipelines.files.words import plural
@@ -46,7 +47,7 @@ def _proposal_words(item: Proposal) -> str:
 def gate_text(gate: Gate, baselines: Path | None) -> str:
     """Failures first, then unchanged cases, differing environments, counts, and the commands that accept changes."""
     ordered = sorted(gate.cases, key=lambda item: not item.check.failed)
-    lines = [line for item in ordered for line in check_lines(item.check)]
+    lines = [line for item in ordered for line in check_lines(item.case, item.check)]
     lines += _environments(gate.cases)
     lines += [f"baseline not checked: {name} is not in this run" for name in gate.unused]
     lines += [
@@ -61,7 +62,7 @@ def gate_text(gate: Gate, baselines: Path | None) -> str:
     return "\n".join(lines)
 
 
-def check_lines(check: CaseCheck, *, with_environment: bool = False) -> list[str]:
+def check_lines(case: str, check: BaselineResult, *, with_environment: bool = False) -> list[str]:
     """One line with the outcome, and one for each reason."""
     by_tolerance = check.compared == "tolerance"
     if check.outcome == "holds":
@@ -69,7 +70,7 @@ def check_lines(check: CaseCheck, *, with_environment: bool = False) -> list[str
     else:
         outcome = _OUTCOMES.get(check.outcome, check.outcome.upper()) if check.failed else f"ok: {check.outcome}"
         outcome += " (compared by tolerance)" if by_tolerance else ""
-    lines = [f"  {check.case}: {outcome}"]
+    lines = [f"  {case}: {outcome}"]
     lines += [f"      {reason}" for reason in (*check.problems, *check.notes)]
     if with_environment and check.environment:
         lines.append(f"      different environment: {', '.join(check.environment)}")
@@ -94,7 +95,7 @@ def _accepting(cases: Sequence[Checked], baselines: Path | None) -> list[str]:
     by_results: dict[Path, list[str]] = {}
     for item in cases:
         if item.check.acceptable and item.source is not None:
-            by_results.setdefault(item.source.path, []).append(item.check.case)
+            by_results.setdefault(item.source.path, []).append(item.case)
     return [
         f"if this change is intended, run: {accept_command(ids, path, baselines)}" for path, ids in by_results.items()
     ]

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parity.baselines.check import CaseCheck, check_case
+from parity.baselines.check import check_case
 from parity.baselines.file import Accepted, Baseline, from_result, from_text, to_text
 from parity.case.load import DEMO, load_cases
 from parity.cli.main import main
 from parity.comparison.metrics import summarize
-from parity.results.case import CaseResult, Run, Status, VideoResult, to_json
+from parity.results.case import BaselineResult, CaseResult, Run, Status, VideoResult, to_json
 from pipelines.recipe import to_dict
 
 ENVIRONMENT: dict[str, Any] = {
@@ -106,7 +106,9 @@ def baseline_of(case: CaseResult, environment: Mapping[str, Any] = ENVIRONMENT) 
     return from_text(to_text(from_result(case, environment, ACCEPTED)))
 
 
-def checked(new: CaseResult, old: CaseResult | None = None, environment: Mapping[str, Any] = ENVIRONMENT) -> CaseCheck:
+def checked(
+    new: CaseResult, old: CaseResult | None = None, environment: Mapping[str, Any] = ENVIRONMENT
+) -> BaselineResult:
     return check_case(new, environment, baseline_of(old or result()))
 
 

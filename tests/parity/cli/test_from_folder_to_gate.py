@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser
 
 from parity.case.load import DEMO
 from parity.cli.main import main
+from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here
 from tests.reports.test_report_browser import saved_approvals
 
 JOBS = ("t2v_basic", "i2v_basic", "t2v_mixed_scale")
@@ -77,6 +79,57 @@ def test_from_a_folder_to_a_gate(parity: Callable[..., tuple[int, str]], disk: P
     code, said = parity("baseline", "check", "--results", "changed")
     assert code == 1
     assert "because of lora_scale 1.0 -> 0.98" in said
+
+
+@pytest.mark.draws
+def test_accepting_makes_every_gate_green_until_something_changes(
+    parity: Callable[..., tuple[int, str]], disk: Path
+) -> None:
+    """`run --baselines`, `baseline check` and pytest agree at each stage; no case says what it expects."""
+    parity("import", "jobs/t2v_basic", "--toolkit", "0.12.26", "--out", "plain")
+    case = disk / "plain" / "tiny_t2v-000000500-1.yaml"
+    baselines = ("--baselines", "accepted")
+
+    def gates(out: str) -> tuple[int, int, int, str]:
+        """The exit codes of the three, and what the run said."""
+        red, said = parity("run", "plain", "--out", out, *baselines, "--no-html")
+        checked, _ = parity("baseline", "check", "--results", out, *baselines)
+        paths = {"cases": "plain", "out": f"{out}-pytest", "baselines": "accepted"}
+        tested = pytest_parity_here(*(f"--parity-{name}={disk / path}" for name, path in paths.items()))
+        assert_same_next_step(said, tested.stdout.replace(f"{disk}/", ""))
+        return red, checked, int(tested.returncode), said
+
+    code, said = parity("run", "plain", "--out", "first")
+    assert code == 1
+    assert "to see why (the worst of 2): parity diagnose plain/tiny_t2v-000000500-0.yaml" in said
+    assert "to look: open first/report.html" in said
+    assert "if this is intended: parity expect plain --results first/results.json" in said
+    code, said = parity("baseline", "accept", "tiny_*", "--results", "first", *baselines)
+    assert code == 0
+    assert "next: parity run plain --baselines accepted" in said
+    *codes, said = gates("second")
+    assert codes == [0, 0, 0]
+    assert "2 cases: 2 expected_drift" in said
+    assert "ok: as accepted 20" in said
+
+    case.write_text(case.read_text().replace("network_multiplier: 1.0", "network_multiplier: 0.98"))
+    *codes, said = gates("third")
+    assert codes == [1, 1, 1]
+    assert "changed since it was accepted 20" in said
+    assert "all 9 frames changed because of lora_scale 1.0 -> 0.98" in said
+    (command,) = re.findall(r"if this is intended: parity (baseline accept .*)", said)
+    code, said = parity(*shlex.split(command))
+    assert code == 0
+    *codes, said = gates("fourth")
+    assert codes == [0, 0, 0]
+    code, said = parity("run", "plain", "--out", "without")  # its own rules alone: nothing was written to the cases
+    assert code == 1
+
+
+def assert_same_next_step(run: str, tested: str) -> None:
+    """A failure of pytest says the same next command as the run, but for the folder of the results."""
+    for pattern in (r"to see why[^:]*: (parity diagnose \S+)", r"if this is intended: (parity \w+ \w+ \S+)"):
+        assert set(re.findall(pattern, run)) == set(re.findall(pattern, tested))
 
 
 @pytest.mark.draws

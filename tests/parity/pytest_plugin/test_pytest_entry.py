@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -129,7 +130,10 @@ def test_one_test_a_case_with_the_verdict_as_failure(alone: Ran) -> None:
     assert "XFAIL parity/test_parity.py::test_case[fine] - expected drift: frame_count, steps" in out
     assert "drifted: psnr, ssim: the preview has 9 frames" in out
     assert "  frame_count: 9 -> 1\n    change: send num_frames 9 in the request\n" in out
-    assert f"report: {alone.folder}/out/report.html" in out
+    assert f"to look: open {alone.folder}/out/report.html\n" in out
+    bad = out.partition("test_case[bad] _")[2].partition("test_case[")[0]
+    assert "to see what differs: parity plan " in bad  # other frame counts: there is nothing to diagnose
+    assert re.search(r"if this is intended: parity expect \S+bad.yaml --results \S+/out/results.json\n", bad)
     assert "drifted: expected difference not found: seed" in out
     assert "unpairable: cannot be reproduced: the LoRA was pruned" in out
     for internal in ("parity_session", "Traceback", "runner.py", "test_parity.py:1", "test_parity.py:2"):

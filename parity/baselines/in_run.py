@@ -1,0 +1,86 @@
+"""The gate inside a run: what was accepted is what the run expects, so status and verdict of a result follow it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.baselines.check import check_case
+from parity.baselines.file import Baseline, factors_of
+from parity.baselines.noise import Noise
+from parity.baselines.store import Store
+from parity.results.case import FAILING, BaselineResult, CaseResult, Status
+from parity.results.words import figure
+from pipelines.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGate:
+    """Checks each result of a run against its baseline, as `parity baseline check` would."""
+
+    folder: Path
+    baselines: Mapping[str, Baseline]
+    noise: Noise
+
+    @staticmethod
+    def read(folder: Path, noise: Noise, option: str = "--baselines") -> RunGate:
+        """Read the baselines. Raises UsageError if the folder does not exist or a file is not a baseline."""
+        store = Store(folder)
+        if not store.exists():
+            raise UsageError(f"{option}: folder not found: {folder}; `parity baseline accept` creates it")
+        return RunGate(folder=folder, baselines=store.read_all(), noise=noise)
+
+    def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
+        """The result with its check, by which status and verdict go. Checking it again changes nothing."""
+        check = check_case(result, environment, self.baselines.get(result.id), self.noise)
+        status, verdict = _judged(result.by_own_rules(), check)
+        return dataclasses.replace(result, status=status, verdict=verdict, baseline=check)
+
+
+def _judged(own: CaseResult, check: BaselineResult) -> tuple[Status, str]:
+    """Status and verdict of a case with baselines."""
+    if own.output is None:
+        accepted = f"; accepted {_day(check)}" if check.accepted_at is not None else ""
+        return own.status, own.verdict + accepted
+    if check.failed:
+        return "error" if own.status == "error" else "drifted", _failure(own, check)
+    status: Status = "expected_drift" if own.status in FAILING else own.status
+    opening = f"as accepted {_day(check)}" if check.outcome == "holds" else f"closer than accepted {_day(check)}"
+    return status, f"{opening}: {', '.join(_facts(own))}"
+
+
+def _failure(own: CaseResult, check: BaselineResult) -> str:
+    if check.accepted_at is None:
+        return f"no baseline; by its own rules {own.status}: {own.verdict}"
+    return f"changed since it was accepted {_day(check)}: {_sentence(check.problems)}"
+
+
+def _sentence(problems: tuple[str, ...]) -> str:
+    """The problems in one sentence: `all 9 frames changed because of lora_scale 1.0 -> 0.98; further from …`."""
+    text = ""
+    for problem in problems:
+        text += (" " if problem.startswith("because of ") else "; ") * bool(text) + problem
+    return text
+
+
+def _facts(own: CaseResult) -> list[str]:
+    """What is known of an accepted case, in short: its factors and its numbers."""
+    factors = factors_of(own)
+    numbers = [
+        f"{name.upper()} {figure(name, metric.mean)}"
+        for name, metric in own.metrics.items()
+        if metric.unavailable is None and metric.mean is not None
+    ]
+    differs = [f"differs in {', '.join(factors)}"] if factors else []
+    if own.bit_identical:
+        return [*differs, "bit-identical to the preview"]
+    text = "; ".join(numbers) or "not comparable"
+    return [f"differs in {', '.join(factors)} ({text})"] if factors else [text]
+
+
+def _day(check: BaselineResult) -> str:
+    """The day of the acceptance, in UTC."""
+    return (check.accepted_at or "")[:10]
