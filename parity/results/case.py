@@ -204,6 +204,7 @@ class BaselineResult:
     """The comparison of a case with its baseline, which is what a person last accepted."""
 
     outcome: BaselineOutcome
+    """How the case came out against its baseline."""
     status: Status
     """The status by the case's own rules: `expect` and `tolerance`."""
     verdict: str
@@ -211,6 +212,7 @@ class BaselineResult:
     problems: tuple[str, ...] = ()
     """Reasons why it fails, the most serious first."""
     notes: tuple[str, ...] = ()
+    """What else changed, and what limits the comparison."""
     environment: tuple[str, ...] = ()
     """Differences from the baseline's environment; without any the output must be bit-identical."""
     compared: Literal["bits", "tolerance"] | None = None
