@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_cpu_kernels
+from parity.run import interrupt
 
 if TYPE_CHECKING:
     from parity.doctor.check import Check
@@ -46,7 +47,7 @@ def add(parsers: Any) -> None:
 
 def doctor(options: argparse.Namespace) -> int:
     """Print each check as it is made. Returns 1 if one of them is a problem, otherwise 0."""
-    from parity.doctor.check import Asked
+    from parity.doctor.check import Asked, skipped
     from parity.doctor.examine import examine
 
     waiting = _Waiting()
@@ -57,16 +58,20 @@ def doctor(options: argparse.Namespace) -> int:
         environ=dict(os.environ),
         waiting=waiting.show,
     )
-    checks = []
-    for check in examine(asked):
-        checks.append(check)
-        waiting.clear()
-        if not options.json:
-            print(_printable(f"{check.status:8} {check.name}: {check.text}"), flush=True)
-    if options.json:
-        print(json.dumps(_document(checks), indent=2))
-    else:
-        print(_printable(_summary(checks)))
+    checks, stopped = [], False
+    try:
+        for check in examine(asked):
+            checks.append(check)
+            waiting.clear()
+            if not options.json:
+                print(_printable(f"{check.status:8} {check.name}: {check.text}"), flush=True)
+    except KeyboardInterrupt:
+        stopped = True
+        checks.append(skipped("all further checks", "stopped (Ctrl-C)"))
+    waiting.clear()
+    print(json.dumps(_document(checks), indent=2) if options.json else _printable(_summary(checks)))
+    if stopped:
+        return interrupt.exit_code()
     return 1 if any(check.status == "problem" for check in checks) else 0
 
 
@@ -95,14 +100,17 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._shown = False
+        self._last = ""
 
-    def show(self, what: str) -> None:
+    def show(self, what: str, detail: str = "") -> None:
+        """`detail` changes often, and is shown on a terminal alone."""
         self.clear()
         if sys.stderr.isatty():
-            print(f"... {what}", end="", file=sys.stderr, flush=True)
+            print(_printable(f"... {what}{detail}"), end="", file=sys.stderr, flush=True)
             self._shown = True
-        else:
-            print(f"... {what}", file=sys.stderr, flush=True)
+        elif what != self._last:
+            print(_printable(f"... {what}"), file=sys.stderr, flush=True)
+        self._last = what
 
     def clear(self) -> None:
         if self._shown:

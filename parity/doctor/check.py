@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 Status = Literal["ok", "warning", "problem", "skipped"]
 """`skipped` is what an option left out, or what needs something that does not work; the line says which."""
@@ -27,6 +27,12 @@ class Check:
         return self.found if self.to_do is None else f"{self.found}; to do: {self.to_do}"
 
 
+class Waiting(Protocol):
+    """Takes note of what a slow check waits for."""
+
+    def __call__(self, what: str, detail: str = "") -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the doctor was asked."""
@@ -39,8 +45,8 @@ class Asked:
     """Ask nothing of the network."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment variables as the command found them: the engine sets some of them."""
-    waiting: Callable[[str], None] = lambda _: None
-    """Called with what a slow check waits for."""
+    waiting: Waiting = lambda what, detail="": None  # noqa: ARG005
+    """Called with what a slow check waits for, and with a detail that changes often."""
 
 
 def ok(name: str, found: str) -> Check:

@@ -46,11 +46,20 @@ def _on(device: str, case: Case, asked: Asked) -> Check:
     from parity.repeat.fresh import generate_in_fresh_process
     from pipelines.engine.engine import Engine
 
-    started, outputs, engine = time.perf_counter(), [], Engine(device)
-    for number in (1, 2):
-        asked.waiting(f"generating a tiny video on {device}, in fresh process {number} of 2")
-        outputs.append(generate_in_fresh_process(engine, case.inference, None, lambda: None, lambda *_: None))
-    return judged_outputs(device, case, outputs[0], outputs[1], time.perf_counter() - started)
+    engine, started = Engine(device), time.perf_counter()
+
+    def generate(number: int) -> Frames:
+        what = f"generating a tiny video on {device}, in fresh process {number} of 2"
+        asked.waiting(what, ": loading")
+        return generate_in_fresh_process(
+            engine,
+            case.inference,
+            None,
+            lambda: asked.waiting(what, ": loaded"),
+            lambda done, steps: asked.waiting(what, f": step {done} of {steps}"),
+        )
+
+    return judged_outputs(device, case, generate(1), generate(2), time.perf_counter() - started)
 
 
 def judged_outputs(device: str, case: Case, first: Frames, second: Frames, seconds: float) -> Check:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ import pytest
 from parity.cli.main import main
 from parity.doctor import examine as examining
 from parity.doctor.check import STATUSES, Asked, Check, ok
-from parity.doctor.examine import PROBES, examine
+from parity.doctor.examine import PROBES, Probe, examine
 from parity.doctor.redact import Redactor
+from tests.support.documented import blocks
+from tests.support.paths import ROOT
 
 TOKEN = "hf_" + "Plant3d" * 5
 
@@ -64,11 +69,51 @@ def test_a_line_for_each_check_and_a_summary(capsys: pytest.CaptureFixture[str])
 
 
 def test_what_was_left_out_exits_with_0_and_a_problem_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examining, "PROBES", {})
-    for status, code in (("ok", 0), ("warning", 0), ("skipped", 0), ("problem", 1)):
-        check = Check(name="planted", status=status, found="x", to_do="y")  # type: ignore[arg-type]
-        monkeypatch.setattr(examining.examine, "__defaults__", ({"planted": lambda _, check=check: [check]},))
-        assert main(["doctor"]) == code
+    check = Check(name="planted", status="ok", found="x", to_do="y")
+    for status in STATUSES:
+        planted(monkeypatch, lambda _, status=status: [replace(check, status=status)])  # type: ignore[misc]
+        assert main(["doctor"]) == (1 if status == "problem" else 0)
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, probe: Probe) -> None:
+    """Let the command make this check alone."""
+    monkeypatch.setattr(examining.examine, "__defaults__", ({"planted": probe},))
+
+
+def test_ctrl_c_prints_what_was_found_and_says_what_was_not_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: Asked) -> Iterator[Check]:
+        yield ok("first", "made")
+        raise KeyboardInterrupt
+
+    planted(monkeypatch, stopped)
+    assert main(["doctor", "--json"]) == 130
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert [(check["name"], check["status"]) for check in checks] == [
+        ("first", "ok"),
+        ("all further checks", "skipped"),
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_what_a_slow_check_waits_for_goes_away_on_a_terminal_and_stays_in_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(asked: Asked) -> Iterator[Check]:
+        for step in (1, 2):
+            asked.waiting("generating", f": step {step}")
+        yield ok("slow", "done")
+
+    planted(monkeypatch, slow)
+    main(["doctor"])
+    assert capsys.readouterr().err == "... generating\n"
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        main(["doctor"])
+    assert os.read(ours, 1000).decode().split("\r\x1b[K") == ["... generating: step 1", "... generating: step 2", ""]
+    os.close(ours)
 
 
 def test_a_check_that_raises_is_a_problem_and_ends_no_other() -> None:
@@ -149,6 +194,22 @@ def test_a_torch_that_cannot_be_imported_is_one_problem(tmp_path: Path, monkeypa
         *((name, "skipped") for name in names[1:]),
     ]
     assert "cannot be imported: OSError: libtorch_cpu.so" in checks[0].found
+
+
+@pytest.mark.usefixtures("home")
+def test_the_documents_lines_and_its_json_are_the_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    shown = set(re.findall(r"^    (?:ok|warning|problem|skipped) +([^:]+(?:: checkpoints)?):", page, re.MULTILINE))
+    main(["doctor", "--json", "--quick"])
+    document = json.loads(capsys.readouterr().out)
+    assert shown - {check["name"] for check in document["checks"]} == {"determinism on cpu"}  # not with --quick
+    (block,) = blocks("docs/doctor.md", "json")
+    example = json.loads(block)
+    assert set(example) == set(document)
+    assert set(example["checks"][0]) == set(document["checks"][0])
 
 
 @pytest.mark.process
