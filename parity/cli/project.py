@@ -64,9 +64,9 @@ KEYS = (
     Key(name="target-lora-root", commands=(*_RUN, PYTEST), default="none"),
     Key(name="target-timeout", commands=(*_RUN, PYTEST), default=f"{TIMEOUT_S:g}"),
     Key(name="max-size", commands=(*_RUN, "report", PYTEST), default=f"{REPORT_BYTES >> 20}"),
-    Key(name="baselines", commands=(*_BASELINE, PYTEST), default="baselines; pytest: none"),
-    Key(name="noise-psnr", commands=("baseline check", PYTEST), default="46, or 35.5 after a lossy codec"),
-    Key(name="noise-ssim", commands=("baseline check", PYTEST), default="0.997, or 0.94 after a lossy codec"),
+    Key(name="baselines", commands=("run", *_BASELINE, PYTEST), default="baselines; run, pytest: none"),
+    Key(name="noise-psnr", commands=("run", "baseline check", PYTEST), default="46, or 35.5 after a lossy codec"),
+    Key(name="noise-ssim", commands=("run", "baseline check", PYTEST), default="0.997, or 0.94 after a lossy codec"),
 )
 """Each key lists its commands, because others have options named `out` or `timeout` that mean something else."""
 

@@ -166,7 +166,10 @@ def _gate(options: argparse.Namespace) -> RunGate | None:
     from parity.baselines.in_run import RunGate
     from parity.baselines.noise import Noise
 
-    return RunGate.read(options.baselines, Noise(psnr=options.noise_psnr, ssim=options.noise_ssim))
+    noise = Noise(psnr=options.noise_psnr, ssim=options.noise_ssim)
+    if options.baselines == options.parser.get_default("baselines") and not options.baselines.exists():
+        return RunGate(folder=options.baselines, baselines={}, noise=noise)  # a project whose first run this is
+    return RunGate.read(options.baselines, noise)
 
 
 def _say_next(run: Run, results: Path, page: Path | None) -> None:
