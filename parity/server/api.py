@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -32,6 +33,7 @@ from parity.server.schemas import (
     Models,
     Outputs,
     Result,
+    Service,
     Status,
     StepProgress,
     request_schema,
@@ -48,12 +50,17 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, metrics: Metrics) -> FastAPI:
     """Create the ASGI application. `base_url` is the start of all URLs in answers."""
-    app = FastAPI(title="wan-parity", description="Generates Wan videos with ai-toolkit LoRAs.", redoc_url=None)
+    app = FastAPI(
+        title="wan-parity",
+        description="Generates Wan videos with ai-toolkit LoRAs.",
+        version=version("wan-parity"),
+        redoc_url=None,
+    )
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid_body)
     app.add_exception_handler(ClientDisconnect, _disconnected)
-    _add_service(app, metrics)
+    _add_service(app, settings, base_url, metrics)
     _add_inference(app, settings, base_url, worker)
     _add_requests(app, base_url, queue, worker)
     _add_files(app, queue, worker)
@@ -68,13 +75,24 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return models
 
 
-def _add_service(app: FastAPI, metrics: Metrics) -> None:
+def _add_service(app: FastAPI, settings: Settings, base_url: str, metrics: Metrics) -> None:
+    pages = {"docs": "/docs", "openapi": "/openapi.json", "models": "/v1/models"}
+    pages |= {"health": "/health", "metrics": "/metrics"}
+    links = {name: base_url + path for name, path in pages.items()}
+
+    @app.get("/", responses=_errors())
+    async def service() -> Service:
+        """Say what this server is, and where its documentation is."""
+        return Service(name=app.title, version=app.version, profile=settings.profile, links=links)
+
     @app.get("/health", responses=_errors())
     async def health() -> Health:
+        """Say that the server runs. Needs no token."""
         return Health()
 
     @app.get("/metrics", response_class=Response, responses={**_errors(), 200: {"content": {"text/plain": {}}}})
     def prometheus() -> Response:
+        """Return figures for Prometheus."""
         return Response(metrics.text(), media_type=_METRICS)
 
     @app.get("/v1/models", responses=_errors())
@@ -140,10 +158,12 @@ def _add_requests(app: FastAPI, base_url: str, queue: Queue, worker: Worker) -> 
 
     @app.get("/v1/requests/{request_id}/status", responses=_errors(404))
     def status(request_id: str) -> Status:
+        """Say whether a request is waiting, running or finished, and how far it is."""
         return status_of(request_id)
 
     @app.get("/v1/requests/{request_id}/result", responses=_errors(404))
     def result(request_id: str) -> Result:
+        """Return the videos of a request, once it has succeeded."""
         task = queue.get(request_id)
         outputs = None
         if task.outputs is not None:
@@ -171,7 +191,6 @@ def _add_requests(app: FastAPI, base_url: str, queue: Queue, worker: Worker) -> 
             raise ApiError(
                 "NOT_CANCELLABLE",
                 "the request has already finished",
-                status=409,
                 details={"request_id": task.id, "status": state},
             )
         return status_of(request_id)
@@ -190,7 +209,7 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
         task = queue.get(request_id)
         match = _FILE.fullmatch(name)
         videos = (task.outputs or {}).get("videos", [])
-        missing = ApiError("FILE_NOT_FOUND", "the request has no such file", status=404, details={"name": name})
+        missing = ApiError("FILE_NOT_FOUND", "the request has no such file", details={"name": name})
         if match is None or int(match[1]) >= len(videos):
             raise missing
         index, kind = int(match[1]), match[2]
@@ -202,7 +221,7 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
                 path = worker.results.mp4(task.id, index, videos[index]["fps"], videos[index]["num_frames"])
             except MediaError as error:
                 logs.log_failure("mp4 failed")
-                raise ApiError("MP4_FAILED", f"{error}; the .webp is available", status=507) from None
+                raise ApiError("MP4_FAILED", f"{error}; the .webp is available") from None
         return FileResponse(path, media_type=_MEDIA[kind], headers={"X-Content-Type-Options": "nosniff"})
 
 

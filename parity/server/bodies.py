@@ -39,7 +39,7 @@ class Bodies:
                         body += chunk
                         self._check_size(len(body))
             except TimeoutError:
-                raise ApiError("BODY_TOO_SLOW", "the body took too long to arrive", status=408) from None
+                raise ApiError("BODY_TOO_SLOW", "the body took too long to arrive") from None
             async with self._one:
                 yield bytes(body)
         finally:
@@ -52,12 +52,11 @@ class Bodies:
     def _check_size(self, size: int) -> None:
         if size > self._limits.body:
             details = {"limit_bytes": self._limits.body}
-            raise ApiError("BODY_TOO_LARGE", "the body is too large", status=413, details=details)
+            raise ApiError("BODY_TOO_LARGE", "the body is too large", details=details)
         if self._held > self._limits.bodies:
             raise ApiError(
                 "TOO_BUSY",
                 "the server is receiving too much data at once; try again later",
-                status=503,
                 headers={"Retry-After": "5"},
             )
 

@@ -7,24 +7,66 @@ NOT_CANCELLABLE, FILE_NOT_FOUND, MP4_FAILED and INVALID_PARAMETER with status 40
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCode:
+    """One of the API's errors, as docs/api.md lists it."""
+
+    status: int
+    """The HTTP status that it comes with."""
+    meaning: str
+    """What is wrong and, where it is not obvious, what to do."""
+
+
+CODES: dict[str, ErrorCode] = {
+    code: ErrorCode(status=status, meaning=meaning)
+    for code, status, meaning in (
+        ("MODEL_NOT_FOUND", 400, "no such model; `details.supported_models` lists the ids, as `GET /v1/models` does"),
+        ("LORA_FILE_REQUIRED", 400, "`loras` is empty"),
+        ("LORA_NOT_FOUND", 400, "no `.safetensors` file of this path below the server's `--lora-root`"),
+        ("SINGLE_LORA_ONLY", 400, "this model takes one LoRA"),
+        (
+            "MOE_FORMAT_REQUIRED",
+            400,
+            "this model has two transformers: say `transformer: high` or `low`",
+        ),
+        ("MOE_FORMAT_NOT_SUPPORTED", 400, "this model has one transformer: leave out `transformer`"),
+        ("SINGLE_MOE_CONFIG_ONLY", 400, "more than one LoRA for the same transformer"),
+        ("CONTROL_IMAGE_REQUIRED", 400, "a prompt lacks `ctrl_img`"),
+        ("INVALID_PARAMETER", 400, "a value that the schema permits and this model cannot use"),
+        ("HOST_NOT_ALLOWED", 400, "a server without a token answers only to its local name, or that of `--base-url`"),
+        ("UNAUTHORIZED", 401, "send `Authorization: Bearer <token>`"),
+        ("REQUEST_NOT_FOUND", 404, "no request has this id, or its results were removed (`--keep-results`)"),
+        ("FILE_NOT_FOUND", 404, "the request has no such file, or not yet"),
+        ("BODY_TOO_SLOW", 408, "the body took too long to arrive"),
+        ("NOT_CANCELLABLE", 409, "the request has already finished"),
+        ("BODY_TOO_LARGE", 413, "the body is larger than `--max-body`; `details.limit_bytes`"),
+        ("QUEUE_FULL", 429, "too many requests are waiting; try again after `Retry-After` seconds"),
+        ("TOO_BUSY", 503, "too much data arrives at once; try again after `Retry-After` seconds"),
+        ("DISK_FULL", 507, "the server's disk is full"),
+        ("MP4_FAILED", 507, "the video could not be converted; its `.webp` is there"),
+    )
+}
+"""All codes, by status."""
+
+
 class ApiError(Exception):
-    """A deliberate answer other than 200."""
+    """A deliberate answer other than 200, with the status that `CODES` gives to its code."""
 
     def __init__(
         self,
         code: str,
         message: str,
         *,
-        status: int = 400,
         details: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.status = status
+        self.status = CODES[code].status
         self.details = details or {}
         self.headers = headers or {}
 
@@ -37,6 +79,5 @@ def request_not_found(request_id: str) -> ApiError:
     return ApiError(
         "REQUEST_NOT_FOUND",
         "there is no request with this id",
-        status=404,
         details={"request_id": request_id},
     )

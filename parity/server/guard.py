@@ -75,7 +75,6 @@ class Guard:
                 return ApiError(
                     "HOST_NOT_ALLOWED",
                     "without a token only requests to localhost are answered; to use another name, set --base-url",
-                    status=400,
                 )
             return None
         if scope["path"] in _OPEN:
@@ -86,7 +85,6 @@ class Guard:
         return ApiError(
             "UNAUTHORIZED",
             "send `Authorization: Bearer <token>`",
-            status=401,
             headers={"WWW-Authenticate": "Bearer"},
         )
 

@@ -134,7 +134,7 @@ class Queue:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
                 raise
-            raise ApiError("DISK_FULL", "the server's disk is full", status=507) from None
+            raise ApiError("DISK_FULL", "the server's disk is full") from None
         return self.get(request_id)
 
     def _add(self, request_id: str, body: str, had_hub_token: bool) -> None:
@@ -146,7 +146,6 @@ class Queue:
                 raise ApiError(
                     "QUEUE_FULL",
                     "the queue is full; try again later",
-                    status=429,
                     details={"limit": self._limit},
                     headers={"Retry-After": "30"},
                 )

@@ -27,8 +27,8 @@ class Accepted(BaseModel):
 
     request_id: str
     status: Literal["queued"] = "queued"
-    status_url: str
-    result_url: str
+    status_url: str = Field(description="URL to ask how far it is")
+    result_url: str = Field(description="URL of the result")
     created_at: str = Field(description="ISO 8601, UTC")
 
 
@@ -36,9 +36,9 @@ class StepProgress(BaseModel):
     """How far a running request is."""
 
     prompt: int = Field(description="number of the current prompt, from 1; 0 while inputs are fetched")
-    prompts: int
+    prompts: int = Field(description="how many there are")
     step: int = Field(description="denoising steps done; 0 while weights are loaded")
-    steps: int
+    steps: int = Field(description="of the current prompt")
 
 
 class Status(BaseModel):
@@ -105,6 +105,15 @@ class Models(BaseModel):
     models: list[ModelInfo]
 
 
+class Service(BaseModel):
+    """Answer of GET /: what this is, and where to go from here."""
+
+    name: str
+    version: str
+    profile: str = Field(description="`reference` or `faithful`, see docs/serve.md")
+    links: dict[str, str] = Field(description="URLs: API documentation, its OpenAPI document, models, health, metrics")
+
+
 class Health(BaseModel):
     """Answer of GET /health."""
 
@@ -154,4 +163,8 @@ def request_schema() -> tuple[dict[str, Any], dict[str, Any]]:
     parts: dict[str, Any] = schema.pop("$defs")
     for part in (schema, *parts.values()):
         part.pop("additionalProperties", None)
+    parts["LoraItem"]["properties"]["path"]["description"] = (
+        "a .safetensors file below the LoRA root, or an http(s) URL"
+    )
+    parts["PromptItem"]["properties"]["ctrl_img"]["description"] = "control image: base64, data URL or http(s) URL"
     return schema, parts

@@ -101,7 +101,7 @@ def test_the_request_of_a_models_page_is_generated(model: str, client: httpx.Cli
 @pytest.mark.parametrize(
     ("page", "lora", "file"),
     [
-        ("README.md", "t2v_basic/tiny_t2v.safetensors", None),
+        ("docs/api.md", "t2v_basic/tiny_t2v.safetensors", None),
         ("docs/serve.md", "i2v_basic/tiny_i2v.safetensors", "person.webp"),
     ],
 )

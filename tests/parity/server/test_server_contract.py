@@ -316,9 +316,9 @@ def test_file_names(tmp_path: Path) -> None:
 
 def test_with_a_token_nothing_but_health_is_answered_without(tmp_path: Path) -> None:
     with thread(settings_of(tmp_path, token=TOKEN)) as client:
-        routes = ["/v1/models", "/metrics", "/docs", "/openapi.json", "/v1/requests/a/status"]
+        routes = ["/", "/v1/models", "/metrics", "/docs", "/openapi.json", "/v1/requests/a/status"]
         for wrong in ({}, {"authorization": "Bearer x"}, {"authorization": TOKEN}, {"authorization": f"Basic {TOKEN}"}):
-            assert [code(client.get(route, headers=wrong)) for route in routes] == ["401 UNAUTHORIZED"] * 5
+            assert [code(client.get(route, headers=wrong)) for route in routes] == ["401 UNAUTHORIZED"] * 6
             assert code(client.post("/v1/inference", json=body(), headers=wrong)) == "401 UNAUTHORIZED"
         right = {"authorization": f"Bearer {TOKEN}", "host": "any.name"}
         assert client.get("/v1/models", headers=right).status_code == 200
