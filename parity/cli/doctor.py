@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_cpu_kernels
 from parity.run import interrupt
 
 if TYPE_CHECKING:
-    from parity.doctor.check import Check
+    from parity.doctor.check import Asked, Check
 
 SCHEMA_VERSION = 1
 """Of `--json`: fields may be added within it."""
@@ -36,6 +38,7 @@ def add(parsers: Any) -> None:
     command.add_argument("--offline", action="store_true", help="do not ask the Hub")
     command.add_argument(
         "--device",
+        type=_device,
         default="auto",
         metavar="DEVICE",
         help="the device to check: auto (the CPU and every GPU), cpu, cuda or cuda:n; one that cannot be used is a "
@@ -45,10 +48,16 @@ def add(parsers: Any) -> None:
     command.set_defaults(run=doctor)
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"must be auto, cpu, cuda or cuda:n, not {text!r}")
+    return text
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Print each check as it is made. Returns 1 if one of them is a problem, otherwise 0."""
     from parity.doctor.check import Asked, skipped
-    from parity.doctor.examine import examine
+    from parity.doctor.examine import PROBES, examine
 
     waiting = _Waiting()
     asked = Asked(
@@ -60,7 +69,7 @@ def doctor(options: argparse.Namespace) -> int:
     )
     checks, stopped = [], False
     try:
-        for check in examine(asked):
+        for check in examine(asked, {"settings": _settings, **PROBES}):
             checks.append(check)
             waiting.clear()
             if not options.json:
@@ -73,6 +82,17 @@ def doctor(options: argparse.Namespace) -> int:
     if stopped:
         return interrupt.exit_code()
     return 1 if any(check.status == "problem" for check in checks) else 0
+
+
+def _settings(_: Asked) -> Iterator[Check]:
+    """The defaults that this folder's pyproject.toml sets; a mistake in it has ended the command before."""
+    from parity.cli.project import FILE, TABLE, settings
+    from parity.doctor.check import ok
+
+    found = settings(Path.cwd())
+    shown = ", ".join(f"{name} = {setting.given!r}" for name, setting in found.items())
+    file = next((setting.file for setting in found.values()), None)
+    yield ok("settings", f"{shown} ({file})" if shown else f"no [{TABLE}] in a {FILE} here or above")
 
 
 def _document(checks: Sequence[Check]) -> dict[str, Any]:

@@ -115,7 +115,11 @@ def _gpu(torch: Any, number: int) -> Check:
     if (unbuilt := _not_built_for(torch, properties)) is not None:
         to_do = "install a torch that is built for it: https://pytorch.org/get-started/locally"
         return problem(name, f"{found}: {unbuilt}", to_do)
-    free, total = torch.cuda.mem_get_info(number)
+    try:
+        free, total = torch.cuda.mem_get_info(number)
+    except Exception as error:  # of CUDA's, of many types: memory is full, another process has it, it is broken
+        to_do = "nvidia-smi shows who uses it, and its errors; CUDA_VISIBLE_DEVICES leaves it out"
+        return problem(name, f"{found}: cannot be used: {words_of(error)}", to_do)
     found += f", {gib(free)} of {gib(total)} free"
     if properties.major < 8:
         to_do = "expect slow generations; a GPU of 2020 or later (compute capability 8.0) computes in bfloat16"

@@ -143,13 +143,22 @@ def test_an_nvidia_gpu_in_the_machine_that_is_not_used_is_a_problem(
     assert "an NVIDIA GPU that is not used" in check.found
 
 
-def gpu(major: int = 9, minor: int = 0, free: float = 139.0) -> Check:
-    """The line of a planted GPU of 140 GiB; torch is built for compute capabilities 7.5 and up."""
+def gpu(major: int = 9, minor: int = 0, free: float | None = 139.0) -> Check:
+    """The line of a planted GPU of 140 GiB; torch is built for compute capabilities 7.5 and up.
+
+    `free`: GiB; None: CUDA raises an error.
+    """
+
+    def memory(_: int) -> tuple[int, int]:
+        if free is None:
+            raise torch.AcceleratorError("CUDA error: all CUDA-capable devices are busy or unavailable")
+        return int(free * (1 << 30)), 140 << 30
+
     planted: Any = SimpleNamespace(
         cuda=SimpleNamespace(
             get_device_properties=lambda _: SimpleNamespace(name="NVIDIA H200", major=major, minor=minor),
             get_arch_list=lambda: ["sm_75", "sm_80", "sm_90", "compute_120"],
-            mem_get_info=lambda _: (int(free * (1 << 30)), 140 << 30),
+            mem_get_info=memory,
         )
     )
     return devices._gpu(planted, 0)
@@ -159,6 +168,8 @@ def test_a_gpu_in_one_line() -> None:
     assert gpu().text == "NVIDIA H200, compute capability 9.0, 139 GiB of 140 GiB free, bfloat16"
     assert (gpu(7, 5).status, gpu(free=20).status, gpu(6, 1).status) == ("warning", "warning", "problem")
     assert "no bfloat16 of its own" in gpu(7, 5).found
+    assert gpu(free=None).status == "problem"
+    assert "busy or unavailable" in gpu(free=None).found
     assert "another program" in gpu(free=20).found
     assert "too old for this torch, which is built for sm_75, sm_80, sm_90" in gpu(6, 1).found
 

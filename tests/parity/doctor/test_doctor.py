@@ -77,7 +77,8 @@ def test_what_was_left_out_exits_with_0_and_a_problem_with_1(monkeypatch: pytest
 
 def planted(monkeypatch: pytest.MonkeyPatch, probe: Probe) -> None:
     """Let the command make this check alone."""
-    monkeypatch.setattr(examining.examine, "__defaults__", ({"planted": probe},))
+    monkeypatch.setattr(examining, "PROBES", {"planted": probe})
+    monkeypatch.setattr("parity.cli.doctor._settings", lambda _: [])
 
 
 def test_ctrl_c_prints_what_was_found_and_says_what_was_not_checked(
@@ -112,8 +113,11 @@ def test_what_a_slow_check_waits_for_goes_away_on_a_terminal_and_stays_in_a_log(
     with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
         main(["doctor"])
-    assert os.read(ours, 1000).decode().split("\r\x1b[K") == ["... generating: step 1", "... generating: step 2", ""]
+        printed = b""
+        while printed.count(b"\r\x1b[K") < 2:
+            printed += os.read(ours, 1000)
     os.close(ours)
+    assert printed.split(b"\r\x1b[K") == [b"... generating: step 1", b"... generating: step 2", b""]
 
 
 def test_a_check_that_raises_is_a_problem_and_ends_no_other() -> None:
@@ -156,6 +160,26 @@ def test_no_secret_and_no_name_is_printed(
     printed = capsys.readouterr().out
     assert TOKEN in printed
     assert str(home) in printed
+
+
+def test_settings_of_the_folder_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(examining, "PROBES", {})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    main(["doctor"])
+    assert "ok       settings: no [tool.wan-parity]" in capsys.readouterr().out
+    (tmp_path / "pyproject.toml").write_text('[tool.wan-parity]\ndevice = "cpu"\nmax-size = 50\n')
+    main(["doctor"])
+    assert "settings: device = 'cpu', max-size = 50 (" in capsys.readouterr().out
+
+
+def test_a_device_that_cannot_be_is_a_mistake_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", "--device", "gpu"])
+    assert caught.value.code == 2
+    assert "must be auto, cpu, cuda or cuda:n, not 'gpu'" in capsys.readouterr().err
 
 
 def test_a_container_whose_home_is_the_root_keeps_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:

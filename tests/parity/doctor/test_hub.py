@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -48,7 +49,8 @@ def served(statuses: Mapping[str, int], hang: float = 0, page: bytes = b"") -> I
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # the client gave up
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
