@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_cpu_kernels
 from parity.run import interrupt
+from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.doctor.check import Asked, Check
@@ -38,7 +39,6 @@ def add(parsers: Any) -> None:
     command.add_argument("--offline", action="store_true", help="do not ask the Hub")
     command.add_argument(
         "--device",
-        type=_device,
         default="auto",
         metavar="DEVICE",
         help="the device to check: auto (the CPU and every GPU), cpu, cuda or cuda:n; one that cannot be used is a "
@@ -48,17 +48,13 @@ def add(parsers: Any) -> None:
     command.set_defaults(run=doctor)
 
 
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"must be auto, cpu, cuda or cuda:n, not {text!r}")
-    return text
-
-
 def doctor(options: argparse.Namespace) -> int:
     """Print each check as it is made. Returns 1 if one of them is a problem, otherwise 0."""
     from parity.doctor.check import Asked, skipped
     from parity.doctor.examine import PROBES, examine
 
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
+        raise UsageError(f"--device {options.device}: use auto, cpu, cuda or cuda:n")
     waiting = _Waiting()
     asked = Asked(
         device=options.device,
