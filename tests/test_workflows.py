@@ -19,6 +19,7 @@ from xdist import plugin as xdist
 
 from parity.cli.main import whole_parser
 from parity.pytest_plugin import options as plugin
+from tests.support.documented import blocks
 from tests.support.paths import ROOT
 from tests.support.tools import lint
 
@@ -277,6 +278,17 @@ def test_gitlabs_commands_are_understood(shell: Shell) -> None:
         whole_parser().parse_args(arguments)
     out = data["variables"]["OUT"]
     assert job["artifacts"]["reports"]["junit"].replace("$OUT", out) == f"{out}/junit.xml"
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_documents_workflows_are_valid(number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = blocks("docs/ci.md", "yaml")[number]
+    (tmp_path / "parity.yml").write_text(text)
+    assert violations("github-workflows", tmp_path / "parity.yml") == 0, capsys.readouterr().out
+    (step,) = [step for step in steps(tmp_path / "parity.yml") if step["uses"] == "OWNER/wan-parity@REF"]
+    assert set(step["with"]) <= set(document(ACTION)["inputs"])
+    runner = document(tmp_path / "parity.yml")["jobs"]["parity"]["runs-on"]
+    assert "pull_request" not in triggers(tmp_path / "parity.yml") or runner == "ubuntu-latest"
 
 
 def test_every_python_that_is_supported_runs_what_runs_here() -> None:

@@ -10,6 +10,7 @@ PACKAGES = {
     "accelerate": "accelerate",
     "diffusers": "diffusers",
     "ftfy": "ftfy",
+    "imageio_ffmpeg": "imageio-ffmpeg",
     "lpips": "lpips",
     "peft": "peft",
     "skimage": "scikit-image",
