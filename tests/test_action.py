@@ -179,7 +179,7 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
         (programs / name).chmod(0o755)
     given = {
         "CASES": "my cases\nmore.yaml",
-        **({"BASELINES": "my baselines"} if workers == "2" else {}),
+        "BASELINES": "my baselines",
         "TAG": "two words\nb",
         "DEVICE": "cuda:0",
         "OFFLOAD": "model",
@@ -205,9 +205,8 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
         assert (options["cases"] or []) == cases
         assert known.pyargs == (not full)
     assert options["out"] == Path("my out" if full else "parity-out")
-    assert options["tag"] == (["two words", "b"] if full else [])
-    if "baselines" in options:  # FIXME until parity run has it
-        assert options["baselines"] == (Path("my baselines") if full else None)
+    assert list(options["tag"]) == (["two words", "b"] if full else [])
+    assert options["baselines"] == (Path("my baselines") if full else None)
     assert options["timeout"] == (1800 if full else None)
 
 

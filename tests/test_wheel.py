@@ -298,8 +298,9 @@ def test_without_torch_everything_works_that_generates_nothing(light: Venv) -> N
 
 def test_without_torch_the_doctor_says_what_works(light: Venv) -> None:
     said = light("parity", "doctor", "--offline", code=1).splitlines()
-    (problem,) = [line for line in said if line.startswith("problem")]
-    assert "torch: not installed: report, baseline, plan" in problem
+    torch, ffmpeg = [line for line in said if line.startswith("problem")]
+    assert "torch: not installed: report, baseline, plan" in torch
+    assert "imageio-ffmpeg is not installed" in ffmpeg
     assert sum("needs torch" in line for line in said) == 3
 
 

@@ -274,6 +274,7 @@ def test_gitlabs_commands_are_understood(shell: Shell) -> None:
     ((_, *run),) = calls["script"]
     options = whole_parser().parse_args(run)
     assert (options.cases, options.out) == ([Path("cases")], Path("parity-out"))
+    assert options.baselines == Path("baselines")
     for _, *arguments in calls["after_script"]:
         whole_parser().parse_args(arguments)
     out = data["variables"]["OUT"]
@@ -289,6 +290,22 @@ def test_the_documents_workflows_are_valid(number: int, tmp_path: Path, capsys: 
     assert set(step["with"]) <= set(document(ACTION)["inputs"])
     runner = document(tmp_path / "parity.yml")["jobs"]["parity"]["runs-on"]
     assert "pull_request" not in triggers(tmp_path / "parity.yml") or runner == "ubuntu-latest"
+
+
+@pytest.mark.parametrize("page", ["docs/ci.md", "docs/docker.md"])
+def test_the_documents_commands_are_understood(page: str) -> None:
+    lines = [
+        shlex.split(line, comments=True)
+        for block in blocks(page, "bash")
+        for line in re.split(r"\n|;|&&", block.replace("\\\n", " "))
+    ]
+    ours = [line[1:] for line in lines if line[:1] == ["parity"]]
+    for line in (line for line in lines if line[:2] == ["docker", "run"]):
+        (image,) = [place for place, word in enumerate(line) if word in ("wan-parity", "wan-parity:cuda")]
+        ours.append(line[image + 1 :])
+    assert len(ours) >= 6
+    for arguments in ours:
+        whole_parser().parse_args(arguments)
 
 
 def test_every_python_that_is_supported_runs_what_runs_here() -> None:

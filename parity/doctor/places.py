@@ -112,8 +112,12 @@ def _frames_cache() -> Place | None:
 
 def ffmpeg(_: Asked) -> Iterator[Check]:
     """The ffmpeg that reads and writes mp4 and webm, and whether it runs."""
-    import imageio_ffmpeg
-
+    try:
+        import imageio_ffmpeg
+    except ModuleNotFoundError:
+        found = "imageio-ffmpeg is not installed: videos are not compared here"
+        yield problem("ffmpeg", found, "pip install imageio-ffmpeg")
+        return
     own = "IMAGEIO_FFMPEG_EXE" in os.environ
     to_do = (
         "unset IMAGEIO_FFMPEG_EXE, or set it to a working ffmpeg"
