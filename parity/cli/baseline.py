@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.options import add_noise
+from parity.cli.options import add_noise, add_results
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _add_accept(actions: Any) -> None:
         "--from", dest="approvals", type=Path, metavar="FILE", help="approvals exported from the HTML report"
     )
     command.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
-    _add_results(command)
+    add_results(command)
     _add_folder(command)
     command.set_defaults(run=accept)
 
@@ -91,22 +91,11 @@ def _add_check(actions: Any) -> None:
         "  parity baseline check --noise-psnr 44 --json\n\n" + _EXIT_CODES,
     )
     command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all cases of the run)")
-    _add_results(command)
+    add_results(command)
     _add_folder(command)
     add_noise(command.add_argument, "--noise")
     command.add_argument("--json", action="store_true", help="print the outcome as JSON")
     command.set_defaults(run=check)
-
-
-def _add_results(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--results",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="results.json, or the folder it is in; repeatable (default: the last run below reports/out)",
-    )
 
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
@@ -137,7 +126,7 @@ def accept(options: argparse.Namespace) -> int:
     from parity.baselines.accept import choose, propose
     from parity.baselines.file import to_text
     from parity.baselines.sources import cases_of, read_sources
-    from parity.results.next_steps import check_command
+    from parity.results.next_steps import run_command
     from parity.terminal.baselines import proposals_text, sources_text
 
     sources = read_sources(options.results)
@@ -161,7 +150,7 @@ def accept(options: argparse.Namespace) -> int:
     else:
         print("nothing to write")
     files = [Path(item.result.case_file) for item in chosen]
-    print(f"next: {check_command(files, store.folder)}")
+    print(f"next: {run_command(files, '--baselines', str(store.folder))}")
     return 1 if left_out else 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from parity.cli.options import factors
 from pipelines.errors import UsageError
 from pipelines.files.words import cannot_read
 
@@ -47,23 +48,12 @@ def add(parsers: Any) -> None:
     )
     command.add_argument(
         "--expect",
-        type=_factors,
+        type=factors,
         metavar="FACTORS",
         help="factors known to differ, comma-separated: cases pass while exactly these are found",
     )
     command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
     command.set_defaults(run=import_job)
-
-
-def _factors(text: str) -> tuple[str, ...]:
-    from parity.factors.catalogue import PAGES
-    from pipelines.files.words import did_you_mean
-
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if name not in PAGES:
-            raise argparse.ArgumentTypeError(f"unknown factor {name!r}{did_you_mean(name, list(PAGES))}")
-    return names
 
 
 def _step(text: str) -> str:

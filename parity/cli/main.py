@@ -16,6 +16,7 @@ from parity.cli import (
     completion,
     demo,
     doctor,
+    expect,
     import_job,
     plan,
     project,
@@ -98,7 +99,21 @@ def whole_parser() -> Parser:
     )
     parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, import_job, plan, run, report, baseline, serve, about, selftest, cache, doctor, settings):
+    for command in (
+        demo,
+        import_job,
+        plan,
+        run,
+        expect,
+        report,
+        baseline,
+        serve,
+        about,
+        selftest,
+        cache,
+        doctor,
+        settings,
+    ):
         command.add(parsers)
     completion.add(parsers, whole_parser)
     _add_help(parsers, parser)

@@ -155,6 +155,30 @@ def add_max_size(add_argument: Any, prefix: str = "--") -> None:
     )
 
 
+def add_results(command: argparse.ArgumentParser) -> None:
+    """Add `--results`."""
+    command.add_argument(
+        "--results",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="results.json, or the folder it is in; repeatable (default: the last run below reports/out)",
+    )
+
+
+def factors(text: str) -> tuple[str, ...]:
+    """Parse names of factors, separated by commas."""
+    from parity.factors.catalogue import PAGES
+    from pipelines.files.words import did_you_mean
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in PAGES:
+            raise argparse.ArgumentTypeError(f"unknown factor {name!r}{did_you_mean(name, list(PAGES))}")
+    return names
+
+
 def above_zero(text: str, unit: str, example: str) -> float:
     """A finite number above 0, for argparse."""
     value = _number(text)

@@ -52,13 +52,11 @@ def accept_command(cases: Sequence[str], results: Path, baselines: str | Path | 
     return shlex.join(("parity", "baseline", "accept", *cases, "--results", str(results), *folder))
 
 
-def check_command(files: Sequence[Path], baselines: Path) -> str:
-    """The command that runs the cases of these files and checks them against baselines."""
+def run_command(files: Sequence[Path], *options: str) -> str:
+    """The command that runs the cases of these files, or of their folders."""
     folders = dict.fromkeys(str(file.parent) for file in files)
-    given = folders if len(files) > 1 and len(folders) <= _LISTED else dict.fromkeys(map(str, files))
-    return shlex.join(
-        ("parity", "run", *(given if len(given) <= _LISTED else ["cases"]), "--baselines", str(baselines))
-    )
+    given = folders if len(files) > 1 else dict.fromkeys(map(str, files))
+    return shlex.join(("parity", "run", *(given if len(given) <= _LISTED else ["cases"]), *options))
 
 
 def next_steps(cases: Sequence[CaseResult], place: Place) -> list[Step]:

@@ -113,6 +113,11 @@ def read(path: Path, *, duplicate_keys: bool = False) -> Document:
         raise CaseError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
     except (OSError, ValueError) as error:
         raise CaseError(cannot_read(path, error)) from None
+    return parse(path, text, duplicate_keys=duplicate_keys)
+
+
+def parse(path: Path, text: str, *, duplicate_keys: bool = False) -> Document:
+    """Read the text of a file at `path`, which need not exist. Raises CaseError as `read`."""
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         text = text.replace("\t", " ")  # JSON allows indentation with tabs, YAML does not; JSON strings contain none
     try:
