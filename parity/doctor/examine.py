@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 from parity.doctor import determinism, devices, hub, installation, machine, places
@@ -36,6 +37,8 @@ PROBES: dict[str, Probe] = {
 def examine(asked: Asked, probes: dict[str, Probe] = PROBES) -> Iterator[Check]:
     """Make the checks one after another, without secrets in what they found. A check that raises is a problem."""
     redactor = Redactor(asked.environ, (hub.token_file(asked.environ),))
+    shown = asked.waiting
+    asked = dataclasses.replace(asked, waiting=lambda what, detail="": shown(redactor(what), redactor(detail)))
     for name, probe in probes.items():
         try:
             for check in probe(asked):

@@ -147,14 +147,15 @@ def test_no_secret_and_no_name_is_printed(
     }
     for name, value in planted.items():
         monkeypatch.setenv(name, value)
-    main(["doctor", "--json", "--quick"])
-    printed = capsys.readouterr().out
-    main(["doctor", "--quick"])
-    printed += capsys.readouterr().out
+    printed = ""
+    for command in (["doctor", "--json", "--quick"], ["doctor", "--quick"]):
+        main(command)
+        printed += "".join(capsys.readouterr())
     for secret in (TOKEN, "mallory", str(home)):
         assert secret not in printed
     assert "~/.cache/wan-parity/frames" in printed
     assert "/mnt/USER/" in printed
+    assert "... asking https://…@127.0.0.1:9" in printed
     monkeypatch.setattr(Redactor, "__call__", lambda _, text: text)
     main(["doctor", "--json", "--quick"])
     printed = capsys.readouterr().out
