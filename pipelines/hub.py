@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.downloads import offline, why_not_fetched
@@ -11,7 +12,7 @@ from pipelines.errors import HubError, WeightsError
 from pipelines.files.content import present, real_path
 
 # What the Wan pipelines read. The repositories hold nothing else of size, but mirrors may.
-_PATTERNS = ["*.json", "*/*.json", "*/*.safetensors", "tokenizer/*"]
+PIPELINE_FILES = ("*.json", "*/*.json", "*/*.safetensors", "tokenizer/*")
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
@@ -90,7 +91,7 @@ def place_of(source: str) -> str:
         return source
 
 
-def folder_of(source: str, *, token: str | None = None, only: list[str] | None = None) -> Path:
+def folder_of(source: str, *, token: str | None = None, only: Sequence[str] | None = None) -> Path:
     """The local folder of a checkpoint, downloaded or taken from the Hub's cache if `source` is a Hub id.
 
     `token`: a Hub token; without one, HF_TOKEN and the Hub's own login are used. `only`: patterns of files to fetch.
@@ -107,7 +108,7 @@ def folder_of(source: str, *, token: str | None = None, only: list[str] | None =
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, token=token, allow_patterns=only or _PATTERNS))
+        return Path(snapshot_download(source, token=token, allow_patterns=list(only or PIPELINE_FILES)))
     except Exception as error:  # the Hub's own, OSError, ValueError, and those of the HTTP client it uses
         message = f"checkpoint {source} could not be fetched from the Hub: {why_not_fetched(error)}"
         _failures[source, token] = time.monotonic(), message

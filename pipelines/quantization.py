@@ -99,6 +99,28 @@ class Quantization:
         )
 
 
+def stored_bytes(qtype: str, rows: int, columns: int, width: int) -> int | None:
+    """The bytes of a linear layer's weight (rows, columns) in a qtype of `QTYPES`; None: the layer stays as it is.
+
+    `width`: bytes of a number in the dtype of training. Scales and zero points are counted, the bias is not.
+    """
+    name, count = _SAME.get(qtype, qtype), rows * columns
+    if name.startswith("uint"):
+        bits = int(name.removeprefix("uint"))
+        return None if bits > 7 or columns % 64 else count * bits // 8 + count // 64 * (width + 1)
+    if name == "nvfp4":
+        return None if columns % 16 else count // 2 + count // 16 + 4
+    if name.startswith("convrot"):
+        bits = int(name.removeprefix("convrotint").removeprefix("convrot"))
+        if columns % 16 or rows % (16 if name == "convrot4" else 8):
+            return None
+        if name == "convrot4":
+            return stored_bytes("nvfp4", rows, columns, width)
+        group = next(size for size in (128, 64, 32, 16) if columns % size == 0)
+        return count + 4 * rows if name == "convrot8" else count * bits // 8 + 4 * (count // group + rows)
+    return count + rows * width  # eight bits, and a scale for each row
+
+
 def unsupported(quantization: Quantization) -> str | None:
     """Say what of a quantization this version cannot generate, and why; None if it can generate all of it."""
     parts = {"transformer": quantization.transformer, "text encoder": quantization.text_encoder}

@@ -13,6 +13,32 @@ PARTS: tuple[Part, ...] = get_args(Part)
 """The parts of a model that can come from elsewhere than the checkpoint."""
 
 
+_EXPERTS = ("transformer/*", "transformer_2/*")
+
+_OWN_FILES: dict[Part, tuple[str, ...]] = {
+    "text_encoder": ("text_encoder/*", "tokenizer/*"),
+    "transformers": _EXPERTS,
+    "vae": ("vae/*",),
+}
+"""The files of each part in a Wan 2.2 14B checkpoint."""
+
+_FILES_ELSEWHERE: dict[Part, tuple[str, ...] | None] = {
+    "text_encoder": None,
+    "transformers": _EXPERTS,
+    "vae": ("*.json", "*.safetensors"),
+}
+"""The files of each part in a repository of its own; None means all files that a pipeline reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder or Hub id, and which of its files are read."""
+
+    place: str
+    files: tuple[str, ...] | None = None
+    """Patterns as huggingface_hub has them; None: all files that a pipeline reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A checkpoint, and the parts that are taken from elsewhere. Each is a folder or a Hub id, as somebody named it.
@@ -44,6 +70,16 @@ class Weights:
         """The parts that are not the checkpoint's own, and where they come from."""
         own = place_of(self.checkpoint)
         return {part: place for part, place in self.places().items() if place != own}
+
+    def sources(self, *, experts: bool) -> dict[str, Source]:
+        """Where the files come from: `checkpoint`, and each part that comes from elsewhere. Only those that are read.
+
+        `experts`: the model is Wan 2.2 14B, an expert of which has 28 GB.
+        """
+        elsewhere = self.elsewhere()
+        own = (pattern for part in PARTS if part not in elsewhere for pattern in _OWN_FILES[part])
+        found = {"checkpoint": Source(self.checkpoint, ("*.json", *own) if experts else None)}
+        return found | {part: Source(place, _FILES_ELSEWHERE[part]) for part, place in elsewhere.items()}
 
     def __str__(self) -> str:
         return ", ".join(source for source in dataclasses.astuple(self) if source is not None)

@@ -11,27 +11,9 @@ from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, c
 from pipelines.errors import WeightsError
 from pipelines.hub import folder_of
 from pipelines.recipe import EXPERT_PARTS, Expert, Recipe
-from pipelines.weights import PARTS, Part
 
 if TYPE_CHECKING:
     import torch
-
-
-_EXPERTS = ["transformer/*", "transformer_2/*"]
-
-_OWN_FILES: dict[Part, list[str]] = {
-    "text_encoder": ["text_encoder/*", "tokenizer/*"],
-    "transformers": _EXPERTS,
-    "vae": ["vae/*"],
-}
-"""The files of each part in a Wan 2.2 14B checkpoint."""
-
-_FILES_ELSEWHERE: dict[Part, list[str] | None] = {
-    "text_encoder": None,
-    "transformers": _EXPERTS,
-    "vae": ["*.json", "*.safetensors"],
-}
-"""The files of each part in a repository of its own; None means all files that a pipeline reads."""
 
 
 def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
@@ -39,13 +21,8 @@ def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
 
     Missing files are downloaded, but only those that are read: an expert has 28 GB. Raises WeightsError.
     """
-    elsewhere = recipe.weights.elsewhere()
-    own = (pattern for part in PARTS if part not in elsewhere for pattern in _OWN_FILES[part])
-    only = None if recipe.boundary is None else ["*.json", *own]
-    found = {"checkpoint": folder_of(recipe.weights.checkpoint, token=token, only=only)}
-    for part, source in elsewhere.items():
-        found[part] = folder_of(source, token=token, only=_FILES_ELSEWHERE[part])
-    return found
+    sources = recipe.weights.sources(experts=recipe.boundary is not None)
+    return {name: folder_of(source.place, token=token, only=source.files) for name, source in sources.items()}
 
 
 _RAISED = (
