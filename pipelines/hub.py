@@ -51,7 +51,7 @@ def why_unusable(source: str) -> str | None:
 
     Looks at names and folders, never at the network.
     """
-    if _is_folder(Path(source)):
+    if is_folder(source):
         has = any(present(Path(source) / name) for name in ("model_index.json", "transformer"))
         return None if has else f"{source} is no checkpoint in diffusers layout: no model_index.json, no transformer/"
     if re.search("comfyui|repackaged|gguf", source, re.IGNORECASE):
@@ -61,7 +61,7 @@ def why_unusable(source: str) -> str | None:
 
 def why_offline(source: str) -> str | None:
     """The reason why a Hub id cannot be fetched on this machine as it is set up; None: none is known."""
-    if is_hub_id(source) and not _is_folder(Path(source)) and offline():
+    if is_hub_id(source) and not is_folder(source) and offline():
         from huggingface_hub import try_to_load_from_cache
 
         files = ("model_index.json", "config.json", "transformer/config.json", "text_encoder/config.json")
@@ -76,14 +76,14 @@ def find_source(given: str, folder: Path = Path()) -> str | None:
     `folder`: the folder that a relative path is relative to.
     """
     local = folder / given
-    if _is_folder(local):
+    if is_folder(str(local)):
         return str(local.resolve())
     return given if is_hub_id(given) else None
 
 
 def place_of(source: str) -> str:
     """A source in its one spelling: a folder's absolute path without links, or the Hub id as it is."""
-    if is_hub_id(source) and not _is_folder(Path(source)):
+    if is_hub_id(source) and not is_folder(source):
         return source
     try:
         return str(real_path(Path(source)))
@@ -98,7 +98,7 @@ def folder_of(source: str, *, token: str | None = None, only: Sequence[str] | No
     Raises WeightsError if the folder cannot be had; HubError if that is the Hub's answer. A source that just failed is
     not asked for again within a minute: every case of a run would wait for it.
     """
-    if _is_folder(Path(source)):
+    if is_folder(source):
         return Path(source)
     if not is_hub_id(source):
         raise WeightsError(f"checkpoint {source} is neither a folder on this machine nor a Hub id (owner/name)")
@@ -125,5 +125,6 @@ def forget_failures() -> None:
     _failures.clear()
 
 
-def _is_folder(path: Path) -> bool:
-    return present(path) and path.is_dir()
+def is_folder(place: str) -> bool:
+    """True for a folder on this machine, whatever its name."""
+    return present(Path(place)) and Path(place).is_dir()

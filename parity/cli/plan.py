@@ -13,9 +13,10 @@ def add(parsers: Any) -> None:
     """Add `parity plan`."""
     command = parsers.add_parser(
         "plan",
-        help="show both recipes of every case and where they differ; runs no model",
+        help="show both recipes of every case, where they differ, and what a run costs; runs no model",
         description="Shows both recipes, with requested and applied values, and names the factors in which they "
-        "differ. Runs no model.",
+        "differ; then what a run costs: downloads, memory that the weights take, steps, and minutes once a run was "
+        "made on this machine. Runs no model. Asks the Hub for sizes if weights are missing.",
         epilog="examples:\n  parity plan\n  parity plan cases/my_job --tag step-2000\n"
         "  parity plan my_case.yaml --json\n",
     )
@@ -26,13 +27,22 @@ def add(parsers: Any) -> None:
 
 def plan(options: argparse.Namespace) -> int:
     """Print the plan of every selected case."""
+    from parity.cost.estimate import cost_of, job_of_run
+    from parity.cost.machine import this_machine
+    from parity.cost.speeds import last_used
     from parity.factors.findings import known_differences
+    from parity.terminal.cost import cost_row, cost_text, total_text
     from parity.terminal.text import plan_text
     from pipelines.recipe import to_dict
 
-    cases = selected(options)
+    cases, speed = selected(options), last_used()
+    jobs = {case.id: job for case in cases if (job := job_of_run(case)) is not None}
+    total = cost_of(list(jobs.values()), speed)
+    alone = {name: cost_of([job], speed, known=total.downloads) for name, job in jobs.items()}
     if not options.json:
-        print("\n\n".join(plan_text(case) for case in cases))
+        for case in cases:
+            print(plan_text(case), *([f"  {cost_text(alone[case.id])}"] if case.id in alone else []), "", sep="\n")
+        print(total_text(total, len(cases), this_machine()))
         return 0
     from dataclasses import asdict
 
@@ -44,6 +54,7 @@ def plan(options: argparse.Namespace) -> int:
             "findings": [asdict(finding) for finding in known_differences(case)],
             "expect": case.expect,
             "target": case.target.url if case.target is not None else None,
+            "cost": cost_row(alone[case.id]) if case.id in alone else None,
         }
         for case in cases
     ]

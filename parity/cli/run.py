@@ -14,8 +14,12 @@ from pipelines.errors import UsageError
 from pipelines.files.words import cannot_write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from parity.baselines.in_run import RunGate
+    from parity.case.load import Case
     from parity.results.case import Run
+    from parity.run.session import Session
 
 _IN_GITHUB = """\
 In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) a job summary and annotations are written
@@ -140,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
     )
     interrupted = False
     with Session(settings) as session:
+        _tell_cost(cases, session)
         bar = Bar(len(cases))
         try:
             for case in in_loading_order(cases):
@@ -192,6 +197,21 @@ def _write_to_github(finished: Run, out: Path, options: argparse.Namespace) -> N
         tell_github(finished, out, sys.stderr if options.json else sys.stdout)
     except UsageError as error:
         print(f"parity: {error}", file=sys.stderr)
+
+
+def _tell_cost(cases: Sequence[Case], session: Session) -> None:
+    """Say on stderr, before anything is downloaded, what the run costs and what this machine lacks for it."""
+    from parity.cost.estimate import cost_of
+    from parity.cost.speeds import machine_of
+    from parity.run.work import jobs_of, machine_under
+    from parity.terminal.cost import lines_before_a_run
+
+    jobs = jobs_of(cases, session.options.task)
+    if not jobs:
+        return
+    offload = session.engine.offload
+    cost = cost_of(jobs, (machine_of(session.run.environment), offload))
+    print(*lines_before_a_run(cost, machine_under(session.engine), offload), sep="\n", file=sys.stderr, flush=True)
 
 
 def _check_writable(folder: Path) -> None:

@@ -12,9 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipelines.errors import WeightsError
-from pipelines.files.content import present
+from pipelines.hub import is_folder, is_hub_id
 from pipelines.lora_files import read_header
 from pipelines.recipe import Recipe
+from pipelines.weights import Part
 
 PartName = str
 """The name of a part in a diffusers pipeline: transformer, transformer_2, text_encoder, image_encoder, vae."""
@@ -73,23 +74,36 @@ def parts_of(recipe: Recipe) -> Parts:
     known = published(recipe.model)
     if recipe.boundary is None:
         known.pop("transformer_2", None)
-    weights = recipe.weights
-    own = Path(weights.checkpoint)
-    elsewhere = {part: Path(source) for part, source in weights.elsewhere().items()}
-    folders = {
-        "transformer": elsewhere.get("transformers", own) / "transformer",
-        "transformer_2": elsewhere.get("transformers", own) / "transformer_2",
-        "text_encoder": elsewhere.get("text_encoder", own) / "text_encoder",
-        "image_encoder": own / "image_encoder",
-        "vae": elsewhere.get("vae", own) / "vae",
-    }
-    if not present(folders["vae"]) and "vae" in elsewhere:
-        folders["vae"] = elsewhere["vae"]  # a VAE may be named by its own folder
-    read = {name: _read(folders[name]) for name in known}
+    elsewhere = recipe.weights.elsewhere()
+    places = dict.fromkeys(known, recipe.weights.checkpoint)
+    for part, names in PARTS_OF_SOURCE.items():
+        places |= {name: elsewhere[part] for name in names if part in elsewhere}
+    read = {name: _read(folder) if (folder := folder_of_part(places[name], name)) else () for name in known}
     return Parts(
         {name: read[name] or tensors for name, tensors in known.items()},
         tuple(name for name in known if not read[name]),
     )
+
+
+PARTS_OF_SOURCE: Mapping[Part, tuple[PartName, ...]] = {
+    "transformers": ("transformer", "transformer_2"),
+    "text_encoder": ("text_encoder",),
+    "vae": ("vae",),
+}
+"""The parts of a pipeline that come from each source of `Weights`."""
+
+
+def folder_of_part(place: str, part: PartName) -> Path | None:
+    """The folder of a part on this machine: in a local checkpoint, or in the Hub's cache; None: it is not there."""
+    subfolders = (part, "") if part == "vae" else (part,)  # a VAE may be a checkpoint of its own
+    if is_folder(place):
+        return next((folder for name in subfolders if weight_files(folder := Path(place) / name)), None)
+    if not is_hub_id(place):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    configs = (try_to_load_from_cache(place, f"{name}/config.json".lstrip("/")) for name in subfolders)
+    return next((Path(config).parent for config in configs if isinstance(config, str)), None)
 
 
 @functools.lru_cache(maxsize=64)
@@ -97,21 +111,27 @@ def _read(folder: Path) -> Tensors:
     """The tensors of a part's folder; none if it has no safetensors files that can be read."""
     found: dict[str, tuple[int, ...]] = {}
     try:
-        for path in _files(folder):
+        for path in weight_files(folder):
             found |= read_header(path).shapes
-    except (OSError, ValueError, WeightsError):
+    except WeightsError:
         return ()
     if "shared.weight" in found:
         found.pop("encoder.embed_tokens.weight", None)  # the same tensor under its second name
     return tuple(Tensor(name, shape) for name, shape in found.items())
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files that diffusers and transformers load: those of the index, or the one."""
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files that diffusers and transformers load from a part's folder: those of the index, or the one.
+
+    None if there are no safetensors files, or the index cannot be read.
+    """
     for stem in ("diffusion_pytorch_model", "model"):
         index = folder / f"{stem}.safetensors.index.json"
         if index.is_file():
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            try:
+                names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                return []
             return sorted({folder / str(name) for name in names})
         if (folder / f"{stem}.safetensors").is_file():
             return [folder / f"{stem}.safetensors"]

@@ -8,10 +8,10 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
+from parity.cost.machine import cgroup_limit
 from parity.doctor.check import Asked, Check, gib, ok, problem, warning
 from parity.doctor.redact import SECRET_NAME
 from parity.results.environment import cpu_name
@@ -133,34 +133,3 @@ def memory(_: Asked) -> Iterator[Check]:
         yield warning("memory", f"{words}: enough for the demo at most", to_do)
     else:
         yield ok("memory", words)
-
-
-def cgroup_limit(root: Path = Path("/sys/fs/cgroup"), of: Path = Path("/proc/self/cgroup")) -> int | None:
-    """The memory limit of this process' control group in bytes, versions 1 and 2; None: there is none."""
-    try:
-        lines = of.read_text().splitlines()
-    except OSError:  # no Linux
-        return None
-    limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory") and "memory" not in controllers.split(","):
-            continue
-        base = root if controllers == "" else root / "memory"
-        name = "memory.max" if controllers == "" else "memory.limit_in_bytes"
-        group = base / path.lstrip("/")
-        while True:  # the limit of every group above counts as well
-            limits.append(_number(group / name))
-            if group == base or base not in group.parents:
-                break
-            group = group.parent
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _number(file: Path) -> int | None:
-    """A limit from its file; None for `max`, and where there is none."""
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None

@@ -29,6 +29,8 @@ class Hub:
         """Repositories that answer 401 without a token."""
         self.stalls: set[str] = set()
         """Files, by path, that stop after half their bytes."""
+        self.silent = False
+        """True to accept requests and answer none."""
         self.down = False
         """True to answer everything with 503."""
         self.requests: list[str] = []
@@ -60,7 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
         api = path[:2] == ["api", "models"]
         name = "/".join(path[2:4] if api else path[:2])
         files = self.hub.repositories.get(name)
-        if self.hub.down:
+        if self.hub.silent:
+            self.hub.hanging.wait(30)
+        elif self.hub.down:
             self._send(503, b"down")
         elif name in self.hub.gated and "Authorization" not in self.headers:
             self._send(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."})
@@ -71,7 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif "tree" in path:
             self._json([_entry(file, content) for file, content in files.items()])
         else:
-            self._json({"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]})
+            sized = "blobs=true" in self.path.lower()  # what files_metadata=True asks for
+            siblings = [{"rfilename": file} | ({"size": len(data)} if sized else {}) for file, data in files.items()]
+            self._json({"id": name, "sha": COMMIT, "siblings": siblings})
 
     def _file(self, name: str, files: dict[str, bytes]) -> None:
         content = files.get(name)

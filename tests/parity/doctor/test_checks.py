@@ -17,12 +17,12 @@ from packaging.specifiers import SpecifierSet
 
 from parity.case.load import DEMO, Case, load_case
 from parity.comparison.compare import read_preview
+from parity.cost.machine import cgroup_limit
 from parity.doctor import determinism, devices, installation, machine, places
 from parity.doctor.check import Asked, Check
 from parity.doctor.determinism import judged_outputs
 from parity.doctor.examine import PROBES, examine
 from parity.doctor.installation import LIBRARIES, judged_versions
-from parity.doctor.machine import cgroup_limit
 from parity.doctor.places import FULL, Place, judged_place
 from pipelines.errors import DeviceError
 from tests.support.paths import ROOT
