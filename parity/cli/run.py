@@ -216,8 +216,10 @@ def _tell_cost(cases: Sequence[Case], session: Session) -> None:
 
 def _check_writable(folder: Path) -> None:
     """Raise UsageError if results cannot be written, before minutes of work."""
+    from parity.results.folders import make_out
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_out(folder)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()

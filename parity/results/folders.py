@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.results.merge import MAX_BYTES
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
-from pipelines.files.content import read_text
+from pipelines.files.content import ignore, make_ignored, read_text
 
 _OUT = Path("reports/out")
 
@@ -17,6 +17,15 @@ _OUT = Path("reports/out")
 def default_out() -> Path:
     """The default folder of a new run: `reports/out/<start time>`."""
     return _OUT / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+
+
+def make_out(folder: Path) -> None:
+    """Create the folder of a run. Git ignores reports/out, and any other folder that was not there. Raises OSError."""
+    if folder.absolute().parent == _OUT.absolute():
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore(_OUT)
+    else:
+        make_ignored(folder)
 
 
 def last_results() -> Path:

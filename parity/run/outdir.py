@@ -15,6 +15,7 @@ from parity.case.load import Case
 from parity.comparison.compare import Comparison
 from parity.results.case import Run
 from parity.results.environment import differences, reaching_the_bits
+from parity.results.folders import make_out
 from parity.results.merge import read_results
 from pipelines.errors import MediaError, UsageError
 from pipelines.files.words import cannot_write, reason_of
@@ -43,7 +44,7 @@ class OutDir:
         """Lock the folder and remove partial files of a killed run. Raises UsageError if another run has it."""
         if self._shared:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_out(self.path)
         self._lock = _lock(self.path)
         self.clear()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parity.server.settings import Settings
 from pipelines.errors import UsageError
+from pipelines.files.content import make_ignored
 from pipelines.files.words import cannot_write, reason_of
 
 
@@ -40,7 +41,7 @@ def _owned(data: Path) -> Iterator[None]:
     import fcntl
 
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_ignored(data, mode=0o700)
         lock = (data / "lock").open("w")
     except OSError as error:
         raise UsageError(cannot_write(f"--data {data}", error)) from None

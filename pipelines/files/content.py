@@ -64,6 +64,20 @@ def _sha256(path: Path, _state: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
+def make_ignored(folder: Path, mode: int = 0o777) -> None:
+    """Create a folder for files that are generated. If it was not there, git is told to ignore what is in it."""
+    if not folder.exists():
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        ignore(folder)
+
+
+def ignore(folder: Path) -> None:
+    """Tell git to ignore everything in a folder, unless it has been told something about it."""
+    file = folder / ".gitignore"
+    if not file.exists():
+        file.write_text("*\n", encoding="utf-8")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that no reader sees, and no killed writer leaves, an incomplete one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -234,7 +234,7 @@ def test_results_are_whole_after_every_case(cases: CaseFiles, tmp_path: Path) ->
         left = from_json(session.results_path.read_text())
     assert [case.id for case in left.cases] == ["one"]
     assert left.finished is None
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["artifacts", "results.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".gitignore", "artifacts", "results.json"]
 
 
 @pytest.mark.draws
