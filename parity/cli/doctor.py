@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from parity.cli.options import add_cpu_kernels
 from parity.run import interrupt
 from pipelines.errors import UsageError
+from pipelines.files.words import shorten
 
 if TYPE_CHECKING:
     from parity.doctor.check import Asked, Check
@@ -122,7 +124,8 @@ class _Waiting:
         """`detail` changes often, and is shown on a terminal alone."""
         self.clear()
         if sys.stderr.isatty():
-            print(_printable(f"... {what}{detail}"), end="", file=sys.stderr, flush=True)
+            line = shorten(f"... {what}{detail}", shutil.get_terminal_size().columns - 1)
+            print(_printable(line), end="", file=sys.stderr, flush=True)
             self._shown = True
         elif what != self._last:
             print(_printable(f"... {what}"), file=sys.stderr, flush=True)

@@ -67,11 +67,3 @@ def problem(name: str, found: str, to_do: str) -> Check:
 def skipped(name: str, found: str, to_do: str | None = None) -> Check:
     """A check that was not made, and why."""
     return Check(name=name, status="skipped", found=found, to_do=to_do)
-
-
-def gib(count: float) -> str:
-    """Bytes as text: `1.5 GiB`, `78 GiB`, `12 MiB`."""
-    if count < 1 << 30:
-        return f"{count / (1 << 20):.0f} MiB"
-    size = count / (1 << 30)
-    return f"{size:.0f} GiB" if size >= 10 else f"{size:.1f} GiB"

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from parity.doctor.check import Asked, Check, gib, ok, problem, skipped, warning
+from parity.cost.estimate import sized
+from parity.doctor.check import Asked, Check, ok, problem, skipped, warning
 from pipelines import cpu_kernels
 from pipelines.errors import UsageError
 from pipelines.files.words import plural, words_of
@@ -120,7 +121,7 @@ def _gpu(torch: Any, number: int) -> Check:
     except Exception as error:  # of CUDA's, of many types: memory is full, another process has it, it is broken
         to_do = "nvidia-smi shows who uses it, and its errors; CUDA_VISIBLE_DEVICES leaves it out"
         return problem(name, f"{found}: cannot be used: {words_of(error)}", to_do)
-    found += f", {gib(free)} of {gib(total)} free"
+    found += f", {sized(free)} of {sized(total)} free"
     if properties.major < 8:
         to_do = "expect slow generations; a GPU of 2020 or later (compute capability 8.0) computes in bfloat16"
         return warning(name, f"{found}: no bfloat16 of its own", to_do)

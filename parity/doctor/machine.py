@@ -11,14 +11,15 @@ from collections.abc import Iterator
 
 import psutil
 
-from parity.cost.machine import cgroup_limit
-from parity.doctor.check import Asked, Check, gib, ok, problem, warning
+from parity.cost.estimate import sized
+from parity.cost.machine import cgroup_limit, ram_free
+from parity.doctor.check import Asked, Check, ok, problem, warning
 from parity.doctor.redact import SECRET_NAME
 from parity.results.environment import cpu_name
 from pipelines import cpu_kernels
 
-LEAST_MEMORY = 4 << 30
-"""Bytes. The demo's tiny checkpoints and torch itself need about 1 GiB; any real model more than this."""
+LEAST_MEMORY = 4_000_000_000
+"""Bytes. The demo's tiny checkpoints and torch itself need about 1 GB; any real model more than this."""
 
 _PRINTED = "…→×✓█━"
 """Beside ASCII: what tables, progress and prompts of the demo are printed with."""
@@ -120,14 +121,10 @@ def _cores() -> str:
 
 def memory(_: Asked) -> Iterator[Check]:
     """The memory of this machine, or of the container, which may have less."""
-    whole = psutil.virtual_memory()
-    total, free = whole.total, whole.available
-    limit = cgroup_limit()
-    words = f"{gib(free)} of {gib(total)} free"
+    total, free, limit = psutil.virtual_memory().total, ram_free(), cgroup_limit()
+    words = f"{sized(free)} of {sized(total)} free"
     if limit is not None and limit < total:
-        # What the container holds in the page cache counts as used here, though the kernel gives it back.
-        free = min(free, limit)
-        words += f", limited to {gib(limit)} by the container (cgroup)"
+        words = f"{sized(free)} free, limited to {sized(limit)} by the container (cgroup), of {sized(total)}"
     if free < LEAST_MEMORY:
         to_do = "close other programs, or raise the container's limit; `parity plan CASE` says what a case needs"
         yield warning("memory", f"{words}: enough for the demo at most", to_do)

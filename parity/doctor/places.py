@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.doctor.check import Asked, Check, gib, ok, problem, warning
+from parity.cost.census import published
+from parity.cost.estimate import sized
+from parity.doctor.check import Asked, Check, ok, problem, warning
+from pipelines.catalog import MODELS
 from pipelines.files.words import plural, reason_of
 
-FULL, SCARCE = 256 << 20, 2 << 30
+FULL, SCARCE = 250_000_000, 2_000_000_000
 """Free bytes below which a place is full (a video of one case does not fit), and below which a run may fill it."""
-HUB_SCARCE = 30 << 30
-"""The smallest of the supported checkpoints is about as large."""
 _PROBE_BYTES = 1 << 16
 _SECONDS = 10
 """How long ffmpeg may take to print its version."""
@@ -52,7 +53,7 @@ def judged_place(place: Place) -> Check:
     except OSError as error:
         return problem(name, f"{place.folder}: cannot be written: {reason_of(error)}", place.to_do)
     free = shutil.disk_usage(there).free
-    found = f"{place.folder}: {gib(free)} free{place.note}"
+    found = f"{place.folder}: {sized(free)} free{place.note}"
     if free < FULL:
         return problem(name, f"{found}: the disk is full", place.to_do)
     return warning(name, found, place.to_do) if free < place.scarce else ok(name, found)
@@ -68,12 +69,13 @@ def _places() -> Iterator[Place]:
     from parity.results.folders import default_out
     from pipelines import downloads
 
+    smallest = _smallest_checkpoint()
     yield Place(
         name="checkpoints",
         folder=downloads.cache_folder(),
-        scarce=HUB_SCARCE,
+        scarce=smallest,
         to_do="remove what is not needed (hf cache ls, hf cache rm), or set HF_HOME to a folder on a larger disk",
-        note=", holds what the Hub's library downloaded",
+        note=f"; the smallest model takes about {sized(smallest)}",
     )
     frames = _frames_cache()
     if frames is not None:
@@ -92,6 +94,12 @@ def _places() -> Iterator[Place]:
     )
 
 
+def _smallest_checkpoint() -> int:
+    """The bytes of the smallest published model, its text encoder included, in bfloat16."""
+    models = (published(model).values() for model in MODELS)
+    return min(sum(2 * tensor.numbers for part in parts for tensor in part) for parts in models)
+
+
 def _frames_cache() -> Place | None:
     from parity.results.folders import cache_folder
     from parity.run.cache import Cache
@@ -100,7 +108,7 @@ def _frames_cache() -> Place | None:
     if root is None:
         return None
     kept = Cache(root).entries() if root.is_dir() else []
-    size = gib(sum(entry.size for entry in kept))
+    size = sized(sum(entry.size for entry in kept))
     return Place(
         name="cached frames",
         folder=root,

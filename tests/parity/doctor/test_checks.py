@@ -165,7 +165,7 @@ def gpu(major: int = 9, minor: int = 0, free: float | None = 139.0) -> Check:
 
 
 def test_a_gpu_in_one_line() -> None:
-    assert gpu().text == "NVIDIA H200, compute capability 9.0, 139 GiB of 140 GiB free, bfloat16"
+    assert gpu().text == "NVIDIA H200, compute capability 9.0, 149 GB of 150 GB free, bfloat16"
     assert (gpu(7, 5).status, gpu(free=20).status, gpu(6, 1).status) == ("warning", "warning", "problem")
     assert "no bfloat16 of its own" in gpu(7, 5).found
     assert gpu(free=None).status == "problem"
@@ -230,10 +230,11 @@ def test_the_smallest_limit_of_the_control_groups_above_counts(tmp_path: Path) -
 
 
 def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cgroup_limit", lambda: 2 << 30)
+    monkeypatch.setattr("parity.cost.machine.cgroup_limit", lambda: 2 << 30)
+    monkeypatch.setattr("parity.doctor.machine.cgroup_limit", lambda: 2 << 30)
     check = only(machine.memory(Asked()))
     assert check.status == "warning"
-    assert "limited to 2.0 GiB by the container" in check.found
+    assert "limited to 2.1 GB by the container" in check.found
 
 
 def test_a_cpu_without_avx2_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +267,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_real_full_disk(small_disk: Path) -> None:
     check = judged_place(place(small_disk / "frames"))
     assert (check.status, check.to_do) == ("problem", "make room")
-    assert check.found.endswith("1 MiB free: the disk is full")
+    assert check.found.endswith("1 MB free: the disk is full")
     (small_disk / "filling").write_bytes(bytes(1 << 20))
     check = judged_place(place(small_disk / "frames"))
     assert check.found.endswith("cannot be written: No space left on device")
