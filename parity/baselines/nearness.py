@@ -61,7 +61,10 @@ def _cannot(old: BaselineMetric, new: MetricResult | None) -> str | None:
 def _moves(
     name: str, old: BaselineMetric, new: MetricResult, noise: Noise | None, lossless: bool
 ) -> tuple[list[str], list[str]]:
-    """The changes for the worse and for the better: the mean first, then the frame that changed most."""
+    """The changes for the worse and for the better: the whole video first, then the frame that changed most.
+
+    What is shown is what was decided on. A frame is never named without how the whole video moved.
+    """
     sign = 1 if old.higher_is_better else -1
     unit = 10.0 ** -DECIMALS.get(name, 5)  # one unit of the last digit that a baseline keeps
 
@@ -73,12 +76,12 @@ def _moves(
     worse: list[str] = []
     better: list[str] = []
     before, after = _whole(name, old.mean, old.per_frame), _whole(name, new.mean, new.per_frame)
-    shown = (_reported(old.mean, old.per_frame, before), _reported(new.mean, new.per_frame, after))
-    change = f"{name.upper()} {_show(name, shown[0])} -> {_show(name, shown[1])}"
+    label = _label(name, (before, _number(old.mean)), (after, _number(new.mean)))
+    change = f"{_show(name, before)} -> {_show(name, after)}"
     if fell(before, after, frame=False):
-        worse.append(change)
+        worse.append(f"{label} {change}")
     elif fell(after, before, frame=False):
-        better.append(change)
+        better.append(f"{label} {change}")
     pairs = [(_number(a), _number(b)) for a, b in zip(old.per_frame, new.per_frame, strict=True)]
     down = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(a, b, frame=True)]
     up = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(b, a, frame=True)]
@@ -86,21 +89,23 @@ def _moves(
         if found:
             k, a, b = max(found, key=lambda item: abs(_finite(item[1]) - _finite(item[2])))
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            changes.append(f"{name.upper()} of frame {k} {_show(name, a)} -> {_show(name, b)}{more}")
+            whole = "" if changes else f"; of the whole video: {label} {change}"
+            changes.append(f"{name.upper()} of frame {k} {_show(name, a)} -> {_show(name, b)}{more}{whole}")
     return worse, better
 
 
 def _whole(name: str, mean: float | None, per_frame: Sequence[float | None]) -> float:
-    """The metric over the whole video; PSNR by squared error, since the mean in results.json omits identical frames."""
+    """The metric over the whole video; PSNR by mean squared error, in which noise adds up, and every frame counts."""
     if name != "psnr" or not per_frame:
         return _number(mean)
     error = sum(10 ** (-_number(value) / 10) for value in per_frame) / len(per_frame)
     return -10 * math.log10(error) if error else math.inf
 
 
-def _reported(mean: float | None, per_frame: Sequence[float | None], whole: float) -> float:
-    """The mean that the report shows, or the one over the whole video if the report's omits some frames."""
-    return whole if mean is None or None in per_frame else mean
+def _label(name: str, *pairs: tuple[float, float]) -> str:
+    """The metric's name, and what it is if it is not, as shown, the mean that the report shows. Pairs of both."""
+    same = all(_show(name, whole) == _show(name, mean) for whole, mean in pairs)
+    return name.upper() if same else f"{name.upper()} by mean squared error"
 
 
 def _number(value: float | None) -> float:
