@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.results.case import CaseResult, Run
-from parity.results.folders import last_results
+from parity.results.last_run import last_full_results
 from parity.results.merge import read_results, results_file
 from pipelines.errors import UsageError
 from pipelines.files.content import real_path
@@ -19,6 +19,8 @@ class Source:
 
     path: Path
     run: Run
+    note: str = ""
+    """Why it was taken although a later run exists; empty: none does, or it was named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +32,16 @@ class SourcedCase:
 
 
 def read_sources(given: Sequence[Path]) -> list[Source]:
-    """Read the named results (files, or the folders they are in), by default those of the last run.
+    """Read the named results (files, or the folders they are in), by default those of the last full run.
 
     Raises UsageError if there are none, or if one has no cases: a gate on nothing would always pass.
     """
-    paths = list({real_path(results_file(path)): results_file(path) for path in given or [last_results()]}.values())
-    sources = [Source(path=path, run=read_results(path)) for path in paths]
+    if given:
+        paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
+        sources = [Source(path=path, run=read_results(path)) for path in paths]
+    else:
+        last = last_full_results()
+        sources = [Source(path=last.path, run=read_results(last.path), note=last.note)]
     for source in sources:
         if not source.run.cases:
             raise UsageError(f"{source.path}: no cases; was the run stopped before the first one finished?")

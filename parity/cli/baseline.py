@@ -166,6 +166,7 @@ def check(options: argparse.Namespace) -> int:
     noise = Noise(psnr=options.noise_psnr, ssim=options.noise_ssim)
     gate = check_all(sources, store.read_all(), noise, options.cases)
     if options.json:
+        print(sources_text(sources), file=sys.stderr)
         print(json.dumps(_json(gate, options), indent=1, ensure_ascii=False))
     else:
         print(sources_text(sources))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_results, factors
@@ -62,11 +63,11 @@ def expect(options: argparse.Namespace) -> int:
     if not options.dry_run:
         for item in changed:
             write(item)
+    if sources:
+        print(sources_text(sources), file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps([_row(item) for item in plan], indent=1, ensure_ascii=False))
     else:
-        if sources:
-            print(sources_text(sources))
         print(_text(plan, dry_run=options.dry_run))
     return 1 if any(item.state == "left out" for item in plan) else 0
 

@@ -163,7 +163,7 @@ def add_results(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="FILE",
-        help="results.json, or the folder it is in; repeatable (default: the last run below reports/out)",
+        help="results.json, or the folder it is in; repeatable (default: the last full run below reports/out)",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_baselines, add_max_size, add_repeat, add_running, add_target, generations
 from parity.cli.parser import EXIT_CODES
-from parity.cli.selection import add_selection, selected
+from parity.cli.selection import add_selection, narrowing, selected
 from pipelines.errors import UsageError
 from pipelines.files.words import cannot_write
 
@@ -116,7 +116,8 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.files.words import plural
 
     cases = selected(options)
-    from parity.results.folders import cache_folder, default_out, last_results
+    from parity.results.folders import cache_folder, default_out
+    from parity.results.last_run import last_results
     from parity.run.outdir import write_page
     from parity.run.session import Options, Session, in_loading_order
     from parity.run.task import Task
@@ -141,6 +142,7 @@ def run(options: argparse.Namespace) -> int:
         resume=options.resume,
         timeout=options.timeout,
         gate=gate,
+        narrowed=narrowing(options),
     )
     interrupted = False
     with Session(settings) as session:

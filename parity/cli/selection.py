@@ -26,3 +26,15 @@ def selected(options: argparse.Namespace) -> list[Case]:
 
     given = given_target(vars(options).__getitem__) if hasattr(options, "target") else NOTHING_GIVEN
     return load_cases(find_case_files(options.cases), given, expression=options.k, tags=options.tag)
+
+
+def narrowing(options: argparse.Namespace) -> str | None:
+    """What of the command line leaves cases out; None: it asks for whole folders, or for what the project always does.
+
+    `cases` and `--tag` of pyproject.toml are what the project always runs.
+    """
+    files = [] if options.cases == options.parser.get_default("cases") else options.cases
+    parts = [str(path) for path in files if not path.is_dir()]
+    parts += [f"-k {options.k}"] if options.k else []
+    tags = [] if options.tag == options.parser.get_default("tag") else options.tag
+    return " ".join([*parts, *(f"--tag {tag}" for tag in tags)]) or None

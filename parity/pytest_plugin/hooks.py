@@ -18,7 +18,8 @@ from parity.cli.options import given_target
 from parity.pytest_plugin.shards import Devices, Shards
 from parity.pytest_plugin.wording import conclude, failure, in_pytests_words, marker_name
 from parity.results.case import Run
-from parity.results.folders import cache_folder, default_out, last_results
+from parity.results.folders import cache_folder, default_out
+from parity.results.last_run import last_results
 from parity.run.cache import open_cache
 from parity.run.session import Options, Session, in_loading_order
 from parity.run.task import Task
@@ -123,7 +124,9 @@ class Controller:
             out = _out(config)
             resume = config.getoption("--parity-resume")
             folder = None if gate is None else str(gate.folder)
-            self._shards = Shards(out, uuid4().hex[:12], _command(config), resume=resume, baselines=folder)
+            self._shards = Shards(
+                out, uuid4().hex[:12], _command(config), resume=resume, baselines=folder, narrowed=_narrowing(config)
+            )
 
     def pytest_report_header(self) -> str:
         """The number of workers and their devices."""
@@ -222,7 +225,18 @@ def _options(config: pytest.Config) -> Options:
         timeout=config.getoption("--parity-timeout"),
         shard=Path(given["shard"]) if given else None,
         gate=_gate(config),
+        narrowed=_narrowing(config),
     )
+
+
+def _narrowing(config: pytest.Config) -> str | None:
+    """What of the command line leaves cases out; None: nothing does."""
+    given = {"-k": config.option.keyword, "-m": config.option.markexpr}
+    parts = [f"{name} {value}" for name, value in given.items() if value]
+    parts += [f"--parity-tag {tag}" for tag in config.getoption("--parity-tag")]
+    parts += [str(path) for path in config.getoption("--parity-cases") or () if not path.is_dir()]
+    parts += [argument for argument in config.args if "::" in argument]
+    return " ".join(parts) or None
 
 
 def _out(config: pytest.Config) -> Path:

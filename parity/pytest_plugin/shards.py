@@ -59,11 +59,18 @@ class Shards:
     """The results of all workers and the folder they share. Used by the process that started them."""
 
     def __init__(
-        self, out: Path, session: str, command: Sequence[str], *, resume: bool, baselines: str | None = None
+        self,
+        out: Path,
+        session: str,
+        command: Sequence[str],
+        *,
+        resume: bool,
+        baselines: str | None = None,
+        narrowed: str | None = None,
     ) -> None:
         """`session` is a unique name: workers left over from a killed session may still write their shards.
 
-        `baselines`: the folder of the baselines that the workers check against.
+        `baselines`: the folder of the baselines that the workers check against. `narrowed`: what left cases out.
         """
         self.out = OutDir(out)
         self._folder = out / SHARDS / session
@@ -73,7 +80,13 @@ class Shards:
         self._shards: dict[str, Run] = {}
         self._died: dict[str, CaseResult] = {}
         self.run = Run(
-            started=now(), finished=None, command=tuple(command), environment={}, cases=(), baselines=baselines
+            started=now(),
+            finished=None,
+            command=tuple(command),
+            environment={},
+            cases=(),
+            narrowed=narrowed,
+            baselines=baselines,
         )
 
     @property

@@ -321,6 +321,8 @@ class Run:
     """One result for each case, in the order of the cases."""
     schema_version: int = SCHEMA_VERSION
     """The version of this format."""
+    narrowed: str | None = None
+    """What left cases out: `-k guitar`, say; null: nothing did, or an older version did not record it."""
     baselines: str | None = None
     """The folder of the baselines that decided (`--baselines`), as it was given; null: none did."""
 

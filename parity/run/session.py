@@ -89,6 +89,8 @@ class Options:
     """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
     gate: Gate | None = None
     """The baselines that decide; None: the cases' own rules do."""
+    narrowed: str | None = None
+    """What left cases out, e.g. `-k guitar`; None: nothing did."""
 
 
 class Session:
@@ -106,6 +108,7 @@ class Session:
             command=options.command,
             environment=describe(options.device) | {"offload": options.offload},
             cases=(),
+            narrowed=options.narrowed,
             baselines=None if options.gate is None else str(options.gate.folder),
         )
         cache = open_cache(options.cache)

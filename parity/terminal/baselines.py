@@ -20,10 +20,12 @@ _COUNTED = {"holds": "unchanged", "no_baseline": "without baseline", "not_run": 
 
 
 def sources_text(sources: Sequence[Source]) -> str:
-    """Say which results are used: by default those of the last run, which may not be the one the user has in mind."""
+    """Say which results are used: by default the last full run's, which may not be the one the user has in mind."""
     return "\n".join(
-        f"{item.path}: run of {item.run.started}, {plural(len(item.run.cases), 'case')}"
+        ("used: " if item.note else "")
+        + f"{item.path}: run of {item.run.started}, {plural(len(item.run.cases), 'case')}"
         + ("" if item.run.finished else ", not finished")
+        + (f"; {item.note}" if item.note else "")
         for item in sources
     )
 

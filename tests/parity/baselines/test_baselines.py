@@ -16,7 +16,7 @@ from parity.baselines.recipes import without_paths
 from parity.case.load import DEMO
 from parity.cli.main import main
 from parity.results.case import CaseResult, VideoResult
-from parity.results.folders import last_results
+from parity.results.last_run import last_results
 from pipelines.errors import UsageError
 from tests.support.baseline_samples import (
     ACCEPTED,
