@@ -19,12 +19,12 @@ function storeTicks(ticked) {
 }
 
 /** What `parity baseline accept --from` reads: the hashes tell the command whether it holds the video that was seen. */
-function approvalsOf(ticked) {
+function approvalsOf(ticked, results) {
   const cases = [...ticked].sort((a, b) => a - b).map((index) => {
     const { id, output } = run.cases[index];
     return { id, output_sha256: output.sha256, raw_sha256: output.raw_sha256 };
   });
-  return { schema_version: 1, kind: "wan-parity approvals", results_started: run.started, cases };
+  return { schema_version: 1, kind: "wan-parity approvals", results_started: run.started, results, cases };
 }
 
 function saveFile(name, text) {
@@ -59,7 +59,7 @@ function mountApprovals() {
   bar.querySelector(".tick-all").addEventListener("click", () => change(() => shown().forEach((index) => ticked.add(index))));
   bar.querySelector(".untick").addEventListener("click", () => change(() => ticked.clear()));
   bar.querySelector(".export").addEventListener("click", () => {
-    saveFile("approvals.json", `${JSON.stringify(approvalsOf(ticked), null, 1)}\n`);
+    saveFile("approvals.json", `${JSON.stringify(approvalsOf(ticked, JSON.parse(bar.dataset.results)), null, 1)}\n`);
     announce("approvals.json saved.");
   });
   show();

@@ -98,9 +98,9 @@ def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20) -> str:
     order = view.ordered(run)
     books = albums([case for _, case in order], folder)
     cases = _case_views(order, books, run.environment)
-    empty = _page(run, cases, max_bytes)
+    empty = _page(run, cases, max_bytes, folder)
     embed(books, max_bytes - len(empty.encode()) - _SLACK * len(cases))
-    return _page(run, cases, max_bytes)
+    return _page(run, cases, max_bytes, folder)
 
 
 def write_report(run: Run, folder: Path, path: Path, *, max_bytes: int = 25 << 20) -> None:
@@ -160,7 +160,7 @@ def _anchors(cases: Sequence[CaseResult]) -> list[str]:
     return names
 
 
-def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
+def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> str:
     style, script = (
         "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
     )
@@ -187,6 +187,8 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int) -> str:
             flatten=view.flatten,
             text=view.text,
             command=shlex.join(run.command),
+            results=view.results_files(run, folder),
+            accept=view.accept_approvals(run, folder),
             quote=shlex.quote,
             moment=view.moment,
             limit=f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB",

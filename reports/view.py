@@ -6,9 +6,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status
+from parity.results.folders import OUT
 from parity.results.words import METRIC_DIGITS, figure
 from pipelines.files.words import plural
 
@@ -185,6 +187,27 @@ def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
             words = ["parity", "run", "--diagnose", case.case_file, *repeat]
     offload = environment.get("offload", "none")
     return shlex.join([*words, *there, *([] if offload == "none" else ["--offload", str(offload)])])
+
+
+def results_files(run: Run, folder: Path) -> list[str]:
+    """The results.json that the page is about, as they were given. `folder` is that of the cases' artifacts."""
+    merged = [part["results"] for part in run.environment.get("runs", ()) if "results" in part]
+    return merged or [str(folder / "results.json")]
+
+
+def accept_approvals(run: Run, folder: Path) -> str:
+    """The command that applies approvals saved from the page, in the folder that the run was started in.
+
+    It names results only outside of reports/out, where the command looks by itself, and baselines other than the
+    default.
+    """
+    words = ["parity", "baseline", "accept", "--from", "approvals.json"]
+    files = results_files(run, folder)
+    if any(Path(file).parts[:2] != OUT.parts for file in files):
+        words += [word for file in files for word in ("--results", file)]
+    if run.baselines not in (None, "baselines"):
+        words += ["--baselines", str(run.baselines)]
+    return shlex.join(words)
 
 
 def server_facts(case: CaseResult) -> dict[str, Any]:

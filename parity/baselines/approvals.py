@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parity.baselines.sources import SourcedCase
+from parity.results.folders import OUT
+from parity.results.merge import MAX_BYTES as RESULTS_BYTES
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
@@ -36,6 +38,8 @@ class Approvals(BaseModel):
     results_started: str
     """`started` of the results.json the report showed."""
     cases: tuple[Approval, ...] = Field(min_length=1)
+    results: tuple[str, ...] = ()
+    """The results.json that the report was made of, as seen from where it was; empty: an older report."""
 
 
 def read_approvals(path: Path) -> Approvals:
@@ -67,6 +71,33 @@ def read_approvals(path: Path) -> Approvals:
     return approvals
 
 
+def results_of(path: Path) -> list[Path]:
+    """Find the results.json that approvals are for: beside them, where the report said, or below reports/out.
+
+    Raises UsageError if no results of that run are there.
+    """
+    approvals = read_approvals(path)
+    named = [Path(file) for file in approvals.results]
+    places = [path.parent / "results.json", *named, *sorted(OUT.glob("*/results.json"))]
+    found = next((place for place in places if _started(place) == approvals.results_started), None)
+    if found is None:
+        searched = list(dict.fromkeys(str(place.parent) for place in (path.parent / "results.json", *named)))
+        raise UsageError(
+            f"{path}: for the run started {approvals.results_started}, whose results are in none of "
+            f"{', '.join([*searched, str(OUT)])}; pass --results FOLDER"
+        )
+    several = len(named) > 1 and found in named
+    return [place for place in named if place.is_file()] if several else [found]
+
+
+def _started(path: Path) -> str | None:
+    """When the run of a results.json was started; None if that cannot be read."""
+    try:
+        return str(strict_json.loads(read_text(path, RESULTS_BYTES))["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def approved(path: Path, cases: Sequence[SourcedCase]) -> list[SourcedCase]:
     """The results a file approves. Raises UsageError if one of them is not the video that was approved."""
     approvals = read_approvals(path)
@@ -83,6 +114,8 @@ def _approved(path: Path, approval: Approval, cases: Sequence[SourcedCase]) -> S
         raise UsageError(f"{path}: approves {approval.id}, which is not in the results; nothing was accepted")
     for item in candidates:
         output = item.result.output
+        if item.result.by_own_rules().status == "error":
+            raise UsageError(f"{path}: {approval.id}: an error cannot be accepted ({item.result.verdict})")
         if output is not None and (output.sha256, output.raw_sha256) == (approval.output_sha256, approval.raw_sha256):
             return item
     places = ", ".join(str(item.source.path) for item in candidates)

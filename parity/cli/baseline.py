@@ -124,12 +124,14 @@ def _warn_of_leftover(store: Store) -> None:
 
 def accept(options: argparse.Namespace) -> int:
     from parity.baselines.accept import choose, propose
+    from parity.baselines.approvals import results_of
     from parity.baselines.file import to_text
     from parity.baselines.sources import cases_of, read_sources
     from parity.results.next_steps import run_command
     from parity.terminal.baselines import proposals_text, sources_text
 
-    sources = read_sources(options.results)
+    results = options.results or (results_of(options.approvals) if options.approvals else [])
+    sources = read_sources(results)
     store = _store(options)
     _warn_of_leftover(store)
     baselines, broken = store.read_what_can_be()

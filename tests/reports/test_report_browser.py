@@ -560,6 +560,7 @@ def test_ticked_cases_are_saved_as_approvals(run: Run, browse: Browse, tmp_path:
         "schema_version": 1,
         "kind": "wan-parity approvals",
         "results_started": run.started,
+        "results": [str(tmp_path / "results.json")],
         "cases": [
             {"id": "i2v", "output_sha256": "9f" * 32, "raw_sha256": "3c" * 32},
             {"id": "t2v-guitar", "output_sha256": "9f" * 32, "raw_sha256": "3c" * 32},

@@ -251,6 +251,51 @@ def test_approved_cases_are_accepted_drifted_ones_too() -> None:
     assert sorted(state()) == ["fine.json", "odd.json"]
 
 
+@pytest.mark.parametrize(
+    ("results", "file", "found"),
+    [
+        ("reports/out/old/results.json", "approvals.json", True),
+        ("build/results.json", "build/approvals.json", True),  # beside it
+        ("build/results.json", "approvals.json", True),  # as recorded
+        ("elsewhere/results.json", "approvals.json", False),
+    ],
+)
+def test_approvals_find_their_results(results: str, file: str, found: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the last run's, but those of the run that was viewed."""
+    old = write_run(result("a"), name="old", started="2026-11-20T01:00:00+00:00")
+    write_run(result("a", frames="QRSTUVWXY"), name="new", started="2026-11-21T01:00:00+00:00")
+    recorded = [] if "/" in file else ["build/results.json"]
+    path = approvals(result("a"), results_started="2026-11-20T01:00:00+00:00", results=recorded)
+    for source, target in ((old, results), (path, file)):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    assert main(["baseline", "accept", "--from", file]) == (0 if found else 2)
+    said = capsys.readouterr()
+    if found:
+        assert f"{results}: run of 2026-11-20" in said.out
+    else:
+        assert "whose results are in none of ., build, reports/out; pass --results FOLDER" in said.err
+        assert state() == {}
+
+
+def test_approvals_of_a_merged_report_find_all_results() -> None:
+    """Their run started when the first of them did."""
+    files = [
+        str(write_run(result(name), name=f"../../{name}", started=f"2026-11-2{day}T01:00:00+00:00"))
+        for day, name in ((1, "a"), (2, "b"))
+    ]
+    started = "2026-11-21T01:00:00+00:00"
+    path = approvals(result("a"), result("b"), results_started=started, results=files)
+    assert main(["baseline", "accept", "--from", str(path)]) == 0
+    assert sorted(state()) == ["a.json", "b.json"]
+
+
+def test_an_approved_error_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(result("a", status="error"))
+    assert main(["baseline", "accept", "--from", str(approvals(result("a")))]) == 2
+    assert "a: an error cannot be accepted" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("other", [video("abcdXfghi"), video(sha256=sha("x")), video(raw_sha256=None)])
 def test_another_video_than_the_one_approved(other: VideoResult, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(result("a"), result("b"))
