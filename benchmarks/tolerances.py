@@ -208,7 +208,7 @@ def main() -> None:
         cells = [cell(values, name) for values in (row.raw, row.files) for name in names]
         print(f"| {row.factor} | {row.what} | {len(row.files)} | {' | '.join(cells)} |")
     if "lpips" not in names:
-        print("\nLPIPS: its weights are not on this machine (`parity fetch-lpips`).")
+        print("\nLPIPS: its weights are not on this machine (`parity fetch --lpips`).")
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ def _explained(error: Exception) -> tuple[str, str]:
 
 
 _STALLED = (
-    "run it again: it goes on where it stopped; HF_HUB_DOWNLOAD_TIMEOUT=60 waits longer than 10 s for each piece, "
+    "run it again: complete files are kept; HF_HUB_DOWNLOAD_TIMEOUT=60 waits longer than 10 s for each piece, "
     "HF_HUB_DISABLE_XET=1 downloads by plain HTTP"
 )
-"""By huggingface_hub 2.4.0: it resumes by itself, gives up after six attempts without a byte, and ignores
+"""By huggingface_hub 2.4.0: it tries six times to go on within a file, and then drops what it has of it; it ignores
 HF_HUB_ENABLE_HF_TRANSFER, which HF_XET_HIGH_PERFORMANCE replaces."""
 
 

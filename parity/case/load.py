@@ -108,9 +108,26 @@ def load_cases(
     Raises one CaseError that lists every mistake of every file, UsageError for a malformed expression. Of a file that
     is not selected, only mistakes in the file itself are noticed: its job, LoRA and checkpoint are not looked at.
     """
+    cases, refused = load_reachable(paths, given, expression=expression, tags=tags)
+    if refused:
+        raise CaseError("\n".join(refused))
+    return cases
+
+
+def load_reachable(
+    paths: Iterable[Path],
+    given: Given = NOTHING_GIVEN,
+    *,
+    expression: str | None = None,
+    tags: Sequence[str] = (),
+) -> tuple[list[Case], list[str]]:
+    """Like `load_cases`, but a source that the Hub does not give is no error: the others are read all the same.
+
+    Returns the cases that could be read, and a message about each such source with the cases that need it.
+    """
     files, mistakes = _read_all(paths, given)
     cases: list[Case] = []
-    unreachable: dict[str, list[Path]] = {}
+    refused: dict[str, tuple[str, list[Path]]] = {}
     try:
         selected = select(files, expression, tags)
     except CaseError:
@@ -122,18 +139,18 @@ def load_cases(
         try:
             cases.append(_build_case(file))
         except HubError as error:
-            unreachable.setdefault(error.source, []).append(path)
-            if len(unreachable[error.source]) == 1:
-                mistakes.append(str(error))
+            refused.setdefault(error.source, (str(error), []))[1].append(path)
         except CaseError as error:
             mistakes.append(str(error))
         except Exception as error:
             raise UnexpectedError(f"{path}: {words_of(error)}", error) from error
-    for source, needed_by in unreachable.items():
-        mistakes.append(f"  {source} is needed by {plural(len(needed_by), 'case')}: {listed(needed_by, 4)}")
+    messages = [
+        f"{message}\n  {source} is needed by {plural(len(needed_by), 'case')}: {listed(needed_by, 4)}"
+        for source, (message, needed_by) in refused.items()
+    ]
     if mistakes:
-        raise CaseError("\n".join(mistakes))
-    return cases
+        raise CaseError("\n".join([*mistakes, *messages]))
+    return cases, messages
 
 
 def _read_all(paths: Iterable[Path], given: Given) -> tuple[list[CaseDocument], list[str]]:

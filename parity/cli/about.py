@@ -1,4 +1,4 @@
-"""Commands that print models, factors, file formats and versions, and the one that downloads LPIPS' weights."""
+"""Commands that print models, factors, file formats and versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Version(argparse.Action):
 
 
 def add(parsers: Any) -> None:
-    """Add `parity explain`, `models`, `schema` and `fetch-lpips`."""
+    """Add `parity explain`, `models`, and `schema`."""
     command = parsers.add_parser(
         "explain",
         help="explain a factor, or what can be behind a symptom, and what to change",
@@ -61,14 +61,6 @@ def add(parsers: Any) -> None:
     command.add_argument("name", choices=("case", "request", "result"), help="the file format")
     command.add_argument("--out", type=Path, metavar="FILE", help="write it to this file (default: print it)")
     command.set_defaults(run=schema)
-    command = parsers.add_parser(
-        "fetch-lpips",
-        help="download the AlexNet weights that LPIPS needs, once",
-        description="Downloads the AlexNet weights that LPIPS needs (233 MB), once. Cases that set a tolerance for "
-        "LPIPS cannot be judged without them; all others can.",
-        epilog="examples:\n  parity fetch-lpips\n",
-    )
-    command.set_defaults(run=fetch_lpips)
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -145,15 +137,4 @@ def schema(options: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(cannot_write(options.out, error)) from None
     print(options.out)
-    return 0
-
-
-def fetch_lpips(_: argparse.Namespace) -> int:
-    """Download LPIPS' weights and print where they are."""
-    from parity.comparison.metrics import fetch_lpips
-
-    try:
-        print(fetch_lpips())
-    except OSError as error:
-        raise UsageError(f"the AlexNet weights could not be downloaded: {error}") from None
     return 0

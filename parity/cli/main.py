@@ -17,6 +17,7 @@ from parity.cli import (
     demo,
     doctor,
     expect,
+    fetch,
     import_job,
     plan,
     project,
@@ -111,6 +112,7 @@ def whole_parser() -> Parser:
         about,
         selftest,
         cache,
+        fetch,
         doctor,
         settings,
     ):

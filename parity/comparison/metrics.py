@@ -101,7 +101,7 @@ def _lpips(preview: Frames, output: Frames) -> MetricResult:
     if not lpips_weights().is_file():
         return unavailable(
             "lpips",
-            f"AlexNet weights not found ({lpips_weights()}); with network access, run `parity fetch-lpips` once",
+            f"AlexNet weights not found ({lpips_weights()}); with network access, run `parity fetch --lpips` once",
         )
     if min(preview.shape[1:3]) < 32:
         return unavailable("lpips", "frames are smaller than AlexNet's 32 pixels")

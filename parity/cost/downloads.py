@@ -70,6 +70,17 @@ def _both(one: Need, other: Need) -> Need:
     return Need(one.place, one.patterns | other.patterns, parts, one.token or other.token)
 
 
+def adapters_of(recipes: Iterable[tuple[Recipe, str | None]]) -> list[Need]:
+    """The accuracy recovery adapters that are missing here and named as a file on the Hub: owner/repository/file."""
+    found = {}
+    for recipe, token in recipes:
+        adapter = recipe.quantization.adapter
+        words = adapter.path.as_posix().split("/") if adapter is not None and adapter.sha256 is None else []
+        if len(words) == 3 and is_hub_id("/".join(words[:2])):
+            found[adapter] = Need("/".join(words[:2]), frozenset(words[2:]), {}, token)
+    return list(found.values())
+
+
 def downloads(needs: Iterable[Need]) -> list[Download]:
     """The size of each download. Asks the Hub, unless all is cached or HF_HUB_OFFLINE is set.
 
@@ -78,7 +89,7 @@ def downloads(needs: Iterable[Need]) -> list[Download]:
     found: list[Download] = []
     why = ""
     for need in needs:
-        if not _missing_parts(need):
+        if not _missing_parts(need) and not _missing_files(need):
             found.append(Download(place=need.place, missing=0, basis="cached"))
             continue
         if not why and offline():
@@ -115,6 +126,14 @@ def _missing_parts(need: Need) -> list[str]:
     """The parts whose weight files are not all in the Hub's cache."""
     folders = {part: folder_of_part(need.place, part) for part in need.parts}
     return [part for part, folder in folders.items() if folder is None or not _is_whole(folder)]
+
+
+def _missing_files(need: Need) -> list[str]:
+    """The single files that are named without a pattern and not in the Hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = [name for name in need.patterns if "*" not in name]
+    return [name for name in names if not isinstance(try_to_load_from_cache(need.place, name), str)]
 
 
 def _is_whole(folder: Path) -> bool:

@@ -160,7 +160,9 @@ def lpips(_: Asked) -> Iterator[Check]:
     file = lpips_weights()
     if not file.is_file():
         yield warning(
-            "lpips", f"{file} is missing: LPIPS is not measured, PSNR and SSIM are", "parity fetch-lpips (233 MB, once)"
+            "lpips",
+            f"{file} is missing: LPIPS is not measured, PSNR and SSIM are",
+            "parity fetch --lpips (233 MB, once)",
         )
         return
     wanted = file.stem.rpartition("-")[2]  # torch hub's names end in the beginning of the sha256
@@ -168,5 +170,7 @@ def lpips(_: Asked) -> Iterator[Check]:
         yield ok("lpips", f"weights in {file}")
     else:
         yield problem(
-            "lpips", f"{file} is damaged: its sha256 does not begin with {wanted}", "delete it, then parity fetch-lpips"
+            "lpips",
+            f"{file} is damaged: its sha256 does not begin with {wanted}",
+            "delete it, then parity fetch --lpips",
         )

@@ -101,4 +101,4 @@ def test_a_download_that_stalls_is_said_to(hub: Hub, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     with pytest.raises(HubError, match="the download stalls") as caught:
         folder_of("somebody/wan")
-    assert "it goes on where it stopped; HF_HUB_DOWNLOAD_TIMEOUT=60" in str(caught.value)
+    assert "complete files are kept; HF_HUB_DOWNLOAD_TIMEOUT=60" in str(caught.value)

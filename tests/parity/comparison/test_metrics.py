@@ -153,7 +153,7 @@ def test_lpips_without_weights_says_why(tmp_path: Path) -> None:
     result = measure(video(), video())["lpips"]
     assert result.unavailable is not None
     assert str(tmp_path / "torch") in result.unavailable
-    assert "fetch-lpips" in result.unavailable
+    assert "fetch --lpips" in result.unavailable
     assert (result.mean, result.per_frame) == (None, ())
     assert not (tmp_path / "torch").exists()
 

@@ -221,7 +221,7 @@ def test_a_gate_on_a_missing_metric_is_an_error(
     path = cases.write(request=cases.request(sample_steps=2), tolerance={"psnr": 1, "lpips": 0.1})
     result = run_one(path, tmp_path / "out")
     assert result.status == "error"
-    assert "fetch-lpips" in result.verdict
+    assert "fetch --lpips" in result.verdict
 
 
 @pytest.mark.draws

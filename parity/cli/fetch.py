@@ -1,0 +1,185 @@
+"""`parity fetch`: download what cases need before they run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from parity.cli.selection import add_selection
+from pipelines.errors import ParityError
+from pipelines.files.words import plural
+
+if TYPE_CHECKING:
+    from parity.cost.downloads import Download, Need
+    from parity.cost.fetching import Arrived
+
+
+def add(parsers: Any) -> None:
+    """Add `parity fetch`, and `fetch-lpips`, its old name for one thing of it."""
+    command = parsers.add_parser(
+        "fetch",
+        help="download the weights that cases need, before they run",
+        description="Downloads from the Hub all that the selected cases need and that is not on this machine, one "
+        "repository after another: the checkpoints of request and preview, text encoders and VAEs from elsewhere, "
+        "accuracy recovery adapters. It says the sizes and checks the disk first. After an interruption, run it "
+        "again: complete files are kept. Weights go into the Hub's cache ($HF_HOME/hub), a token comes from $HF_TOKEN.",
+        epilog="examples:\n  parity fetch cases/\n  parity fetch cases/ -k t2v --dry-run\n  parity fetch --lpips\n\n"
+        "exit codes:\n  0  all of it is on this machine, or would be (--dry-run)\n"
+        "  2  bad usage or a bad case file; nothing was downloaded\n"
+        "  3  something could not be downloaded; everything else was\n",
+    )
+    add_selection(command)
+    command.add_argument("--dry-run", action="store_true", help="only say what would be downloaded")
+    command.add_argument("--lpips", action="store_true", help="also the AlexNet weights of LPIPS (233 MB, once)")
+    command.add_argument("--json", action="store_true", help="print what was downloaded, and what was not, as JSON")
+    command.set_defaults(run=fetch)
+    old = parsers.add_parser("fetch-lpips", description="The old name of `parity fetch --lpips`.")
+    old.set_defaults(run=fetch, cases=[], k=None, tag=[], dry_run=False, lpips=True, json=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What became of one source."""
+
+    source: str
+    bytes: int
+    basis: str
+    """cached, hub (sizes by the Hub) or estimate."""
+    state: str
+    """here: it was on this machine. fetched, planned (--dry-run), or failed."""
+    folder: str | None = None
+    error: str | None = None
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Download what the selected cases need. Returns 3 if some of it could not be had."""
+    outcomes: list[_Outcome] = []
+    refused: list[str] = []
+    if options.cases or not options.lpips:
+        outcomes, refused = _fetch_weights(options)
+    if options.lpips:
+        outcomes.append(_lpips(dry_run=options.dry_run))
+    for message in [*refused, *(outcome.error for outcome in outcomes if outcome.error)]:
+        print(f"parity: {message}", file=sys.stderr)
+    if options.json:
+        rows = {"sources": [asdict(outcome) for outcome in outcomes], "refused": refused}
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        print(_summary(outcomes))
+    return 3 if refused or any(outcome.state == "failed" for outcome in outcomes) else 0
+
+
+def _fetch_weights(options: argparse.Namespace) -> tuple[list[_Outcome], list[str]]:
+    """Everything from the Hub, and what was refused before it was known what else its cases need."""
+    from parity.case.load import find_case_files, load_reachable
+    from parity.cost.downloads import adapters_of, downloads, needs_of
+
+    cases, refused = load_reachable(find_case_files(options.cases), expression=options.k, tags=options.tag)
+    here = [case for case in cases if case.target is None]
+    if len(here) < len(cases):
+        away = plural(len(cases) - len(here), "case")
+        print(f"{away}: generated on a server, nothing is downloaded for them here", file=sys.stderr)
+    recipes = [(recipe, case.token) for case in here for recipe in (case.inference, case.preview)]
+    needs = [*needs_of((recipe, token) for recipe, token in recipes if not recipe.obstacles), *adapters_of(recipes)]
+    sizes = downloads(needs)
+    _check_disk(sizes)
+    missing = sum(size.basis != "cached" for size in sizes)
+    outcomes, number = [], 0
+    for need, size in zip(needs, sizes, strict=True):
+        number += size.basis != "cached"
+        outcomes.append(_fetch_one(need, size, f"[{number}/{missing}]", dry_run=options.dry_run))
+    return outcomes, refused
+
+
+def _check_disk(sizes: list[Download]) -> None:
+    """Raise ParityError if the Hub says that more is missing than the disk holds; of an estimate only warn."""
+    from parity.cost.estimate import sized
+    from parity.cost.machine import disk_free
+    from pipelines.downloads import cache_folder
+
+    total, free = sum(size.missing for size in sizes), disk_free(cache_folder())
+    if total <= free:
+        return
+    said = (
+        f"{sized(total)} are missing, and {cache_folder()} has {sized(free)} free; remove what is not needed (hf cache "
+        "ls, hf cache rm), choose fewer cases (-k, --tag), or set HF_HOME to a folder on a larger disk"
+    )
+    if all(size.basis != "estimate" for size in sizes):
+        raise ParityError(f"nothing was downloaded: {said}")
+    print(f"warning: by an estimate {said}", file=sys.stderr)
+
+
+def _fetch_one(need: Need, size: Download, number: str, *, dry_run: bool) -> _Outcome:
+    from parity.cost.estimate import sized
+    from parity.cost.fetching import fetch as download
+    from pipelines.errors import HubError
+
+    known: dict[str, Any] = {"source": need.place, "bytes": size.missing, "basis": size.basis}
+    if size.basis == "cached":
+        print(f"{need.place}: is here", file=sys.stderr)
+        return _Outcome(**known, state="here")
+    about = f"at most about {sized(size.missing)} ({size.why_estimated})" if size.missing else "of unknown size"
+    words = sized(size.missing) if size.basis == "hub" else about
+    print(f"{number} {need.place}: {words}", file=sys.stderr, flush=True)
+    if dry_run:
+        return _Outcome(**known, state="planned")
+    line = _Line(f"{number} {need.place}")
+    try:
+        folder = download(need, size.missing if size.basis == "hub" else 0, line.show, line.every)
+    except HubError as error:
+        return _Outcome(**known, state="failed", error=str(error))
+    finally:
+        line.close()
+    return _Outcome(**known, state="fetched", folder=str(folder))
+
+
+class _Line:
+    """One line of progress: written over on a terminal, a new one every 30 s elsewhere."""
+
+    def __init__(self, head: str) -> None:
+        self._head, self._live = head, sys.stderr.isatty()
+        self.every = 0.5 if self._live else 30.0
+
+    def show(self, arrived: Arrived) -> None:
+        start, end = ("\r\x1b[K", "") if self._live else ("", "\n")
+        print(f"{start}{self._head}: {arrived}", end=end, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _lpips(*, dry_run: bool) -> _Outcome:
+    """The weights of LPIPS, downloaded unless they are here."""
+    from parity.comparison.metrics import fetch_lpips, lpips_weights
+
+    if lpips_weights().is_file():
+        return _Outcome(**_LPIPS, bytes=0, state="here", folder=str(lpips_weights()))
+    if dry_run:
+        return _Outcome(**_LPIPS, bytes=_LPIPS_BYTES, state="planned")
+    try:
+        return _Outcome(**_LPIPS, bytes=_LPIPS_BYTES, state="fetched", folder=str(fetch_lpips()))
+    except OSError as error:
+        said = f"the AlexNet weights could not be downloaded: {error}"
+        return _Outcome(**_LPIPS, bytes=_LPIPS_BYTES, state="failed", error=said)
+
+
+_LPIPS = {"source": "LPIPS (AlexNet)", "basis": "estimate"}
+_LPIPS_BYTES = round(233.087 * (1 << 20))
+"""By torchvision 0.28.0 (`AlexNet_Weights`), which gives mebibytes."""
+
+
+def _summary(outcomes: list[_Outcome]) -> str:
+    """A line for each source, then how many of each state."""
+    from parity.cost.estimate import sized
+    from parity.terminal.text import table
+
+    if not outcomes:
+        return "nothing to download: every checkpoint is a folder on this machine"
+    words = {"here": "already here", "planned": "to be downloaded", "fetched": "downloaded", "failed": "failed"}
+    rows = [(one.source, words[one.state], sized(one.bytes) if one.bytes else "", one.folder or "") for one in outcomes]
+    counts = [(state, sum(one.state == state for one in outcomes)) for state in words]
+    return f"{table(rows)}\n{', '.join(f'{count} {words[state]}' for state, count in counts if count)}"

@@ -1,0 +1,226 @@
+"""`parity fetch` against a Hub on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity.case.load import DEMO
+from parity.cli import fetch as command
+from parity.cli.main import main
+from parity.cost import fetching, machine
+from parity.cost.fetching import Arrived
+from pipelines import hub as hub_names
+from tests.conftest import CaseFiles
+from tests.pipelines.engine.test_quantized import QUANTIZED
+from tests.support.hub import Hub, point_to
+
+TINY = DEMO / "models" / "tiny-wan-t2v"
+JOB = DEMO / "jobs" / "t2v_basic"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """A job whose checkpoint is on the Hub, and its text encoder with it."""
+    folder = tmp_path / "job"
+    shutil.copytree(JOB, folder)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("../../models/tiny-wan-t2v", "somebody/wan"))
+    return folder
+
+
+def case_of(cases: CaseFiles, job: Path, name: str = "case", **changes: Any) -> Path:
+    video = next((job / "samples").glob("*_0.webp"))
+    preview = {"config": str(job / "config.yaml"), "sample": 0, "video": str(video), "toolkit": "0.12.26"}
+    return cases.write(name, **{"preview": preview, "checkpoint": None} | changes)
+
+
+def with_encoder(hub: Hub) -> None:
+    """Publish the job's checkpoint, and the text encoder that the trainer takes from elsewhere for one on the Hub."""
+    hub.add("somebody/wan", TINY)
+    hub.add("ai-toolkit/umt5_xxl_encoder", TINY)
+
+
+def test_all_that_cases_need_is_downloaded(
+    cases: CaseFiles, job: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint of the preview, its text encoder from elsewhere, and that of the request; each once."""
+    with_encoder(hub)
+    hub.add("somebody/else", TINY)
+    case_of(cases, job, "one")
+    case_of(cases, job, "two", request=cases.request(), pipeline="reference", checkpoint="somebody/wan")
+    cases.write("other", checkpoint="somebody/else", pipeline="reference", request=cases.request())
+    files = [str(cases.folder / f"{name}.yaml") for name in ("one", "two", "other")]
+    assert main(["fetch", "--dry-run", *files]) == 0
+    text = capsys.readouterr()
+    assert "to be downloaded" in text.out
+    assert not any("safetensors" in request for request in hub.requests)
+    assert main(["fetch", "--json", *files]) == 0
+    text = capsys.readouterr()
+    rows = json.loads(text.out)["sources"]
+    assert {row["state"] for row in rows} == {"fetched"}
+    assert {row["basis"] for row in rows} == {"hub"}
+    assert {row["source"] for row in rows} >= {"somebody/wan", "somebody/else"}
+    assert all(Path(row["folder"]).is_dir() for row in rows)
+    downloaded = [request for request in hub.requests if request.startswith("GET") and "transformer/diff" in request]
+    assert len(downloaded) == len(set(downloaded))
+    hub.down = True  # now it is not needed any more
+    hub_names.forget_failures()
+    assert main(["plan", *files]) == 0
+    assert main(["fetch", *files]) == 0
+    assert "already here" in capsys.readouterr().out
+
+
+def test_what_cannot_be_had_does_not_keep_the_rest(
+    cases: CaseFiles, job: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One repository is gated, one of a case that cannot even be read without it is unknown: exit code 3."""
+    with_encoder(hub)
+    hub.add("somebody/gated", TINY)
+    hub.gated.add("somebody/gated")
+    one = case_of(cases, job, "one")
+    gated = cases.write("gated", checkpoint="somebody/gated", pipeline="reference", request=cases.request())
+    unknown = cases.write("unknown", checkpoint="somebody/unknown", pipeline="reference", request=cases.request())
+    assert main(["fetch", str(gated), str(one), str(unknown)]) == 3
+    text = capsys.readouterr()
+    assert "somebody/gated could not be fetched from the Hub: it is gated" in text.err
+    assert "somebody/unknown could not be fetched from the Hub: the Hub knows no repository of this name" in text.err
+    assert f"somebody/unknown is needed by 1 case: {unknown}" in text.err
+    assert "downloaded" in text.out
+    assert text.err.count("Traceback") == 0
+
+
+def test_an_interrupted_download_goes_on(
+    cases: CaseFiles, job: Path, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stalled is said to, with what to do; the second call downloads what is not complete."""
+    from huggingface_hub import constants
+
+    with_encoder(hub)
+    weights = "transformer/diffusion_pytorch_model.safetensors"
+    hub.stalls.add(weights)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    path = str(case_of(cases, job))
+    assert main(["fetch", path]) == 3
+    assert "the download stalls" in (said := capsys.readouterr().err)
+    assert "HF_HUB_DOWNLOAD_TIMEOUT=60" in said
+    hub.stalls.clear()
+    cache = Path(constants.HF_HUB_CACHE) / "models--somebody--wan" / "snapshots"
+    complete = {f"{path.parent.name}/{path.name}" for path in cache.rglob("*.safetensors")}
+    hub.requests.clear()
+    assert main(["fetch", path]) == 0
+    again = [request for request in hub.requests if request.startswith("GET") and "safetensors" in request]
+    assert [request for request in again if weights in request]
+    assert not [request for request in again if request.partition("/resolve/")[2].partition("/")[2] in complete]
+    assert "Trying to resume" not in said  # the library's own words
+
+
+def test_a_disk_that_is_too_small(
+    cases: CaseFiles, job: Path, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_encoder(hub)
+    monkeypatch.setattr(machine, "disk_free", lambda _: 1000)
+    assert main(["fetch", str(case_of(cases, job))]) == 3
+    said = capsys.readouterr().err
+    assert "nothing was downloaded: " in said
+    assert "HF_HOME" in said
+    assert not any("safetensors" in request for request in hub.requests)
+
+
+def test_an_unreachable_hub(
+    cases: CaseFiles,
+    job: Path,
+    closed_port: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point_to(closed_port, tmp_path / "empty", monkeypatch)
+    path = str(case_of(cases, job))
+    assert main(["fetch", "--dry-run", path]) == 0
+    assert "at most about" in (said := capsys.readouterr().err)
+    assert "the Hub cannot be reached" in said
+    assert main(["fetch", path]) == 3
+    said = capsys.readouterr().err
+    assert said.count("somebody/wan could not be fetched from the Hub: the Hub cannot be reached") == 1
+    hub_names.forget_failures()
+
+
+def test_an_adapter_on_the_hub(cases: CaseFiles, tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that names its accuracy recovery adapter by owner/repository/file."""
+    folder = tmp_path / "q_ara"
+    shutil.copytree(QUANTIZED / "jobs" / "q_ara_wan22", folder)
+    adapter = (folder / "ara_uint4.safetensors").rename(tmp_path / "ara_uint4.safetensors")
+    hub.repositories["somebody/adapters"] = {"ara_uint4.safetensors": adapter.read_bytes()}
+    config = folder / "config.yaml"
+    text = config.read_text().replace("../../models", str(QUANTIZED / "models"))
+    config.write_text(text.replace("|./ara_uint4.safetensors", "|somebody/adapters/ara_uint4.safetensors"))
+    video = next((folder / "samples").glob("*_0.webp"))
+    preview = {"config": str(config), "sample": 0, "video": str(video), "toolkit": "0.12.26"}
+    path = str(cases.write(model="wan22_14b_t2v", preview=preview, checkpoint=None))
+    assert main(["plan", path]) == 0
+    assert "is not on this machine" in capsys.readouterr().out
+    assert main(["fetch", path]) == 0
+    assert "somebody/adapters" in capsys.readouterr().out
+    assert main(["plan", path]) == 0
+    assert "is not on this machine" not in capsys.readouterr().out
+
+
+def test_the_demo_needs_nothing(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch"]) == 0
+    assert "nothing to download" in capsys.readouterr().out
+    assert hub.requests == []
+
+
+def test_lpips_is_not_downloaded_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its new name and by the old one."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    from parity.comparison.metrics import lpips_weights
+
+    assert main(["fetch", "--lpips", "--dry-run"]) == 0
+    assert "to be downloaded" in capsys.readouterr().out
+    lpips_weights().parent.mkdir(parents=True)
+    lpips_weights().write_bytes(b"weights")
+    for words in (["fetch", "--lpips"], ["fetch-lpips"]):
+        assert main(words) == 0
+        assert str(lpips_weights()) in capsys.readouterr().out
+
+
+def test_the_old_name_is_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert "fetch " in text
+    assert "fetch-lpips" not in text
+
+
+def test_progress_is_what_arrives_on_disk(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    from parity.cost.downloads import Need
+
+    hub.repositories["somebody/wan"] = {"vae/weights.safetensors": bytes(24 << 20)}
+    hub.stalls.add("vae/weights.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    told: list[Arrived] = []
+    need = Need("somebody/wan", frozenset(["vae/*"]), {})
+    with pytest.raises(Exception, match="stalls"):
+        fetching.fetch(need, 1_000_000, told.append, 0.05)
+    assert told[-1].done == 10 << 20
+    assert told[-1].silent > 0
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith("(_watch)")]
+
+
+def test_progress_in_words() -> None:
+    assert str(Arrived(2_000_000_000, 10_000_000_000, 20, 0)) == "2.0 GB of 10.0 GB, 100 MB/s, about 80 s left"
+    assert str(Arrived(2_000_000_000, 0, 20, 0)) == "2.0 GB, 100 MB/s"
+    assert str(Arrived(2_000_000_000, 10_000_000_000, 200, 120)) == "2.0 GB of 10.0 GB, no byte for 2 min"
+    assert command._summary([]).startswith("nothing to download")
