@@ -145,6 +145,11 @@ def _estimated(need: Need) -> int:
     return sum(need.parts[part] * _published_width(need.place, part) for part in _missing_parts(need))
 
 
+def published_bytes(need: Need) -> int:
+    """The size of a whole repository's weights by the published number of parameters; at most."""
+    return sum(numbers * _published_width(need.place, part) for part, numbers in need.parts.items())
+
+
 def _published_width(place: str, part: str) -> int:
     """The bytes of a number in a repository's files; 4 where it is not known, so that no estimate is too small.
 
