@@ -36,7 +36,11 @@ def add(parsers: Any) -> None:
     command.add_argument("--lpips", action="store_true", help="also the AlexNet weights of LPIPS (233 MB, once)")
     command.add_argument("--json", action="store_true", help="print what was downloaded, and what was not, as JSON")
     command.set_defaults(run=fetch)
-    old = parsers.add_parser("fetch-lpips", description="The old name of `parity fetch --lpips`.")
+    old = parsers.add_parser(
+        "fetch-lpips",
+        description="The old name of `parity fetch --lpips`.",
+        epilog="examples:\n  parity fetch --lpips\n",
+    )
     old.set_defaults(run=fetch, cases=[], k=None, tag=[], dry_run=False, lpips=True, json=False)
 
 
@@ -58,7 +62,8 @@ def fetch(options: argparse.Namespace) -> int:
     """Download what the selected cases need. Returns 3 if some of it could not be had."""
     outcomes: list[_Outcome] = []
     refused: list[str] = []
-    if options.cases or not options.lpips:
+    only_lpips = options.lpips and options.cases == options.parser.get_default("cases")  # a project may name cases
+    if not only_lpips:
         outcomes, refused = _fetch_weights(options)
     if options.lpips:
         outcomes.append(_lpips(dry_run=options.dry_run))

@@ -194,6 +194,18 @@ def test_lpips_is_not_downloaded_twice(
         assert str(lpips_weights()) in capsys.readouterr().out
 
 
+def test_lpips_alone_fetches_no_cases_of_the_project(
+    tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.wan-parity]\ncases = ["gone"]\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert main(["fetch", "--lpips", "--dry-run"]) == 0
+    assert "LPIPS (AlexNet)" in capsys.readouterr().out
+    assert main(["fetch", "--dry-run"]) == 2
+    assert hub.requests == []
+
+
 def test_the_old_name_is_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capsys.readouterr().out
