@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,7 @@ def add(parsers: Any) -> None:
         epilog="examples:\n  parity models\n  parity models wan21_14b\n",
     )
     command.add_argument("model", nargs="?", metavar="ID", help="print this model's page in Markdown")
+    command.add_argument("--json", action="store_true", help="print models or page as JSON")
     command.set_defaults(run=models)
     command = parsers.add_parser(
         "schema",
@@ -66,6 +66,7 @@ def add(parsers: Any) -> None:
 def explain(options: argparse.Namespace) -> int:
     """Print a factor's page, a symptom's, or the list of either."""
     from parity.factors.catalogue import BEYOND_RECIPES, CATALOGUE, explain
+    from parity.terminal.as_json import json_text
     from parity.terminal.text import table
 
     if options.symptom is not None:
@@ -74,16 +75,17 @@ def explain(options: argparse.Namespace) -> int:
     if options.factor is not None:
         page = explain(options.factor)
         rows = [{"name": options.factor, "note": notes[options.factor], "page": page}]
-        print(_as_json("factors", rows) if options.json else page.rstrip("\n"))
+        print(json_text(factors=rows) if options.json else page.rstrip("\n"))
         return 0
     rows = [{"name": name, "note": note} for name, note in notes.items()]
-    print(_as_json("factors", rows) if options.json else table([*notes.items()], indent=""))
+    print(json_text(factors=rows) if options.json else table([*notes.items()], indent=""))
     return 0
 
 
 def _symptom(words: str, options: argparse.Namespace) -> int:
     """Print the page that fits best and name the others; without words list all."""
     from parity.factors.troubleshooting import find_symptoms
+    from parity.terminal.as_json import json_text
     from parity.terminal.text import table
 
     if options.factor is not None:
@@ -94,7 +96,7 @@ def _symptom(words: str, options: argparse.Namespace) -> int:
             {"name": page.name, "title": page.title, "commands": list(page.commands), "page": page.text}
             for page in found
         ]
-        print(_as_json("symptoms", rows))
+        print(json_text(symptoms=rows))
     elif not words:
         print(table([(page.name, page.title) for page in found], indent=""))
     else:
@@ -104,18 +106,21 @@ def _symptom(words: str, options: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(name: str, rows: list[dict[str, Any]]) -> str:
-    return json.dumps({"schema_version": 1, name: rows}, indent=2)
-
-
 def models(options: argparse.Namespace) -> int:
     """Print the list of models, or one model's page."""
+    from parity.terminal.as_json import json_text
     from pipelines.catalog import MODELS, find_model
 
     if options.model is not None:
         from parity.factors.model_page import page
 
-        print(page(find_model(options.model)), end="")
+        model = find_model(options.model)
+        row = {"id": model.id, "title": model.title, "facts": model.quick_facts(), "page": page(model)}
+        print(json_text(models=[row]) if options.json else page(model).rstrip("\n"))
+        return 0
+    if options.json:
+        rows = [{"id": model.id, "title": model.title, "facts": model.quick_facts()} for model in MODELS.values()]
+        print(json_text(models=rows))
         return 0
     for model in MODELS.values():
         print(f"{model.id}  {model.title}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.baselines.gate import Gate
+    from parity.baselines.sources import SourcedCase
     from parity.baselines.store import Store
 
 _EXIT_CODES = """\
@@ -45,6 +47,7 @@ def add(parsers: Any) -> None:
     )
     command.add_argument("cases", nargs="*", metavar="CASE", help="case ids (default: all)")
     _add_folder(command)
+    command.add_argument("--json", action="store_true", help="print the baselines as JSON")
     command.set_defaults(run=show)
     command = actions.add_parser(
         "undo",
@@ -54,6 +57,7 @@ def add(parsers: Any) -> None:
     )
     _add_folder(command)
     command.add_argument("--dry-run", action="store_true", help="show what would be restored, change nothing")
+    command.add_argument("--json", action="store_true", help="print what is restored as JSON")
     command.set_defaults(run=undo)
 
 
@@ -75,6 +79,7 @@ def _add_accept(actions: Any) -> None:
         "--from", dest="approvals", type=Path, metavar="FILE", help="approvals exported from the HTML report"
     )
     command.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
+    command.add_argument("--json", action="store_true", help="print what changes as JSON")
     add_results(command)
     _add_folder(command)
     command.set_defaults(run=accept)
@@ -127,7 +132,7 @@ def accept(options: argparse.Namespace) -> int:
     from parity.baselines.approvals import results_of
     from parity.baselines.file import to_text
     from parity.baselines.sources import cases_of, read_sources
-    from parity.results.next_steps import run_command
+    from parity.terminal.as_json import accept_json
     from parity.terminal.baselines import proposals_text, sources_text
 
     results = options.results or (results_of(options.approvals) if options.approvals else [])
@@ -137,23 +142,33 @@ def accept(options: argparse.Namespace) -> int:
     baselines, broken = store.read_what_can_be()
     chosen, left_out = choose(cases_of(sources), options.cases, options.approvals, baselines)
     proposals = propose(chosen, baselines, broken)
-    print(sources_text(sources))
-    print(proposals_text(proposals, left_out))
-    if not (options.cases or options.all or options.approvals):
-        raise UsageError("nothing was accepted: name the cases, or pass --all or --from approvals.json")
     texts = {item.baseline.case: to_text(item.baseline) for item in proposals if item.kind != "unchanged"}
-    if options.dry_run:
-        print(f"{len(texts)} would be written to {store.folder}; nothing was written (--dry-run)")
-        return 1 if left_out else 0
-    store.clean()
-    if texts:
-        store.replace(texts)
-        print(f"{len(texts)} written to {store.folder}; review and commit them, or undo: parity baseline undo")
-    else:
-        print("nothing to write")
-    files = [Path(item.result.case_file) for item in chosen]
-    print(f"next: {run_command(files, '--baselines', str(store.folder))}")
+    asked = bool(options.cases or options.all or options.approvals)
+    if not options.json:
+        print(sources_text(sources))
+        print(proposals_text(proposals, left_out))
+    if asked and not options.dry_run:
+        store.clean()
+        if texts:
+            store.replace(texts)
+    if options.json:
+        print(accept_json(store.folder, proposals, left_out, [*texts] if asked and not options.dry_run else []))
+    if not asked:
+        raise UsageError("nothing was accepted: name the cases, or pass --all or --from approvals.json")
+    if not options.json:
+        print(_outcome(len(texts), store, chosen, dry_run=options.dry_run))
     return 1 if left_out else 0
+
+
+def _outcome(count: int, store: Store, chosen: Sequence[SourcedCase], *, dry_run: bool) -> str:
+    """What accepting has written, and the next command."""
+    from parity.results.next_steps import run_command
+
+    if dry_run:
+        return f"{count} would be written to {store.folder}; nothing was written (--dry-run)"
+    written = f"{count} written to {store.folder}; review and commit them, or undo: parity baseline undo"
+    files = [Path(item.result.case_file) for item in chosen]
+    return f"{written if count else 'nothing to write'}\nnext: {run_command(files, '--baselines', str(store.folder))}"
 
 
 def check(options: argparse.Namespace) -> int:
@@ -199,6 +214,8 @@ def _json(gate: Gate, options: argparse.Namespace) -> dict[str, object]:
 
 
 def show(options: argparse.Namespace) -> int:
+    from parity.baselines.file import to_text
+    from parity.terminal.as_json import json_text
     from parity.terminal.baselines import baselines_text
     from pipelines.files.words import did_you_mean
 
@@ -209,23 +226,32 @@ def show(options: argparse.Namespace) -> int:
         if name not in baselines:
             raise UsageError(f"{name}: no baseline in {store.folder}{did_you_mean(name, list(baselines))}")
     shown = [item for name, item in sorted(baselines.items()) if not options.cases or name in options.cases]
+    if options.json:
+        print(json_text(folder=store.folder, baselines=[json.loads(to_text(item)) for item in shown]))
+        return 0
     print(baselines_text(shown) if shown else f"{store.folder}: no baselines")
     return 0
 
 
 def undo(options: argparse.Namespace) -> int:
+    from parity.terminal.as_json import json_text
+
     store = _existing(options)
     _warn_of_leftover(store)
     leftover = store.leftover()
     if not options.dry_run:
         store.clean()
-    if leftover is not None and not leftover.placed:
-        print("nothing to undo: the last accept replaced nothing; `parity baseline undo` again undoes the one before")
+    nothing = leftover is not None and not leftover.placed
+    change = None if nothing else store.last_change() if options.dry_run else store.undo()
+    restored, removed = ([], []) if change is None else (change.replaced, change.new)
+    if options.json:
+        print(json_text(folder=store.folder, dry_run=options.dry_run, restored=restored, removed=removed))
         return 0
-    change = store.last_change() if options.dry_run else store.undo()
+    if nothing:
+        print("nothing to undo: the last accept replaced nothing; `parity baseline undo` again undoes the one before")
     would = "would be " if options.dry_run else ""
-    for name in change.replaced:
+    for name in restored:
         print(f"{store.folder / name}: {would}restored")
-    for name in change.new:
+    for name in removed:
         print(f"{store.folder / name}: {would}removed (it was new)")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ def add(parsers: Any) -> None:
         "generated for.",
         epilog="examples:\n  parity cache ls\n",
     )
+    listing.add_argument("--json", action="store_true", help="print them as JSON")
     listing.set_defaults(run=list_kept)
     pruning = actions.add_parser(
         "prune",
@@ -47,6 +49,7 @@ def add(parsers: Any) -> None:
         "--older-than", type=_days, metavar="DAYS", help="remove what was not used for DAYS days; 0: everything"
     )
     pruning.add_argument("--max-size", type=megabytes, metavar="MB", help="keep at most MB megabytes, those last used")
+    pruning.add_argument("--json", action="store_true", help="print what was removed, and what is left, as JSON")
     pruning.set_defaults(run=prune)
 
 
@@ -57,13 +60,14 @@ def _days(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(f"must be a number of days, e.g. 30, not {text!r}") from None
 
 
-def list_kept(_: argparse.Namespace) -> int:
+def list_kept(options: argparse.Namespace) -> int:
     """Print a table of the cached generations."""
     from parity.results.folders import cache_folder
     from parity.run.cache import Cache
 
     root = cache_folder()
-    print(_table(root, Cache(root).entries() if root is not None else []))
+    entries = Cache(root).entries() if root is not None else []
+    print(_json(root, entries) if options.json else _table(root, entries))
     return 0
 
 
@@ -77,9 +81,21 @@ def prune(options: argparse.Namespace) -> int:
     root = cache_folder()
     cache = Cache(root) if root is not None else None
     removed = cache.prune(older_than=options.older_than, max_bytes=options.max_size) if cache is not None else []
-    print(f"{len(removed)} removed")
-    print(_table(root, cache.entries() if cache is not None else []))
+    entries = cache.entries() if cache is not None else []
+    print(_json(root, entries, len(removed)) if options.json else f"{len(removed)} removed\n{_table(root, entries)}")
     return 0
+
+
+def _json(root: Path | None, entries: Sequence[Kept], removed: int = 0) -> str:
+    """The same as the table; `folder` is null where the cache is off."""
+    from parity.terminal.as_json import json_text
+
+    rows = [
+        asdict(kept.entry)
+        | {"used": datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds"), "bytes": kept.size}
+        for kept in entries
+    ]
+    return json_text(folder=root, removed=removed, bytes=sum(kept.size for kept in entries), generations=rows)
 
 
 def _table(root: Path | None, entries: Sequence[Kept]) -> str:

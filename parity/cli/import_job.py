@@ -53,6 +53,7 @@ def add(parsers: Any) -> None:
         help="factors known to differ, comma-separated: cases pass while exactly these are found",
     )
     command.add_argument("--dry-run", action="store_true", help="show what would be written, write nothing")
+    command.add_argument("--json", action="store_true", help="print cases and notes as JSON")
     command.set_defaults(run=import_job)
 
 
@@ -72,7 +73,8 @@ def import_job(options: argparse.Namespace) -> int:
     """Read the job, write its cases, print which preview was paired with which files."""
     from parity.importing.case_files import default_out, plan_case_files, write_case_files
     from parity.importing.folder import ImportOptions, UnsupportedModelError, read_job_folder
-    from parity.terminal.jobs import import_text, unsupported_text
+    from parity.terminal.as_json import import_json
+    from parity.terminal.jobs import import_notes, import_text, unsupported_text
 
     import_options = ImportOptions(
         step=options.step,
@@ -86,7 +88,8 @@ def import_job(options: argparse.Namespace) -> int:
     try:
         job = read_job_folder(options.job, import_options)
     except UnsupportedModelError as error:
-        print(unsupported_text(error.table))
+        if not options.json:
+            print(unsupported_text(error.table))
         raise
     except OSError as error:
         raise UsageError(cannot_read(f"{error.filename or options.job}", error)) from None
@@ -94,5 +97,8 @@ def import_job(options: argparse.Namespace) -> int:
     files = plan_case_files(job, out)
     if not options.dry_run:
         write_case_files(files)
-    print(import_text(job, files, out, options.dry_run))
+    if options.json:
+        print(import_json(job, files, out, import_notes(job, files, out), dry_run=options.dry_run))
+    else:
+        print(import_text(job, files, out, options.dry_run))
     return 0

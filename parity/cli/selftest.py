@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,39 +39,45 @@ def add(parsers: Any) -> None:
     command.add_argument("--only-search", action="store_true", help="skip the diagnosis")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
     add_cpu_kernels(command.add_argument)
+    command.add_argument("--json", action="store_true", help="print all rows as JSON at the end, the table to stderr")
     command.set_defaults(run=selftest)
 
 
 def selftest(options: argparse.Namespace) -> int:
     """Run the selftest and print a line for each case. Returns 0 if everything was found as planted, otherwise 1."""
     from parity.case.progress import Quiet
-    from parity.selftest.matrix import matrix, run_matrix, run_searches, unknowns, verdict
+    from parity.selftest.matrix import Row, SearchRow, matrix, run_matrix, run_searches, unknowns, verdict
     from parity.selftest.planted import KINDS
+    from parity.terminal.as_json import json_text
     from parity.terminal.selftest import CASES_HEAD, case_line, search_line
     from pipelines.engine.engine import Engine
 
     kinds = options.kind or KINDS
+    say = functools.partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
     started, exact, engine = time.perf_counter(), True, Engine(options.device)
+    rows, searches = list[Row](), list[SearchRow]()
     with tempfile.TemporaryDirectory(prefix="parity-selftest-") as name:
         folder = Path(name)
         if not options.only_search:
             cases = matrix(kinds, options.combinations)
-            print(f"diagnosis of {len(cases)} planted cases (exact: findings and smallest set are what was planted)")
-            print(CASES_HEAD)
-            rows = []
+            say(f"diagnosis of {len(cases)} planted cases (exact: findings and smallest set are what was planted)")
+            say(CASES_HEAD)
             for row in run_matrix(cases, folder, Quiet(), engine):
                 rows.append(row)
-                print(case_line(row), flush=True)
+                say(case_line(row))
             exact, sums = verdict(rows)
-            print("\n".join(sums))
+            say("\n".join(sums))
         if not options.no_search:
-            print("search with the config's value hidden (exact: proven, and all settings found are the true ones)")
-            searches = []
+            say("search with the config's value hidden (exact: proven, and all settings found are the true ones)")
             for found in run_searches(unknowns(kinds), folder, Quiet(), engine):
                 searches.append(found)
-                print(search_line(found), flush=True)
+                say(search_line(found))
             right = sum(found.exact for found in searches)
-            print(f"search: {right} of {len(searches)} exact")
+            say(f"search: {right} of {len(searches)} exact")
             exact = exact and right == len(searches)
-    print(f"{'all exact' if exact else 'NOT all exact'}; {time.perf_counter() - started:.0f} s")
+    seconds = time.perf_counter() - started
+    say(f"{'all exact' if exact else 'NOT all exact'}; {seconds:.0f} s")
+    if options.json:
+        planted = [asdict(row) | {"exact": row.exact, "within_cost": row.within_cost} for row in rows]
+        print(json_text(exact=exact, seconds=seconds, planted=planted, searches=[asdict(row) for row in searches]))
     return 0 if exact else 1

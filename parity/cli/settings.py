@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,13 +40,14 @@ class Effective:
 
 def show(options: argparse.Namespace) -> int:
     """Print what holds for every key."""
+    from parity.terminal.as_json import json_text
     from parity.terminal.text import table
 
     found = settings(Path.cwd())
     rows = [_effective(key, found) for key in KEYS]
     if options.json:
         file = next((str(setting.file) for setting in found.values()), None)
-        print(json.dumps({"file": file, "settings": [asdict(row) for row in rows]}, indent=1, ensure_ascii=False))
+        print(json_text(file=file, settings=[asdict(row) for row in rows]))
         return 0
     shown = [(row.name, _words(row.value), row.source, _short(row.commands)) for row in rows]
     print(table([("setting", "value", "from", "for"), *shown]))

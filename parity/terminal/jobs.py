@@ -23,7 +23,7 @@ def import_text(job: JobImport, files: Sequence[CaseFile], out: Path, dry_run: b
     rows = [_heading(job, common), *(_row(job, file, common) for file in files)]
     parts = [head, table(rows)]
     parts.append(_counts(files, dry_run))
-    parts += _notes(job, files, out)
+    parts += import_notes(job, files, out)
     parts += [] if dry_run else [f"next: parity plan {shlex.quote(str(out))}"]
     return "\n".join(parts)
 
@@ -96,7 +96,7 @@ def _counts(files: Sequence[CaseFile], dry_run: bool) -> str:
     return ", ".join(parts) + (f"; {unpairable} unpairable" if unpairable else "")
 
 
-def _notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
+def import_notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[str]:
     """One line for each thing the user should know or decide."""
     notes = []
     if any(file.state == "kept" for file in files):
