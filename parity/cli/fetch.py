@@ -39,7 +39,7 @@ def add(parsers: Any) -> None:
     old = parsers.add_parser(
         "fetch-lpips",
         description="The old name of `parity fetch --lpips`.",
-        epilog="examples:\n  parity fetch --lpips\n",
+        epilog="examples:\n  parity fetch-lpips\n",
     )
     old.set_defaults(run=fetch, cases=[], k=None, tag=[], dry_run=False, lpips=True, json=False)
 
