@@ -77,7 +77,8 @@ def comment(run: Run, folder: Path, *, workspace: Path | None = None, max_bytes:
 
 
 def _steps(run: Run, folder: Path, workspace: Path | None) -> list[Step]:
-    place = Place(results=folder / "results.json", command=run.command, baselines=run.baselines, resumable=False)
+    results = Path(_in_repository(str(folder / "results.json"), workspace))
+    place = Place(results=results, command=run.command, baselines=run.baselines, resumable=False)
     cases = [dataclasses.replace(case, case_file=_in_repository(case.case_file, workspace)) for case in run.cases]
     return next_steps(cases, place)
 

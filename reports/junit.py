@@ -23,15 +23,9 @@ def junit(run: Run, page: Path | None = None) -> bytes:
     suite = ET.Element("testsuite", name="wan-parity")
     for case in run.cases:
         suite.append(_test(case, page))
-    errors = sum(case.failed and case.status == "error" for case in run.cases)
-    counts = {
-        "tests": len(run.cases),
-        "failures": sum(case.failed for case in run.cases) - errors,
-        "errors": errors,
-        "skipped": 0,
-    }
-    for name, count in counts.items():
-        suite.set(name, str(count))
+    suite.set("tests", str(len(run.cases)))
+    for name, kind in {"failures": "failure", "errors": "error", "skipped": "skipped"}.items():
+        suite.set(name, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("time", f"{sum(view.seconds(case) or 0 for case in run.cases):.3f}")
     suite.set("timestamp", run.started)
     suites = ET.Element("testsuites")
@@ -81,6 +75,8 @@ def _test(case: CaseResult, page: Path | None) -> ET.Element:
         problem = _element(kind, type=case.status, message=case.verdict)
         problem.text = _showable("\n".join(_details(case)))
         test.append(problem)
+    elif case.status == "unpairable":
+        test.append(_element("skipped", message=case.verdict))
     elif case.status != "passed":
         output = ET.SubElement(test, "system-out")
         output.text = _showable(case.verdict)

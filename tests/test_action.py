@@ -97,7 +97,7 @@ def test_a_red_run_is_red_and_leaves_everything_to_look_at(runner: Runner, cases
     out = runner.folder / "out"
     assert [case["id"] for case in json.loads((out / "results.json").read_text())["cases"]] == ["known", "new"]
     assert (out / "report.html").is_file()
-    assert "2 cases, 1 failed; exit code 1" in step.said
+    assert "1 of 2 cases failed; exit code 1" in step.said
     suite = ET.parse(out / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert "new" in (out / "comment.md").read_text()

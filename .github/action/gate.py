@@ -29,16 +29,17 @@ import html
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 WEIGHTS = ("adapter", "checkpoint", "text_encoder", "transformers", "vae")
 """The keys of a recipe that name where weights come from."""
-FAILED = ("drifted", "error", "unpairable")
 LOG_LINES = 30
 """Lines of the log that are shown if there are no results."""
 
@@ -109,6 +110,8 @@ def main(arguments: Sequence[str]) -> int:
         jobs = {(): gate, ("key",): key, ("report",): report}
         if tuple(arguments) not in jobs:
             raise ValueError(f"{shlex.join(arguments)}: use no argument, key or report")
+        if shutil.which("parity") is None:
+            raise ValueError("`parity` is not on the PATH; install wan-parity and activate its environment first")
         settings.out.mkdir(parents=True, exist_ok=True)
         return jobs[tuple(arguments)](settings)
     except (ValueError, OSError) as error:
@@ -141,13 +144,13 @@ def gate(settings: Settings) -> int:
     page = ("--out", str(settings.out / "report.html"))
     kinds = {"summary": "summary.md", "comment": "comment.md", "junit": "junit.xml"}
     files = [word for kind, name in kinds.items() for word in (f"--{kind}", str(settings.out / name))]
-    logged(["parity", "report", str(settings.out), *page, *files], settings.out)
+    if logged(["parity", "report", str(settings.out), *page, *files], settings.out) != 0:
+        return without_results(settings, code or 3)
     if note:
         tell(settings.out, f"\n{html.escape(note, quote=False)}\n")
         print(f"wan-parity: {note}")
-    cases = json.loads(results.read_text(encoding="utf-8"))["cases"]
-    failed = sum(case["status"] in FAILED for case in cases)
-    print(f"wan-parity: {len(cases)} cases, {failed} failed; exit code {code}; {settings.out / 'report.html'}")
+    total, failed = counted(settings.out / "junit.xml")
+    print(f"wan-parity: {failed} of {total} cases failed; exit code {code}; {settings.out / 'report.html'}")
     outputs(code, settings.out, failed)
     return code
 
@@ -218,6 +221,12 @@ def logged(command: Sequence[str], out: Path) -> int:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
     return process.returncode
+
+
+def counted(file: Path) -> tuple[int, int]:
+    """How many cases a JUnit file holds, and how many of them failed."""
+    suite = ET.parse(file).getroot()[0]
+    return int(suite.attrib["tests"]), int(suite.attrib["failures"]) + int(suite.attrib["errors"])
 
 
 def nothing_to_run(settings: Settings, note: str) -> int:

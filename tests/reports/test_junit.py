@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from parity.results.case import BaselineResult
 from reports.junit import junit
 from tests.support.report_cases import drifted_case, error_case, passed_case, run_of
 
@@ -40,3 +41,14 @@ def test_any_text_is_read_back(tmp_path: Path) -> None:
     case = replace(drifted_case(tmp_path), verdict=verdict)
     failure = next(ET.fromstring(junit(run_of(case))).iter("failure"))
     assert failure.get("message") == '<b> & "quoted" ]]> \ufffd\ufffd\ufffd\ufffd \U0001f600'
+
+
+def test_what_baselines_let_pass_is_skipped_and_what_they_fail_is_a_failure(tmp_path: Path) -> None:
+    passed = passed_case(tmp_path)
+    let_pass = BaselineResult(outcome="unpairable", status="unpairable", verdict="quantized by qint4")
+    lost = replace(let_pass, outcome="changed")
+    run = run_of(
+        *(replace(passed, status="unpairable", baseline=baseline) for baseline in (let_pass, lost)),
+    )
+    suite = ET.fromstring(junit(run))[0]
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["2", "1", "0", "1"]
