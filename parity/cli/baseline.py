@@ -135,7 +135,9 @@ def accept(options: argparse.Namespace) -> int:
     from parity.terminal.as_json import accept_json
     from parity.terminal.baselines import proposals_text, sources_text
 
-    results = options.results or (results_of(options.approvals) if options.approvals else [])
+    by_default = isinstance(options.results, tuple)  # given ones are a list
+    viewed = results_of(options.approvals) if options.approvals and by_default else []
+    results = viewed or options.results
     sources = read_sources(results)
     store = _store(options)
     _warn_of_leftover(store)

@@ -123,7 +123,7 @@ def _folder(text: str) -> Path:
 
 
 class Gather(argparse.Action):
-    """Gathers the values of an option given several times; `append` would add them to the default."""
+    """Gathers the values of a repeated option in a list. `append` would add them to the default, which is a tuple."""
 
     def __call__(
         self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, __: str | None = None
@@ -159,9 +159,9 @@ def add_results(command: argparse.ArgumentParser) -> None:
     """Add `--results`."""
     command.add_argument(
         "--results",
-        action="append",
+        action=Gather,
         type=Path,
-        default=[],
+        default=(),
         metavar="FILE",
         help="results.json, or the folder it is in; repeatable (default: the last full run below reports/out)",
     )

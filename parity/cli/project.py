@@ -24,6 +24,8 @@ PYTEST = "pytest"
 """The name in `Key.commands` of pytest's options, which are called `--parity-…`."""
 
 _RUN = ("run", "diagnose")
+_OF_A_RUN = ("baseline accept", "baseline check", "expect")
+"""Commands that read the last run's results: where `out` says that runs go, they look there."""
 _BASELINE = ("baseline accept", "baseline check", "baseline show", "baseline undo")
 
 
@@ -99,11 +101,15 @@ def settings(folder: Path) -> dict[str, Setting]:
 
 def defaults(command: str, folder: Path) -> dict[str, Any]:
     """Defaults for a command's parsed options, by `dest`. What an environment variable says comes before them."""
-    return {
+    found = settings(folder)
+    values = {
         setting.key.dest: setting.value
-        for setting in settings(folder).values()
+        for setting in found.values()
         if command in setting.key.commands and not os.environ.get(setting.key.variable or "")
     }
+    if command in _OF_A_RUN and "out" in found:
+        values["results"] = (found["out"].value,)
+    return values
 
 
 def _upward(folder: Path) -> Iterator[Path]:

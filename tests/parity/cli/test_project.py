@@ -105,6 +105,15 @@ def test_values_replace_the_defaults_of_their_commands(write: Write) -> None:
     assert (options.baselines, options.noise_psnr, options.cases) == (Path("accepted"), 44.0, [])
 
 
+@pytest.mark.parametrize("command", ["baseline accept", "baseline check", "expect"])
+def test_results_are_read_where_runs_go(command: str, write: Write) -> None:
+    write('out = "build/parity"')
+    assert parsed(*command.split()).results == (Path("build/parity"),)
+    assert parsed(*command.split(), "--results", "a", "--results", "b").results == [Path("a"), Path("b")]
+    write()
+    assert parsed(*command.split()).results == ()
+
+
 def test_arguments_replace_them(write: Write) -> None:
     write('cases = "cases"', 'tag = ["t2v", "i2v"]', 'device = "cuda"', "timeout = 600", 'cpu-kernels = "native"')
     arguments = ["run", "mine.yaml", "--tag", "a", "--tag", "b", "--device", "auto", "--timeout", "5"]
