@@ -99,6 +99,7 @@ def test_it_runs_without_what_only_posix_has(cases: CaseFiles, tmp_path: Path) -
     case = str(cases.write(request=quick, expect=["frame_count", "steps"]))
     lines = [["--help"], ["plan", case], ["run", case, "--out", str(tmp_path / "out")]]
     lines.append(["run", case, "--out", str(tmp_path / "out"), "--resume"])
+    lines.append(["doctor", "--quick", "--offline"])
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, json.dumps(lines)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"},
@@ -110,6 +111,8 @@ def test_it_runs_without_what_only_posix_has(cases: CaseFiles, tmp_path: Path) -
     for line in ("--help: 0", "plan: 0", "run: 0"):
         assert line in said.splitlines(), said + done.stderr.decode("cp1252")
     assert "1 case: 1 expected_drift" in done.stderr.decode("cp1252")
+    assert "this check failed" not in said
+    assert "warning  terminal: no terminal, cp1252: cannot print" in said
 
 
 def test_windows_serves_nothing_and_says_so(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_cpu_kernels
+from parity.cli.project import FILE, TABLE, settings
 from parity.run import interrupt
 from pipelines.errors import UsageError
 from pipelines.files.words import shorten
 
 if TYPE_CHECKING:
     from parity.doctor.check import Asked, Check
-
-SCHEMA_VERSION = 1
-"""Of `--json`: fields may be added within it."""
 
 
 def add(parsers: Any) -> None:
@@ -54,12 +51,14 @@ def doctor(options: argparse.Namespace) -> int:
     """Print each check as it is made. Returns 1 if one of them is a problem, otherwise 0."""
     from parity.doctor.check import Asked, skipped
     from parity.doctor.examine import PROBES, examine
+    from parity.terminal.as_json import json_text
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
         raise UsageError(f"--device {options.device}: use auto, cpu, cuda or cuda:n")
-    waiting = _Waiting()
+    waiting, out = _Waiting(), settings(Path.cwd()).get("out")
     asked = Asked(
         device=options.device,
+        out=None if out is None else out.value,
         quick=options.quick,
         offline=options.offline,
         environ=dict(os.environ),
@@ -76,7 +75,7 @@ def doctor(options: argparse.Namespace) -> int:
         stopped = True
         checks.append(skipped("all further checks", "stopped (Ctrl-C)"))
     waiting.clear()
-    print(json.dumps(_document(checks), indent=2) if options.json else _printable(_summary(checks)))
+    print(json_text(checks=[asdict(check) for check in checks]) if options.json else _printable(_summary(checks)))
     if stopped:
         return interrupt.exit_code()
     return 1 if any(check.status == "problem" for check in checks) else 0
@@ -84,17 +83,12 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _settings(_: Asked) -> Iterator[Check]:
     """The defaults that this folder's pyproject.toml sets; a mistake in it has ended the command before."""
-    from parity.cli.project import FILE, TABLE, settings
     from parity.doctor.check import ok
 
     found = settings(Path.cwd())
     shown = ", ".join(f"{name} = {setting.given!r}" for name, setting in found.items())
     file = next((setting.file for setting in found.values()), None)
     yield ok("settings", f"{shown} ({file})" if shown else f"no [{TABLE}] in a {FILE} here or above")
-
-
-def _document(checks: Sequence[Check]) -> dict[str, Any]:
-    return {"schema_version": SCHEMA_VERSION, "checks": [asdict(check) for check in checks]}
 
 
 def _summary(checks: Sequence[Check]) -> str:

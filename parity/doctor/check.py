@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 Status = Literal["ok", "warning", "problem", "skipped"]
@@ -43,6 +44,8 @@ class Asked:
     """Leave out what takes longer than a few seconds."""
     offline: bool = False
     """Ask nothing of the network."""
+    out: Path | None = None
+    """The folder that runs write to, if it is not the default."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment variables as the command found them: the engine sets some of them."""
     waiting: Waiting = lambda what, detail="": None  # noqa: ARG005

@@ -36,9 +36,9 @@ class Place:
     note: str = ""
 
 
-def disks(_: Asked) -> Iterator[Check]:
+def disks(asked: Asked) -> Iterator[Check]:
     """Free space, and whether it can be written to, wherever something is written."""
-    for place in _places():
+    for place in _places(asked):
         yield judged_place(place)
 
 
@@ -65,7 +65,7 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _places() -> Iterator[Place]:
+def _places(asked: Asked) -> Iterator[Place]:
     from parity.results.folders import default_out
     from pipelines import downloads
 
@@ -82,7 +82,7 @@ def _places() -> Iterator[Place]:
         yield frames
     yield Place(
         name="output",
-        folder=default_out().parent.absolute(),
+        folder=(asked.out or default_out().parent).absolute(),
         scarce=SCARCE,
         to_do="remove old runs from it, or pass --out with a folder on a larger disk",
     )

@@ -296,6 +296,8 @@ def test_every_place_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     checks = list(places.disks(Asked()))
     assert [check.name for check in checks] == [f"disk: {name}" for name in names]
     assert str(tmp_path / "frames") in checks[1].found
+    assert str(tmp_path / "reports" / "out") in checks[2].found
+    assert str(tmp_path / "elsewhere") in list(places.disks(Asked(out=Path("elsewhere"))))[2].found
     assert list(tmp_path.iterdir()) == []
 
 
