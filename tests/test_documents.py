@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from parity.cli.main import main
 from tests.support.paths import ROOT
 
 DOCUMENTS = [
@@ -78,16 +76,6 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_no_command_is_set_as_prose(path: Path) -> None:
     assert [token.content for token in inline(path) if re.match(r"\$ ", token.content)] == []
-
-
-def test_the_readmes_job_folder_is_in_a_clone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Return the command from the document, with its output path replaced."""
-    (command,) = re.findall(r"^    \$ parity (import .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    monkeypatch.chdir(ROOT)
-    assert main([*shlex.split(command), "--out", str(tmp_path), "--dry-run"]) == 0
-    assert "tiny_t2v-000000500-0.yaml" in capsys.readouterr().out
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:

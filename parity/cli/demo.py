@@ -120,8 +120,10 @@ def _steps(job: DemoJob, folder: Path) -> tuple[tuple[tuple[str, ...], str], ...
             "generates what the inference server would, and compares: red, with the factors that drift",
         ),
         (("parity", "diagnose", first), "how much each factor matters, and what to change"),
-        (("parity", "baseline", "accept", "--all"), "if it may stay as it is: accept what was generated"),
-        (("parity", "baseline", "check"), "green, until something changes"),
+        (("parity", "expect", cases), "if it may stay so: these factors are expected from now on"),
+        (("parity", "run", cases), "green"),
+        (("parity", "baseline", "accept", "--all"), "accept this output as the baseline"),
+        (("parity", "run", cases, "--baselines", "baselines"), "green, until something changes"),
     )
 
 
