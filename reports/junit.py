@@ -18,7 +18,8 @@ def junit(run: Run, page: Path | None = None) -> bytes:
     """The run in UTF-8, one test for each case in the order of the run. `page` is the report that each test names.
 
     Unexpected drift and previews that cannot be reproduced are failures, a case that could not be run is an error.
-    A case that drifted as expected passes; its output says in what. With baselines, they decide.
+    A case that drifted as expected passes; its output says in what. With baselines, they decide: a preview that they
+    let pass though it cannot be reproduced is skipped.
     """
     suite = ET.Element("testsuite", name="wan-parity")
     for case in run.cases:

@@ -251,11 +251,11 @@ def test_the_report_of_several_jobs_needs_no_torch(shell: Shell) -> None:
     scripts = [step for step in job["steps"] if "run" in step]
     calls = [call for step in scripts for call in shell(step["run"], PACKAGE="package", **job["env"])]
     assert [call for call in calls if call[0] == "pip"] == [
-        ["pip", "install", "-q", "--no-deps", "package"],
         [
             *("pip", "install", "-q", "-c", ".wan-parity/constraints.txt"),
             *("-r", ".wan-parity/requirements-no-torch.txt"),
         ],
+        ["pip", "install", "-q", "--no-deps", "package"],
     ]
     assert calls[-1] == ["python", ".wan-parity/.github/action/gate.py", "report"]
     for name in ("constraints.txt", "requirements-no-torch.txt", ".github/action/gate.py"):
