@@ -59,9 +59,12 @@ def _failure(own: CaseResult, check: BaselineResult) -> str:
 
 
 def _sentence(problems: tuple[str, ...]) -> str:
-    """The problems in one sentence: `all 9 frames changed because of lora_scale 1.0 -> 0.98; further from …`."""
+    """The problems in one sentence: `all 9 frames changed because of lora_scale 1.0 -> 0.98; further from …`.
+
+    Figures of single frames are left to the list of problems, unless they alone decided.
+    """
     text = ""
-    for problem in problems:
+    for problem in [problem for problem in problems if " of frame " not in problem] or problems:
         text += (" " if problem.startswith("because of ") else "; ") * bool(text) + problem
     return text
 

@@ -89,7 +89,7 @@ def _moves(
         if found:
             k, a, b = max(found, key=lambda item: abs(_finite(item[1]) - _finite(item[2])))
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            whole = "" if changes else f"; of the whole video: {label} {change}"
+            whole = "" if changes else f" (whole video: {label} {change})"
             changes.append(f"{name.upper()} of frame {k} {_show(name, a)} -> {_show(name, b)}{more}{whole}")
     return worse, better
 

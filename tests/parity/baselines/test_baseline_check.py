@@ -234,15 +234,15 @@ def test_the_figure_shown_is_the_one_that_decided() -> None:
     assert lines == [
         "further from the preview: PSNR by mean squared error 34.15 dB -> 34.00 dB",
         "further from the preview: PSNR of frame 8 34.15 dB -> 30.91 dB",
-        "closer to the preview: PSNR of frame 0 34.15 dB -> 34.60 dB and 7 more; of the whole video: "
-        "PSNR by mean squared error 34.15 dB -> 34.00 dB",
+        "closer to the preview: PSNR of frame 0 34.15 dB -> 34.60 dB and 7 more "
+        "(whole video: PSNR by mean squared error 34.15 dB -> 34.00 dB)",
     ]
 
 
 def test_no_frame_is_named_without_the_whole() -> None:
     """Frames moved both ways, the whole video by nothing that shows."""
     check = checked(result(frames="QRSTUVWXY", psnr=[39.0, 41.3012, *[40.0] * 7]))
-    whole = "; of the whole video: PSNR by mean squared error 40.00 dB -> 40.00 dB"
+    whole = " (whole video: PSNR by mean squared error 40.00 dB -> 40.00 dB)"
     assert [line for line in (*check.problems, *check.notes) if "PSNR" in line] == [
         f"further from the preview: PSNR of frame 0 40.00 dB -> 39.00 dB{whole}",
         f"closer to the preview: PSNR of frame 1 40.00 dB -> 41.30 dB{whole}",

@@ -124,6 +124,32 @@ def test_accepting_makes_every_gate_green_until_something_changes(
     assert codes == [0, 0, 0]
     code, said = parity("run", "plain", "--out", "without")  # its own rules alone: nothing was written to the cases
     assert code == 1
+    code, said = parity("run", "plain", "--out", "without", "--resume", *baselines)  # what is kept is judged anew
+    assert (code, said.count("finished before --resume")) == (0, 2)
+    assert parity("baseline", "check", "--results", "without", *baselines)[0] == 0
+    code, said = parity("run", "plain", "--out", "without", "--resume")
+    assert (code, said.count("finished before --resume")) == (1, 2)
+
+
+@pytest.mark.draws
+def test_baselines_that_are_not_there_yet(
+    parity: Callable[..., tuple[int, str]], disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt folder is a mistake; one that pyproject.toml names is a project's first run, which is red."""
+    parity("import", "jobs/t2v_basic", "--toolkit", "0.12.26", "--prompt", "0", "--out", "first_run")
+    code, said = parity("run", "first_run", "--baselines", "basslines")
+    assert code == 2
+    assert "--baselines: folder not found: basslines" in said
+    (tmp_path / "pyproject.toml").write_text('[tool.wan-parity]\nbaselines = "ci/baselines"\n')
+    monkeypatch.chdir(tmp_path)
+    cases = str(disk / "first_run")
+    code, said = parity("run", cases, "--out", "out")
+    assert code == 1
+    assert "no baseline; by its own rules drifted" in said
+    (command,) = re.findall(r"if this is intended: parity (baseline accept .*)", said)
+    code, said = parity(*shlex.split(command))
+    assert code == 0
+    assert parity("run", cases, "--out", "again")[0] == 0
 
 
 def assert_same_next_step(run: str, tested: str) -> None:
