@@ -95,34 +95,43 @@ def folder_of(source: str, *, token: str | None = None, only: Sequence[str] | No
     """The local folder of a checkpoint, downloaded or taken from the Hub's cache if `source` is a Hub id.
 
     `token`: a Hub token; without one, HF_TOKEN and the Hub's own login are used. `only`: patterns of files to fetch.
-    Raises WeightsError if the folder cannot be had; HubError if that is the Hub's answer. A source that just failed is
-    not asked for again within a minute: every case of a run would wait for it.
+    Raises WeightsError if the folder cannot be had; HubError if that is the Hub's answer. An answer holds for a minute:
+    every case of a run would ask again, and wait for a Hub that is slow or away.
     """
     if is_folder(source):
         return Path(source)
     if not is_hub_id(source):
         raise WeightsError(f"checkpoint {source} is neither a folder on this machine nor a Hub id (owner/name)")
-    known = _failures.get((source, token))
-    if known is not None and time.monotonic() - known[0] < _ASK_AGAIN_S:
-        raise HubError(known[1], source)
+    now, files = time.monotonic(), tuple(only or PIPELINE_FILES)
+    asked, message = _failures.get((source, token), (-_ASK_AGAIN_S, ""))
+    if now - asked < _ASK_AGAIN_S:
+        raise HubError(message, source)
+    asked, folder = _folders.get((source, token, files), (-_ASK_AGAIN_S, Path()))
+    if now - asked < _ASK_AGAIN_S and folder.is_dir():
+        return folder
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, token=token, allow_patterns=list(only or PIPELINE_FILES)))
+        folder = Path(snapshot_download(source, token=token, allow_patterns=list(files)))
     except Exception as error:  # the Hub's own, OSError, ValueError, and those of the HTTP client it uses
         message = f"checkpoint {source} could not be fetched from the Hub: {why_not_fetched(error)}"
         _failures[source, token] = time.monotonic(), message
         raise HubError(message, source) from None
+    _folders[source, token, files] = time.monotonic(), folder
+    return folder
 
 
 _ASK_AGAIN_S = 60.0
 _failures: dict[tuple[str, str | None], tuple[float, str]] = {}
 """When a source could not be fetched, and the message about it."""
+_folders: dict[tuple[str, str | None, tuple[str, ...]], tuple[float, Path]] = {}
+"""When these files of a source were fetched, or found in the cache, and where they are."""
 
 
-def forget_failures() -> None:
-    """Ask the Hub again for what it could not give."""
+def forget_answers() -> None:
+    """Ask the Hub again, for what it could not give and for what it gave."""
     _failures.clear()
+    _folders.clear()
 
 
 def is_folder(place: str) -> bool:

@@ -31,6 +31,7 @@ def plan(options: argparse.Namespace) -> int:
     from parity.cost.machine import this_machine
     from parity.cost.speeds import last_used
     from parity.factors.findings import known_differences
+    from parity.results.folders import default_out
     from parity.terminal.cost import cost_row, cost_text, total_text
     from parity.terminal.text import plan_text
     from pipelines.recipe import to_dict
@@ -40,9 +41,10 @@ def plan(options: argparse.Namespace) -> int:
     total = cost_of(list(jobs.values()), speed)
     alone = {name: cost_of([job], speed, known=total.downloads) for name, job in jobs.items()}
     if not options.json:
-        for case in cases:
-            print(plan_text(case), *([f"  {cost_text(alone[case.id])}"] if case.id in alone else []), "", sep="\n")
-        print(total_text(total, len(cases), this_machine()))
+        costs = {name: f"\n  {cost_text(cost)}" for name, cost in alone.items()}
+        print("\n\n".join(plan_text(case) + costs.get(case.id, "") for case in cases))
+        if jobs:
+            print(f"\n{total_text(total, len(jobs), this_machine(), default_out().parent)}")
         return 0
     from dataclasses import asdict
 

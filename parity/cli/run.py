@@ -213,7 +213,8 @@ def _tell_cost(cases: Sequence[Case], session: Session) -> None:
         return
     offload = session.engine.offload
     cost = cost_of(jobs, (machine_of(session.run.environment), offload))
-    print(*lines_before_a_run(cost, machine_under(session.engine), offload), sep="\n", file=sys.stderr, flush=True)
+    lines = lines_before_a_run(cost, machine_under(session.engine), session.options.out, offload)
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
 def _check_writable(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from parity.case.load import Case
 from parity.cost.downloads import Download, downloads, needs_of
@@ -12,6 +13,7 @@ from parity.cost.memory import Held, held
 from parity.cost.speeds import expected
 from pipelines.downloads import cache_folder
 from pipelines.files.words import listed, plural
+from pipelines.limits import within_limits
 from pipelines.recipe import Recipe
 
 OFFLOADS = ("none", "model", "sequential")
@@ -19,6 +21,8 @@ OFFLOADS = ("none", "model", "sequential")
 
 _LEAST_DISK = 1 << 30
 """The bytes that should stay free beside downloads."""
+_LEAST_OUT = 256 << 20
+"""The bytes that results, stills and videos of a few cases take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,8 @@ def job_of_run(case: Case, times: int = 1) -> Job | None:
     """Generating a case's request; None if a server does it, or nobody can."""
     if case.target is not None or case.inference.obstacles or case.preview.obstacles:
         return None
-    return Job(recipes=(case.inference,), generations=times, steps=times * case.inference.steps, token=case.token)
+    recipe = within_limits(case.inference)
+    return Job(recipes=(recipe,), generations=times, steps=times * recipe.steps, token=case.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +89,13 @@ def cost_of(jobs: Sequence[Job], machine: tuple[str, str] | None, *, known: Sequ
 def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float | None, str]:
     """The expected seconds, and where they come from."""
     known, bases = 0.0, []
+    loaded = set()  # cases with the same weights run one after another
     for job in jobs:
         estimate = expected(job.recipes[0], *machine) if machine is not None else None
         if estimate is not None and job.generations:
-            each = job.steps / job.generations
-            known += estimate.seconds(0) + (job.generations - 1) * estimate.seconds(0, load=False)
-            known += job.generations * each * (estimate.timing.step or 0.0)
+            known += job.generations * estimate.seconds(0, load=False) + job.steps * (estimate.timing.step or 0.0)
+            known += (estimate.timing.load or 0.0) if _weights(job) not in loaded else 0.0
+            loaded.add(_weights(job))
             bases.append(estimate.basis)
     unknown = len(jobs) - len(bases)
     if not bases or machine is None:
@@ -98,9 +104,21 @@ def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float |
     return known, ", ".join([f"on {machine[0]}", listed(list(dict.fromkeys(bases)), 2), *rest])
 
 
-def warnings(cost: Cost, machine: Machine, offload: str = "none") -> list[str]:
-    """What this machine lacks, each with what to do."""
+def _weights(job: Job) -> Hashable:
+    """What has to be loaded for a job's first recipe."""
+    recipe = job.recipes[0]
+    places = tuple(recipe.weights.places().values())
+    return recipe.pipeline, places, recipe.precision, recipe.quantization.effective
+
+
+def warnings(cost: Cost, machine: Machine, out: Path, offload: str = "none") -> list[str]:
+    """What this machine lacks, each with what to do. `out`: the folder that a run writes to."""
     found = []
+    if disk_free(out) < _LEAST_OUT:
+        found.append(
+            f"{out} has {sized(disk_free(out))} free, and a run writes videos and stills there: remove old runs, or "
+            "pass --out with a folder on a larger disk"
+        )
     free = disk_free(cache_folder())
     if cost.missing and cost.missing + _LEAST_DISK > free:
         found.append(

@@ -14,7 +14,7 @@ from parity.cost.downloads import Need
 from parity.cost.estimate import lasting, sized
 from pipelines.downloads import cache_folder
 from pipelines.errors import HubError
-from pipelines.hub import folder_of, forget_failures
+from pipelines.hub import folder_of, forget_answers
 
 _STALLS_S = 60.0
 """After so long without a byte the progress says so."""
@@ -47,7 +47,7 @@ def fetch(need: Need, missing: int, tell: Callable[[Arrived], None], every: floa
     `tell` is called every so many seconds, in another thread. Files that an earlier attempt completed are kept.
     Raises HubError.
     """
-    forget_failures()
+    forget_answers()
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=(need.place, missing, tell, every, ended), daemon=True)
     watch.start()

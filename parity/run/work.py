@@ -11,6 +11,7 @@ from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.quick import make_quick_plan
 from parity.run.task import Task
 from pipelines.engine.engine import Engine
+from pipelines.limits import within_limits
 
 
 def jobs_of(cases: Iterable[Case], task: Task) -> list[Job]:
@@ -19,7 +20,7 @@ def jobs_of(cases: Iterable[Case], task: Task) -> list[Job]:
 
 
 def _job(case: Case, task: Task) -> Job | None:
-    both = (case.inference, case.preview)
+    both = (within_limits(case.inference), within_limits(case.preview))
     if task.search:  # as many as it takes, which is not known before
         return None if case.preview.obstacles else Job(recipes=both[1:], generations=0, steps=0, token=case.token)
     if task.diagnose is None:

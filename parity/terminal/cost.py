@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from parity.cost.downloads import Download
@@ -14,9 +15,9 @@ from pipelines.downloads import cache_folder
 from pipelines.files.words import listed, plural
 
 
-def lines_before_a_run(cost: Cost, machine: Machine, offload: str) -> list[str]:
+def lines_before_a_run(cost: Cost, machine: Machine, out: Path, offload: str) -> list[str]:
     """At most four lines: the work, its downloads, its weights, and the first of what this machine lacks."""
-    missing = warnings(cost, machine, offload)
+    missing = warnings(cost, machine, out, offload)
     lines = [work_text(cost), *download_lines(cost.downloads)]
     if cost.weights is not None:
         where = sized(cost.weights.on_gpu(offload)) if machine.gpu is not None else sized(cost.weights.in_ram())
@@ -87,11 +88,11 @@ def cost_row(cost: Cost) -> dict[str, Any]:
     return row
 
 
-def total_text(cost: Cost, count: int, machine: Machine) -> str:
-    """What all cases of a plan cost together, at most."""
-    lines = [f"{plural(count, 'case')} together: {work_text(cost)}"]
+def total_text(cost: Cost, count: int, machine: Machine, out: Path) -> str:
+    """What the cases of a plan cost together, at most. `count`: those that are generated on this machine."""
+    lines = [f"{'this case' if count == 1 else f'all {count} cases'}: {work_text(cost)}"]
     lines += download_lines(cost.downloads)
     if cost.weights is not None:
         lines.append(f"{weights_text(cost.weights)}; what is computed with them comes on top")
-    lines += [f"warning: {text}" for text in warnings(cost, machine)]
+    lines += [f"warning: {text}" for text in warnings(cost, machine, out)]
     return "\n  ".join(lines)

@@ -129,7 +129,7 @@ def serving_hub() -> Iterator[Hub]:
 
 def point_to(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make huggingface_hub, which has read its variables already, use this Hub and this cache."""
-    hub_names.forget_failures()
+    hub_names.forget_answers()
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
@@ -146,7 +146,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with serving_hub() as served:
         point_to(served.url, tmp_path / "hub-cache", monkeypatch)
         yield served
-        hub_names.forget_failures()
+        hub_names.forget_answers()
 
 
 @pytest.fixture

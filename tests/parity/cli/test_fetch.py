@@ -70,7 +70,7 @@ def test_all_that_cases_need_is_downloaded(
     downloaded = [request for request in hub.requests if request.startswith("GET") and "transformer/diff" in request]
     assert len(downloaded) == len(set(downloaded))
     hub.down = True  # now it is not needed any more
-    hub_names.forget_failures()
+    hub_names.forget_answers()
     assert main(["plan", *files]) == 0
     assert main(["fetch", *files]) == 0
     assert "already here" in capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_an_unreachable_hub(
     assert main(["fetch", path]) == 3
     said = capsys.readouterr().err
     assert said.count("somebody/wan could not be fetched from the Hub: the Hub cannot be reached") == 1
-    hub_names.forget_failures()
+    hub_names.forget_answers()
 
 
 def test_an_adapter_on_the_hub(cases: CaseFiles, tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,3 +236,39 @@ def test_progress_in_words() -> None:
     assert str(Arrived(2_000_000_000, 0, 20, 0)) == "2.0 GB, 100 MB/s"
     assert str(Arrived(2_000_000_000, 10_000_000_000, 200, 120)) == "2.0 GB of 10.0 GB, no byte for 2 min"
     assert command._summary([]).startswith("nothing to download")
+
+
+@pytest.mark.parametrize("words", [["run"], ["diagnose", "--gains"]])
+def test_a_run_says_its_cost_before_it_begins(
+    words: list[str], cases: CaseFiles, job: Path, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once for all cases, in at most four lines on stderr, and before anything is downloaded."""
+    hub.down = True
+    for name in ("one", "two"):
+        case_of(cases, job, name, tolerance={"psnr": 1})
+    files = [str(cases.folder / f"{name}.yaml") for name in ("one", "two")]
+    assert main([*words, *files, "--device", "cpu", "--out", str(tmp_path / "out"), "--no-html"]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    first = next(number for number, line in enumerate(lines) if "generations, " in line)
+    assert lines[first].startswith("2 generations, 12 steps")
+    assert lines[first + 1].startswith("download: at most about ")
+    assert "somebody/wan (" in lines[first + 1]
+    assert lines[first + 2].startswith("weights take ")
+    assert sum("generations, " in line for line in lines) == 1
+    assert len([line for line in lines if line.startswith(("download:", "weights take", "warning:"))]) <= 3
+
+
+def test_the_gpu_of_a_run_is_that_of_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    from parity.run.work import machine_under
+
+    def properties(device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(name=f"GPU {device.index}", total_memory=7)
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    found = machine_under(SimpleNamespace(device=torch.device("cuda", 1)))  # type: ignore[arg-type]
+    assert (found.gpu, found.gpu_total) == ("GPU 1", 7)
+    assert machine_under(SimpleNamespace(device=torch.device("cpu"))).gpu is None  # type: ignore[arg-type]

@@ -26,12 +26,14 @@ from parity.terminal.cost import lines_before_a_run, work_text
 from pipelines import hub as hub_names
 from pipelines.catalog import MODELS
 from pipelines.hub import folder_of
+from pipelines.quantization import Quantization
 from pipelines.recipe import Recipe
 from pipelines.weights import Weights
 from tests.conftest import CaseFiles
 from tests.support.hub import Hub, point_to
 from tests.support.oracle import sample_recipe
 
+HERE = Path()
 TINY = DEMO / "models" / "tiny-wan-t2v"
 
 
@@ -121,9 +123,9 @@ SMALL = {
 def test_what_this_machine_lacks(lacks: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "disk_free", lambda _: 500_000_000_000)
     cost = cost_of([job(WANTS_40_GB)], None)
-    assert warnings(cost, LARGE) == []
+    assert warnings(cost, LARGE, HERE) == []
     small = dataclasses.replace(LARGE, **{lacks: 32_000_000_000})  # type: ignore[arg-type]
-    [said] = warnings(cost, small)
+    [said] = warnings(cost, small, HERE)
     assert SMALL[lacks] in said
     assert hub.requests  # and nothing was downloaded
 
@@ -133,7 +135,7 @@ def test_each_offload_mode_is_tried(hub: Hub) -> None:
     assert hub.requests
 
     def said(total: int, offload: str) -> str:
-        return warnings(cost, dataclasses.replace(LARGE, gpu_total=total), offload)[-1]
+        return warnings(cost, dataclasses.replace(LARGE, gpu_total=total), HERE, offload)[-1]
 
     assert "use --offload sequential (2.1 GB)" in said(12_000_000_000, "none")
     assert "use --offload sequential (2.1 GB)" in said(12_000_000_000, "model")
@@ -143,7 +145,10 @@ def test_each_offload_mode_is_tried(hub: Hub) -> None:
 def test_a_full_disk_is_said_before_the_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.down = True
     monkeypatch.setattr(estimate, "disk_free", lambda _: 30_000_000_000)
-    lines = lines_before_a_run(cost_of([job(WANTS_40_GB)], None), LARGE, "none")
+    monkeypatch.setattr(estimate, "disk_free", lambda folder: 1000 if folder == HERE else 30_000_000_000)
+    assert "a run writes videos and stills there" in warnings(cost_of([], None), LARGE, HERE)[0]
+    monkeypatch.setattr(estimate, "disk_free", lambda _: 30_000_000_000)
+    lines = lines_before_a_run(cost_of([job(WANTS_40_GB)], None), LARGE, HERE, "none")
     assert len(lines) <= 4
     assert lines[0].startswith("1 generation, 6 steps; no speed is known yet on this machine")
     assert lines[1].startswith("download: at most about 80.4 GB, an estimate (")
@@ -159,8 +164,8 @@ def test_minutes_once_a_speed_is_known(tmp_path: Path, monkeypatch: pytest.Monke
     assert cost_of([job(recipe)], here).seconds is None
     speeds.remember(recipe, *here, speeds.Timing(load=30, text=2, step=10, decode=20, encode=4, compare=4))
     cost = cost_of([job(recipe), job(dataclasses.replace(recipe, steps=12))], here)
-    assert cost.seconds == 60 + 6 * 10 + 60 + 12 * 10
-    assert work_text(cost) == "2 generations, 18 steps: about 5 min on NVIDIA H200, 1 earlier run"
+    assert cost.seconds == 30 + 30 + 6 * 10 + 30 + 12 * 10  # loaded once
+    assert work_text(cost) == "2 generations, 18 steps: about 4 min on NVIDIA H200, 1 earlier run"
     other = dataclasses.replace(recipe, model="wan21_1b")
     assert "without 1 case of unknown speed" in cost_of([job(recipe), job(other)], here).basis
     assert cost_of([job(recipe)], speeds.last_used()).seconds == 120
@@ -222,13 +227,13 @@ def test_plan_says_what_the_cases_cost_together(cases: CaseFiles, hub: Hub, caps
     """A checkpoint that several cases need is downloaded once."""
     hub.add("somebody/wan", TINY)
     folder_of("somebody/wan", only=["scheduler/*", "model_index.json"])
-    hub_names.forget_failures()
+    hub_names.forget_answers()
     for name in ("one", "two"):
         cases.write(name, checkpoint="somebody/wan", pipeline="reference", request=cases.request())
     assert main(["plan", str(cases.folder)]) == 0
     text = capsys.readouterr().out
     assert text.count("\n  cost: 1 generation, 6 steps; weights ") == 2
-    assert "2 cases together: 2 generations, 12 steps; no speed is known yet" in text
+    assert "all 2 cases: 2 generations, 12 steps; no speed is known yet" in text
     assert text.count("somebody/wan (") == 1
     assert main(["plan", "--json", str(cases.folder)]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -243,7 +248,9 @@ def test_plan_of_what_nobody_generates(cases: CaseFiles, capsys: pytest.CaptureF
     path = cases.write(preview=cases_preview() | keys)
     assert job_of_run(load_case(path)) is None
     assert main(["plan", str(path)]) == 0
-    assert "cost:" not in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "cost:" not in text
+    assert "generation" not in text.rpartition("\n\n")[2]
 
 
 def cases_preview() -> dict[str, object]:
@@ -257,3 +264,12 @@ def test_weights_whose_files_cannot_be_read_are_assumed(tmp_path: Path) -> None:
     damaged = tmp_path / "wan" / "vae" / "diffusion_pytorch_model.safetensors"
     damaged.write_bytes(b"no")
     assert held(at(str(tmp_path / "wan"))).assumed == ("vae",)
+
+
+@pytest.mark.parametrize("qtype", ["qint4", "orbit3", "convrotcomfyw4a4"])
+def test_what_cannot_be_generated_yet_is_left_out(cases: CaseFiles, qtype: str) -> None:
+    """As the run does: the rest of the recipe is generated."""
+    case = load_case(cases.write(request=cases.request()))
+    whole = dataclasses.replace(case.inference, quantization=Quantization(qtype))
+    [found] = jobs_of([dataclasses.replace(case, inference=whole)], Task())
+    assert cost_of([found], None).weights == held(case.inference)
