@@ -173,7 +173,8 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
     """With stubs, whose log is what was called."""
     programs = runner.folder / "bin"
     programs.mkdir()
-    plan = 'if [ "$1" = plan ]; then echo \'[{"tags": ["two words", "b"]}]\'; fi\n'
+    row = json.dumps([{"tags": ["two words", "b"], "recipes": {"preview": {"vae": "owner/one"}}}])
+    plan = f"if [ \"$1\" = plan ]; then echo '{row}'; fi\n"
     for name in ("parity", "pytest"):
         (programs / name).write_text(STUB + plan)
         (programs / name).chmod(0o755)
@@ -190,8 +191,11 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
     log = runner.folder / "log"
     settings = {"PATH": f"{programs}:{os.environ['PATH']}", "LOG": str(log), "WORKERS": workers, "DIAGNOSE": diagnose}
     assert runner("gate.py", **settings, **(given if full else {})).code == 3  # the stubs write no results
-    plan_call, run_call = [call.split("\x1f")[:-1] for call in log.read_text().split("\x1e")[:-1]]
+    plan_call, fetch_call, run_call = [call.split("\x1f")[:-1] for call in log.read_text().split("\x1e")[:-1]]
     whole_parser().parse_args(plan_call[1:])
+    fetched = whole_parser().parse_args(fetch_call[1:])
+    assert list(fetched.tag) == (["two words", "b"] if full else [])
+    assert fetched.cases == ([Path("my cases"), Path("more.yaml")] if full else [])
     cases = [Path("my cases"), Path("more.yaml")] if full else []
     if workers == "1":
         options = vars(whole_parser().parse_args(run_call[1:]))

@@ -91,8 +91,7 @@ class Settings:
 
     def command(self, tags: Sequence[str]) -> list[str]:
         """The command line that runs the cases with these tags."""
-        tagged = [word for tag in tags for word in ("--tag", tag)]
-        shared = [*self.options, *tagged, "--out", str(self.out)]
+        shared = [*self.options, *(word for tag in tags for word in ("--tag", tag)), "--out", str(self.out)]
         if self.workers == 1:
             how = {"never": [], "on-failure": ["--diagnose-failed"], "always": ["--diagnose"]}[self.diagnose]
             chosen = ["-k", self.expression] if self.expression else []
@@ -101,6 +100,11 @@ class Settings:
         how = [] if self.diagnose == "never" else ["--parity-diagnose", self.diagnose]
         cases = [word for case in self.cases for word in ("--parity-cases", case)] or ["--pyargs", "parity"]
         return ["pytest", *cases, "-n", str(self.workers), *shared, *how]
+
+    def fetching(self, tags: Sequence[str]) -> list[str]:
+        """The command line that downloads what these cases need."""
+        chosen = ["-k", self.expression] if self.expression else []
+        return ["parity", "fetch", *self.cases, *chosen, *(word for tag in tags for word in ("--tag", tag))]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -134,6 +138,8 @@ def gate(settings: Settings) -> int:
     note = f"No case has the tag {' or '.join(unmatched)}; there are: {there}." if unmatched else ""
     if unmatched and not tags:
         return nothing_to_run(settings, note)
+    if remote(rows):  # a download has no limit in time, as loading has; what cannot be had fails its cases below
+        logged(settings.fetching(tags), settings.out)
     results = settings.out / "results.json"
     before = results.stat().st_mtime_ns if results.exists() else None
     code = logged(settings.command(tags), settings.out)
@@ -159,14 +165,14 @@ def key(settings: Settings) -> int:
     """Print `key=…` for the checkpoints that come from the Hub; an empty one if there are none, or cases are wrong."""
     done = subprocess.run(planning(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     rows = json.loads(done.stdout) if done.returncode == 0 else []
-    named = sorted({name for row in rows for name in weights(row["recipes"]) if not Path(name).exists()})
+    named = remote(rows)
     print(f"key={hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16] if named else ''}")
     return 0
 
 
 def report(settings: Settings) -> int:
     """Merge the runs in the folders below OUT into one report, summary and JUnit file. Returns 2 if there is none."""
-    runs = sorted(path.parent for path in settings.out.glob("*/results.json"))
+    runs = sorted(path.parent for path in (*settings.out.glob("*/results.json"), *settings.out.glob("results.json")))
     if not runs:
         print(f"wan-parity: no results.json below {settings.out}/: no case matched in any job", file=sys.stderr)
         return 2
@@ -190,6 +196,12 @@ def plan(settings: Settings) -> list[Any] | None:
     print(done.stderr, end="", file=sys.stderr)
     (settings.out / "log.txt").write_text(done.stderr, encoding="utf-8")
     return None
+
+
+def remote(rows: Sequence[Any]) -> list[str]:
+    """The repositories of the Hub that cases load weights from, unless a server generates them."""
+    found = {name for row in rows if not row.get("target") for name in weights(row["recipes"])}
+    return sorted(name for name in found if not Path(name).exists())
 
 
 def weights(value: Any, named: bool = False) -> Iterator[str]:
