@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from parity.case.keys import CaseKeys
 from parity.results import case as results
@@ -34,7 +35,7 @@ def name_of(kind: Format) -> str:
 
 def schema(kind: Format) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a file format."""
-    body = TypeAdapter(_TYPES[kind]).json_schema()
+    body = TypeAdapter(_TYPES[kind]).json_schema(schema_generator=_WithoutTitles)
     if kind == "result":
         _describe(body, _docstrings(results) | _docstrings(diagnosis))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name_of(kind)} | body
@@ -52,6 +53,13 @@ def is_case_schema(text: str) -> bool:
     except ValueError:
         return False
     return isinstance(data, dict) and str(data.get("$id")).startswith("urn:wan-parity:case:")
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """Leaves out the titles that pydantic makes of keys: editors would show them beside the keys."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
 
 
 def _describe(body: dict[str, Any], described: dict[tuple[str, str], str]) -> None:

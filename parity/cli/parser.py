@@ -107,6 +107,9 @@ class Parser(argparse.ArgumentParser):
             self._unknown_command(found[1])
         if "arguments are required" in message:
             message += self._more()
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            message += near(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
         super().error(message)
 
     def _unknown_command(self, word: str) -> NoReturn:

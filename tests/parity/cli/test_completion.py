@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -69,6 +71,36 @@ def test_bash_completes(script: Path, words: list[str], offered: list[str]) -> N
 def test_fish_completes(script: Path) -> None:
     listed = ask("fish", "--no-config", "-c", f"source {script}; complete -C 'parity ba'")
     assert listed.split()[0] == "baseline"
+
+
+@pytest.mark.parametrize("script", ["zsh"], indirect=True)
+@pytest.mark.parametrize(("typed", "shown"), [("parity ba", "parity baseline"), ("parity explain sched", "scheduler")])
+def test_zsh_completes(script: Path, typed: str, shown: str) -> None:
+    """In a terminal of its own, since zsh completes nowhere else."""
+    import pty
+
+    (script.parent / "_parity").write_text(script.read_text())
+    terminal, inside = pty.openpty()
+    in_terminal = ["sh", "-c", 'exec zsh -f <"$0" >"$0" 2>&1', os.ttyname(inside)]
+    with subprocess.Popen(in_terminal, start_new_session=True) as shell:
+        try:
+            setup = f"fpath=({script.parent} $fpath); autoload -U compinit; compinit -u -D; echo r''eady\n"
+            os.write(terminal, setup.encode())
+            seen_in(terminal, "\nready")
+            os.write(terminal, f"{typed}\t".encode())
+            seen_in(terminal, shown)
+        finally:
+            shell.kill()
+            os.close(terminal)
+            os.close(inside)
+
+
+def seen_in(terminal: int, text: str) -> None:
+    """Read what a terminal shows until it is this, for 60 seconds at most."""
+    seen = ""
+    while text not in seen:
+        assert select.select([terminal], [], [], 60)[0], f"not seen: {text!r} in {seen!r}"
+        seen += os.read(terminal, 4096).decode(errors="replace").replace("\r", "")
 
 
 @pytest.mark.parametrize("script", ["bash", "zsh", "fish"], indirect=True)

@@ -101,6 +101,7 @@ def test_help_of_a_command_by_name(capsys: pytest.CaptureFixture[str]) -> None:
         (["help", "baseline", "acept"], "usage: parity baseline ", "unknown command 'acept'; did you mean accept?"),
         (["help", "plan", "x"], "usage: parity plan ", "has no subcommands"),
         (["baseline", "accept", "--dry-rin"], "usage: parity baseline accept ", "did you mean --dry-run?"),
+        (["run", "--offload", "modle"], "usage: parity run ", "; did you mean model?"),
         (["run", "--devise", "cpu"], "usage: parity run ", "did you mean --device?"),
         (["import"], "usage: parity import ", "for example: parity import ~/ai-toolkit/output/my_job"),
         (["report"], "usage: parity report ", "for example: parity report "),
