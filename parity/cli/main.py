@@ -98,7 +98,9 @@ def whole_parser() -> Parser:
         description="Does your Wan inference generate what ai-toolkit's preview showed? If not, why?",
         epilog=_FIRST_STEPS + EXIT_CODES,
     )
-    parser.add_argument("--version", action=about.Version, help="print the versions of wan-parity and torch, and exit")
+    parser.add_argument(
+        "-V", "--version", action=about.Version, help="print the versions of wan-parity and torch, and exit"
+    )
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (
         demo,

@@ -41,12 +41,11 @@ def add(parsers: Any) -> None:
         "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + EXIT_CODES,
     )
     add_selection(command)
-    why = command.add_mutually_exclusive_group()
+    why = command.add_argument_group("why videos differ").add_mutually_exclusive_group()
     why.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
     why.add_argument("--diagnose-failed", action="store_true", help="find out why, for cases that drift unexpectedly")
-    add_baselines(command.add_argument)
-    add_repeat(command.add_argument)
-    _add_running(command)
+    add_baselines(command.add_argument_group("what was accepted").add_argument)
+    _add_running(command, repeats=True)
     command.set_defaults(run=run, search=False, budget=None)
     _add_diagnose(parsers)
 
@@ -67,7 +66,8 @@ def _add_diagnose(parsers: Any) -> None:
         "After Ctrl-C, results so far are printed and kept in results.json.\n\n" + _IN_GITHUB + EXIT_CODES,
     )
     add_selection(command)
-    how = command.add_mutually_exclusive_group()
+    why = command.add_argument_group("why videos differ")
+    how = why.add_mutually_exclusive_group()
     how.add_argument(
         "--quick",
         dest="diagnose",
@@ -87,19 +87,23 @@ def _add_diagnose(parsers: Any) -> None:
         action="store_true",
         help="the config is missing or wrong: search the preview's pixels for the settings that generated it",
     )
-    command.add_argument(
+    why.add_argument(
         "--budget", type=generations, metavar="N", help="generations to spend on a case (default: as many as planned)"
     )
-    _add_running(command)
+    _add_running(command, repeats=False)
     command.set_defaults(run=diagnose, diagnose_failed=False, repeat=None, baselines=None)
 
 
-def _add_running(command: argparse.ArgumentParser) -> None:
-    add_running(command.add_argument)
-    add_target(command.add_argument)
-    command.add_argument("--json", action="store_true", help="print results.json to stdout")
-    command.add_argument("--no-html", action="store_true", help="write no report.html")
-    add_max_size(command.add_argument)
+def _add_running(command: argparse.ArgumentParser, *, repeats: bool) -> None:
+    generating = command.add_argument_group("generating")
+    add_running(generating.add_argument)
+    if repeats:
+        add_repeat(generating.add_argument)
+    add_target(command.add_argument_group("on a server").add_argument)
+    output = command.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print results.json to stdout")
+    output.add_argument("--no-html", action="store_true", help="write no report.html")
+    add_max_size(output.add_argument)
 
 
 def diagnose(options: argparse.Namespace) -> int:
