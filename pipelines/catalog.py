@@ -112,7 +112,7 @@ class Model:
         """Return the rows of the page's "Quick facts" table."""
         d = self.defaults
         return {
-            "Pipeline": self.pipeline_file,
+            "Pipeline": f"{self.pipeline_file} of the reference server",
             "Base checkpoint": self.base_checkpoint,
             "Defaults": f"sample_steps={d.sample_steps}, guidance_scale={d.guidance_scale}, seed={d.seed}",
             "Resolution snapping": f"floors width/height to a multiple of {self.size_divisor}",

@@ -170,6 +170,7 @@ def test_it_contains_the_reports_files_and_no_output(alone: Venv) -> None:
     files = {path.name for path in (package / "reports").iterdir()}
     assert {"template.html", "diagnosis.html", "report.css", "report.js", "github.md"} <= files
     assert (package / "factors" / "explain" / "scheduler.md").is_file()
+    assert (package / "factors" / "symptoms" / "lora-does-nothing.md").is_file()
     assert (package / "cases" / "models").is_dir()
     assert not (package / "reports" / "out").exists()
     assert not (package / "cases" / "training").exists()
@@ -282,6 +283,8 @@ def test_without_torch_everything_works_that_generates_nothing(light: Venv) -> N
         ("--help",),
         ("plan", "-k", "guitar", "--json"),
         ("explain", "scheduler"),
+        ("explain", "--symptom", "the LoRA does nothing"),
+        ("demo", "try"),
         ("models",),
         ("schema", "case"),
         ("report", results, "--summary", "summary.md"),
