@@ -52,28 +52,27 @@ def _reach(endpoint: str, environ: Mapping[str, str]) -> Check:
     except Exception as error:
         found, to_do = _why_unreachable(error, endpoint, environ)
         return problem("hub", f"{endpoint}: {found}", f"{to_do}, {_LOCAL}")
-    if status in (401, 403, 407):
-        whose = "HF_ENDPOINT is a mirror that needs a login, " if endpoint != _DEFAULT else ""
-        to_do = f"{whose}or a proxy or firewall answers in its place: ask who runs it, {_LOCAL}"
-        return problem("hub", f"{endpoint} refuses a public repository ({status})", to_do.removeprefix("or "))
-    if status == 404:
-        return problem("hub", f"{endpoint} has no {model} (404)", f"check HF_ENDPOINT (unset: {_DEFAULT})")
+    if status == 200 and answer.get("id") == model:
+        return ok("hub", f"{endpoint} answers")
     if status == 429:
-        return warning(
-            "hub", f"{endpoint} answers: too many requests (429)", "wait some minutes, or log in: hf auth login"
-        )
+        to_do = "wait some minutes, or log in: hf auth login"
+        return warning("hub", f"{endpoint} answers: too many requests (429)", to_do)
+    found, to_do = _what_is_wrong(status, model, mirror=endpoint != _DEFAULT)
+    return problem("hub", f"{endpoint} {found}", to_do)
+
+
+def _what_is_wrong(status: int, model: str, *, mirror: bool) -> tuple[str, str]:
+    """What an answer's status says, and what to do. `mirror`: HF_ENDPOINT names another Hub."""
+    if status in (401, 403, 407):
+        whose = "HF_ENDPOINT names a mirror that needs a login, or " if mirror else ""
+        to_do = f"{whose}a proxy or firewall answers in its place: ask who runs it, {_LOCAL}"
+        return f"refuses a public repository ({status})", to_do
+    if status == 404:
+        return f"has no {model} (404)", f"check HF_ENDPOINT (unset: {_DEFAULT})"
     if status >= 500:
-        return problem(
-            "hub",
-            f"{endpoint} has an error of its own ({status})",
-            f"try later (https://status.huggingface.co), {_LOCAL}",
-        )
-    if status >= 300:
-        return problem("hub", f"{endpoint} answers {status}", f"check HF_ENDPOINT (unset: {_DEFAULT})")
-    if answer.get("id") != model:
-        to_do = "a network that wants a login first (a browser shows it), or a wrong HF_ENDPOINT"
-        return problem("hub", f"{endpoint} answers, but not as a Hub", to_do)
-    return ok("hub", f"{endpoint} answers")
+        return f"has an error of its own ({status})", f"try later (https://status.huggingface.co), {_LOCAL}"
+    to_do = f"log in to the network if it wants that (a browser shows it); check HF_ENDPOINT (unset: {_DEFAULT})"
+    return f"answers, but not as a Hub ({status})", to_do
 
 
 def _login(endpoint: str, environ: Mapping[str, str]) -> Check:

@@ -123,7 +123,7 @@ def test_answers_of_a_hub_that_does_not_work(status: int, level: str, says: str,
 def test_a_page_that_is_no_hubs(page: bytes) -> None:
     with served({"model": 200}, page=page) as url:
         reached, _ = asked(url)
-    assert (reached.status, reached.found) == ("problem", f"{url} answers, but not as a Hub")
+    assert (reached.status, reached.found) == ("problem", f"{url} answers, but not as a Hub (200)")
 
 
 def test_a_closed_port() -> None:
