@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from parity.cli.main import main
+from parity.cli.main import main, whole_parser
 from parity.doctor import examine as examining
 from parity.doctor.check import STATUSES, Asked, Check, ok
 from parity.doctor.examine import PROBES, Probe, examine
 from parity.doctor.redact import Redactor
+from parity.run.unexpected import unexpected
 from tests.support.documented import blocks
 from tests.support.paths import ROOT
 
@@ -179,6 +180,14 @@ def test_settings_of_the_folder_are_shown(
 def test_a_device_that_cannot_be_is_a_mistake_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--device", "gpu"]) == 2
     assert "--device gpu: use auto, cpu, cuda or cuda:n" in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_foresaw_names_its_traceback_and_the_doctor(tmp_path: Path) -> None:
+    said = str(unexpected(RuntimeError("no such thing"), tmp_path / "traceback.txt"))
+    assert said.startswith("RuntimeError: no such thing; not foreseen: ")
+    assert str(tmp_path / "traceback.txt") in said
+    (command,) = re.findall(r"`parity (.*?)`", said)
+    assert whole_parser().parse(command.split()).json
 
 
 def test_a_container_whose_home_is_the_root_keeps_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:
