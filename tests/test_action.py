@@ -85,7 +85,7 @@ def test_a_red_run_is_red_and_leaves_everything_to_look_at(runner: Runner, cases
     cases.write("known", request=quick, expect=["frame_count", "steps"], tags=["small"])
     cases.write("new", request=quick, expect=["steps"], tags=["small"])
     cases.write("other", tags=["large"])
-    step = runner("gate.py", CASES="my cases", TAG="small\nabsent", DEVICE="cpu", OUT="out")
+    step = runner("gate.py", CASES="my cases", TAG="small\nabsent", DEVICE="cpu", OUT="out", DIAGNOSE="on-failure")
     assert step.code == 1, step.said
     assert step.outputs == {
         "exit-code": "1",
@@ -95,7 +95,9 @@ def test_a_red_run_is_red_and_leaves_everything_to_look_at(runner: Runner, cases
         "results": "out/results.json",
     }
     out = runner.folder / "out"
-    assert [case["id"] for case in json.loads((out / "results.json").read_text())["cases"]] == ["known", "new"]
+    known, new = json.loads((out / "results.json").read_text())["cases"]
+    assert (known["id"], known["diagnosis"], new["id"]) == ("known", None, "new")
+    assert new["diagnosis"]["explained"]
     assert (out / "report.html").is_file()
     assert "1 of 2 cases failed; exit code 1" in step.said
     suite = ET.parse(out / "junit.xml").getroot()[0]

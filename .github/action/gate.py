@@ -40,8 +40,8 @@ from xml.etree import ElementTree as ET
 
 WEIGHTS = ("adapter", "checkpoint", "text_encoder", "transformers", "vae")
 """The keys of a recipe that name where weights come from."""
-LOG_LINES = 30
-"""Lines of the log that are shown if there are no results."""
+LOG_LINES, LOG_COLUMNS = 30, 500
+"""The end of the log that is shown if there are no results, and the most characters of a line of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"wan-parity: {error}", file=sys.stderr)
         append(os.environ.get("GITHUB_OUTPUT"), "exit-code=2\n")
         return 2
+    except KeyboardInterrupt:  # what was started got it, too, and wrote the results so far
+        return 130
 
 
 def gate(settings: Settings) -> int:
@@ -220,8 +222,9 @@ def weights(value: Any, named: bool = False) -> Iterator[str]:
 def logged(command: Sequence[str], out: Path) -> int:
     """Run a command, its output shown and added to log.txt. Returns its exit code."""
     print(f"$ {shlex.join(command)}", flush=True)
+    now = {**os.environ, "PYTHONUNBUFFERED": "1"}  # a line is seen when it is printed, not hours later
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=now)
     except FileNotFoundError:
         raise ValueError(
             f"{command[0]} not found; install wan-parity first (with workers: 'wan-parity[pytest]')"
@@ -254,7 +257,7 @@ def without_results(settings: Settings, code: int) -> int:
     """Nothing was run: the end of the log is what there is to show."""
     path = settings.out / "log.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    shown = html.escape("\n".join(lines[-LOG_LINES:]), quote=False)
+    shown = html.escape("\n".join(line[:LOG_COLUMNS] for line in lines[-LOG_LINES:]), quote=False)
     text = f"Exit code {code}. The log ends with:\n\n<pre>\n{shown}\n</pre>\n"
     tell(settings.out, f"## wan-parity: no case was run\n\n{text}")
     print(f"wan-parity: no case was run; exit code {code}")

@@ -381,3 +381,10 @@ def test_report_writes_a_comment_and_junit_and_names_the_option_that_fails(
     assert ET.parse(results / "new/j.xml").getroot().tag == "testsuites"
     assert main(["report", str(results), "--junit", str(results / "results.json" / "j.xml")]) == 2
     assert "parity: --junit " in capsys.readouterr().err
+
+
+def test_the_next_command_names_results_as_they_lie_in_the_repository(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "parity-out"
+    text = comment(run, folder, workspace=tmp_path)
+    assert "--results parity-out/results.json" in text
+    assert str(tmp_path) not in text.partition("Next:")[2]
