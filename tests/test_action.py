@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,51 +20,11 @@ from parity.case.load import DEMO
 from parity.cli.main import whole_parser
 from parity.results.case import to_json
 from tests.conftest import CaseFiles
-from tests.support.paths import ROOT
 from tests.support.report_cases import drifted_case, passed_case, run_of
-from tests.test_workflows import SCRIPTS, STUB, pytest_options
+from tests.support.steps import Runner, Step
+from tests.test_workflows import STUB, pytest_options
 
 pytestmark = pytest.mark.process
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a script did."""
-
-    code: int
-    said: str
-    outputs: dict[str, str]
-    summary: str
-
-
-@dataclass(frozen=True)
-class Runner:
-    """A folder in which the scripts are run as steps of a job."""
-
-    folder: Path
-
-    def __call__(self, script: str, *arguments: str, **values: str) -> Step:
-        files = {name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-        for path in files.values():
-            path.write_text("")
-        environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "GITHUB_ACTIONS": "true",
-            **{name: str(path) for name, path in files.items()},
-        }
-        done = subprocess.run(
-            [sys.executable, str(SCRIPTS / script), *arguments],
-            cwd=self.folder,
-            env={**environment, **values},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        lines = files["GITHUB_OUTPUT"].read_text().splitlines()
-        outputs = dict(line.split("=", 1) for line in lines)
-        return Step(done.returncode, done.stdout + done.stderr, outputs, files["GITHUB_STEP_SUMMARY"].read_text())
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from parity.cli.main import whole_parser
 from parity.pytest_plugin import options as plugin
 from tests.support.documented import blocks
 from tests.support.paths import ROOT
+from tests.support.steps import SCRIPTS
 from tests.support.tools import lint
 
 WORKFLOWS = ROOT / ".github" / "workflows"
 ACTION = ROOT / "action.yml"
-SCRIPTS = ROOT / ".github" / "action"
 GITLAB = ROOT / "examples" / "ci" / "gitlab-ci.yml"
 FILES = sorted(WORKFLOWS.glob("parity-*.yml"))
 TESTS = WORKFLOWS / "tests.yml"

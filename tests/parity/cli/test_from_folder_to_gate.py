@@ -16,6 +16,7 @@ from parity.case.load import DEMO
 from parity.cli.main import main
 from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here
 from tests.reports.test_report_browser import saved_approvals
+from tests.support.steps import Runner
 
 JOBS = ("t2v_basic", "i2v_basic", "t2v_mixed_scale")
 KNOWN = "scheduler,lora_application,precision"
@@ -82,22 +83,25 @@ def test_from_a_folder_to_a_gate(parity: Callable[..., tuple[int, str]], disk: P
 
 
 @pytest.mark.draws
+@pytest.mark.process
 def test_accepting_makes_every_gate_green_until_something_changes(
     parity: Callable[..., tuple[int, str]], disk: Path
 ) -> None:
-    """`run --baselines`, `baseline check` and pytest agree at each stage; no case says what it expects."""
+    """`run --baselines`, `baseline check`, pytest and the action agree at each stage; no case says what it expects."""
     parity("import", "jobs/t2v_basic", "--toolkit", "0.12.26", "--out", "plain")
     case = disk / "plain" / "tiny_t2v-000000500-1.yaml"
     baselines = ("--baselines", "accepted")
 
-    def gates(out: str) -> tuple[int, int, int, str]:
-        """The exit codes of the three, and what the run said."""
+    def gates(out: str) -> tuple[int, int, int, int, str]:
+        """The exit codes of the four, and what the run said."""
         red, said = parity("run", "plain", "--out", out, *baselines, "--no-html")
         checked, _ = parity("baseline", "check", "--results", out, *baselines)
         paths = {"cases": "plain", "out": f"{out}-pytest", "baselines": "accepted"}
         tested = pytest_parity_here(*(f"--parity-{name}={disk / path}" for name, path in paths.items()))
-        assert_same_next_step(said, tested.stdout.replace(f"{disk}/", ""))
-        return red, checked, int(tested.returncode), said
+        step = Runner(disk)("gate.py", CASES="plain", BASELINES="accepted", OUT=f"{out}-action")
+        for other in (tested.stdout.replace(f"{disk}/", ""), step.said):
+            assert_same_next_step(said, other)
+        return red, checked, int(tested.returncode), step.code, said
 
     code, said = parity("run", "plain", "--out", "first")
     assert code == 1
@@ -108,20 +112,20 @@ def test_accepting_makes_every_gate_green_until_something_changes(
     assert code == 0
     assert "next: parity run plain --baselines accepted" in said
     *codes, said = gates("second")
-    assert codes == [0, 0, 0]
+    assert codes == [0, 0, 0, 0]
     assert "2 cases: 2 expected_drift" in said
     assert "ok: as accepted 20" in said
 
     case.write_text(case.read_text().replace("network_multiplier: 1.0", "network_multiplier: 0.98"))
     *codes, said = gates("third")
-    assert codes == [1, 1, 1]
+    assert codes == [1, 1, 1, 1]
     assert "changed since it was accepted 20" in said
     assert "all 9 frames changed because of lora_scale 1.0 -> 0.98" in said
     (command,) = re.findall(r"if this is intended: parity (baseline accept .*)", said)
     code, said = parity(*shlex.split(command))
     assert code == 0
     *codes, said = gates("fourth")
-    assert codes == [0, 0, 0]
+    assert codes == [0, 0, 0, 0]
     code, said = parity("run", "plain", "--out", "without")  # its own rules alone: nothing was written to the cases
     assert code == 1
     code, said = parity("run", "plain", "--out", "without", "--resume", *baselines)  # what is kept is judged anew
@@ -153,7 +157,7 @@ def test_baselines_that_are_not_there_yet(
 
 
 def assert_same_next_step(run: str, tested: str) -> None:
-    """A failure of pytest says the same next command as the run, but for the folder of the results."""
+    """A failure of another gate says the same next command as the run, but for the folder of the results."""
     for pattern in (r"to see why[^:]*: (parity diagnose \S+)", r"if this is intended: (parity \w+ \w+ \S+)"):
         assert set(re.findall(pattern, run)) == set(re.findall(pattern, tested))
 
