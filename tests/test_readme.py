@@ -57,6 +57,7 @@ def test_commands_and_their_output_are_read() -> None:
     ("quote", "problem"),
     [
         (("one", "two took 3 s", "three"), None),
+        (("one", "two took 1 min 20 s", "three"), None),
         (("one", "…"), None),
         (("…", "three"), None),
         (("o…", "two …", "three"), None),

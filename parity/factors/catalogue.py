@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from parity.factors.troubleshooting import find_symptoms
 from parity.results.case import BeyondRecipes
 from pipelines.drift import LORA_FACTORS, Factor, lora_field
 from pipelines.errors import UsageError
-from pipelines.files.words import did_you_mean
+from pipelines.files.words import did_you_mean, near
 from pipelines.recipe import EXPERT_PARTS, Conditioning, Recipe
 from pipelines.scheduler import CLASSES
 
@@ -288,7 +289,20 @@ def likeliest_first(names: Iterable[Factor]) -> list[Factor]:
 
 
 def explain(name: str) -> str:
-    """Return the page of a factor. Raises UsageError, which names the nearest factor, for an unknown one."""
+    """Return the page of a factor.
+
+    Raises UsageError for an unknown one, which names the nearest factor, or the symptom if it is one.
+    """
     if name not in PAGES:
-        raise UsageError(f"unknown factor {name!r}{did_you_mean(name, list(PAGES))}")
+        symptom = f"; as a symptom: parity explain --symptom {name}" if _is_symptom(name) else ""
+        raise UsageError(
+            f"unknown factor {name!r}{near(name, list(PAGES)) or symptom or did_you_mean(name, list(PAGES))}"
+        )
     return (_PAGES / f"{name}.md").read_text(encoding="utf-8")
+
+
+def _is_symptom(words: str) -> bool:
+    try:
+        return bool(words.strip() and find_symptoms(words))
+    except UsageError:
+        return False

@@ -22,7 +22,7 @@ from parity.cli.main import main
 Stream = Literal["out", "err"]
 _MASKS = (
     (r"\d{4}-\d\d-\d\d(?:[T_ ]\d\d:?\d\d:?\d\d(?:\+00:00)?)?", "(date)"),
-    (r"\b\d+(?:\.\d+)? (?:s|min|h)\b", "(time)"),
+    (r"\b(?:\d+ (?:h|min) )*\d+(?:\.\d+)? (?:s|min|h)\b", "(time)"),
 )
 
 

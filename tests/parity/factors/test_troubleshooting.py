@@ -119,6 +119,11 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["factors"][0]["page"].startswith("# seed: ")
 
 
+def test_a_symptom_given_as_a_factor_is_recognized(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "flickering"]) == 2
+    assert "as a symptom: parity explain --symptom flickering" in capsys.readouterr().err
+
+
 def test_a_factor_and_a_symptom_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "seed", "--symptom", "random"]) == 2
     assert "not both" in capsys.readouterr().err
