@@ -8,9 +8,10 @@ from pathlib import Path
 
 from parity.baselines.check import check_case
 from parity.baselines.file import Baseline
+from parity.baselines.in_run import judged
 from parity.baselines.noise import Noise
 from parity.baselines.sources import Source, SourcedCase, cases_of
-from parity.results.case import BaselineResult
+from parity.results.case import BaselineResult, CaseResult
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
 
@@ -27,6 +28,8 @@ class Checked:
     check: BaselineResult
     source: Source | None
     """None: no results hold the case."""
+    result: CaseResult | None
+    """As a run with these baselines would have it. None: no results hold the case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ def check_all(
             raise UsageError(f"{name}: found in neither the results nor the baselines{did_you_mean(name, known)}")
     cases = [_checked(item, baselines, noise) for item in found if not names or item.result.id in names]
     cases += [
-        Checked(case=name, check=_NOT_IN_THIS_RUN, source=None) for name in dict.fromkeys(names) if name not in ids
+        Checked(case=name, check=_NOT_IN_THIS_RUN, source=None, result=None)
+        for name in dict.fromkeys(names)
+        if name not in ids
     ]
     return Gate(
         cases=tuple(cases),
@@ -68,4 +73,4 @@ def check_all(
 def _checked(item: SourcedCase, baselines: Mapping[str, Baseline], noise: Noise) -> Checked:
     environment = item.source.run.environment
     check = check_case(item.result, environment, baselines.get(item.result.id), noise)
-    return Checked(case=item.result.id, check=check, source=item.source)
+    return Checked(case=item.result.id, check=check, source=item.source, result=judged(item.result, check))

@@ -35,9 +35,13 @@ class RunGate:
 
     def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
         """The result with its check, by which status and verdict go. Checking it again changes nothing."""
-        check = check_case(result, environment, self.baselines.get(result.id), self.noise)
-        status, verdict = _judged(result.by_own_rules(), check)
-        return dataclasses.replace(result, status=status, verdict=verdict, baseline=check)
+        return judged(result, check_case(result, environment, self.baselines.get(result.id), self.noise))
+
+
+def judged(result: CaseResult, check: BaselineResult) -> CaseResult:
+    """The result with status and verdict by its check."""
+    status, verdict = _judged(result.by_own_rules(), check)
+    return dataclasses.replace(result, status=status, verdict=verdict, baseline=check)
 
 
 def _judged(own: CaseResult, check: BaselineResult) -> tuple[Status, str]:

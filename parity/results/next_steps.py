@@ -60,7 +60,7 @@ def run_command(files: Sequence[Path], *options: str) -> str:
 
 
 def next_steps(cases: Sequence[CaseResult], place: Place) -> list[Step]:
-    """At most six steps; none if no case failed."""
+    """Few steps, at most one of each kind; none if no case failed or improved."""
     failed = [case for case in cases if case.failed]
     drifted = [case for case in failed if case.output is not None and case.status == "drifted"]
     steps = [
@@ -70,6 +70,7 @@ def next_steps(cases: Sequence[CaseResult], place: Place) -> list[Step]:
         _tolerance(drifted, place),
         _errors([case for case in failed if case.status == "error"], place),
         _unpairable([case for case in failed if case.status == "unpairable"], place),
+        _improved(cases, place),
     ]
     return [step for step in steps if step is not None]
 
@@ -164,6 +165,11 @@ def _unpairable(cases: Sequence[CaseResult], place: Place) -> Step | None:
     return Step(
         purpose=f"{names}: cannot be reproduced; delete the case file, or check with --baselines, which passes it"
     )
+
+
+def _improved(cases: Sequence[CaseResult], place: Place) -> Step | None:
+    ids = [case.id for case in cases if case.baseline is not None and case.baseline.outcome == "improved"]
+    return Step(purpose="to check against what improved", command=place.accept(ids)) if ids else None
 
 
 def _names(ids: Sequence[str]) -> str:

@@ -9,8 +9,8 @@ from parity.baselines.accept import LeftOut, Proposal, mean_text
 from parity.baselines.file import Baseline
 from parity.baselines.gate import Checked, Gate
 from parity.baselines.sources import Source
-from parity.results.case import BaselineResult
-from parity.results.next_steps import accept_command
+from parity.results.case import BaselineResult, CaseResult
+from parity.results.next_steps import Place, next_steps
 from parity.results.words import figure
 from parity.terminal.text import table
 from pipelines.files.words import plural
@@ -47,7 +47,7 @@ def _proposal_words(item: Proposal) -> str:
 
 
 def gate_text(gate: Gate, baselines: Path | None) -> str:
-    """Failures first, then unchanged cases, differing environments, counts, and the commands that accept changes."""
+    """Failures first, then unchanged cases, differing environments, counts, and what to type next."""
     ordered = sorted(gate.cases, key=lambda item: not item.check.failed)
     lines = [line for item in ordered for line in check_lines(item.case, item.check)]
     lines += _environments(gate.cases)
@@ -60,7 +60,7 @@ def gate_text(gate: Gate, baselines: Path | None) -> str:
         counts[item.check.outcome] = counts.get(item.check.outcome, 0) + 1
     counted = ", ".join(f"{count} {_COUNTED.get(outcome, outcome)}" for outcome, count in sorted(counts.items()))
     lines.append(f"{plural(len(gate.cases), 'case')}: {counted}")
-    lines += _accepting(gate.cases, baselines)
+    lines += _next(gate.cases, baselines)
     return "\n".join(lines)
 
 
@@ -93,14 +93,24 @@ def _environments(cases: Sequence[Checked]) -> list[str]:
     ]
 
 
-def _accepting(cases: Sequence[Checked], baselines: Path | None) -> list[str]:
-    by_results: dict[Path, list[str]] = {}
+def _next(cases: Sequence[Checked], baselines: Path | None) -> list[str]:
+    """What to type next, for each results.json."""
+    by_results: dict[Path, tuple[Place, list[CaseResult]]] = {}
     for item in cases:
-        if item.check.acceptable and item.source is not None:
-            by_results.setdefault(item.source.path, []).append(item.case)
-    return [
-        f"if this change is intended, run: {accept_command(ids, path, baselines)}" for path, ids in by_results.items()
-    ]
+        if item.result is not None and item.source is not None:
+            place = _place(item.source, baselines)
+            by_results.setdefault(item.source.path, (place, []))[1].append(item.result)
+    return [str(step) for place, results in by_results.values() for step in next_steps(results, place)]
+
+
+def _place(source: Source, baselines: Path | None) -> Place:
+    page = source.path.with_name("report.html")
+    return Place(
+        results=source.path,
+        command=source.run.command,
+        baselines=str(baselines or "baselines"),
+        page=page if page.exists() else None,
+    )
 
 
 def baselines_text(baselines: Sequence[Baseline]) -> str:

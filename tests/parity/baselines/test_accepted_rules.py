@@ -14,7 +14,12 @@ from parity.baselines.file import Baseline, accept, from_result, from_text, to_t
 from parity.baselines.in_run import RunGate
 from parity.baselines.noise import Noise
 from parity.cli.main import main
+from parity.pytest_plugin.wording import failure, why_xfail
 from parity.results.case import BaselineResult, CaseResult, FindingResult, Status, from_json, to_json
+from parity.results.next_steps import Place
+from reports import view
+from reports.github import summary, workflow_commands
+from reports.render import render
 from tests.support.baseline_samples import (
     ENVIRONMENT,
     OTHER,
@@ -157,6 +162,25 @@ def test_an_unpairable_case_that_nobody_accepted_fails_no_run_with_baselines() -
     assert (gated.status, gated.failed) == ("unpairable", False)
     assert run_of(gated).exit_code == 0
     assert run_of(gate(case())(unpairable, ENVIRONMENT)).exit_code == 3
+
+
+def test_pytest_report_and_summary_follow_the_gate(tmp_path: Path) -> None:
+    place = Place(results=Path("out/results.json"), command=("pytest",), baselines="baselines")
+    held = gate(case())(case(), ENVIRONMENT)
+    assert failure(held, place) == []
+    assert str(why_xfail(held)).startswith("as accepted 2026-11-25")
+    changed = gate(case())(case(frames="abcdXfghi"), ENVIRONMENT)
+    lines = failure(changed, place)
+    assert "      frame 4 changed" in lines
+    assert lines[-1] == "if this is intended: parity baseline accept guitar --results out/results.json"
+    left_alone = gate()(no_output(status="unpairable"), ENVIRONMENT)
+    assert (failure(left_alone, place), why_xfail(left_alone)) == ([], "could not be run: no weights")
+    run = run_of(held, changed, dataclasses.replace(left_alone, id="gone"))
+    assert view.verdict(run) == "1 of 3 cases drifted unexpectedly."
+    assert [view.tier(case) for case in run.cases] == ["expected_drift", "failed", "expected_drift"]
+    assert "as accepted 2026-11-25" in render(run, tmp_path)
+    assert len(workflow_commands(run)) == 1
+    assert "changed since it was accepted 2026-11-25: frame 4 changed" in summary(run, tmp_path)
 
 
 @pytest.mark.usefixtures("_in_an_empty_folder")

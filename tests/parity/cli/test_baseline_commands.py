@@ -190,7 +190,7 @@ def test_check_says_what_failed_what_is_unused_and_how_to_accept(capsys: pytest.
     assert "baseline not checked: gone is not in this run" in lines
     assert "3 cases: 1 changed, 1 unchanged, 1 without baseline" in lines
     accepting = "parity baseline accept b c --results 'reports/out/new run/results.json'"
-    assert lines[-1] == f"if this change is intended, run: {accepting}"
+    assert lines[-1] == f"if this is intended: {accepting}"
     assert main(["baseline", "check", "a"]) == 0
     assert main(["baseline", "check", "gone"]) == 1
     assert "not in this run" in capsys.readouterr().out
