@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from parity.cli import (
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _set_defaults(command: Parser, given: Sequence[str]) -> None:
     """Take a command's defaults from pyproject.toml. Help is shown whatever is in there."""
     if not {"-h", "--help"} & set(given):
-        command.set_defaults(**project.defaults(command.prog.removeprefix("parity "), Path.cwd()))
+        command.set_defaults(**project.defaults(command.prog.removeprefix("parity ")))
 
 
 def _unexpected(error: Exception) -> int:

@@ -16,10 +16,14 @@ from parity.case.target import TIMEOUT_S
 from parity.cli.options import REPORT_BYTES, add_max_size, add_noise, add_running, add_tag, add_target
 from pipelines import cpu_kernels
 from pipelines.errors import UsageError
+from pipelines.files.content import read_bytes
 from pipelines.files.words import cannot_read, did_you_mean, shorten
 
 FILE = "pyproject.toml"
 TABLE = "tool.wan-parity"
+_MAX_BYTES = 16 << 20
+_MAX_BITS = 64
+"""Of a whole number: Python refuses to write one of thousands of digits."""
 PYTEST = "pytest"
 """The name in `Key.commands` of pytest's options, which are called `--parity-…`."""
 
@@ -99,9 +103,11 @@ def settings(folder: Path) -> dict[str, Setting]:
     return {}
 
 
-def defaults(command: str, folder: Path) -> dict[str, Any]:
-    """Defaults for a command's parsed options, by `dest`. What an environment variable says comes before them."""
-    found = settings(folder)
+def defaults(command: str) -> dict[str, Any]:
+    """Defaults for a command's parsed options in the current folder, by `dest`; those of variables come before them."""
+    if not any(command in key.commands for key in KEYS):
+        return {}
+    found = settings(Path.cwd())
     values = {
         setting.key.dest: setting.value
         for setting in found.values()
@@ -115,23 +121,25 @@ def defaults(command: str, folder: Path) -> dict[str, Any]:
 def _upward(folder: Path) -> Iterator[Path]:
     home = Path.home()
     for place in (folder, *folder.parents):
-        if (place / FILE).is_file():
+        if os.path.isfile(place / FILE):  # noqa: PTH113, unlike Path.is_file it is False for what may not be looked at
             yield place / FILE
-        if (place / ".git").exists() or place == home:
+        if os.path.exists(place / ".git") or place == home:  # noqa: PTH110
             return
 
 
 def _read(file: Path) -> tuple[str, Mapping[str, Any] | None]:
     """The file's text and its table; None if it has none. A broken file counts if it seems to have one."""
     try:
-        text = file.read_text(encoding="utf-8")
-        table: Any = tomllib.loads(text).get("tool", {})
+        data = read_bytes(file, _MAX_BYTES)
     except OSError as error:
         raise UsageError(cannot_read(file, error)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        if b"wan-parity]" not in file.read_bytes():
+    try:
+        text = data.decode("utf-8-sig")
+        table: Any = tomllib.loads(text).get("tool", {})
+    except (ValueError, RecursionError) as error:
+        if b"wan-parity]" not in data:
             return "", None
-        raise UsageError(f"{file}: [{TABLE}] cannot be read: {error}") from None
+        raise UsageError(f"{file}: [{TABLE}] cannot be read: {shorten(str(error), 200)}") from None
     table = table.get("wan-parity") if isinstance(table, Mapping) else None
     if table is not None and not isinstance(table, Mapping):
         raise UsageError(f"{file}:{_line(text, 'wan-parity')}: {TABLE}: must be a table of settings")
@@ -139,7 +147,7 @@ def _read(file: Path) -> tuple[str, Mapping[str, Any] | None]:
 
 
 def _setting(file: Path, text: str, name: str, given: Any) -> Setting:
-    where = f"{file}:{_line(text, name)}: {TABLE}.{name}"
+    where = f"{file}:{_line(text, name)}: {TABLE}.{shorten(name, 60)}"
     key = next((key for key in KEYS if key.name == name), None)
     if key is None:
         raise UsageError(f"{where}: unknown key{did_you_mean(name, [key.name for key in KEYS])}")
@@ -160,6 +168,10 @@ def _parsed(key: Key, given: Any, folder: Path) -> Any:
     if isinstance(given, bool) or not isinstance(given, str if wants_text else str | int | float):
         example = {"cases": '"cases"', "tag": '"t2v"'}.get(key.name, "text in quotes")
         raise argparse.ArgumentTypeError(f"must be {example if wants_text else 'a number'}, is {_short(given)}")
+    if isinstance(given, int) and given.bit_length() > _MAX_BITS:
+        raise argparse.ArgumentTypeError("is too large a number")
+    if given == "" or "\0" in str(given):
+        raise argparse.ArgumentTypeError(f"cannot be {_short(given)}; leave the key out for the default")
     if option.choices is not None and given not in option.choices:
         known = did_you_mean(given, list(option.choices))
         raise argparse.ArgumentTypeError(f"unknown value {_short(given)}{known}")
@@ -170,7 +182,10 @@ def _parsed(key: Key, given: Any, folder: Path) -> Any:
 
 
 def _short(value: Any) -> str:
-    return shorten(repr(value), 60)
+    try:
+        return shorten(repr(value), 60)
+    except ValueError:  # a number of thousands of digits in it
+        return f"a {type(value).__name__}"
 
 
 @cache
@@ -191,5 +206,5 @@ def _line(text: str, name: str) -> int:
     """The line of a key of the table, counted from 1; of the table, if the key is written in another way."""
     lines: Sequence[str] = text.splitlines()
     start = next((number for number, line in enumerate(lines) if "wan-parity" in line), 0)
-    wanted = re.compile(rf"""\s*(?:[\w.-]*wan-parity["']?\.)?["']?{re.escape(name)}["']?\s*=""")
+    wanted = re.compile(rf"""\s*(?:\[?[\w.-]*wan-parity["']?\.)?["']?{re.escape(name)}["']?\s*[=\]]""")
     return next((number for number in range(start, len(lines)) if wanted.match(lines[number])), start) + 1

@@ -54,7 +54,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     if not known.parity_cases and names.isdisjoint((ENTRY.parent.name, ENTRY.name, *_MODULES)):
         return
     try:
-        defaults = project.defaults(project.PYTEST, Path.cwd())
+        defaults = project.defaults(project.PYTEST)
         for name, value in defaults.items():
             setattr(early_config.option, f"parity_{name}", value)  # what arguments replace when they are parsed
         cpu_kernels.choose(known.parity_cpu_kernels or defaults.get("cpu_kernels"))

@@ -12,6 +12,7 @@ _MAKERS = (
     texts.case_inputs,
     texts.request_inputs,
     texts.config_inputs,
+    texts.project_inputs,
     pictures.control_inputs,
     weights.lora_inputs,
     records.baseline_inputs,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parity.baselines.file import from_text
 from parity.case.keys import CaseKeys, validate
+from parity.case.schema import CASE_FILE_NAME
 from parity.results.case import Run as Results
 from parity.results.case import from_json
 from pipelines.errors import CaseError
@@ -99,7 +100,7 @@ def _left_behind(run: Run, folder: Path, before: Snapshot) -> list[str]:
 
 def _not_whole(run: Run, path: Path) -> str | None:
     """Say why a new entry must not remain."""
-    if path.is_dir():
+    if path.is_dir() or path.name == ".gitignore":
         return None
     if run.code in (2, 3) and path.name != "results.json":
         return "written although the command failed"
@@ -117,7 +118,7 @@ def _not_whole(run: Run, path: Path) -> str | None:
             return None
     except (ValueError, CaseError) as error:
         return str(error)
-    known = {".undo", "artifacts"} & set(path.parts)
+    known = {".undo", "artifacts", CASE_FILE_NAME} & set(path.parts)
     return None if known and not path.name.startswith("._") else "of no kind that the command writes"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.malformed.values import Place, Raw, edit, load, remove, set_to, wrong
 
 CASE = Target(kind="case YAML", path="case.yaml", command=("plan", "case.yaml"))
 REQUEST = Target(kind="request JSON", path="request.json", command=("plan", "plain.yaml"))
+PROJECT = Target(kind="pyproject.toml", path="pyproject.toml", command=("settings",))
 CONFIG = Target(kind="job config", path="job/config.yaml", command=("plan", "plain.yaml"))
 IMPORTED = Target(kind="job config", path="job/config.yaml", command=("import", "job", "--out", "out"))
 
@@ -95,6 +97,29 @@ def config_inputs(folder: Path) -> Iterator[Input]:
 
 def _prompt(text: str) -> Damage:
     return set_to((*_PROCESS, "sample", "prompts", 0), text)
+
+
+def project_inputs(_: Path) -> Iterator[Input]:
+    """What is broken beyond recognition, or is no file, is nobody's table."""
+    for item in (*no_file(PROJECT), *no_text(PROJECT), *scattered_bits(PROJECT, 10)):
+        yield dataclasses.replace(item, must="clean")
+    head = b"[tool.wan-parity]\n"
+    for what, line in (
+        ("an unknown key", b'devcie = "cpu"'),
+        ("half a line", b'device = "cp'),
+        ("a list of lists", b"cases = [[[]]]"),
+        ("5000 lists in one another", b"cases = " + b"[" * 5000 + b"]" * 5000),
+        ("a number of 5000 digits", b"timeout = " + b"9" * 5000),
+        ("a hexadecimal number of 20,000 digits", b"timeout = 0x" + b"f" * 20_000),
+        ("such a number in a list", b"cases = [[0x" + b"f" * 20_000 + b"]]"),
+        ("not a number", b"timeout = nan"),
+        ("a date", b"device = 2026-11-30"),
+        ("a NUL in a path", b'out = "a\\u0000b"'),
+        ("a text of a megabyte", b'offload = "' + b"x" * (1 << 20) + b'"'),
+        ("a key of 100,000 letters", b"k" * 100_000 + b" = 1"),
+        ("a table in the table", b'[tool.wan-parity.run]\ndevice = "cpu"'),
+    ):
+        yield PROJECT.input(what, instead(head + line + b"\n"))
 
 
 def _config_key(at: Place) -> Outcome | None:

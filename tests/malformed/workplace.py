@@ -35,6 +35,7 @@ def build(folder: Path) -> None:
     for path in (folder / T2V / "samples").glob("*"):
         if path.stem != STEP:
             path.unlink()
+    (folder / "pyproject.toml").write_text('[tool.wan-parity]\nmax-size = 25\ndevice = "cpu"\n', encoding="utf-8")
     _cases(folder)
     _videos(folder)
     _results(folder)

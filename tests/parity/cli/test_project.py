@@ -47,7 +47,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def parsed(*arguments: str) -> argparse.Namespace:
     parser = whole_parser()
     command = parser.called(arguments)
-    command.set_defaults(**defaults(command.prog.removeprefix("parity "), Path.cwd()))
+    command.set_defaults(**defaults(command.prog.removeprefix("parity ")))
     return parser.parse(arguments)
 
 
@@ -168,7 +168,12 @@ def test_the_home_folder_ends_the_search(write: Write, tmp_path: Path, monkeypat
         (['timeout = "soon"'], ":5: tool.wan-parity.timeout: must be a number of seconds above 0, e.g. 600"),
         (["# timeout", "noise-ssim = 2"], ":6: tool.wan-parity.noise-ssim: must be a number between 0 and 1"),
         (['target = "gpu1"'], ":5: tool.wan-parity.target: "),
-        (["[tool.wan-parity.run]", 'device = "cpu"'], "tool.wan-parity.run: unknown key"),
+        (['out = ""'], ":5: tool.wan-parity.out: cannot be ''; leave the key out for the default"),
+        (['baselines = "a\\u0000b"'], ":5: tool.wan-parity.baselines: cannot be "),
+        (["timeout = nan"], ":5: tool.wan-parity.timeout: must be a number of seconds above 0"),
+        (["cases = [[1]]"], ':5: tool.wan-parity.cases: must be "cases", is [1]'),
+        (["device = 2026-11-30"], ":5: tool.wan-parity.device: must be text in quotes, is datetime"),
+        (["[tool.wan-parity.run]", 'device = "cpu"'], ":5: tool.wan-parity.run: unknown key"),
         (["device = cpu"], ": [tool.wan-parity] cannot be read: Invalid value (at line 5"),
     ],
 )
@@ -176,7 +181,7 @@ def test_a_mistake_is_one_message(
     lines: list[str], said: str, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(*lines)
-    for arguments in (["run"], ["plan"]):
+    for arguments in (["run"], ["settings"]):
         assert main(arguments) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"parity: {path}")
@@ -184,6 +189,7 @@ def test_a_mistake_is_one_message(
         assert error.count("\n") == 1
     with pytest.raises(SystemExit):
         main(["run", "--help"])
+    assert main(["models"]) == 0  # has no settings
 
 
 def test_a_broken_file_without_the_table_is_none_of_ours(tmp_path: Path) -> None:

@@ -104,6 +104,6 @@ def test_what_the_project_always_runs_is_its_full_run() -> None:
     from parity.cli import project
 
     parser = whole_parser()
-    parser.called(["run"]).set_defaults(**project.defaults("run", Path.cwd()))
+    parser.called(["run"]).set_defaults(**project.defaults("run"))
     assert narrowing(parser.parse(["run"])) is None
     assert narrowing(parser.parse(["run", "--tag", "other"])) == "--tag other"
