@@ -48,8 +48,10 @@ def _print(parser: Parser, shell: str) -> int:
         name = str(action.metavar or action.dest.upper())
         if name in words:
             action.choices = words[name]
+        elif "DIR" in name:
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
         elif action.type is Path:
-            action.complete = shtab.DIRECTORY if name == "DIR" else shtab.FILE  # type: ignore[attr-defined]
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell))
     return 0
 

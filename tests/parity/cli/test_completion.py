@@ -55,6 +55,8 @@ def complete_in_bash(script: Path, words: list[str]) -> list[str]:
         (["parity", "import", "job", "--model", "wan22_5"], ["wan22_5b"]),
         (["parity", "plan", "my_c"], ["my_case.yaml"]),
         (["parity", "baseline", "show", "--baselines", "acc"], ["accepted"]),
+        (["parity", "import", "acc"], ["accepted"]),
+        (["parity", "import", "job", "--checkpoint", "acc"], ["accepted"]),
         (["parity", "help", "impo"], ["import"]),
         (["parity", "nothing-like-it"], []),
     ],
