@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.draws
+@pytest.mark.skipif(sys.platform == "win32", reason="one of its commands is sed")
 def test_the_tutorial_prints_what_the_readme_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is on, as users have it: an unchanged case is not generated again."""
     monkeypatch.setenv("WAN_PARITY_CACHE", str(tmp_path / "cache"))
