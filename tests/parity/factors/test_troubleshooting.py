@@ -8,11 +8,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 import parity.factors.troubleshooting
 from parity.cli.main import main, whole_parser
 from parity.factors.catalogue import PAGES
 from parity.factors.troubleshooting import SYMPTOMS, document, find_symptoms, read_symptom
+from pipelines.aitoolkit.job import SAMPLE_DEFAULTS
+from pipelines.catalog import MODELS
 from pipelines.errors import UsageError
 from tests.support.paths import ROOT
 
@@ -127,3 +130,24 @@ def test_a_symptom_given_as_a_factor_is_recognized(capsys: pytest.CaptureFixture
 def test_a_factor_and_a_symptom_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "seed", "--symptom", "random"]) == 2
     assert "not both" in capsys.readouterr().err
+
+
+def test_figures_of_the_pages_are_those_of_code_and_libraries() -> None:
+    """An update of a library, or of a default, must not leave a page behind."""
+    texts = {name: " ".join(read_symptom(name).text.split()) for name in SYMPTOMS}
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    everything = " ".join(texts.values())
+    assert set(re.findall(r"huggingface_hub (\d[\d.]*\d)", everything)) == {pins["huggingface_hub"]}
+    assert set(re.findall(r"Diffusers (\d[\d.]*\d)", everything)) == {pins["diffusers"]}
+    assert f"after {constants.DEFAULT_DOWNLOAD_TIMEOUT} s" in texts["download-stalls"]
+
+    trainer, server = SAMPLE_DEFAULTS, MODELS["wan21_14b"].defaults
+    left_out = texts["better-than-inference"]
+    assert f"{trainer['width']}x{trainer['height']}, {trainer['sample_steps']} steps, guidance" in left_out
+    assert f"guidance {trainer['guidance_scale']:g}; the reference" in left_out
+    assert (
+        f"{server.width}x{server.height}, {server.sample_steps} steps, guidance {server.guidance_scale:g}" in left_out
+    )
+
+    hardware = (ROOT / "docs" / "hardware.md").read_text()
+    assert all(figure in hardware for figure in re.findall(r"[\d.]+ GB", texts["out-of-memory"]))
