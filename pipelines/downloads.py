@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
+import contextlib
 import errno
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
 
 from pipelines.files.words import shorten
 
+_Result = TypeVar("_Result")
 _LOCAL_COPY = "point `checkpoint:` in the case to a local copy"
 
 
@@ -75,3 +83,49 @@ def _is_network(error: BaseException) -> bool:
 
 def _one_line(error: BaseException) -> str:
     return shorten(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+def interruptible(download: Callable[[], _Result]) -> _Result:
+    """The result of a download, which Ctrl-C ends at once.
+
+    huggingface_hub 2.4 would first finish every file of a repository: its threads cannot be stopped, and Python waits
+    for them when the program ends. They are abandoned, and what they have of a file is removed, as it would be.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return download()  # no signal arrives here
+    outcome: list[_Result | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(download())
+        except BaseException as error:  # raised again below
+            outcome.append(error)
+
+    others = set(_pooled())
+    thread = threading.Thread(target=run, name="download", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.1)  # without a limit, no signal would be noticed on Windows
+    except BaseException:
+        _abandon([pooled for pooled in _pooled() if pooled not in others])
+        raise
+    [found] = outcome
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _pooled() -> dict[threading.Thread, Any]:
+    """The threads that Python waits for at the end, an internal of its thread pools (3.9 to 3.14)."""
+    return getattr(concurrent.futures.thread, "_threads_queues", {})
+
+
+def _abandon(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        _pooled().pop(thread, None)
+    with contextlib.suppress(psutil.Error):
+        for file in psutil.Process().open_files():
+            if file.path.endswith(".incomplete"):
+                with contextlib.suppress(OSError):  # Windows removes no open file
+                    Path(file.path).unlink()

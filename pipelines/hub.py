@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.downloads import offline, why_not_fetched
+from pipelines.downloads import interruptible, offline, why_not_fetched
 from pipelines.errors import HubError, WeightsError
 from pipelines.files.content import present, real_path
 
@@ -112,7 +112,8 @@ def folder_of(source: str, *, token: str | None = None, only: Sequence[str] | No
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(source, token=token, allow_patterns=list(files)))
+        patterns = list(files)
+        folder = Path(interruptible(lambda: snapshot_download(source, token=token, allow_patterns=patterns)))
     except Exception as error:  # the Hub's own, OSError, ValueError, and those of the HTTP client it uses
         message = f"checkpoint {source} could not be fetched from the Hub: {why_not_fetched(error)}"
         _failures[source, token] = time.monotonic(), message

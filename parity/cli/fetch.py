@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.selection import add_selection
+from parity.run import interrupt
 from pipelines.errors import ParityError
 from pipelines.files.words import plural
 
@@ -63,10 +64,14 @@ def fetch(options: argparse.Namespace) -> int:
     outcomes: list[_Outcome] = []
     refused: list[str] = []
     only_lpips = options.lpips and options.cases == options.parser.get_default("cases")  # a project may name cases
-    if not only_lpips:
-        outcomes, refused = _fetch_weights(options)
-    if options.lpips:
-        outcomes.append(_lpips(dry_run=options.dry_run))
+    try:
+        if not only_lpips:
+            outcomes, refused = _fetch_weights(options)
+        if options.lpips:
+            outcomes.append(_lpips(dry_run=options.dry_run))
+    except KeyboardInterrupt:
+        print("parity: stopped; complete files are kept, the same command downloads the rest", file=sys.stderr)
+        return interrupt.exit_code()
     for message in [*refused, *(outcome.error for outcome in outcomes if outcome.error)]:
         print(f"parity: {message}", file=sys.stderr)
     if options.json:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +22,11 @@ from parity.cli.main import main
 from parity.cost import fetching, machine
 from parity.cost.fetching import Arrived
 from pipelines import hub as hub_names
+from pipelines.downloads import interruptible
 from tests.conftest import CaseFiles
 from tests.pipelines.engine.test_quantized import QUANTIZED
 from tests.support.hub import Hub, point_to
+from tests.support.paths import ROOT
 
 TINY = DEMO / "models" / "tiny-wan-t2v"
 JOB = DEMO / "jobs" / "t2v_basic"
@@ -226,9 +234,9 @@ def test_progress_is_what_arrives_on_disk(hub: Hub, monkeypatch: pytest.MonkeyPa
     need = Need("somebody/wan", frozenset(["vae/*"]), {})
     with pytest.raises(Exception, match="stalls"):
         fetching.fetch(need, 1_000_000, told.append, 0.05)
-    assert told[-1].done == 10 << 20
-    assert told[-1].silent > 0
-    assert not [thread for thread in threading.enumerate() if thread.name.endswith("(_watch)")]
+    assert max(arrived.done for arrived in told) == 10 << 20
+    assert max(arrived.silent for arrived in told) > 0
+    assert not [thread for thread in threading.enumerate() if "(_watch)" in thread.name]
 
 
 def test_progress_in_words() -> None:
@@ -272,3 +280,59 @@ def test_the_gpu_of_a_run_is_that_of_its_device(monkeypatch: pytest.MonkeyPatch)
     found = machine_under(SimpleNamespace(device=torch.device("cuda", 1)))  # type: ignore[arg-type]
     assert (found.gpu, found.gpu_total) == ("GPU 1", 7)
     assert machine_under(SimpleNamespace(device=torch.device("cpu"))).gpu is None  # type: ignore[arg-type]
+
+
+@pytest.mark.process
+def test_ctrl_c_ends_a_download_at_once(cases: CaseFiles, job: Path, hub: Hub) -> None:
+    """The Hub's library would finish all files first. Nothing half is left in the cache."""
+    with_encoder(hub)
+    for number in range(12):  # more than it downloads at a time
+        name = f"transformer/{number}.safetensors"
+        hub.repositories["somebody/wan"][name] = bytes(12 << 20)
+        hub.stalls.add(name)
+    command = [sys.executable, "-m", "parity", "fetch", str(case_of(cases, job))]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        wait_until(lambda: any("GET" in request and "/transformer/" in request for request in hub.requests))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "complete files are kept" in said
+    assert "Traceback" not in said
+    assert not list((cases.folder / "hub-cache").rglob("*.incomplete"))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_download_in_another_thread_is_called_directly() -> None:
+    """A server's worker: no signal arrives there."""
+    names: list[str] = []
+    thread = threading.Thread(
+        target=lambda: interruptible(lambda: names.append(threading.current_thread().name)), name="worker"
+    )
+    thread.start()
+    thread.join()
+    interruptible(lambda: names.append(threading.current_thread().name))
+    assert names == ["worker", "download"]
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 / 0)
+
+
+def test_the_line_of_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written over on a terminal, now and then a new one elsewhere."""
+    line = command._Line("[1/1] a/b")
+    line.show(Arrived(2_000_000_000, 0, 20, 0))
+    line.close()
+    assert (line.every, capsys.readouterr().err) == (30.0, "[1/1] a/b: 2.0 GB, 100 MB/s\n")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    line = command._Line("[1/1] a/b")
+    line.show(Arrived(2_000_000_000, 0, 20, 0))
+    line.close()
+    assert (line.every, capsys.readouterr().err) == (0.5, "\r\x1b[K[1/1] a/b: 2.0 GB, 100 MB/s\r\x1b[K")
