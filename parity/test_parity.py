@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from parity.case.load import Case
-from parity.case.progress import Quiet
+from parity.case.progress import Progress
 from parity.pytest_plugin.wording import failure, in_pytests_words, place_of, properties, why_xfail
 from parity.run.session import Session
 from pipelines.errors import ParityError
 
 
-def test_case(case: Case, parity_session: Session, request: pytest.FixtureRequest) -> None:
+def test_case(case: Case, parity_session: Session, parity_progress: Progress, request: pytest.FixtureRequest) -> None:
     try:
-        result = parity_session.run_case(case, Quiet())
+        result = parity_session.run_case(case, parity_progress)
     except ParityError as error:  # the results could not be written
         pytest.fail(in_pytests_words(str(error)), pytrace=False)
     place = place_of(parity_session)

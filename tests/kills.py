@@ -30,6 +30,8 @@ from pipelines.files.content import sha256_file
 from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
 
+DONE = ("ok  ", "DRIFTED  ")
+"""The start of the line about a finished case."""
 FRAMES = (1, 5, 9, 5, 1)
 """The number of cases, each with its own seed."""
 
@@ -70,7 +72,8 @@ class Kills:
         while process.poll() is None and not (out / "results.json").exists():
             time.sleep(0.01)
         for line in process.stderr if after else ():
-            if line.startswith(f"[{after}/"):
+            after -= line.startswith(DONE)
+            if not after:
                 break
         time.sleep(delay)
         process.kill()
@@ -83,7 +86,7 @@ class Kills:
         run = self._finish(self._start(name, *options, "--resume"), name)
         said = self.said
         wrong += [f"at the end: {fault}" for fault in torn(out)]
-        kept = set(re.findall(r"^\[\d+/\d+\] (\S+): .*\(finished before --resume", said, re.MULTILINE))
+        kept = set(re.findall(r"^[A-Za-z]+  (\S+)  .*  finished before --resume$", said, re.MULTILINE))
         finished = {case.id for case in left.cases}
         if kept != finished:
             wrong.append(f"finished {sorted(finished)}, kept {sorted(kept)}")

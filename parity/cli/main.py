@@ -65,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ParityError as error:
         print(f"parity: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("parity: stopped; results so far are in results.json", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if not isinstance(stop, interrupt.StoppedError):
+            print("parity: stopped", file=sys.stderr)
         return interrupt.exit_code()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from parity.baselines.in_run import RunGate
     from parity.case.load import Case
     from parity.results.case import Run
-    from parity.run.session import Session
+    from parity.run.session import Options, Session
 
 _IN_GITHUB = """\
 In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) a job summary and annotations are written
@@ -114,23 +115,58 @@ def diagnose(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`parity run`. Returns the run's exit code; a KeyboardInterrupt is raised again once all is written."""
-    from parity.terminal.progress import Bar
+    """`parity run`. Returns the run's exit code. Raises StoppedError after Ctrl-C, once all is written and said."""
+    from parity.results.folders import default_out
+    from parity.results.last_run import last_results
+    from parity.run import interrupt
+    from parity.terminal.progress import Shown
     from parity.terminal.text import summary
     from pipelines.files.words import plural
 
     cases = selected(options)
-    from parity.results.folders import cache_folder, default_out
-    from parity.results.last_run import last_results
-    from parity.run.outdir import write_page
-    from parity.run.session import Options, Session, in_loading_order
-    from parity.run.task import Task
-
     gate = _gate(options)
     out = options.out or (last_results().parent if options.resume else default_out())
     _check_writable(out)
-    print(f"loading {plural(len(cases), 'case')} …", file=sys.stderr, flush=True)
-    settings = Options(
+    interrupted = False
+    with Shown() as shown:
+        shown.between(f"loading {plural(len(cases), 'case')}")
+        from parity.run.outdir import write_page
+        from parity.run.outlook import Outlook
+        from parity.run.session import Session, in_loading_order
+
+        with Session(_settings(options, out, gate)) as session:
+            _tell_cost(cases, session)
+            ordered = in_loading_order(cases)
+            shown.prepare(ordered, Outlook(session))
+            try:
+                for case in ordered:
+                    session.run_case(case, shown)
+                finished = session.finish([case.id for case in cases])
+            except KeyboardInterrupt:
+                shown.pause()
+                interrupted, finished = True, session.run
+        shown.between("writing the report")
+        page = None if options.no_html else write_page(finished, out, options.max_size)
+    if options.json:
+        print(session.results_path.read_text(encoding="utf-8"))
+    print(summary(finished), file=sys.stderr)
+    written = [str(path) for path in (session.results_path, page) if path is not None]
+    print("\n".join(written), file=sys.stderr if options.json else sys.stdout)
+    if not interrupted:
+        _say_next(finished, session.results_path, page)
+    _write_to_github(finished, out, options)
+    if interrupted:
+        print(f"parity: {shown.stopped()}; go on with:\n  {_to_go_on(options, out)}", file=sys.stderr)
+        raise interrupt.StoppedError
+    return finished.exit_code
+
+
+def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None) -> Options:
+    from parity.results.folders import cache_folder
+    from parity.run.session import Options
+    from parity.run.task import Task
+
+    return Options(
         out=out,
         task=Task(
             diagnose="full" if options.diagnose_failed else options.diagnose,
@@ -148,27 +184,14 @@ def run(options: argparse.Namespace) -> int:
         gate=gate,
         narrowed=narrowing(options),
     )
-    interrupted = False
-    with Session(settings) as session:
-        _tell_cost(cases, session)
-        bar = Bar(len(cases))
-        try:
-            for case in in_loading_order(cases):
-                session.run_case(case, bar)
-            finished = session.finish([case.id for case in cases])
-        except KeyboardInterrupt:
-            interrupted, finished = True, session.run
-    if options.json:
-        print(session.results_path.read_text(encoding="utf-8"))
-    print(summary(finished), file=sys.stderr)
-    page = None if options.no_html else write_page(finished, out, options.max_size)
-    written = [str(path) for path in (session.results_path, page) if path is not None]
-    print("\n".join(written), file=sys.stderr if options.json else sys.stdout)
-    _say_next(finished, session.results_path, page)
-    _write_to_github(finished, out, options)
-    if interrupted:
-        raise KeyboardInterrupt
-    return finished.exit_code
+
+
+def _to_go_on(options: argparse.Namespace, out: Path) -> str:
+    """The command that continues this run."""
+    more = [] if options.resume else ["--resume"]
+    if options.out is None:  # another run may be the last one by then
+        more += ["--out", str(out)]
+    return shlex.join(("parity", *sys.argv[1:], *more))
 
 
 def _gate(options: argparse.Namespace) -> RunGate | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
 import statistics
@@ -17,6 +18,7 @@ from pydantic import Field, TypeAdapter
 from parity.results.folders import cache_folder
 from pipelines.files.content import read_bytes, write_atomically
 from pipelines.files.words import plural
+from pipelines.phases import Phase
 from pipelines.recipe import Recipe
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,6 +47,25 @@ class Timing:
     """Writing the frames as a video file, in memory."""
     compare: Seconds | None = None
     """Measuring the metrics, and writing what the report shows."""
+
+
+TIMED: Mapping[Phase, str | None] = {
+    "read": None,
+    "download": None,
+    "check": "load",
+    "load": "load",
+    "quantize": "load",
+    "place": "load",
+    "merge": "load",
+    "text": "text",
+    "image": "text",
+    "denoise": "step",
+    "decode": "decode",
+    "encode": "encode",
+    "compare": "compare",
+    "write": "compare",
+}
+"""The field of a Timing that a phase counts for. A download is made once; reading a preview takes no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +225,14 @@ def _to_json(records: tuple[_Record, ...]) -> bytes:
 def _read(path: Path) -> tuple[_Record, ...]:
     """The records of the file; none if it does not exist, is damaged, or has another version."""
     try:
-        file = TypeAdapter(_File).validate_json(read_bytes(path, _MAX_BYTES))
+        found = path.stat()
+        return _parsed(path, (found.st_ino, found.st_size, found.st_mtime_ns))
     except (OSError, ValueError):
         return ()
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(path: Path, _state: tuple[int, ...]) -> tuple[_Record, ...]:
+    """The file's records. It is asked for every case of a run, and changes after some."""
+    file = TypeAdapter(_File).validate_json(read_bytes(path, _MAX_BYTES))
     return file.records if file.version == VERSION else ()

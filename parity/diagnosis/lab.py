@@ -44,7 +44,7 @@ class Lab:
         self.spent = 0.0
         self._spent_before = 0.0
         self.reused = 0
-        self._progress = progress
+        self.progress = progress
         self._started = time.perf_counter()
         self._work_before = dataclasses.replace(engine.work)
         self._latents: dict[object, torch.Tensor] = {}
@@ -56,7 +56,7 @@ class Lab:
 
         It shares the latents and the spent budget of this lab; its `cost` counts from zero.
         """
-        other = Lab(self.engine, case, video, self._progress, self.budget)
+        other = Lab(self.engine, case, video, self.progress, self.budget)
         other.spent = other._spent_before = self.spent
         other._latents = self._latents
         return other
@@ -74,9 +74,9 @@ class Lab:
             return self._latents[key]
         if self.budget is not None and self.spent + share > self.budget + 1e-9:
             raise BudgetSpentError
-        self._progress.trial_started(label, recipe.steps)
+        self.progress.trial_started(label, recipe.steps)
         self.spent += share
-        self._latents[key] = self.engine.denoise(recipe, self._progress.step_done, self.case.token, trace)
+        self._latents[key] = self.engine.denoise(recipe, self.progress.step_done, self.case.token, trace)
         return self._latents[key]
 
     def generate(self, recipe: Recipe, label: str, trace: Trace | None = None) -> Frames:
@@ -99,7 +99,9 @@ class Lab:
 
     def judge(self, recipe: Recipe, frames: Frames, denoising_steps: int) -> Trial:
         """Compare a recipe's frames with the preview and, once they are known, with the preview recipe's frames."""
+        self.progress.phase("encode", "")
         encoded, delivered = deliver(frames, recipe)
+        self.progress.phase("compare", "")
         compared = frames if is_lossless(self.case.video) else delivered.frames
         trial = Trial(
             to_preview=closeness(self.preview.frames, compared),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ import pytest
 from parity.baselines.in_run import RunGate
 from parity.baselines.noise import Noise
 from parity.case.load import Case, find_case_files, load_cases
+from parity.case.progress import Progress
 from parity.cli.options import given_target
 from parity.pytest_plugin.shards import Devices, Shards
 from parity.pytest_plugin.wording import conclude, failure, in_pytests_words, marker_name
@@ -21,23 +23,36 @@ from parity.results.case import Run
 from parity.results.folders import cache_folder, default_out
 from parity.results.last_run import last_results
 from parity.run.cache import open_cache
+from parity.run.outlook import Outlook
 from parity.run.session import Options, Session, in_loading_order
 from parity.run.task import Task
+from parity.terminal import heartbeat
+from parity.terminal.tracker import Tracker
 from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError, UsageError
 
 _CASES = pytest.StashKey[list[Case]]()
 _RUN = pytest.StashKey[tuple[Run, Path]]()
 """The run and its folder: set when the last case is done."""
+_STDERR = pytest.StashKey[int]()
+"""Our copy of the real stderr."""
 _LINES = pytest.StashKey[list[str]]()
 """Lines for the end of pytest's summary."""
 _CONTROLLER = "parity-controller"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    with suppress(OSError):  # there may be no stderr
+        config.stash[_STDERR] = os.dup(2)  # before pytest captures it: a worker's is that of the main process
     distributed = getattr(config.option, "dist", "no") != "no" and not config.option.collectonly
     if distributed and not _is_worker(config):
         config.pluginmanager.register(Controller(config), _CONTROLLER)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _STDERR in config.stash:
+        os.close(config.stash[_STDERR])
+        del config.stash[_STDERR]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -69,11 +84,34 @@ def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
         yield session
         if _is_worker(config):
             return
-        collected = [getattr(item, "callspec", None) for item in request.session.items]
-        cases = [spec.params.get("case") for spec in collected if spec is not None]
         with _stopping(request.session):
-            run = session.finish([case.id for case in cases if isinstance(case, Case)])
+            run = session.finish([case.id for case in _collected(request.session)])
         config.stash[_RUN] = run, session.options.out
+
+
+@pytest.fixture(scope="session")
+def parity_progress(request: pytest.FixtureRequest, parity_session: Session) -> Iterator[Progress]:
+    """The listener that writes a line every half minute of a case to the real stderr, whatever pytest captures."""
+    config, tracker = request.config, Tracker()
+    tracker.prepare([] if _is_worker(config) else _collected(request.session), Outlook(parity_session))
+    spoken_of = 0
+
+    def write(line: str) -> None:
+        nonlocal spoken_of
+        begin = "\n" if tracker.number != spoken_of else ""  # pytest's own line is not finished
+        spoken_of = tracker.number
+        os.write(config.stash[_STDERR], f"{begin}{line}\n".encode())
+
+    every = heartbeat.EVERY_S if _STDERR in config.stash else None
+    with heartbeat.Heartbeat(tracker.line, write, every):
+        yield tracker
+
+
+def _collected(session: pytest.Session) -> list[Case]:
+    """The cases that this session runs."""
+    specs = [getattr(item, "callspec", None) for item in session.items]
+    cases = [spec.params.get("case") for spec in specs if spec is not None]
+    return [case for case in cases if isinstance(case, Case)]
 
 
 @pytest.hookimpl(trylast=True)  # xdist ends its workers first

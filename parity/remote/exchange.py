@@ -100,6 +100,7 @@ class Exchange:
                 f"request {done.request_id} has {len(videos)} videos, none for prompt {case.posted.index}"
             )
         answer = videos[case.posted.index]
+        progress.phase("download", "the server's video")
         encoded, suffix, video, fetched = self._fetch(case, answer, deadline)
         queue_seconds, generation_seconds = done.status.seconds() if done.status is not None else (None, None)
         profile = done.result.metadata.profile if done.result.metadata is not None else None

@@ -46,6 +46,7 @@ def compare_served(exchange: Exchange, case: Case, progress: Progress, repeat: i
     if case.preview.obstacles:
         raise UnreproducibleError("; ".join(case.preview.obstacles))
     clock = time.perf_counter()
+    progress.phase("read", "")
     preview = read_preview(case.video, case.preview)
     read_at = time.perf_counter()
     served = exchange.generate(case, progress)
@@ -53,6 +54,7 @@ def compare_served(exchange: Exchange, case: Case, progress: Progress, repeat: i
     repeats = _repeat(exchange, case, progress, repeat) if repeat is not None else []
     repeated_at = time.perf_counter()
     kind = served.suffix.removeprefix(".")
+    progress.phase("compare", "")
     output = Output(encoded=served.encoded, suffix=served.suffix, kind=kind, seen=served.video, raw=None)
     comparison = compare(case.video, preview, output, case.preview)
     known = known_of(case, served)

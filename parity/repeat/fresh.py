@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.engine.engine import Engine
     from pipelines.engine.stages import OnStep
     from pipelines.media.video import Frames
+    from pipelines.phases import OnPhase
     from pipelines.recipe import Recipe
 
 # -P: a folder called `torch` in the current folder must not be imported; PYTHONPATH is this process' own path.
@@ -52,7 +53,7 @@ def generate_in_fresh_process(
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
         )
         try:
-            _converse(process, task, on_loaded, on_step)
+            _converse(process, task, engine.on_phase, on_loaded, on_step)
         finally:  # done, or Ctrl-C, or --timeout
             process.kill()
             process.wait()
@@ -64,7 +65,9 @@ def generate_in_fresh_process(
         return frames
 
 
-def _converse(process: subprocess.Popen[bytes], task: bytes, on_loaded: Callable[[], None], on_step: OnStep) -> None:
+def _converse(
+    process: subprocess.Popen[bytes], task: bytes, on_phase: OnPhase, on_loaded: Callable[[], None], on_step: OnStep
+) -> None:
     """Send the task and read its progress until it is done."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -75,6 +78,8 @@ def _converse(process: subprocess.Popen[bytes], task: bytes, on_loaded: Callable
         message: dict[str, Any] = json.loads(line)
         if "loaded" in message:
             on_loaded()
+        elif "phase" in message:
+            on_phase(*message["phase"])
         elif "step" in message:
             on_step(*message["step"])
         elif "error" in message:
@@ -102,6 +107,7 @@ def main() -> None:
 
     try:
         engine = Engine(device, offload)
+        engine.on_phase = lambda *phase: send(phase=phase)
         engine.load(recipe, token)
         send(loaded=True)
         frames = engine.generate(recipe, lambda *step: send(step=step), token)

@@ -8,6 +8,20 @@ METRIC_DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
 """Every metric, and the decimals it is written with."""
 
 
+def duration(seconds: float) -> str:
+    """A time that somebody waits: `8 s`, `1 min 40 s`, `12 min`, `1 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 10:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
 def decibels(psnr: float | None, digits: int = METRIC_DIGITS["psnr"]) -> str:
     """A PSNR with its unit: `36.12 dB`. A sentence that rounds takes fewer `digits`. None: infinite, as in a result."""
     return "∞ dB" if psnr is None or math.isinf(psnr) else f"{psnr:.{digits}f} dB"

@@ -51,7 +51,7 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     """
     case, inference = lab.case, within_limits(lab.case.inference)
     clock = time.perf_counter()
-    weights = fingerprint.weights(inference, case.token)
+    weights = fingerprint.weights(inference, case.token, lab.engine.on_phase)
     cacheable = trace is None and inference.repeats
     key = shelf.key(inference, weights) if shelf is not None and cacheable else None
     if shelf is not None and key is not None:
@@ -66,6 +66,7 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
                 load_seconds=0.0,
                 generate_seconds=seconds,
             )
+    lab.progress.phase("load", "")
     lab.engine.load(inference, case.token)
     loaded_at = time.perf_counter()
     frames = lab.generate(inference, case.id, trace)

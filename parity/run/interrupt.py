@@ -6,6 +6,11 @@ import signal
 import threading
 from types import FrameType
 
+
+class StoppedError(KeyboardInterrupt):
+    """The command was stopped, and has said so itself."""
+
+
 _asked_by = 0
 """The signal that asked to stop; 0: none."""
 

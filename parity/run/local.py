@@ -41,7 +41,10 @@ def compare_locally(
     case = lab.case
     generation = generate(lab, None if repeats else shelf, trace)
     generated_at = time.perf_counter()
-    comparison = compare(case.video, lab.preview, local_output(generation.frames, case.inference), case.preview)
+    lab.progress.phase("encode", "")
+    output = local_output(generation.frames, case.inference)
+    lab.progress.phase("compare", "")
+    comparison = compare(case.video, lab.preview, output, case.preview)
     measured = _measure(case, comparison, generation.frames, repeats) if repeats else None
     floor = measured.floor if measured is not None else None
     known = known_differences(case)
@@ -49,6 +52,7 @@ def compare_locally(
     judged = judge(case, comparison, findings, floor=floor)
     if measured is not None:
         judged = measured.broken_promise or judged
+    lab.progress.phase("write", "")
     artifacts = out.write_videos(case, comparison)
     timings = {
         "load": generation.load_seconds,

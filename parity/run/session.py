@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,6 +19,7 @@ from parity.case.target import Target
 from parity.comparison.compare import read_preview
 from parity.comparison.outcome import blank_result, result_without_output
 from parity.comparison.verdict import not_a_number
+from parity.cost.speeds import machine_of, remember
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
@@ -36,6 +37,7 @@ from parity.run.generation import Shelf
 from parity.run.local import compare_locally
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
+from parity.run.stopwatch import Stopwatch
 from parity.run.task import Task, Thoroughness
 from parity.run.unexpected import unexpected
 from parity.run.watchdog import Watchdog
@@ -56,6 +58,7 @@ from pipelines.files.content import write_atomically
 from pipelines.files.words import cannot_write
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
+from pipelines.phases import unheard
 
 
 class Gate(Protocol):
@@ -156,9 +159,11 @@ class Session:
             progress.case_kept(known)
             return known
         watchdog = Watchdog(self.options.timeout, lambda reason: self._end(case, reason))
+        stopwatch = Stopwatch()
         try:
-            with watchdog.watching("loading"):
-                result = self._run_once_more(case, Watched(progress, watchdog))
+            with watchdog.watching("loading"), self._telling(Watched(progress, watchdog, stopwatch)) as watched:
+                result = self._run_once_more(case, watched)
+            self._remember(case, stopwatch)
         except UnreproducibleError as error:
             result = result_without_output(case, "unpairable", str(error))
         except HubError as error:
@@ -177,6 +182,21 @@ class Session:
         if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
             raise KeyboardInterrupt
         return result
+
+    @contextlib.contextmanager
+    def _telling(self, progress: Progress) -> Iterator[Progress]:
+        """Let the engine tell its phases to a listener."""
+        self.engine.on_phase = progress.phase
+        try:
+            yield progress
+        finally:
+            self.engine.on_phase = unheard
+
+    def _remember(self, case: Case, stopwatch: Stopwatch) -> None:
+        """Keep how long the case's own generation took; a server's says nothing about this machine."""
+        timing = stopwatch.timing()
+        if timing is not None and case.target is None and self.options.task.begins_with_the_request:
+            remember(within_limits(case.inference), machine_of(self.run.environment), self.engine.offload, timing)
 
     def finish(self, order: Sequence[str]) -> Run:
         """Put the cases in `order` (ids), and close the run if all of them were run."""
@@ -225,6 +245,7 @@ class Session:
             reason = str(error)
         self.engine.close()
         self.engine = Engine(self.options.device, next_modes[0])
+        self.engine.on_phase = progress.phase
         result = self._run(case, progress)
         note = f"--offload {tried} was not enough ({reason}); --offload {next_modes[0]} was used, as for all later "
         "cases"
@@ -268,10 +289,11 @@ class Session:
             return self._compare_served(case.target, case, progress, thoroughness)
         _check(case)
         clock = time.perf_counter()
+        progress.phase("read", "")
         preview = read_preview(case.video, case.preview)
         plan = make_plan(case, "gains" if thoroughness == "gains" else "full")
         if thoroughness is not None:
-            progress.planned(str(plan))
+            progress.planned(str(plan), plan.cost)
         read_at = time.perf_counter()
         repeats = self._generate_repeats(case, progress)
         repeated_at = time.perf_counter()
@@ -324,6 +346,7 @@ class Session:
     def _search(self, case: Case, progress: Progress) -> CaseResult:
         """Search for the settings behind the preview; the request itself is not generated."""
         clock = time.perf_counter()
+        progress.phase("read", "")
         preview = read_preview(case.video, case.preview)
         progress.planned(plan_text(case))
         findings = known_differences(case)
@@ -343,7 +366,8 @@ class Session:
         _check(case)
         clock = time.perf_counter()
         plan = make_quick_plan(case)
-        progress.planned(str(plan))
+        progress.planned(str(plan), plan.cost)
+        progress.phase("read", "")
         diagnosis = diagnose_quickly(Lab(self.engine, case, read_preview(case.video, case.preview), progress), plan)
         findings = known_differences(case)
         found = [finding.factor for finding in findings]

@@ -24,3 +24,8 @@ class Task:
     """Full-generation equivalents a diagnosis or search may spend on a case; None: as many as planned."""
     repeat: int | None = None
     """How often to generate a request, to see whether it repeats (`parity.repeat`); None: once."""
+
+    @property
+    def begins_with_the_request(self) -> bool:
+        """True if the first generation of a case is its request, whole and in this process."""
+        return self.repeat is None and not self.search and self.diagnose != "quick"

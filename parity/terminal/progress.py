@@ -1,98 +1,154 @@
-"""Progress on stderr: a bar over denoising steps, a line per finished case."""
+"""Progress on stderr: live lines on a terminal, elsewhere a line now and then, and a line for every finished case."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from parity.case.load import Case
-from parity.results.case import CaseResult, Status
+from parity.results.case import CaseResult
+from parity.results.words import duration
+from parity.terminal import heartbeat
+from parity.terminal.case_line import Style, case_line, reason
 from parity.terminal.diagnosis import diagnosis_text, search_text
-from parity.terminal.text import repeat_text, when
+from parity.terminal.text import repeat_text
+from parity.terminal.tracker import Tracker
 
-_MARKS: dict[Status, str] = {
-    "passed": "ok",
-    "expected_drift": "ok",
-    "drifted": "DRIFTED",
-    "unpairable": "UNPAIRABLE",
-    "error": "ERROR",
-}
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_REFRESH_PER_S = 2
+_NARROW = 60
+"""Columns below which the bar gives way to its number."""
+_BAR = 24
 
 
-class Bar:
-    """Progress on stderr: a bar over denoising steps, a line per finished case."""
+class Shown(Tracker):
+    """Shows a run on stderr. Use it as a context manager: nothing is written to the terminal after it ends."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._number = 0
-        self._case = ""
-        self._bar: Any = None
-        self._waits_for = ""
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = self._waits_for = ""
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        live = sys.stderr.isatty() and self._console.is_interactive and not self._console.is_dumb_terminal
+        self._live: Live | None = None
+        if live:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._lines,
+                refresh_per_second=_REFRESH_PER_S,
+                transient=True,
+                redirect_stdout=False,
+            )
+        self._heartbeat = heartbeat.Heartbeat(self.line, self._print, None if live else heartbeat.EVERY_S)
+        self._running = ExitStack()
+
+    def __enter__(self) -> Shown:
+        if self._live is not None:
+            self._running.enter_context(self._live)
+            self._console.show_cursor(True)  # it would stay hidden if the process were killed
+        self._running.enter_context(self._heartbeat)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def line(self) -> str | None:
+        """As Tracker's; between cases, what is done there."""
+        return super().line() or self._before or None
+
+    def pause(self) -> None:
+        """Show nothing more but what is printed: the user has asked to stop."""
+        self._running.close()
+        self._live = None
+
+    def between(self, words: str) -> None:
+        """Say what is done while no case is under work; in a log only before the first."""
+        self._before = words
+        if self._live is None and not self.number:
+            self._print(f"{words} …")
 
     def case_started(self, case: Case) -> None:
-        self._number += 1
-        self._case = case.id
-        self._waits_for = ""
+        super().case_started(case)
+        self._before = self._waits_for = ""
 
     def case_kept(self, result: CaseResult) -> None:
-        self._close()
-        kept = f"{_MARKS[result.status]}: {result.verdict} (finished before --resume)"
-        print(f"{self._head()}: {kept}", file=sys.stderr, flush=True)
-        if result.repeat is not None:
-            print(repeat_text(result.repeat), file=sys.stderr, flush=True)
+        self._finished(result, kept=True)
+        super().case_kept(result)
 
-    def planned(self, plan: str) -> None:
-        self._close()
-        print(f"{self._head()}: plan: {plan}", file=sys.stderr, flush=True)
+    def planned(self, plan: str, generations: float | None = None) -> None:
+        super().planned(plan, generations)
+        left = self.left()
+        about = f", about {duration(left)}" if left is not None else ""
+        self._print(f"{self.head}: plan: {plan}{about}")
 
     def waiting(self, why: str) -> None:
-        if why != self._waits_for:
-            self._close()
-            self._waits_for = why
-            line = f"{self._head()} {why}"
-            if not sys.stderr.isatty():
-                print(line, file=sys.stderr, flush=True)
-            self._bar = tqdm(desc=line, bar_format="{desc} {elapsed}", leave=False, disable=None, file=sys.stderr)
-        self._bar.refresh()
+        super().waiting(why)
+        if why != self._waits_for and self._live is None:
+            self._print(f"{self.head} {why}")
+        self._waits_for = why
 
     def trial_started(self, label: str, steps: int) -> None:
+        super().trial_started(label, steps)
         self._waits_for = ""
-        self._close()
-        name = self._head() if label == self._case else f"{self._head()} {label}"
-        if label != self._case and not sys.stderr.isatty():
-            print(name, file=sys.stderr, flush=True)  # a long diagnosis should not look hung in a log
-        self._bar = tqdm(
-            total=steps,
-            desc=name,
-            unit="step",
-            leave=False,
-            disable=None,  # no bar if stderr is not a terminal
-            file=sys.stderr,
-        )
-
-    def step_done(self, done: int, steps: int) -> None:
-        self._bar.total = steps
-        self._bar.update(done - self._bar.n)
+        if self.case is not None and label != self.case.id and self._live is None:
+            self._print(f"{self.head} {label}")
 
     def case_finished(self, result: CaseResult) -> None:
-        self._close()
-        seconds = result.timings.get("total")
-        cached = f", cached, generated {when(result.drawn_before)}" if result.drawn_before is not None else ""
-        server = f", {result.target.url}" if result.target is not None else ""
-        took = f" ({seconds:.1f} s{cached}{server})" if seconds is not None else ""
-        print(f"{self._head()}: {_MARKS[result.status]}: {result.verdict}{took}", file=sys.stderr, flush=True)
+        self._finished(result)
+        super().case_finished(result)
+
+    def _finished(self, result: CaseResult, *, kept: bool = False) -> None:
+        self._print(*case_line(result, kept=kept))
+        blocks = ["\n".join(f"    {line}" for line in reason(result))] if reason(result) else []
         if result.repeat is not None:
-            print(repeat_text(result.repeat), file=sys.stderr, flush=True)
-        if result.search is not None:  # a server's settings come before the diagnosis that builds on them
-            print(search_text(result.search), file=sys.stderr, flush=True)
-        if result.diagnosis is not None:
-            print(diagnosis_text(result.diagnosis), file=sys.stderr, flush=True)
+            blocks.append(repeat_text(result.repeat))
+        if not kept and result.search is not None:  # a server's settings come before the diagnosis that builds on them
+            blocks.append(search_text(result.search))
+        if not kept and result.diagnosis is not None:
+            blocks.append(diagnosis_text(result.diagnosis))
+        for block in blocks:
+            self._print(block)
 
-    def _head(self) -> str:
-        return f"[{self._number}/{self._total}] {self._case}"
+    def _print(self, *parts: str | tuple[str, Style]) -> None:
+        """Print a line of its own, above the live ones; parts stand two spaces apart."""
+        text = Text("  ").join(Text(*((part,) if isinstance(part, str) else part)) for part in parts)
+        self._console.print(text, markup=False)
+        self._heartbeat.spoken()
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def _lines(self) -> RenderableType:
+        """The live lines: the case under work, and the whole run."""
+        grid = Table.grid(expand=True, padding=(0, 1))
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid.add_column(no_wrap=True, width=_BAR if self._console.width >= _NARROW else 0)
+        grid.add_column(no_wrap=True, justify="right")
+        for row in self._rows():
+            grid.add_row(*row)
+        return grid
+
+    def _rows(self) -> Iterator[tuple[RenderableType, RenderableType, RenderableType]]:
+        run = self.run_line()
+        if self.case is None:
+            yield Text(self._before or run or ""), "", ""
+            return
+        fraction, left = self.fraction(), self.left()
+        bar = ProgressBar(
+            total=1.0, completed=fraction or 0.0, width=_BAR, pulse=fraction is None, complete_style="cyan"
+        )
+        numbers = [f"{fraction:4.0%}"] if fraction is not None else []
+        numbers += [
+            duration(self.elapsed),
+            *([f"about {duration(left)} left"] if left is not None and left >= 1 else []),
+        ]
+        wide = self._console.width >= _NARROW
+        yield Text(f"{self.case.id}: {self.words or 'starting'}"), bar if wide else "", Text(", ".join(numbers))
+        if run is not None:
+            yield Text(run, style="dim"), "", ""

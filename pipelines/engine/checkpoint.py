@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -9,21 +11,36 @@ from safetensors import SafetensorError
 
 from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, check_model, check_tokenizer
 from pipelines.errors import WeightsError
-from pipelines.hub import folder_of
+from pipelines.hub import folder_of, is_hub_id
+from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import EXPERT_PARTS, Expert, Recipe
 
 if TYPE_CHECKING:
     import torch
 
 
-def folders(recipe: Recipe, token: str | None = None) -> dict[str, Path]:
+def folders(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unheard) -> dict[str, Path]:
     """Return the folders of a recipe's weights: `checkpoint`, and one for each part that comes from elsewhere.
 
     Missing files are downloaded, but only those that are read: an expert has 28 GB. Raises WeightsError.
     """
-    sources = recipe.weights.sources(experts=recipe.boundary is not None)
-    return {name: folder_of(source.place, token=token, only=source.files) for name, source in sources.items()}
+    found = {}
+    for name, source in recipe.weights.sources(experts=recipe.boundary is not None).items():
+        if is_hub_id(source.place):
+            on_phase("download", source.place)
+        found[name] = folder_of(source.place, token=token, only=source.files)
+    return found
 
+
+_SPOKEN = {
+    "text_encoder": "the text encoder",
+    "tokenizer": "the tokenizer",
+    "image_encoder": "the image encoder",
+    "transformer": "the transformer",
+    "transformer_2": "the second transformer",
+    "vae": "the VAE",
+}
+"""The parts of a pipeline, as progress names them."""
 
 _RAISED = (
     OSError,
@@ -39,7 +56,7 @@ _RAISED = (
 """The exceptions that diffusers and transformers raise for an inconsistent checkpoint."""
 
 
-def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
+def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase = unheard) -> Any:
     """Load the recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` does.
 
     Some modules stay in float32, as diffusers requires. Raises WeightsError for a checkpoint that does not load.
@@ -48,16 +65,17 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
 
     from pipelines.engine.torch_setup import declare_missing_torchvision_operators, quiet_loading
 
+    on_phase("load", "the libraries")
     declare_missing_torchvision_operators()
     import diffusers
 
     quiet_loading()
-    found = folders(recipe, token)
+    found = folders(recipe, token, on_phase)
     folder = found["checkpoint"]
     dtype: torch.dtype = getattr(torch, recipe.precision.dtype)
     load = _load_whole if recipe.boundary is None else _load_parts
     try:
-        pipe = load(getattr(diffusers, recipe.pipeline), found, recipe, dtype)
+        pipe = load(getattr(diffusers, recipe.pipeline), found, recipe, dtype, on_phase)
     except _RAISED as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -66,6 +84,7 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
     _check_kind(pipe, recipe, folder)
     _check_whole(pipe, folder)
     if recipe.quantization.text_encoder is not None:
+        on_phase("quantize", "the text encoder")
         from pipelines.engine.quantized import quantize
 
         if recipe.precision.fp32_modules == "cast":  # quantized from the rounded weights
@@ -75,21 +94,43 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None) -> Any:
     return pipe
 
 
-def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
+def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype, on_phase: OnPhase) -> Any:
     """Load Wan 2.1 or Wan 2.2 5B from one folder; only its text encoder may come from elsewhere."""
     folder = found["checkpoint"]
     check_checkpoint(folder, own_encoder="text_encoder" not in found)
     parts: dict[str, Any] = {}
     if "text_encoder" in found:
+        on_phase("load", _SPOKEN["text_encoder"])
         parts["text_encoder"] = _text_encoder(found["text_encoder"], dtype)
     if recipe.quantization.transformer is not None:
         from pipelines.engine.quantized import load_transformer
 
-        parts["transformer"] = load_transformer(folder / "transformer", recipe.precision, recipe.quantization, None)
-    return pipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **parts)
+        parts["transformer"] = load_transformer(
+            folder / "transformer", recipe.precision, recipe.quantization, None, on_phase
+        )
+    with _told(on_phase):
+        return pipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **parts)
 
 
-def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype) -> Any:
+@contextmanager
+def _told(on_phase: OnPhase) -> Iterator[None]:
+    """Tell which part of a pipeline is being loaded. `from_pretrained` has no callback, only a function for each."""
+    from diffusers.pipelines import pipeline_utils
+
+    original = pipeline_utils.load_sub_model
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        on_phase("load", _SPOKEN.get(kwargs.get("name", ""), ""))
+        return original(*args, **kwargs)
+
+    pipeline_utils.load_sub_model = load
+    try:
+        yield
+    finally:
+        pipeline_utils.load_sub_model = original
+
+
+def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype, on_phase: OnPhase) -> Any:
     """Load Wan 2.2 14B, whose parts come from several repositories; not all of these are complete pipelines."""
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import AutoTokenizer
@@ -108,11 +149,13 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
         if recipe.quantization.transformer is not None:
             from pipelines.engine.quantized import load_transformer
 
-            loaded[part] = load_transformer(experts / part, recipe.precision, recipe.quantization, expert)
+            loaded[part] = load_transformer(experts / part, recipe.precision, recipe.quantization, expert, on_phase)
         else:
+            on_phase("load", _SPOKEN[part])
             loaded[part] = WanTransformer3DModel.from_pretrained(
                 experts, subfolder=part, torch_dtype=dtype, local_files_only=True
             )
+    on_phase("load", _SPOKEN["text_encoder"])
     return pipeline(
         **loaded,
         vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),

@@ -11,6 +11,7 @@ from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.media.video import Frames
+from pipelines.phases import OnPhase, unheard
 from pipelines.quantization import unsupported
 from pipelines.recipe import Recipe
 
@@ -39,6 +40,8 @@ class Engine:
             raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU, but no GPU is in use")
         self.offload = offload
         self.work = Work()
+        self.on_phase: OnPhase = unheard
+        """Whoever is told what begins, so that minutes of loading or decoding do not look like a hang."""
         self._memory = Memory()
         self._pipe: Any = None
         self._loaded: tuple[Any, ...] = ()
@@ -63,9 +66,11 @@ class Engine:
         key = self.load_key(recipe)
         if self._loaded != key:
             self._unload()
-            self._pipe = load_pipeline(recipe, token=token)
+            self._pipe = load_pipeline(recipe, token=token, on_phase=self.on_phase)
             self._loaded = key
             self.work.loads += 1
+            if self.device.type != "cpu" and self.offload == "none":
+                self.on_phase("place", str(self.device))
 
     def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
         """Generate a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
@@ -90,12 +95,14 @@ class Engine:
                 memory=self._memory,
                 work=self.work,
                 on_step=on_step,
+                on_phase=self.on_phase,
                 trace=trace,
             )
 
     def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
         """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
         with self._ready(recipe, token) as pipe:
+            self.on_phase("decode", "")
             return stages.decode(pipe, latents, self.device, self.work)
 
     def forget(self) -> None:
@@ -150,8 +157,8 @@ class Engine:
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
-            (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges)),
-            (lora_key, lambda: lora.apply(pipe, recipe)),
+            (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase)),
+            (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),
             (recipe.vae_norm, lambda: vae_norm.apply(pipe, recipe.vae_norm)),
         ]

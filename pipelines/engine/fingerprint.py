@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.engine.checkpoint import folders
 from pipelines.files.content import sha256_file
+from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
 
 _LIBRARIES = ("diffusers", "transformers", "peft", "accelerate")
@@ -22,10 +23,11 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 """The name of a large file in the Hub's cache, which is its SHA-256."""
 
 
-def weights(recipe: Recipe, token: str | None = None) -> str:
+def weights(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unheard) -> str:
     """Return the hex SHA-256 of the files of a recipe's pipeline. Raises WeightsError if there are none."""
     digest = hashlib.sha256()
-    found = folders(recipe, token)
+    found = folders(recipe, token, on_phase)
+    on_phase("check", "")
     for name in ("checkpoint", "text_encoder"):
         digest.update(_folder(found.pop(name)).encode() if name in found else b"\0")
     for name, folder in found.items():

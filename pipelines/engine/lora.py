@@ -10,6 +10,7 @@ from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.words import shorten
 from pipelines.lora_files import check_coverage, expert_keys, read_header, why_not_applied
 from pipelines.lora_keys import LoraKeys
+from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import EXPERT_PARTS, LoraFile, Recipe
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _HOTSWAP_RANK = 32
 """The server pads Wan 2.2 adapters to this rank for swapping (enable_lora_hotswap), and fails on larger ones."""
 
 
-def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
+def apply(pipe: DiffusionPipeline, recipe: Recipe, on_phase: OnPhase = unheard) -> Undo:
     """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The returned function undoes it exactly."""
     undos: list[Undo] = []
 
@@ -32,15 +33,16 @@ def apply(pipe: DiffusionPipeline, recipe: Recipe) -> Undo:
             undos.pop()()
 
     try:
-        _apply_all(pipe, recipe, undos)
+        _apply_all(pipe, recipe, undos, on_phase)
     except BaseException:
         undo()
         raise
     return undo
 
 
-def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo]) -> None:
+def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo], on_phase: OnPhase) -> None:
     for number, (file, scale) in enumerate(zip(recipe.lora_files, recipe.lora_scales, strict=True)):
+        on_phase("merge", file.path.name)
         reason = why_not_applied(file.path, recipe.lora_application, file.expert)
         if reason is not None:
             raise UnreproducibleError(reason)

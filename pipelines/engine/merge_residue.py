@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.engine import lora
 from pipelines.engine.lora import Undo
+from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import EarlierMerge
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-def replay(pipe: DiffusionPipeline, merges: tuple[EarlierMerge, ...]) -> Undo:
+def replay(pipe: DiffusionPipeline, merges: tuple[EarlierMerge, ...], on_phase: OnPhase = unheard) -> Undo:
     """Merge and unmerge LoRAs one after another, as the trainer did. The returned function undoes it exactly.
 
     W becomes (W.float() + scale * B @ A) in W's dtype, then likewise with minus the scale's absolute value: merge_out
@@ -32,6 +33,7 @@ def replay(pipe: DiffusionPipeline, merges: tuple[EarlierMerge, ...]) -> Undo:
     try:
         for merge in merges:
             for file in merge.files:
+                on_phase("merge", f"{file.path.name} as for earlier previews")
                 for weight, delta in lora.differences(pipe, file):
                     originals.setdefault(id(weight), (weight, weight.detach().to("cpu", copy=True)))
                     for scale in (merge.scale, -abs(merge.scale)):

@@ -16,6 +16,7 @@ from pipelines.engine.lora_layers import Layer, LowRank, make_layers, to_device
 from pipelines.engine.qtypes import Codes, Rounding, rounding_of
 from pipelines.errors import WeightsError
 from pipelines.lora_files import check_coverage, expert_keys, read_header
+from pipelines.phases import OnPhase, unheard
 from pipelines.quantization import Quantization
 from pipelines.recipe import Expert, Precision
 
@@ -69,7 +70,13 @@ def quantize(model: torch.nn.Module, qtype: str) -> None:
             _replace(model, name, QuantizedLinear(module.weight, module.bias, rounding, plain=False))
 
 
-def load_transformer(folder: Path, precision: Precision, quantization: Quantization, expert: Expert | None) -> Any:
+def load_transformer(
+    folder: Path,
+    precision: Precision,
+    quantization: Quantization,
+    expert: Expert | None,
+    on_phase: OnPhase = unheard,
+) -> Any:
     """Load a transformer and quantize it on the way, so that the whole of it is never in memory unquantized.
 
     `folder` holds it in diffusers layout. Raises WeightsError.
@@ -91,6 +98,7 @@ def load_transformer(folder: Path, precision: Precision, quantization: Quantizat
 
     modules = dict(model.named_modules())
     chosen = {name: module for name, module in modules.items() if is_quantized(name, module)}
+    done = 0
     for key, read in _tensors(folder):
         name, _, leaf = key.rpartition(".")
         if name not in modules or modules[name]._parameters.get(leaf) is None:
@@ -101,6 +109,8 @@ def load_transformer(folder: Path, precision: Precision, quantization: Quantizat
             raise WeightsError(f"{folder}: {key} has the shape {tuple(tensor.shape)}, which the config does not have")
         if name in chosen and leaf == "weight":
             chosen[name]._parameters["weight"] = None
+            done += 1
+            on_phase("quantize", f"{folder.name}, layer {done} of {len(chosen)}")
             layer = QuantizedLinear(tensor, chosen[name].bias, rounding, plain=adapter is not None)
             modules[name] = layer
             _replace(model, name, layer)

@@ -20,6 +20,7 @@ from pipelines.engine.conditioning import latents_and_condition
 from pipelines.errors import MediaError, NotANumberError
 from pipelines.media.control_image import resized
 from pipelines.media.video import Frames
+from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def denoise(
     memory: Memory,
     work: Work,
     on_step: OnStep | None = None,
+    on_phase: OnPhase = unheard,
     trace: Trace | None = None,
 ) -> torch.Tensor:
     """Return the final latents of a recipe: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
@@ -115,6 +117,7 @@ def denoise(
 
     def encoded(text: str) -> torch.Tensor:
         def make() -> Any:
+            on_phase("text", "")
             return pipe.encode_prompt(
                 text, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS, device=device
             )[0]
@@ -146,11 +149,11 @@ def denoise(
                 raise MediaError(f"{recipe.model} needs a control image")
             inputs["image"] = resized(recipe.control_image, recipe.resize, width, height)
             picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
-            taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture)))
+            taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture), on_phase))
             rounded = recipe.conditioning is not None and recipe.conditioning.rounded
             num_encoded = 1 if recipe.expand_timesteps else num_frames
             video = ("video", picture, num_encoded, recipe.encodes_tiled, recipe.vae_norm, rounded)
-            taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video))
+            taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video, on_phase))
             if recipe.conditioning is not None:
                 conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)
                 taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
@@ -159,6 +162,7 @@ def denoise(
         if not recipe.encodes_tiled:
             pipe.vae.disable_tiling()  # `decode` enables it again
         mark_step()
+        on_phase("denoise", "")
         latents: torch.Tensor = pipe(
             **inputs,
             width=width,
@@ -228,9 +232,17 @@ def _tapped(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]
             delattr(owner, name)
 
 
-def _remembered(owner: Any, name: str, memory: Memory, work: Work, key: Hashable) -> Any:
+def _remembered(owner: Any, name: str, memory: Memory, work: Work, key: Hashable, on_phase: OnPhase) -> Any:
+    """Keep what a method returns. The method is called inside the pipeline's `__call__`, before the first step."""
+
     def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return memory.get(key, work, lambda: original(*args, **kwargs))
+        def make() -> Any:
+            on_phase("image", "")
+            made = original(*args, **kwargs)
+            on_phase("denoise", "")
+            return made
+
+        return memory.get(key, work, make)
 
     return _tapped(owner, name, around)
 

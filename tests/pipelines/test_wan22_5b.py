@@ -224,7 +224,7 @@ def test_from_a_job_folder_to_a_gate(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["run", str(out), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
     cases = json.loads((tmp_path / "run" / "results.json").read_text())["cases"]
     assert [case["status"] for case in cases] == ["passed"] * 3
-    assert capsys.readouterr().err.count("ok: bit-identical") == 3
+    assert capsys.readouterr().err.count("  bit-identical  ") == 3
 
 
 def test_serve_generates_the_previews(engine: Engine, tmp_path: Path) -> None:

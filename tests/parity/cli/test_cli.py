@@ -122,7 +122,7 @@ def test_run_writes_results_and_report_and_another_process_gives_the_same_bits(
     assert from_json(Path(results).read_text()).cases[0].status == "drifted"
     assert "<html" in Path(report).read_text()
     assert "Traceback" not in done.stderr
-    assert "case: DRIFTED" in done.stderr
+    assert "DRIFTED  case" in done.stderr
     assert "data:image/webp" not in Path(report).read_text()  # no room
     assert main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "again.html"), "--max-size", "0.01"]) == 0
     assert (tmp_path / "again.html").read_text() == Path(report).read_text()

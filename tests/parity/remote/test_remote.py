@@ -303,7 +303,7 @@ def test_waiting_is_reported_once(server: Server, capsys: pytest.CaptureFixture[
     assert main(["run", str(REFERENCE), *target, "--out", str(tmp_path / "out"), "--no-html"]) == 0
     told = capsys.readouterr().err
     assert told.count("[1/1] t2v-guitar-reference queued\n") == 1
-    assert f"s, {server.url})" in told
+    assert f"s, {server.url}\n" in told
 
 
 def test_a_server_that_is_not_running(

@@ -37,7 +37,7 @@ from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
 from parity.run.session import Options, Session
 from parity.run.task import Task
-from parity.terminal.progress import Bar
+from parity.terminal.progress import Shown
 from pipelines.engine import fingerprint
 from pipelines.engine.engine import Engine
 from pipelines.errors import UnreproducibleError
@@ -279,7 +279,7 @@ def test_every_repeat_is_generated_anew_and_one_in_a_fresh_process(
     assert result.output is not None
     assert {drawing.raw_sha256 for drawing in result.repeat.drawings} == {result.output.raw_sha256}
     assert properties(result, tmp_path)["repeat"] == result.repeat.sentence
-    Bar(1).case_finished(result)
+    Shown().case_finished(result)
     assert f"\n  {result.repeat.sentence}\n" in capsys.readouterr().err
     task = Task()
     for repeat, holds in ((None, True), (2, True), (3, True), (4, False)):

@@ -1,0 +1,39 @@
+"""What the cases of a run are expected to take, before they run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from parity.case.load import Case
+from parity.cost.speeds import Estimate, expected, machine_of
+from parity.run.session import Session
+from parity.run.work import jobs_of
+from pipelines.limits import within_limits
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The outlook of a session's cases."""
+
+    session: Session
+
+    def expect(self, case: Case) -> Estimate | None:
+        """The seconds of one generation of the case's request; None for an unknown speed, and for a server's cases."""
+        if case.target is not None:
+            return None
+        machine = machine_of(self.session.run.environment)
+        return expected(within_limits(case.inference), machine, self.session.engine.offload)
+
+    def generations(self, case: Case) -> float | None:
+        """The most generations that the case takes; None: a search, which ends when it has found something.
+
+        A diagnosis of those that drifted alone is not counted: nobody knows yet which do.
+        """
+        task = self.session.options.task
+        if task.search:
+            return None
+        if case.target is not None:
+            return float(task.repeat or 1)
+        jobs = jobs_of([case], dataclasses.replace(task, diagnose=None) if task.only_drifted else task)
+        return jobs[0].generations if jobs else 0.0
