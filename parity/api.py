@@ -36,12 +36,16 @@ def run_cases(
     repeat: int | None = None,
     resume: bool = False,
     cache: bool = True,
+    baselines: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Generate every case's request, compare it with the preview, write results.json and report.html into `out`.
 
-    The arguments are those of `parity run`. A case that drifts or cannot be run is a result, not an exception: see
+    The arguments are those of `parity run`. `baselines` is the folder with what was accepted, which then decides.
+    A case that drifts or cannot be run is a result, not an exception: see
     `Run.exit_code` and `CaseResult.status`. Raises ParityError for what concerns the whole run: no such device, say.
     """
+    from parity.baselines.in_run import RunGate
+    from parity.baselines.noise import Noise
     from parity.case.progress import Quiet
     from parity.results.folders import cache_folder
     from parity.run.outdir import write_page
@@ -55,6 +59,7 @@ def run_cases(
         command=("parity.run_cases", *(str(case.path) for case in cases)),
         cache=cache_folder() if cache else None,
         resume=resume,
+        gate=None if baselines is None else RunGate.read(Path(baselines), Noise(), "baselines"),
     )
     with Session(options) as session:
         for case in in_loading_order(cases):

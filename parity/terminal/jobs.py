@@ -101,7 +101,8 @@ def import_notes(job: JobImport, files: Sequence[CaseFile], out: Path) -> list[s
     notes = []
     if any(file.state == "kept" for file in files):
         notes.append(
-            "kept: differs from what would be written (edited, or job or options changed); delete it to regenerate"
+            "kept: differs from what would be written (edited, or job or options changed); delete it to regenerate; "
+            "for `expect` alone: parity expect"
         )
     if job.model_assumed:
         notes.append(

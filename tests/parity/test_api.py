@@ -14,6 +14,7 @@ import pytest
 
 import parity
 from parity import api
+from parity.cli.main import main
 from tests.conftest import CaseFiles
 from tests.support.documented import blocks
 
@@ -58,6 +59,13 @@ def test_cases_are_found_run_and_read_again(cases: CaseFiles, tmp_path: Path) ->
     assert run.exit_code == 0
     assert run.finished is not None
     assert parity.read_results(tmp_path / "out") == run
+    accepted = tmp_path / "accepted"
+    with pytest.raises(parity.ParityError, match="baselines: folder not found"):
+        parity.run_cases(found, tmp_path / "out", baselines=accepted)
+    accept = ["baseline", "accept", "--all", "--results", str(tmp_path / "out"), "--baselines", str(accepted)]
+    assert main(accept) == 0
+    (again,) = parity.run_cases(found, tmp_path / "out", resume=True, baselines=accepted).cases
+    assert again.verdict.startswith("as accepted ")
     assert "faithful" in (tmp_path / "out" / "report.html").read_text()
     assert parity.read_results(str(tmp_path / "out" / "results.json")).command[0] == "parity.run_cases"
 
