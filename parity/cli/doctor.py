@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from parity.doctor.check import Asked, Check
 
 
+_STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red", "skipped": "dim"}
+
+
 def add(parsers: Any) -> None:
     """Add `parity doctor`."""
     command = parsers.add_parser(
@@ -70,7 +73,7 @@ def doctor(options: argparse.Namespace) -> int:
             checks.append(check)
             waiting.clear()
             if not options.json:
-                print(_printable(f"{check.status:8} {check.name}: {check.text}"), flush=True)
+                _print_line(check)
     except KeyboardInterrupt:
         stopped = True
         checks.append(skipped("all further checks", "stopped (Ctrl-C)"))
@@ -99,6 +102,15 @@ def _summary(checks: Sequence[Check]) -> str:
     left_out = ", ".join(check.name for check in checks if check.status == "skipped")
     text = f"{count['ok']} ok, {plural(count['warning'], 'warning')}, {plural(count['problem'], 'problem')}"
     return f"{text}; not checked: {left_out}" if left_out else text
+
+
+def _print_line(check: Check) -> None:
+    """Print a check, on a terminal with colours, unless NO_COLOR is set."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble((f"{check.status:8}", _STYLES[check.status]), _printable(f" {check.name}: {check.text}"))
+    Console(highlight=False, soft_wrap=True).print(line)
 
 
 def _printable(line: str) -> str:

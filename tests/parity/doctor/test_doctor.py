@@ -16,7 +16,7 @@ import pytest
 
 from parity.cli.main import main, whole_parser
 from parity.doctor import examine as examining
-from parity.doctor.check import STATUSES, Asked, Check, ok
+from parity.doctor.check import STATUSES, Asked, Check, ok, problem
 from parity.doctor.examine import PROBES, Probe, examine
 from parity.doctor.redact import Redactor
 from parity.run.unexpected import unexpected
@@ -119,6 +119,30 @@ def test_what_a_slow_check_waits_for_goes_away_on_a_terminal_and_stays_in_a_log(
             printed += os.read(ours, 1000)
     os.close(ours)
     assert printed.split(b"\r\x1b[K") == [b"... generating: step 1", b"... generating: step 2", b""]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colours_on_a_terminal_unless_no_color_is_set(no_color: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, lambda _: [problem("disk", "no [red]space[/red] left", "make room"), ok("x" * 200, "done")])
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        main(["doctor"])
+        printed = b""
+        while b"1 problem" not in printed:
+            printed += os.read(ours, 10_000)
+    os.close(ours)
+    assert (b"\x1b[1;31m" in printed) is not no_color
+    plain = re.sub(rb"\x1b\[[\d;]*m", b"", printed).decode().splitlines()
+    assert plain[0] == "problem  disk: no [red]space[/red] left; to do: make room"
+    assert plain[1] == f"ok       {'x' * 200}: done"
 
 
 def test_a_check_that_raises_is_a_problem_and_ends_no_other() -> None:
