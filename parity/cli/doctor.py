@@ -106,11 +106,14 @@ def _summary(checks: Sequence[Check]) -> str:
 
 def _print_line(check: Check) -> None:
     """Print a check, on a terminal with colours, unless NO_COLOR is set."""
+    status, rest = f"{check.status:8}", _printable(f" {check.name}: {check.text}")
+    if not sys.stdout.isatty():  # rich would end the process itself where a pipe is closed
+        print(status + rest, flush=True)
+        return
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((f"{check.status:8}", _STYLES[check.status]), _printable(f" {check.name}: {check.text}"))
-    Console(highlight=False, soft_wrap=True).print(line)
+    Console(highlight=False, soft_wrap=True).print(Text.assemble((status, _STYLES[check.status]), rest))
 
 
 def _printable(line: str) -> str:
