@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from parity.cli.project import KEYS
+from parity.case.schema import FORMATS
+from parity.cli.completion import SHELLS
+from parity.cli.main import whole_parser
+from parity.cli.project import KEYS, settings
 from tests.structure import sources
 from tests.support.paths import ROOT
 
@@ -108,3 +112,17 @@ def test_every_key_of_pyproject_is_in_the_table() -> None:
     assert [(name, commands.replace("`", ""), default.replace("`", "")) for name, commands, default in rows] == [
         (key.name, ", ".join(key.commands), key.default) for key in KEYS
     ]
+
+
+def test_the_example_for_pyproject_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(example)
+    assert settings(tmp_path)["device"].value == "cuda:0"
+
+
+def test_commands_for_editors_and_shells_parse() -> None:
+    page = (ROOT / "docs" / "editors.md").read_text(encoding="utf-8")
+    commands = re.findall(r"\bparity ((?:schema|completion) [a-z]+(?: --out \S+)?)", page)
+    assert {words.split()[1] for words in commands} == {*FORMATS, *SHELLS}
+    for words in commands:
+        whole_parser().parse(words.split())
