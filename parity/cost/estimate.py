@@ -101,7 +101,8 @@ def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float |
     if not bases or machine is None:
         return None, ""
     rest = [f"without {plural(unknown, 'case')} of unknown speed"] if unknown else []
-    return known, ", ".join([f"on {machine[0]}", listed(list(dict.fromkeys(bases)), 2), *rest])
+    sources = [basis if basis.startswith("scaled") else f"from {basis}" for basis in dict.fromkeys(bases)]
+    return known, ", ".join([f"on {machine[0]}", listed(sources, 2), *rest])
 
 
 def _weights(job: Job) -> Hashable:

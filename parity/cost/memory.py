@@ -32,6 +32,8 @@ class Held:
     """The LoRAs beside the weights; nothing once they are merged."""
     originals: int
     """Copies that the engine keeps in RAM to undo a merge."""
+    loading: int
+    """What a text encoder takes more before it is quantized, which happens once all is loaded."""
     assumed: tuple[PartName, ...]
     """The parts whose size is that of the published model, because their files are not here."""
 
@@ -48,7 +50,7 @@ class Held:
 
     def in_ram(self) -> int:
         """The bytes in RAM: every mode loads all weights there first, and offloading leaves them there."""
-        return self.total + self.originals
+        return self.total + max(self.originals, self.loading)
 
 
 def held(recipe: Recipe, parts: Parts | None = None) -> Held:
@@ -69,8 +71,15 @@ def held(recipe: Recipe, parts: Parts | None = None) -> Held:
         largest_layer=max(layers.values(), default=0),
         loras=loras + _adapter(recipe),
         originals=originals + _cast_originals(recipe, parts),
+        loading=_unquantized(parts, recipe) - sum(size for _, size in sized["text_encoder"]),
         assumed=parts.assumed,
     )
+
+
+def _unquantized(parts: Parts, recipe: Recipe) -> int:
+    """The bytes of the text encoder as it is loaded."""
+    width = _width("text_encoder", recipe, loaded=True)
+    return sum(tensor.numbers * width(tensor.name) for tensor in parts.tensors["text_encoder"])
 
 
 def _sizes(part: PartName, tensors: Tensors, recipe: Recipe) -> list[tuple[Tensor, int]]:

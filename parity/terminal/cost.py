@@ -33,7 +33,7 @@ def _has(machine: Machine) -> str:
 
 
 def work_text(cost: Cost, unknown: str = "; no speed is known yet on this machine: the first run tells") -> str:
-    """Generations, steps and time: `19 generations, 114 steps: about 3 min on NVIDIA H200, 3 earlier runs`.
+    """Generations, steps and time: `19 generations, 114 steps: about 3 min on NVIDIA H200, from 3 earlier runs`.
 
     `unknown`: what is said without a speed.
     """

@@ -165,7 +165,7 @@ def test_minutes_once_a_speed_is_known(tmp_path: Path, monkeypatch: pytest.Monke
     speeds.remember(recipe, *here, speeds.Timing(load=30, text=2, step=10, decode=20, encode=4, compare=4))
     cost = cost_of([job(recipe), job(dataclasses.replace(recipe, steps=12))], here)
     assert cost.seconds == 30 + 30 + 6 * 10 + 30 + 12 * 10  # loaded once
-    assert work_text(cost) == "2 generations, 18 steps: about 4 min on NVIDIA H200, 1 earlier run"
+    assert work_text(cost) == "2 generations, 18 steps: about 4 min on NVIDIA H200, from 1 earlier run"
     other = dataclasses.replace(recipe, model="wan21_1b")
     assert "without 1 case of unknown speed" in cost_of([job(recipe), job(other)], here).basis
     assert cost_of([job(recipe)], speeds.last_used()).seconds == 120

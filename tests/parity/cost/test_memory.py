@@ -58,6 +58,7 @@ def test_quantized_weights_are_as_large_as_the_engine_has_them(engine: Engine, q
     recipe = dataclasses.replace(recorded_recipe(UINT4), quantization=Quantization(qtype, qtype, ("proj_out",)))
     recipe = dataclasses.replace(recipe, **NO_LORA)
     assert held(recipe).parts == in_memory(engine, recipe)
+    assert held(recipe).in_ram() > held(recipe).total
     plain = held(dataclasses.replace(recipe, quantization=Quantization()))
     assert sum(held(recipe).parts.values()) < sum(plain.parts.values())
 
