@@ -114,7 +114,7 @@ def test_accepting_makes_every_gate_green_until_something_changes(
     *codes, said = gates("second")
     assert codes == [0, 0, 0, 0]
     assert "2 cases: 2 expected_drift" in said
-    assert "ok: as accepted 20" in said
+    assert "as accepted 20" in said
 
     case.write_text(case.read_text().replace("network_multiplier: 1.0", "network_multiplier: 0.98"))
     *codes, said = gates("third")
