@@ -52,7 +52,7 @@ def fetch(need: Need, missing: int, tell: Callable[[Arrived], None], every: floa
     watch = threading.Thread(target=_watch, args=(need.place, missing, tell, every, ended), daemon=True)
     watch.start()
     try:
-        with _quiet():
+        with quiet():
             return folder_of(need.place, token=need.token, only=sorted(need.patterns))
     except HubError as error:
         raise HubError(str(error).removeprefix("checkpoint "), error.source) from None
@@ -62,7 +62,7 @@ def fetch(need: Need, missing: int, tell: Callable[[Arrived], None], every: floa
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the Hub library's bars and warnings: our progress says the same in one line, also without a terminal."""
     import huggingface_hub.utils as hub
 
@@ -79,19 +79,18 @@ def _quiet() -> Iterator[None]:
 
 
 def _watch(place: str, missing: int, tell: Callable[[Arrived], None], every: float, ended: threading.Event) -> None:
-    folder = cache_folder() / f"models--{place.replace('/', '--')}" / "blobs"
     start = last = time.monotonic()
-    before = seen = _size(folder)
+    before = seen = bytes_here(place)
     while not ended.wait(every):
-        now, size = time.monotonic(), _size(folder)
+        now, size = time.monotonic(), bytes_here(place)
         last = now if size != seen else last
         seen = size
         tell(Arrived(max(0, size - before), missing, now - start, now - last))
 
 
-def _size(folder: Path) -> int:
-    """The bytes of the files in a folder, unfinished ones included."""
-    total = 0
+def bytes_here(place: str) -> int:
+    """The bytes of a Hub id's files in the Hub's cache, unfinished ones included."""
+    folder, total = cache_folder() / f"models--{place.replace('/', '--')}" / "blobs", 0
     try:
         for path in folder.iterdir():
             total += path.stat().st_size

@@ -19,6 +19,7 @@ from parity.case.target import Target
 from parity.comparison.compare import read_preview
 from parity.comparison.outcome import blank_result, result_without_output
 from parity.comparison.verdict import not_a_number
+from parity.cost.fetching import quiet
 from parity.cost.speeds import machine_of, remember
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
@@ -185,10 +186,11 @@ class Session:
 
     @contextlib.contextmanager
     def _telling(self, progress: Progress) -> Iterator[Progress]:
-        """Let the engine tell its phases to a listener."""
+        """Let the engine tell its phases to a listener, instead of the Hub library's bars."""
         self.engine.on_phase = progress.phase
         try:
-            yield progress
+            with quiet():
+                yield progress
         finally:
             self.engine.on_phase = unheard
 

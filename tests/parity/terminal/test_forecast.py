@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from parity.case.load import Case, load_case
+from parity.cost import fetching
 from parity.cost.speeds import Estimate, Timing
 from parity.results.case import CaseResult
 from parity.results.words import duration
@@ -210,3 +211,20 @@ def test_how_far_it_came(clock: Clock, three: list[Case], result: CaseResult) ->
     assert tracker.stopped() == "stopped at one (step 3 of 6): 0 of 3 cases done, 3 not generated"
     tracker.case_finished(result)
     assert tracker.stopped() == "stopped: 1 of 3 cases done, 2 not generated"
+
+
+def test_a_download_says_how_much_has_arrived(
+    clock: Clock, three: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = tmp_path / "hub" / "models--owner--name" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "before").write_bytes(bytes(5000))
+    monkeypatch.setattr(fetching, "cache_folder", lambda: tmp_path / "hub")
+    tracker = Tracker(clock)
+    tracker.case_started(three[0])
+    tracker.phase("download", "owner/name")
+    assert tracker.line() == "one: fetching owner/name, 0 s"
+    (blobs / "new.incomplete").write_bytes(bytes(3_000_000))
+    assert tracker.line() == "one: fetching owner/name, 3 MB so far, 0 s"
+    tracker.phase("load", "the transformer")
+    assert tracker.line() == "one: loading the transformer, 0 s"
