@@ -31,13 +31,23 @@ _NARROW = 60
 _BAR = 24
 
 
+class _Stderr(Console):
+    """Stderr. That nobody reads it any more is an error like any other: rich would end the process, and stdout."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Shown(Tracker):
     """Shows a run on stderr. Use it as a context manager: nothing is written to the terminal after it ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self._before = self._waits_for = ""
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = _Stderr()
         live = sys.stderr.isatty() and self._console.is_interactive and not self._console.is_dumb_terminal
         self._live: Live | None = None
         if live:

@@ -489,6 +489,9 @@ def test_sigterm_writes_what_is_known_and_ends_with_143(cases: CaseFiles, tmp_pa
             break
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
+    assert re.search(
+        r"parity: stopped.*: [1-5] of 6 cases done, [1-5] not generated; go on with:\n  parity run", errors
+    )
     assert "Traceback" not in errors
     left = read(out)
     assert left is not None

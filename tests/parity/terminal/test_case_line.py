@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,17 @@ def test_colour_is_for_terminals_and_for_those_who_ask(
     assert "\x1b[?25l" not in text  # nothing of a live display
     assert "\x1b[2K" not in text
     assert text.splitlines()[-1].endswith("    too far [off]")  # brackets are no markup
+
+
+def test_a_reader_that_went_away_is_an_error_like_any_other(
+    expected: CaseResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with pytest.raises(BrokenPipeError):
+            Shown().case_finished(expected)
 
 
 def test_a_long_line_is_not_broken_in_a_log(expected: CaseResult, capsys: pytest.CaptureFixture[str]) -> None:
