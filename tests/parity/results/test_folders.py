@@ -29,8 +29,9 @@ def untracked(repository: Path) -> list[str]:
     return [line[3:] for line in subprocess.check_output(command, text=True).splitlines()]
 
 
-@pytest.mark.parametrize("out", [default_out(), Path("results"), Path("build/deep/results")], ids=str)
-def test_git_ignores_a_new_folder_of_results(out: Path, repository: Path) -> None:
+@pytest.mark.parametrize("given", [None, Path("results"), Path("build/deep/results")], ids=str)
+def test_git_ignores_a_new_folder_of_results(given: Path | None, repository: Path) -> None:
+    out = given or default_out()
     holder = OutDir(out)
     holder.acquire()
     (out / "results.json").write_text("{}")
