@@ -622,10 +622,10 @@ def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult]
 
 
 def test_a_servers_baseline_is_checked_by_tolerance(server: Server, run: Callable[..., CaseResult]) -> None:
-    case = at(server)
+    case = at(server, expect=None, tolerance={})
     first = run(case)
     environment = {"device": "cpu", "cpu": "this"}
-    accepted = Accepted(at="2026-11-22T05:00:00+00:00", run_started="x", status="expected_drift")
+    accepted = Accepted(at="2026-11-22T05:00:00+00:00", run_started="x", status="passed")
     baseline = from_text(to_text(from_result(first, environment, accepted)))
     assert baseline.environment == {"drawn by": "a server"}
     same = check_case(first, environment, baseline)
@@ -634,6 +634,8 @@ def test_a_servers_baseline_is_checked_by_tolerance(server: Server, run: Callabl
     server.files["output_0.webp"] = GUITAR
     other = check_case(run(case), environment, baseline)
     assert (other.outcome, other.compared) == ("improved", "tolerance")
+    expecting = check_case(run(at(server)), environment, baseline)
+    assert expecting.outcome == "changed", "its own rules fail: it expects factors that the video does not show"
     worse = check_case(first, environment, from_result(run(case), environment, accepted))
     assert (worse.outcome, worse.compared) == ("worse", "tolerance")
     here = dataclasses.replace(first, target=None)
