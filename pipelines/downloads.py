@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures.thread
 import contextlib
 import errno
@@ -124,6 +125,11 @@ def _pooled() -> dict[threading.Thread, Any]:
 def _abandon(threads: list[threading.Thread]) -> None:
     for thread in threads:
         _pooled().pop(thread, None)
+    _remove_incomplete()
+    atexit.register(_remove_incomplete)  # the threads live on until then, and may begin another file
+
+
+def _remove_incomplete() -> None:
     with contextlib.suppress(psutil.Error):
         for file in psutil.Process().open_files():
             if file.path.endswith(".incomplete"):

@@ -91,8 +91,8 @@ class Shown(Tracker):
         self._before = self._waits_for = ""
 
     def case_kept(self, result: CaseResult) -> None:
-        self._finished(result, kept=True)
         super().case_kept(result)
+        self._finished(result, kept=True)
 
     def planned(self, plan: str, generations: float | None = None) -> None:
         super().planned(plan, generations)
@@ -113,8 +113,8 @@ class Shown(Tracker):
             self._print(f"{self.head} {label}")
 
     def case_finished(self, result: CaseResult) -> None:
+        super().case_finished(result)  # first: a case whose line is read counts as done, wherever Ctrl-C comes
         self._finished(result)
-        super().case_finished(result)
 
     def _finished(self, result: CaseResult, *, kept: bool = False) -> None:
         self._print(*case_line(result, kept=kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,11 +61,12 @@ def problems(item: Input, run: Run, folder: Path, before: Snapshot) -> list[str]
 
 
 def message(run: Run, folder: Path) -> list[str]:
-    """Return the message to the user: stderr from `parity: ` on, or the line of a case that failed to run."""
+    """Return the message to the user: stderr from `parity: ` on, or the lines of a case that failed to run."""
     told = ["parity: " + part for part in f"\n{run.stderr}".split("\nparity: ")[1:]]
     results = _results(folder)
     if not told and results is not None:
-        told = [line for line in run.stderr.splitlines() if line.startswith("[") and "could not be run" in line]
+        cases = re.findall(r"^ERROR  .*(?:\n    .*)+", run.stderr, re.MULTILINE)
+        told = [lines for lines in cases if "could not be run" in lines]
     return [part.strip() for part in told]
 
 

@@ -82,18 +82,18 @@ def test_in_a_log_there_is_a_line_while_a_long_call_lasts(cases: CaseFiles, tmp_
 @on_a_terminal
 def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(cases: CaseFiles, tmp_path: Path) -> None:
     for name in ("one", "three"):
-        cases.write(name, request=cases.request(sample_steps=30, num_frames=1, seed=len(name)))
+        cases.write(name, request=cases.request(sample_steps=150, num_frames=17, seed=len(name)))
     sent = False
 
     def stop(text: str, process: subprocess.Popen[bytes]) -> None:
         nonlocal sent
-        if not sent and re.search(r"three: step (?!1 )\d+ of 30", text):
+        if not sent and re.search(r"three: step (?!1 )\d+ of 150", text):
             sent = True
             process.send_signal(signal.SIGINT)
 
     done = in_terminal("run", str(cases.folder), "--no-html", cwd=tmp_path, on_output=stop)
     assert done.code == 130, done.text
-    stopped = r"parity: stopped at three \(step \d+ of 30\): 1 of 2 cases done, 1 not generated; go on with:"
+    stopped = r"parity: stopped at three \(step \d+ of 150\): 1 of 2 cases done, 1 not generated; go on with:"
     assert re.search(stopped, done.text), done.text
     assert "Traceback" not in done.text
     command = shlex.split(done.text.splitlines()[-1])
