@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark(items)
+    slow = {item.path for item in items if item.get_closest_marker("process") or item.get_closest_marker("draws")}
+    items.sort(key=lambda item: item.path not in slow)  # a long test at the end would keep one worker alone
 
 
 @pytest.fixture(scope="session")
