@@ -28,11 +28,11 @@ COPY reports reports
 COPY cases cases
 RUN pip install -c constraints.txt ".$EXTRAS" \
     && useradd --create-home --uid 1000 parity \
-    && mkdir -p /models /cache /work \
-    && chown parity:parity /models /cache /work
+    && mkdir -p /models /cache /project \
+    && chown parity:parity /models /cache /project
 
 USER 1000:1000
-WORKDIR /work
+WORKDIR /project
 VOLUME ["/models", "/cache"]
 HEALTHCHECK NONE
 ENTRYPOINT ["parity"]

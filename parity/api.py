@@ -48,8 +48,9 @@ def run_cases(
     from parity.baselines.noise import Noise
     from parity.case.progress import Quiet
     from parity.results.folders import cache_folder
+    from parity.run.options import Options
     from parity.run.outdir import write_page
-    from parity.run.session import Options, Session, in_loading_order
+    from parity.run.session import Session, in_loading_order
     from parity.run.task import Task
 
     options = Options(

@@ -10,6 +10,7 @@ from typing import Any
 
 from parity.case.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
 from pipelines import cpu_kernels
+from pipelines.offload import OFFLOADS
 
 LEAST_REPEATS, MOST_REPEATS = 2, 16
 """Generations of one request: one cannot be compared, and all are kept in memory and compared pairwise."""
@@ -24,7 +25,7 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
     add_cpu_kernels(add_argument, prefix)
     add_argument(
         f"{prefix}offload",
-        choices=("none", "model", "sequential"),
+        choices=OFFLOADS,
         default="none",
         help="keep weights in CPU memory: a model or a layer at a time on the GPU (default: none)",
     )

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from parity.baselines.in_run import RunGate
     from parity.case.load import Case
     from parity.results.case import Run
-    from parity.run.session import Options, Session
+    from parity.run.options import Options
+    from parity.run.session import Session
 
 _IN_GITHUB = """\
 In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) a job summary and annotations are written
@@ -163,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None) -> Options:
     from parity.results.folders import cache_folder
-    from parity.run.session import Options
+    from parity.run.options import Options
     from parity.run.task import Task
 
     return Options(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from parity.cli.options import above_zero, add_cpu_kernels, megabytes, seconds
 from pipelines.errors import UsageError
+from pipelines.offload import OFFLOADS
 
 if TYPE_CHECKING:
     from parity.server.settings import Settings
@@ -61,9 +62,7 @@ def add(parsers: Any) -> None:
     )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: auto)")
     add_cpu_kernels(command.add_argument)
-    command.add_argument(
-        "--offload", choices=("none", "model", "sequential"), default="none", help="as for `parity run`"
-    )
+    command.add_argument("--offload", choices=OFFLOADS, default="none", help="as for `parity run`")
     command.add_argument("--base-url", metavar="URL", help="base of the URLs in answers")
     command.add_argument("--token-file", type=Path, metavar="FILE", help="file with the bearer token")
     command.add_argument(

@@ -14,10 +14,8 @@ from parity.cost.speeds import expected
 from pipelines.downloads import cache_folder
 from pipelines.files.words import listed, plural
 from pipelines.limits import within_limits
+from pipelines.offload import OFFLOADS
 from pipelines.recipe import Recipe
-
-OFFLOADS = ("none", "model", "sequential")
-"""The engine's offload modes, each with less on the GPU than the one before."""
 
 _LEAST_DISK = 1 << 30
 """The bytes that should stay free beside downloads."""
@@ -152,11 +150,3 @@ def sized(count: float) -> str:
     if count >= 0.9995e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.0f} MB" if count >= 0.9995e6 else f"{count / 1e3:.0f} kB"
-
-
-def lasting(seconds: float) -> str:
-    """A time in words: `40 s`, `24 min`, `1 h 20 min`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.cost.downloads import Need
-from parity.cost.estimate import lasting, sized
+from parity.cost.estimate import sized
+from parity.results.words import duration
 from pipelines.downloads import cache_folder
 from pipelines.errors import HubError
 from pipelines.hub import folder_of, forget_answers
@@ -36,9 +37,9 @@ class Arrived:
         of = f" of {sized(self.missing)}" if self.missing else ""
         rate = self.done / self.seconds if self.seconds else 0.0
         if self.silent >= _STALLS_S:
-            return f"{sized(self.done)}{of}, no byte for {lasting(self.silent)}"
+            return f"{sized(self.done)}{of}, no byte for {duration(self.silent)}"
         left = (self.missing - self.done) / rate if rate and self.missing > self.done else 0.0
-        return f"{sized(self.done)}{of}, {sized(rate)}/s" + (f", about {lasting(left)} left" if left else "")
+        return f"{sized(self.done)}{of}, {sized(rate)}/s" + (f", about {duration(max(1, left))} left" if left else "")
 
 
 def fetch(need: Need, missing: int, tell: Callable[[Arrived], None], every: float) -> Path:

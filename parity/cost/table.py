@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.cost.downloads import needs_of, published_bytes
-from parity.cost.estimate import OFFLOADS, sized
+from parity.cost.estimate import sized
 from parity.cost.memory import Held, held
 from pipelines.catalog import MODELS, Model
+from pipelines.offload import OFFLOADS
 from pipelines.quantization import Quantization
 from pipelines.recipe import Asked, Codec, Precision, Recipe
 from pipelines.scheduler import flow_schedule

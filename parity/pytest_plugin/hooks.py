@@ -23,8 +23,9 @@ from parity.results.case import Run
 from parity.results.folders import cache_folder, default_out
 from parity.results.last_run import last_results
 from parity.run.cache import open_cache
+from parity.run.options import Options
 from parity.run.outlook import Outlook
-from parity.run.session import Options, Session, in_loading_order
+from parity.run.session import Session, in_loading_order
 from parity.run.task import Task
 from parity.terminal import heartbeat
 from parity.terminal.tracker import Tracker

@@ -8,10 +8,9 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from parity.case.load import Case
 from parity.case.progress import Progress
@@ -36,15 +35,16 @@ from parity.results.environment import describe
 from parity.run.cache import open_cache
 from parity.run.generation import Shelf
 from parity.run.local import compare_locally
+from parity.run.options import Options
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
 from parity.run.stopwatch import Stopwatch
-from parity.run.task import Task, Thoroughness
+from parity.run.task import Thoroughness
 from parity.run.unexpected import unexpected
 from parity.run.watchdog import Watchdog
 from parity.run.watched import Watched
 from pipelines.drift import frames_key
-from pipelines.engine.engine import OFFLOADS, Engine, Offload
+from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.errors import (
     CaseError,
@@ -59,42 +59,8 @@ from pipelines.files.content import write_atomically
 from pipelines.files.words import cannot_write
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
+from pipelines.offload import OFFLOADS
 from pipelines.phases import unheard
-
-
-class Gate(Protocol):
-    """Baselines that decide over the results of a run."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the baselines."""
-
-    def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
-        """The result, generated in this environment, with status and verdict by the baselines."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of a run."""
-
-    out: Path
-    task: Task = field(default_factory=Task)
-    """The task: what to find out about each case."""
-    device: str = "auto"
-    offload: Offload = "none"
-    command: tuple[str, ...] = ()
-    cache: Path | None = None
-    """The cache folder of generated frames; None: no cache."""
-    resume: bool = False
-    """True to keep the finished cases of the run in `out`."""
-    timeout: float | None = None
-    """Seconds that loading, a denoising step or decoding may take; None: no limit."""
-    shard: Path | None = None
-    """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
-    gate: Gate | None = None
-    """The baselines that decide; None: the cases' own rules do."""
-    narrowed: str | None = None
-    """What left cases out, e.g. `-k guitar`; None: nothing did."""
 
 
 class Session:
@@ -249,8 +215,8 @@ class Session:
         self.engine = Engine(self.options.device, next_modes[0])
         self.engine.on_phase = progress.phase
         result = self._run(case, progress)
-        note = f"--offload {tried} was not enough ({reason}); --offload {next_modes[0]} was used, as for all later "
-        "cases"
+        used = f"--offload {next_modes[0]} was used, as for all later cases"
+        note = f"--offload {tried} was not enough ({reason}); {used}"
         return dataclasses.replace(result, notes=(*result.notes, note))
 
     def _run(self, case: Case, progress: Progress) -> CaseResult:

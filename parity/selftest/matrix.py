@@ -15,7 +15,8 @@ from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import BUDGET, diagnose_quickly, make_quick_plan
 from parity.results.diagnosis import Search, Verdict
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from parity.run.task import Task
 from parity.selftest.planted import HIDDEN, WAN21, WAN22, WAN22_5B, Hidden, Kind, Plant, combinations, singles
 from parity.selftest.workshop import Workshop

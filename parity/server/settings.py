@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.catalog import find_model
-from pipelines.engine.engine import Offload
 from pipelines.errors import CaseError, UsageError
 from pipelines.hub import find_source
+from pipelines.offload import Offload
 
 Profile = Literal["reference", "faithful"]
 """`reference` is the inference server's graph, `faithful` the trainer's."""

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from parity.cost.downloads import Download
-from parity.cost.estimate import OFFLOADS, Cost, lasting, sized, warnings
+from parity.cost.estimate import Cost, sized, warnings
 from parity.cost.machine import Machine
 from parity.cost.memory import Held
+from parity.results.words import duration
 from pipelines.downloads import cache_folder
 from pipelines.files.words import listed, plural
+from pipelines.offload import OFFLOADS
 
 
 def lines_before_a_run(cost: Cost, machine: Machine, out: Path, offload: str) -> list[str]:
@@ -43,7 +45,9 @@ def work_text(cost: Cost, unknown: str = "; no speed is known yet on this machin
         else (f"{cost.generations:.1f} generations")
     )
     work = f"{count}, {plural(round(cost.steps), 'step')}" if cost.generations else "as many generations as it takes"
-    return f"{work}: about {lasting(cost.seconds)} {cost.basis}" if cost.seconds is not None else work + unknown
+    if cost.seconds is None:
+        return work + unknown
+    return f"{work}: about {duration(max(1, cost.seconds))} {cost.basis}"
 
 
 def download_lines(downloads: Sequence[Download]) -> list[str]:

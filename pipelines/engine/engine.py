@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.media.video import Frames
+from pipelines.offload import Offload
 from pipelines.phases import OnPhase, unheard
 from pipelines.quantization import unsupported
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
-
-Offload = Literal["none", "model", "sequential"]
-"""What is on the device: all weights (`none`), one part at a time (`model`) or one layer at a time (`sequential`)."""
-OFFLOADS: tuple[Offload, ...] = get_args(Offload)
-"""The offload modes; each needs less memory than the one before."""
 
 
 class Engine:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from parity.run.session import Options
+from parity.run.options import Options
 from parity.run.task import Task
 
 _OF_TASK = {field.name for field in dataclasses.fields(Task)}

@@ -240,7 +240,7 @@ def test_progress_is_what_arrives_on_disk(hub: Hub, monkeypatch: pytest.MonkeyPa
 
 
 def test_progress_in_words() -> None:
-    assert str(Arrived(2_000_000_000, 10_000_000_000, 20, 0)) == "2.0 GB of 10.0 GB, 100 MB/s, about 80 s left"
+    assert str(Arrived(2_000_000_000, 10_000_000_000, 20, 0)) == "2.0 GB of 10.0 GB, 100 MB/s, about 1 min 20 s left"
     assert str(Arrived(2_000_000_000, 0, 20, 0)) == "2.0 GB, 100 MB/s"
     assert str(Arrived(2_000_000_000, 10_000_000_000, 200, 120)) == "2.0 GB of 10.0 GB, no byte for 2 min"
     assert command._summary([]).startswith("nothing to download")

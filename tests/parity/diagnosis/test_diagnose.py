@@ -18,7 +18,8 @@ from parity.diagnosis.quick import make_quick_plan
 from parity.diagnosis.ranking import rank
 from parity.results.case import CaseResult, from_json
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from parity.run.task import Task, Thoroughness
 from parity.selftest.planted import PLANTS, Plant
 from parity.selftest.workshop import Workshop

@@ -14,7 +14,8 @@ from parity.case.progress import Quiet
 from parity.diagnosis.hypotheses import axes
 from parity.results.case import from_json
 from parity.results.diagnosis import Search
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from parity.run.task import Task
 from parity.selftest.matrix import run_searches
 from parity.selftest.planted import HIDDEN, Kind

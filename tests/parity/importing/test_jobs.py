@@ -21,7 +21,8 @@ from parity.case.schema import CASE_FILE_NAME
 from parity.cli.main import main
 from parity.factors.findings import find_differences
 from parity.importing.case_files import default_out
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from pipelines.recipe import to_dict
 
 FIRST = "1795289016732__000000500_0.webp"

@@ -13,8 +13,9 @@ from parity.case.progress import Quiet
 from parity.pytest_plugin.shards import Devices, Shards, common_environment
 from parity.results.case import CaseResult, Run, to_json
 from parity.results.merge import read_results
+from parity.run.options import Options
 from parity.run.outdir import SHARDS
-from parity.run.session import Options, Session
+from parity.run.session import Session
 from pipelines.engine.engine import Engine
 from pipelines.errors import MediaError, UsageError
 from pipelines.files.content import write_atomically

@@ -22,7 +22,8 @@ from parity.cli.main import main
 from parity.pytest_plugin.wording import in_pytests_words
 from parity.remote import client as client_module
 from parity.results.case import CaseResult, from_json, to_json
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from pipelines.engine.engine import Engine
 from pipelines.errors import CaseError, UsageError
 from pipelines.media.video import read_video

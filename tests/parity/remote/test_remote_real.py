@@ -18,7 +18,8 @@ from parity.case.progress import Quiet
 from parity.case.target import Given
 from parity.cli.main import main
 from parity.results.case import CaseResult, Run, from_json
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from pipelines.engine.engine import Engine
 from pipelines.media.video import encode
 from tests.parity.run.test_runner import KNOWN

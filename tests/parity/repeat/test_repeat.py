@@ -33,9 +33,10 @@ from parity.results.environment import describe
 from parity.run.cache import Cache
 from parity.run.generation import Shelf
 from parity.run.local import compare_locally
+from parity.run.options import Options
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
-from parity.run.session import Options, Session
+from parity.run.session import Session
 from parity.run.task import Task
 from parity.terminal.progress import Shown
 from pipelines.engine import fingerprint

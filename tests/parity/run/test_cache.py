@@ -18,7 +18,8 @@ from parity.cli.main import main
 from parity.results.case import CaseResult
 from parity.results.folders import cache_folder
 from parity.run.cache import Cache, Entry, key_of, open_cache
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from pipelines.engine import fingerprint
 from pipelines.engine.engine import Engine
 from pipelines.errors import UsageError

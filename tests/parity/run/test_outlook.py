@@ -10,8 +10,9 @@ import pytest
 from parity.case.load import load_case
 from parity.case.progress import Quiet
 from parity.cost.speeds import Timing
+from parity.run.options import Options
 from parity.run.outlook import Outlook
-from parity.run.session import Options, Session
+from parity.run.session import Session
 from parity.run.stopwatch import Stopwatch
 from parity.run.task import Task
 from pipelines.engine.engine import Engine

@@ -27,13 +27,15 @@ from parity.case.progress import Quiet
 from parity.cli.main import main
 from parity.diagnosis.lab import Lab
 from parity.results.case import Run, from_json
+from parity.run.options import Options
 from parity.run.outdir import OutDir
-from parity.run.session import Options, Session
+from parity.run.session import Session
 from parity.run.watchdog import StepTimeoutError, Watchdog
 from pipelines.engine import lora as engine_lora
-from pipelines.engine.engine import Engine, Offload
+from pipelines.engine.engine import Engine
 from pipelines.errors import MediaError, NotANumberError, OutOfMemoryError, UsageError
 from pipelines.media.video import Frames
+from pipelines.offload import Offload
 from tests.conftest import CaseFiles
 from tests.kills import Kills, hashes, read, torn
 from tests.support.paths import ROOT
@@ -252,7 +254,10 @@ def test_out_of_memory_is_tried_once_more_with_less(
         results = [session.run_case(case, Quiet()) for case in tiny(cases, "one", "two")]
     assert asked == ["none", "model"]
     assert [result.status for result in results] == ["drifted", "drifted"]
-    assert any("--offload none was not enough (cuda:0 ran out of memory" in note for note in results[0].notes)
+    assert results[0].notes[-1] == (
+        "--offload none was not enough (cuda:0 ran out of memory (CUDA out of memory)); --offload model was used, "
+        "as for all later cases"
+    )
     assert not any("--offload" in note for note in results[1].notes)
 
 
@@ -401,7 +406,8 @@ import parity.run.watchdog
 from parity.case.load import load_cases
 from parity.case.progress import Quiet
 from parity.diagnosis.lab import Lab
-from parity.run.session import Options, Session
+from parity.run.options import Options
+from parity.run.session import Session
 from pipelines.engine.engine import Engine
 
 def hang(*arguments, **options):

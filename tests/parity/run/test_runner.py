@@ -11,7 +11,8 @@ import pytest
 from parity.case.load import DEMO, Case, load_case, load_cases
 from parity.case.progress import Quiet
 from parity.results.case import CaseResult, Run, from_json, to_json
-from parity.run.session import Options, Session, in_loading_order
+from parity.run.options import Options
+from parity.run.session import Session, in_loading_order
 from pipelines.recipe import Recipe
 from tests.conftest import CaseFiles
 from tests.support.drawn import Drawn

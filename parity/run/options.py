@@ -1,0 +1,47 @@
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from parity.results.case import CaseResult
+from parity.run.task import Task
+from pipelines.offload import Offload
+
+
+class Gate(Protocol):
+    """Baselines that decide over the results of a run."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the baselines."""
+
+    def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
+        """The result, generated in this environment, with status and verdict by the baselines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a run."""
+
+    out: Path
+    task: Task = field(default_factory=Task)
+    """The task: what to find out about each case."""
+    device: str = "auto"
+    offload: Offload = "none"
+    command: tuple[str, ...] = ()
+    cache: Path | None = None
+    """The cache folder of generated frames; None: no cache."""
+    resume: bool = False
+    """True to keep the finished cases of the run in `out`."""
+    timeout: float | None = None
+    """Seconds that loading, a denoising step or decoding may take; None: no limit."""
+    shard: Path | None = None
+    """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
+    gate: Gate | None = None
+    """The baselines that decide; None: the cases' own rules do."""
+    narrowed: str | None = None
+    """What left cases out, e.g. `-k guitar`; None: nothing did."""
