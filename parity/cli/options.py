@@ -63,8 +63,8 @@ def add_baselines(add_argument: Any, prefix: str = "--") -> None:
         f"{prefix}baselines",
         type=Path,
         metavar="DIR",
-        help="compare each case with what was accepted (`parity baseline accept`): unchanged passes, changed fails, "
-        "whatever its tolerance says",
+        help="compare each case with what was accepted (`parity baseline accept`): changed fails, unchanged passes, "
+        "even if it fails its own tolerance as it did then",
     )
     add_noise(add_argument, f"{prefix}noise")
 
