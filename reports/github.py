@@ -191,7 +191,7 @@ def _in_repository(file: str, workspace: Path | None) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "page"),
         autoescape=False,  # Markdown: every value goes through one of the filters below
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -22,7 +22,7 @@ from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
 from reports.stills import Album, albums, embed
 
-_HERE = Path(__file__).parent
+_PAGE = Path(__file__).parent / "page"
 _SLACK = 64
 """Bytes per case by which the sentence about left-out stills may grow once some are embedded."""
 _STRIP = 6
@@ -162,7 +162,7 @@ def _anchors(cases: Sequence[CaseResult]) -> list[str]:
 
 def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> str:
     style, script = (
-        "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
+        "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
     )
     script = f"(() => {{\n'use strict';\n{script}}})();"  # nothing of ours becomes global
     return (
@@ -205,7 +205,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader(_PAGE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -78,6 +78,6 @@ def test_what_it_copies_is_enough_to_build_the_wheel(tmp_path: Path) -> None:
     subprocess.run(build, cwd=tmp_path, capture_output=True, check=True)
     (wheel,) = (tmp_path / "dist").iterdir()
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"parity/cli/main.py", "parity/pipelines/recipe.py", "parity/reports/template.html"} <= names
+    assert {"parity/cli/main.py", "parity/pipelines/recipe.py", "parity/reports/page/template.html"} <= names
     assert any(name.startswith("parity/cases/models/") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -38,13 +38,13 @@ def test_the_mappings_are_found() -> None:
 def test_statuses_are_sorted_and_counted_the_same_everywhere() -> None:
     assert sorted(view.ORDER) == sorted(get_args(Status))
     assert view.ORDER[: len(FAILING)] == FAILING
-    script = (ROOT / "reports" / "overview.js").read_text(encoding="utf-8")
+    script = (ROOT / "reports" / "page" / "overview.js").read_text(encoding="utf-8")
     assert f"const FAILED = {json.dumps(FAILING)};" in script
 
 
 @pytest.mark.parametrize("template", ["template.html", "github.md"])
 def test_every_status_has_an_icon(template: str) -> None:
-    text = (ROOT / "reports" / template).read_text(encoding="utf-8")
+    text = (ROOT / "reports" / "page" / template).read_text(encoding="utf-8")
     icons = re.search(r"{% set icons = ({.*}) %}", text)
     assert icons is not None
     assert sorted(json.loads(icons[1])) == sorted(get_args(Status))

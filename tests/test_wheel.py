@@ -167,7 +167,7 @@ def test_its_metadata(alone: Venv) -> None:
 def test_it_contains_the_reports_files_and_no_output(alone: Venv) -> None:
     package = alone.site / "parity"
     assert {path.name for path in alone.site.iterdir() if path.suffix == ""} == {"parity"}
-    files = {path.name for path in (package / "reports").iterdir()}
+    files = {path.name for path in (package / "reports" / "page").iterdir()}
     assert {"template.html", "diagnosis.html", "report.css", "report.js", "github.md"} <= files
     assert (package / "factors" / "explain" / "scheduler.md").is_file()
     assert (package / "factors" / "symptoms" / "lora-does-nothing.md").is_file()

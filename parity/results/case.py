@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from parity.results.diagnosis import Closeness, Diagnosis, Search
+from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
 from pipelines.files import strict_json
 from pipelines.files.versioned import first_mistake, other_version
 
@@ -101,6 +101,8 @@ class FindingResult:
     """What the difference means."""
     fix: str = ""
     """The change to make in the inference code or the request, with the preview's values; empty: none."""
+    code: Snippet | None = None
+    """The same as code that runs; null: no code can, `fix` says what to do."""
     evidence: Evidence = "recipe"
     """How it is known that the factor differs."""
 
@@ -221,6 +223,12 @@ class BaselineResult:
     """True if accepting the result would change anything."""
     accepted_at: str | None = None
     """When the baseline was accepted, ISO 8601; null: there is none."""
+    accepted_output: VideoResult | None = None
+    """The video that was accepted; null: there is no baseline, or an older version did not record it here."""
+    accepted_means: Mapping[str, float | None] = field(default_factory=dict)
+    """Each metric's mean of the accepted output against its preview; null: infinite (PSNR, every frame identical)."""
+    frames_changed: tuple[int, ...] | None = None
+    """Indices of frames whose bits are others than the accepted ones; null: unknown, or the frame counts differ."""
 
     @property
     def failed(self) -> bool:
@@ -281,7 +289,8 @@ class CaseResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
     artifacts: Mapping[str, str] = field(default_factory=dict)
-    """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing."""
+    """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing,
+    `baseline_frames` is one with the few stills that the baseline kept of the accepted output."""
     error: str | None = None
     """Why the case could not be run; null: it was."""
     target: TargetResult | None = None

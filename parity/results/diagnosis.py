@@ -23,6 +23,16 @@ Stopped = Literal["explained", "budget", "interrupted", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snippet:
+    """A change as code that runs as it stands, to be copied."""
+
+    language: Literal["python", "json"]
+    """python: for a diffusers pipeline `pipe`, imports included. json: keys of the request."""
+    text: str
+    """The code, one or more lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closeness:
     """The closeness of two videos, as means over the frames like a case's metrics."""
 
@@ -50,6 +60,8 @@ class Trial:
     """Hash of our encoded file."""
     denoising_steps: int
     """Denoising steps run for this trial; 0 if an earlier one had the same latents."""
+    stills: str | None = None
+    """Folder with stills of its encoded output, relative to results.json; null: none were kept (`--stills`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +76,8 @@ class FactorCost:
     """Its value in the request's recipe, in words."""
     fix: str
     """The change to make in the inference code or the request."""
+    code: Snippet | None = None
+    """The same as code that runs; null: no code can, `fix` says what to do."""
     level: Level | None = None
     """The size of the effect; null: not measured."""
     rank: int | None = None
@@ -160,6 +174,8 @@ class Diagnosis:
     """The fewest fixes that give the video of the preview's recipe; null: unknown."""
     smallest_set_evidence: str = ""
     """How the smallest set is known."""
+    code: Snippet | None = None
+    """The whole of the smallest set, or of all factors if it is unknown, as code for a pipeline; null: none can."""
     as_is: Trial | None = None
     """The trial of the unchanged request."""
     preview_recipe: Trial | None = None
