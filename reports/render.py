@@ -76,9 +76,11 @@ class CaseView:
         return view.ORDER.index(self.case.status)
 
     @property
-    def has_curves(self) -> bool:
-        """True if a metric has a number for every frame."""
-        return any(metric.per_frame and metric.unavailable is None for metric in self.case.metrics.values())
+    def shows_frames(self) -> bool:
+        """True if there is something for the frame viewer: stills, or a metric with a number for every frame."""
+        curves = any(metric.per_frame and metric.unavailable is None for metric in self.case.metrics.values())
+        stills = bool(self.stills.found or self.stills.problems)
+        return bool(self.case.preview or self.case.output) and (stills or curves)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

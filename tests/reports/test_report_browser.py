@@ -583,6 +583,7 @@ def test_what_to_change_is_copied_from_the_findings(tmp_path: Path, browse: Brow
     finding = FindingResult(factor="scheduler", preview="Euler", inference="UniPC", note="other", fix=fix)
     drifted: CaseResult = replace(drifted_case(tmp_path), findings=(finding,), case_yaml="model: wan21_14b\n")
     page = browse(run_of(drifted), GUITAR)
+    case(page).locator("[data-section=findings] > summary").click()
     page.evaluate(
         "Object.defineProperty(navigator, 'clipboard', "
         "{configurable: true, value: {writeText: async (text) => { window.copied = text; }}})"
