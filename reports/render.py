@@ -31,6 +31,7 @@ _STYLES = ("report.css", "overview.css", "viewer.css")
 _SCRIPTS = (
     "settings.js",
     "stills.js",
+    "difference.js",
     "stage.js",
     "curves.js",
     "viewer.js",

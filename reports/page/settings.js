@@ -1,4 +1,4 @@
-// Settings shared by all viewers: mode, speed, loop, swap, shortcuts. Kept for the session if the browser allows it.
+// Settings shared by all viewers: mode, gain, speed, loop, swap, shortcuts. Kept for the session if the browser allows it.
 
 const SIDES = ["preview", "output"];
 const run = JSON.parse(document.getElementById("run-data").textContent);
@@ -6,13 +6,14 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 const CHOICES = {
   mode: ["side", "slider", "blink", "heat"],
+  gain: ["auto", 1, 4, 16, 64], // of the difference
   speed: [0.1, 0.25, 0.5, 1, 2],
   loop: [true, false],
   swap: [true, false], // blink automatically
   keys: [true, false],
 };
 const STORE = "wan-parity";
-const settings = { mode: "side", speed: 1, loop: !reducedMotion, swap: !reducedMotion, keys: true, ...stored() };
+const settings = { mode: "side", gain: "auto", speed: 1, loop: !reducedMotion, swap: !reducedMotion, keys: true, ...stored() };
 const listeners = [];
 
 function stored() {

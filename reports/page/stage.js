@@ -2,14 +2,6 @@
 
 const SIDE_TEXT = { preview: "in the preview", output: "in the output" };
 const MOST_ZOOM = 16;
-/** Black, violet, red, orange, pale yellow: ever lighter, so that it reads without colours too. */
-const RAMP = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
-const HEAT = Array.from({ length: 256 }, (_, level) => {
-  const at = (level / 255) * (RAMP.length - 1);
-  const from = Math.min(RAMP.length - 2, Math.floor(at));
-  return RAMP[from].map((value, c) => Math.round(value + (RAMP[from + 1][c] - value) * (at - from)));
-});
-
 function openStage(element) {
   const canvas = element.querySelector("canvas");
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -45,48 +37,18 @@ function paintStill(stage, image, message, label) {
   stage.canvas.setAttribute("aria-label", label);
 }
 
-/** |a - b| * gain per channel. Returns whether anything differs. */
-function difference(a, b, out, gain) {
-  let any = false;
-  for (let i = 0; i < a.length; i += 4) {
-    for (let c = 0; c < 3; c += 1) {
-      const delta = Math.abs(a[i + c] - b[i + c]);
-      any ||= delta > 0;
-      out[i + c] = delta * gain;
-    }
-    out[i + 3] = 255;
-  }
-  return any;
-}
-
-/** The largest |a - b| * gain of the three channels, as a colour of the ramp. Returns whether anything differs. */
-function heat(a, b, out, gain) {
-  let any = false;
-  for (let i = 0; i < a.length; i += 4) {
-    const delta = Math.max(Math.abs(a[i] - b[i]), Math.abs(a[i + 1] - b[i + 1]), Math.abs(a[i + 2] - b[i + 2]));
-    any ||= delta > 0;
-    [out[i], out[i + 1], out[i + 2]] = HEAT[Math.min(255, delta * gain)];
-    out[i + 3] = 255;
-  }
-  return any;
-}
-
-function paintDifference(stage, stages, gain, frame, subtract) {
+/** Paints the difference of both sides, or says why there is none to see. */
+function paintDifferenceStage(stage, stages, gain, frame, identical) {
   const [a, b] = SIDES.map((side) => stages[side].canvas);
-  const { width, height } = a;
   stage.canvas.hidden = true;
   if (a.hidden || b.hidden) return say(stage, "nothing to compare");
-  if (width !== b.width || height !== b.height) {
-    return say(stage, `not computed: the sizes differ, ${width}×${height} and ${b.width}×${b.height}`);
-  }
-  const [left, right] = SIDES.map((side) => stages[side].context.getImageData(0, 0, width, height).data);
-  Object.assign(stage.canvas, { width, height });
-  const pixels = stage.context.createImageData(width, height);
-  const any = subtract(left, right, pixels.data, gain);
-  stage.context.putImageData(pixels, 0, 0);
+  const refused = sizesDiffer(a, b);
+  if (refused) return say(stage, refused);
+  const largest = paintDifference(stage.canvas, a, b, gain);
+  const none = identical ? "identical" : NO_DIFFERENCE;
   stage.canvas.hidden = false;
-  stage.canvas.setAttribute("aria-label", any ? `Difference at frame ${frame}, ${gain} times` : `No difference at frame ${frame}`);
-  return say(stage, any ? "" : "no difference in the compressed stills");
+  stage.canvas.setAttribute("aria-label", largest ? `Difference at frame ${frame}, ${gain} times, at most ${largest} of 255 levels` : `Frame ${frame}: ${none}`);
+  return say(stage, largest ? "" : none);
 }
 
 /** Why a side shows nothing at a frame. */

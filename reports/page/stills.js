@@ -15,3 +15,11 @@ function openStills(element) {
     return decoded.get(place);
   };
 }
+
+const books = new Map(); // place of a case -> its stills
+
+/** The stills of the case at a place in the run, read once. */
+function stillsOf(index) {
+  if (!books.has(index)) books.set(index, openStills(document.getElementById(`stills-${index}`)));
+  return books.get(index);
+}

@@ -81,7 +81,7 @@ function mountSplit(stages, input) {
   return { share, move };
 }
 
-/** Mode, speed, loop and swap are those of every viewer. */
+/** Mode, gain, speed, loop and swap are those of every viewer. */
 function mountChoices(root, onChange) {
   const fields = [...root.querySelectorAll("[data-choice]")];
   const show = () => {
@@ -94,7 +94,7 @@ function mountChoices(root, onChange) {
   };
   const read = (field) => {
     if (field.type === "checkbox") return field.checked;
-    return field.type === "radio" ? field.value : Number(field.value);
+    return CHOICES[field.dataset.choice].find((choice) => String(choice) === field.value);
   };
   for (const field of fields) {
     field.addEventListener("change", () => choose(field.dataset.choice, read(field)));
@@ -107,17 +107,25 @@ function mountChoices(root, onChange) {
 }
 
 /** Paints a frame on all stages; an answer that comes late is dropped. */
-function openPainter(stages, videos, stillAt, gain, viewer) {
+function openPainter(index, stages, videos, stillAt, viewer) {
   return async (frame) => {
     viewer.decoding = true;
-    const images = await Promise.all(SIDES.map((side) => stillAt(side, frame)));
+    const [gain, ...images] = await Promise.all([gainOf(index), ...SIDES.map((side) => stillAt(side, frame))]);
     viewer.decoding = false;
     if (frame !== viewer.frame) return; // the scrubber has moved on
     SIDES.forEach((side, i) => paintStill(stages[side], images[i], gapText(side, videos[side], frame, images[i]), `${side}, frame ${frame}`));
-    if (settings.mode === "side") paintDifference(stages.difference, stages, Number(gain.value), frame, difference);
-    if (settings.mode === "heat") paintDifference(stages.difference, stages, Number(gain.value), frame, heat);
+    if (["side", "heat"].includes(settings.mode)) {
+      paintDifferenceStage(stages.difference, stages, gain, frame, isIdentical(run.cases[index], frame));
+    }
     SIDES.forEach((side) => stillAt(side, frame + 1)); // decoded in time for the next step
   };
+}
+
+/** What the colours of a case's differences stand for, and which gain suits it. */
+async function showGain(root, index) {
+  const [gain, suits] = await Promise.all([gainOf(index), automaticGain(index)]);
+  root.querySelector(".gain option[value=auto]").textContent = `auto: ${suits}×`;
+  showLegend(root.querySelector(".ramp"), gain);
 }
 
 function setPlaying(button, playing) {
@@ -135,14 +143,13 @@ function mountViewer(root, section) {
   const present = SIDES.map((side) => videos[side]).filter(Boolean);
   const frames = Math.max(...present.map((video) => video.frames));
   const bounds = { width: Math.max(...present.map((v) => v.width)), height: Math.max(...present.map((v) => v.height)) };
-  const stillAt = openStills(document.getElementById(`stills-${index}`));
+  const stillAt = stillsOf(index);
   const stages = {};
   for (const element of root.querySelectorAll(".stage")) stages[element.dataset.side] = openStage(element);
   const slider = find(".scrubber input");
-  const gain = find(".gain");
   const showsStills = !find(".screen").hidden;
   const viewer = { section, frames, frame: Number(slider.value), worst: root.dataset.worst === undefined ? null : Number(root.dataset.worst), decoding: false };
-  const paint = openPainter(stages, videos, stillAt, gain, viewer);
+  const paint = openPainter(index, stages, videos, stillAt, viewer);
   const repaint = () => showsStills && paint(viewer.frame);
   const refresh = () => Object.values(stages).forEach((stage) => sharpen(stage, bounds, zoom.view.zoom));
 
@@ -183,10 +190,6 @@ function mountViewer(root, section) {
 
   viewer.play = () => frames > 1 && player.toggle();
   viewer.zoom = zoom;
-  viewer.nextGain = () => {
-    gain.selectedIndex = (gain.selectedIndex + 1) % gain.options.length;
-    repaint();
-  };
   const actions = {
     play: viewer.play,
     back: () => viewer.step(-1),
@@ -199,11 +202,12 @@ function mountViewer(root, section) {
   };
   for (const [name, action] of Object.entries(actions)) find(`button.${name}`).addEventListener("click", action);
   slider.addEventListener("input", () => viewer.seek(Number(slider.value)));
-  gain.addEventListener("change", repaint);
   mountChoices(root, (name) => {
     if (name === "speed") player.restart();
-    if (name === "mode") repaint();
+    if (name === "mode" || name === "gain") repaint();
+    if (name === "gain") showGain(root, index);
   });
+  if (showsStills) showGain(root, index);
   viewer.show(viewer.frame);
   return viewer;
 }
