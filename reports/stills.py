@@ -1,4 +1,8 @@
-"""Stills for the page: compressed copies of the frames, embedded until the page is full."""
+"""Stills for the page: compressed copies of the frames, embedded until the page is full.
+
+A side is a video of which there are stills: `preview`, `output`, `baseline` (what was accepted), and those of a
+diagnosis, named as `Diagnosis.trials` does: `as_is`, `recipe`, `gain:scheduler`, `loss:scheduler`, `waterfall:0`, ….
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,14 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from parity.results.case import CaseResult, Status
 from reports.view import worst_frame
 
-SIDES = ("preview", "output")
+SIDES = ("preview", "output", "baseline")
+"""The sides that are no trials of a diagnosis."""
 _PREFIX = "data:image/webp;base64,"
 _ENTRY = 32
 """JSON around one still: quotes, commas, its frame number, its place in `images`."""
@@ -40,48 +45,89 @@ class Album:
     """The stills of one case: those on disk, and those that went into the page."""
 
     files: dict[str, dict[int, Still]]
-    """Side -> frame -> file."""
+    """Side -> frame -> file. Sides of equal videos have the same files."""
+    folders: dict[str, str]
+    """Side -> its folder, relative to results.json, if there are stills in it."""
     problems: tuple[str, ...]
-    """The reasons why a side has no stills."""
+    """The reasons why preview, output or baseline have no stills."""
+    trial_problems: tuple[str, ...] = ()
+    """The reasons why trials of the diagnosis have none."""
     worst: int
     rank: int
     """The case's place in line for stills: see `_RANKS`."""
     images: dict[str, int] = field(default_factory=dict)
-    """data: URI -> place; a still both sides share is embedded once."""
-    embedded: dict[str, dict[int, int]] = field(default_factory=lambda: {side: {} for side in SIDES})
+    """data: URI -> place; a still that sides share is embedded once."""
+    embedded: dict[str, dict[int, int]] = field(init=False)
     """Side -> frame -> place."""
+
+    def __post_init__(self) -> None:
+        self.embedded = {side: {} for side in self.files}
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """The sides of the diagnosis."""
+        return tuple(side for side in self.files if side not in SIDES)
 
     @property
     def found(self) -> int:
         """Number of stills on disk."""
-        return sum(len(files) for files in self.files.values())
+        return len(self._on_disk(self.files))
 
     @property
     def left_out(self) -> int:
         """Number of stills that did not fit."""
-        return self.found - sum(len(frames) for frames in self.embedded.values())
+        return len(self._on_disk(self.files) - self._in_page(self.files))
+
+    def left_out_of(self, sides: Sequence[str]) -> int:
+        """Number of stills of these sides that did not fit."""
+        return len(self._on_disk(sides) - self._in_page(sides))
+
+    @property
+    def left_out_folders(self) -> list[str]:
+        """Where the stills are that did not fit; for trials the folder that holds theirs."""
+        short = {side: folder for side, folder in self.folders.items() if self.left_out_of([side])}
+        places = (folder if side in SIDES else str(PurePosixPath(folder).parent) for side, folder in short.items())
+        return list(dict.fromkeys(places))
+
+    def _on_disk(self, sides: Sequence[str] | dict[str, Any]) -> set[Path]:
+        return {still.path for side in sides for still in self.files.get(side, {}).values()}
+
+    def _in_page(self, sides: Sequence[str] | dict[str, Any]) -> set[Path]:
+        return {self.files[side][frame].path for side in sides for frame in self.embedded.get(side, ())}
 
     def data(self) -> dict[str, Any]:
-        """The data for the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}}."""
+        """The data for the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}, …}."""
         return {"images": list(self.images), **self.embedded}
 
     def frames(self) -> list[int]:
-        """Frames that have stills, coarse to fine, so that those which fit are spread over the video."""
-        frames = {frame for files in self.files.values() for frame in files}
-        return sorted(frames, key=lambda frame: (-(frame & -frame) if frame else float("-inf"), frame))
+        """Frames that have stills: those kept of trials and baseline, then coarse to fine over the video.
 
-    def add(self, frame: int, budget: int) -> int | None:
-        """Embed a frame of both sides. Bytes the page grew by; None if they are more than `budget`."""
-        sides = [side for side in SIDES if frame in self.files[side] and frame not in self.embedded[side]]
-        sizes = {self.files[side][frame].embedded_size for side in sides}
+        Thus those which fit are spread over the video, and a picture of a trial has the preview's beside it.
+        """
+        whole = {self.folders.get("preview"), self.folders.get("output")}  # the output also stands for a trial
+        few = {frame for side, folder in self.folders.items() if folder not in whole for frame in self.files[side]}
+        frames = {frame for files in self.files.values() for frame in files}
+        return sorted(
+            frames, key=lambda frame: (frame not in few, -(frame & -frame) if frame else float("-inf"), frame)
+        )
+
+    def add(self, frame: int, budget: int, sides: Sequence[str] | None = None) -> int | None:
+        """Embed a frame of all sides, or of some. Bytes the page grew by; None if they are more than `budget`."""
+        wanted = [
+            side
+            for side in (self.files if sides is None else sides)
+            if frame in self.files.get(side, ()) and frame not in self.embedded[side]
+        ]
+        new = {self.files[side][frame].path: self.files[side][frame] for side in wanted}
+        sizes = {still.embedded_size for still in new.values()}
         if sum(sizes) > budget:  # files of one size may be equal, and then cost one
             return None
-        uris = {side: _data_uri(self.files[side][frame].path) for side in sides}
-        new = {uri for uri in uris.values() if uri not in self.images}
-        cost = sum(len(uri) for uri in new) + _ENTRY * len(sides)
+        uris = {path: _data_uri(path) for path in new}
+        cost = sum(len(uri) for uri in set(uris.values()) if uri not in self.images) + _ENTRY * len(wanted)
         if cost > budget:
             return None
-        for side, uri in uris.items():
+        for side in wanted:
+            uri = uris[self.files[side][frame].path]
             self.embedded[side][frame] = self.images.setdefault(uri, len(self.images))
         return cost
 
@@ -97,20 +143,24 @@ def embed(books: Sequence[Album], budget: int) -> None:
     Nothing is made smaller: shrinking costs more time than the page may take, and the page takes differences of what
     it embeds.
     """
-    for book, frame in _queue(books):
-        cost = book.add(frame, budget)
+    for book, frame, sides in _queue(books):
+        cost = book.add(frame, budget, sides)
         if cost is None:
             return
         budget -= cost
 
 
-def _queue(books: Sequence[Album]) -> Iterator[tuple[Album, int]]:
-    """For each rank every case's worst frame, then a few of every case, then the rest case by case."""
+def _queue(books: Sequence[Album]) -> Iterator[tuple[Album, int, Sequence[str] | None]]:
+    """For each rank every case's worst frame, then that of its trials, then a few frames, then the rest case by case.
+
+    The sides are those of a frame to embed; None: all.
+    """
     for _, group in groupby(sorted(books, key=lambda book: book.rank), key=lambda book: book.rank):
         alike = list(group)
-        yield from ((book, book.worst) for book in alike)
-        yield from ((book, frame) for book in alike for frame in book.frames()[:_FEW])
-        yield from ((book, frame) for book in alike for frame in book.frames()[_FEW:])
+        yield from ((book, book.worst, SIDES) for book in alike)
+        yield from ((book, book.worst, book.trials) for book in alike)
+        yield from ((book, frame, None) for book in alike for frame in book.frames()[:_FEW])
+        yield from ((book, frame, None) for book in alike for frame in book.frames()[_FEW:])
 
 
 def _read_folder(folder: Path) -> dict[int, Still]:
@@ -120,20 +170,36 @@ def _read_folder(folder: Path) -> dict[int, Still]:
 
 
 def _album(case: CaseResult, folder: Path) -> Album:
-    files: dict[str, dict[int, Still]] = {side: {} for side in SIDES}
-    problems = []
-    for side in SIDES:
-        relative = case.artifacts.get(f"{side}_frames")
-        if relative is None:
-            continue
-        inside = (folder / relative).resolve().is_relative_to(folder.resolve())
-        if inside:  # a results.json from elsewhere must not pull other files into a page that is passed on
-            files[side] = _read_folder(folder / relative)
-        if not files[side]:
-            where = "found there" if inside else "read: it lies outside the folder of results.json"
-            problems.append(f"The {side}'s stills should be in {relative}; none was {where}.")
-    rank = _RANKS[case.status]
-    return Album(files=files, problems=tuple(problems), worst=worst_frame(case) or 0, rank=rank)
+    named = {side: case.artifacts[f"{side}_frames"] for side in SIDES if f"{side}_frames" in case.artifacts}
+    generated = case.diagnosis.trials() if case.diagnosis is not None else {}
+    trials = {side: trial.stills for side, trial in generated.items() if trial.stills is not None}
+    folders = named | trials
+    safe = {relative for relative in folders.values() if _is_inside(folder, relative)}
+    read = {relative: _read_folder(folder / relative) for relative in safe}
+    files: dict[str, dict[int, Still]] = {side: {} for side in ("preview", "output")}
+    files |= {side: read.get(relative, {}) for side, relative in folders.items()}
+    missing = {side: f"should be in {folders[side]}; none was {_where(folders[side] in safe)}." for side in named}
+    lost = dict.fromkeys(relative for side, relative in trials.items() if not files[side])
+    return Album(
+        files=files,
+        folders={side: relative for side, relative in folders.items() if files[side]},
+        problems=tuple(f"The {side}'s stills {where}" for side, where in missing.items() if not files[side]),
+        trial_problems=tuple(
+            f"Stills of the diagnosis should be in {relative}; none was {_where(relative in safe)}."
+            for relative in lost
+        ),
+        worst=worst_frame(case) or 0,
+        rank=_RANKS[case.status],
+    )
+
+
+def _is_inside(folder: Path, relative: str) -> bool:
+    """Say if a path stays in the folder: a results.json from elsewhere must not pull other files into a page."""
+    return "\0" not in relative and (folder / relative).resolve().is_relative_to(folder.resolve())
+
+
+def _where(safe: bool) -> str:
+    return "found there" if safe else "read: it lies outside the folder of results.json"
 
 
 def _data_uri(path: Path) -> str:

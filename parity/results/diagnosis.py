@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Level = Literal["frames do not pair", "visible", "rounding", "decode only", "file only", "none"]
@@ -188,8 +188,32 @@ class Diagnosis:
     """From the request to the preview's recipe, adding fixes one by one."""
     origin: Origin | None = None
     """Where the two recipes diverge; null: not looked for."""
+    stills: int | None = None
+    """Frames of each trial that were to be kept as stills (`--stills`); null: an older version, which kept none."""
     cost: Cost | None = None
     """What the diagnosis cost; null: unknown."""
+
+    def trials(self) -> dict[str, Trial]:
+        """The trials that were generated: `as_is`, `recipe` (the preview's), `waterfall:0`, `gain:FACTOR`, …."""
+        named = {"as_is": self.as_is, "recipe": self.preview_recipe}
+        named |= {f"waterfall:{place}": step.trial for place, step in enumerate(self.waterfall)}
+        named |= {f"gain:{cost.factor}": cost.gain for cost in self.factors}
+        named |= {f"loss:{cost.factor}": cost.loss for cost in self.factors}
+        return {name: trial for name, trial in named.items() if trial is not None}
+
+    def with_stills(self, place: Callable[[str], str | None]) -> Diagnosis:
+        """The same with the folders of stills moved to where `place` says; None drops one."""
+
+        def moved(trial: Trial | None) -> Trial | None:
+            return trial if trial is None or trial.stills is None else replace(trial, stills=place(trial.stills))
+
+        return replace(
+            self,
+            as_is=moved(self.as_is),
+            preview_recipe=moved(self.preview_recipe),
+            factors=tuple(replace(cost, gain=moved(cost.gain), loss=moved(cost.loss)) for cost in self.factors),
+            waterfall=tuple(replace(step, trial=moved(step.trial)) for step in self.waterfall),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,15 +89,37 @@ def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
 def _moved(case: CaseResult, path: Path, folder: Path, *, several: bool) -> CaseResult:
     """A case with artifacts relative to `folder`, and with a note on its file if there are several.
 
-    Artifacts outside the folder of its results.json are dropped: a results.json from elsewhere must not pull other
-    files into a report that is passed on.
+    Artifacts and stills outside the folder of its results.json are dropped: a results.json from elsewhere must not
+    pull other files into a report that is passed on.
     """
     home = real_path(path.parent)
     notes = [f"From {path}."] if several else []
-    artifacts = {}
-    for name, value in case.artifacts.items():
-        if "\0" not in value and real_path(home / value).is_relative_to(home):
-            artifacts[name] = Path(os.path.relpath(home / value, folder)).as_posix()
-        else:
-            notes.append(f"The artifact {name} ({value}) is outside the folder of {path} and was not read.")
-    return replace(case, artifacts=artifacts, notes=(*case.notes, *notes))
+
+    def moved(value: str) -> str | None:
+        if "\0" in value or not real_path(home / value).is_relative_to(home):
+            return None
+        return Path(os.path.relpath(home / value, folder)).as_posix()
+
+    artifacts = {name: moved(value) for name, value in case.artifacts.items()}
+    outside = [
+        f"The artifact {name} ({case.artifacts[name]}) is outside the folder of {path} and was not read."
+        for name, value in artifacts.items()
+        if value is None
+    ]
+
+    diagnosis = case.diagnosis
+    if diagnosis is not None:
+        stills = {trial.stills for trial in diagnosis.trials().values() if trial.stills is not None}
+        places = {value: moved(value) for value in sorted(stills)}
+        outside += [
+            f"Stills of the diagnosis ({value}) are outside the folder of {path} and were not read."
+            for value, place in places.items()
+            if place is None
+        ]
+        diagnosis = diagnosis.with_stills(lambda value: places[value])
+    return replace(
+        case,
+        artifacts={name: value for name, value in artifacts.items() if value is not None},
+        diagnosis=diagnosis,
+        notes=(*case.notes, *notes, *outside),
+    )

@@ -1,11 +1,11 @@
 // The embedded stills.
 
-/** The embedded stills of a case; each is decoded once, when first asked for. */
+/** The embedded stills of a case, by side (stills.py names them) and frame; each is decoded once, when first asked for. */
 function openStills(element) {
   const data = element ? JSON.parse(element.textContent) : { images: [], preview: {}, output: {} };
   const decoded = new Map();
   return (side, frame) => {
-    const place = data[side][frame];
+    const place = data[side]?.[frame];
     if (place === undefined) return undefined;
     if (!decoded.has(place)) {
       const image = new Image();

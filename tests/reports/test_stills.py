@@ -9,7 +9,7 @@ import pytest
 
 from parity.results.case import CaseResult, Status
 from reports.stills import Album, albums, embed
-from tests.support.report_cases import drifted_case, passed_case
+from tests.support.report_cases import diagnosed_case, draw_stills, drifted_case, passed_case
 
 STATUSES: tuple[Status, ...] = ("passed", "expected_drift", "drifted", "drifted")
 EVERYTHING = 1 << 30
@@ -105,3 +105,52 @@ def test_links_are_no_stills(tmp_path: Path) -> None:
     still.symlink_to(secret)
     (book,) = albums([case], tmp_path / "results")
     assert set(book.files["preview"]) == set(range(9)) - {3}
+
+
+TRIALS = {"as_is", "recipe", "waterfall:0", "waterfall:1", "gain:scheduler", "loss:scheduler"}
+
+
+def test_sides_of_trials_stand_beside_preview_and_output(tmp_path: Path) -> None:
+    (book,) = albums([diagnosed_case(tmp_path)], tmp_path)
+    assert set(book.files) == {"preview", "output"} | TRIALS
+    embed([book], EVERYTHING)
+    assert book.left_out == 0
+    assert book.found == 13 + 11 + 2 * 5  # the request's are the output's, two trials share a folder
+    data = book.data()
+    assert data["gain:scheduler"] == data["waterfall:1"] == data["recipe"]
+    assert data["as_is"] == data["output"]
+    assert len(data["images"]) < book.found
+
+
+def test_the_worst_frame_of_trials_comes_before_other_frames_of_the_video(tmp_path: Path) -> None:
+    case = diagnosed_case(tmp_path)
+    books = albums([case], tmp_path)
+    embed(books, EVERYTHING)
+    for tenth in range(10):
+        (book,) = albums([case], tmp_path)
+        embed([book], spent(books) * tenth // 10)
+        trials = [len(book.embedded[side]) for side in ("gain:scheduler", "loss:scheduler")]
+        assert trials == [trials[0]] * 2
+        if len(book.embedded["preview"]) > 1:
+            assert trials[0] >= 1
+        if len(book.embedded["preview"]) >= 5:  # what a trial is compared with is there
+            assert set(book.embedded["gain:scheduler"]) <= set(book.embedded["preview"])
+        lost = book.left_out_of(book.trials)
+        assert lost <= book.left_out
+        assert ("artifacts/t2v-guitar/trials" in book.left_out_folders) == (min(trials) < 5)
+
+
+@pytest.mark.parametrize("place", ["../elsewhere", "/etc", "linked", "artifacts/\0", "artifacts/none"])
+def test_stills_of_trials_outside_the_results_are_not_read(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "results"
+    case = diagnosed_case(folder)
+    draw_stills(tmp_path / "elsewhere", 3)
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    assert case.diagnosis is not None
+    moved = case.diagnosis.with_stills(lambda value: place if "scheduler-fixed" in value else value)
+    (book,) = albums([replace(case, diagnosis=moved)], folder)
+    assert book.files["gain:scheduler"] == {}
+    assert book.files["loss:scheduler"]
+    assert len(book.trial_problems) == 1
+    assert place in book.trial_problems[0]
+    assert book.problems == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from parity.results.case import CaseResult, FindingResult, MetricResult, Run, VideoResult
+from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial, WaterfallStep
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'>\u2028&amp;"
 
@@ -60,10 +62,12 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
 
-def draw_stills(folder: Path, frames: int, size: tuple[int, int] = (96, 64), shift: int = 0) -> None:
-    """A ball that rolls over a gradient, `shift` pixels further than it should."""
+def draw_stills(
+    folder: Path, frames: int, size: tuple[int, int] = (96, 64), shift: int = 0, kept: Sequence[int] | None = None
+) -> None:
+    """A ball that rolls over a gradient, `shift` pixels further than it should: all frames, or those `kept`."""
     folder.mkdir(parents=True)
-    for frame in range(frames):
+    for frame in range(frames) if kept is None else kept:
         image = Image.linear_gradient("L").resize(size).convert("RGB")
         x = (frame * 7) % (size[0] - 20) + shift
         ImageDraw.Draw(image).ellipse((x, 20, x + 20, 40), fill=(220, 90 + 2 * shift, 40))
@@ -174,6 +178,60 @@ def drifted_case(folder: Path, frames: int = 13) -> CaseResult:
         timings={"preview": 3.2, "inference": 4.0, "compare": 0.4},
         artifacts={"preview_frames": "artifacts/t2v-guitar/preview", "output_frames": "artifacts/t2v-guitar/output"},
     )
+
+
+def diagnosed_case(folder: Path) -> CaseResult:
+    """A drifted case with pictures of its diagnosis: its scheduler explains everything, another factor nothing."""
+    case = drifted_case(folder)
+    trials = folder / "artifacts/t2v-guitar/trials"
+    kept = (0, 4, 6, 9, 10)
+    draw_stills(trials / "1-only-scheduler-fixed", 11, kept=kept)
+    draw_stills(trials / "2-only-scheduler-broken", 11, shift=2, kept=kept)
+
+    def trial(psnr: float | None, file: str, stills: str | None = None) -> Trial:
+        near = Closeness(identical=psnr is None, psnr=psnr, ssim=None if psnr is None else 0.91)
+        place = None if stills is None else f"artifacts/t2v-guitar/{stills}"
+        return Trial(
+            to_preview=near, to_recipe=near, raw_sha256=file, file_sha256=file, denoising_steps=4, stills=place
+        )
+
+    as_is = trial(30.0, "9f" * 32, "output")
+    fixed = trial(None, "01" * 32, "trials/1-only-scheduler-fixed")
+    diagnosis = Diagnosis(
+        mode="full",
+        sentence="fully explained: scheduler",
+        explained=True,
+        factors=(
+            FactorCost(
+                factor="scheduler",
+                preview="FlowMatchEulerDiscreteScheduler, shift 3.0",
+                inference="UniPCMultistepScheduler, shift 3.0",
+                fix="pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)",
+                level="visible",
+                rank=1,
+                gain=fixed,
+                loss=trial(31.2, "02" * 32, "trials/2-only-scheduler-broken"),
+            ),
+            FactorCost(
+                factor="lora_application",
+                preview="merged",
+                inference="adapter",
+                fix="pipe.fuse_lora()",
+                not_measured="gain and loss: the budget was spent",
+            ),
+        ),
+        smallest_set=("scheduler",),
+        smallest_set_evidence="fixing only scheduler generates the same file, byte for byte",
+        as_is=as_is,
+        preview_recipe=fixed,
+        waterfall=(
+            WaterfallStep(taken=None, trial=as_is),
+            WaterfallStep(taken="scheduler", trial=fixed),
+            WaterfallStep(taken="lora_application", trial=None),
+        ),
+        stills=5,
+    )
+    return replace(case, diagnosis=diagnosis)
 
 
 def passed_case(folder: Path) -> CaseResult:

@@ -13,7 +13,7 @@ from parity.cli.main import main
 from parity.results.case import Run, to_json
 from parity.results.merge import merge
 from reports.render import render
-from tests.support.report_cases import Page, drifted_case, error_case, passed_case, run_of
+from tests.support.report_cases import Page, diagnosed_case, drifted_case, error_case, passed_case, run_of
 
 
 def write(run: Run, folder: Path) -> Path:
@@ -98,6 +98,23 @@ def test_stills_of_a_neighbour_are_not_read(tmp_path: Path, value: str) -> None:
     assert merged.run.cases[0].artifacts == {}
     assert any(value in note and "outside" in note for note in merged.run.cases[0].notes)
     assert set(merged.run.cases[1].artifacts) == {"preview_frames", "output_frames"}
+
+
+def test_stills_of_trials_move_with_their_case(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    write(run_of(diagnosed_case(first)), first)
+    case = diagnosed_case(second)
+    assert case.diagnosis is not None
+    away = case.diagnosis.with_stills(lambda value: "../a/secret" if "broken" in value else value)
+    write(run_of(replace(case, diagnosis=away)), second)
+    merged = merge([first, second])
+    here, there = (case.diagnosis.trials() for case in merged.run.cases if case.diagnosis is not None)
+    assert here["gain:scheduler"].stills == "a/artifacts/t2v-guitar/trials/1-only-scheduler-fixed"
+    assert here["waterfall:1"] == here["gain:scheduler"]
+    assert all((merged.folder / str(trial.stills)).is_dir() for trial in here.values())
+    assert there["gain:scheduler"].stills == "b/artifacts/t2v-guitar/trials/1-only-scheduler-fixed"
+    assert there["loss:scheduler"].stills is None
+    assert sum("../a/secret" in note and "outside" in note for note in merged.run.cases[1].notes) == 1
 
 
 def results(**changes: Any) -> str:
