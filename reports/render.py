@@ -27,8 +27,9 @@ _SLACK = 64
 """Bytes per case by which the sentence about left-out stills may grow once some are embedded."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
-_STYLES = ("report.css", "overview.css", "viewer.css")
+_STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css")
 _SCRIPTS = (
+    "store.js",
     "settings.js",
     "stills.js",
     "difference.js",
@@ -39,6 +40,7 @@ _SCRIPTS = (
     "overview.js",
     "approvals.js",
     "navigate.js",
+    "keys.js",
     "report.js",
 )
 """One script in this order; the last one starts it."""
@@ -164,8 +166,9 @@ def _anchors(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> str:
-    style, script = (
-        "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names) for names in (_STYLES, _SCRIPTS)
+    style, head, script = (
+        "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
+        for names in (_STYLES, ("head.js",), _SCRIPTS)
     )
     script = f"(() => {{\n'use strict';\n{script}}})();"  # nothing of ours becomes global
     return (
@@ -197,6 +200,8 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             limit=f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB",
             style=Markup(style),
             style_hash=_hash(style),
+            head=Markup(head),
+            head_hash=_hash(head),
             script=Markup(script),
             script_hash=_hash(script),
             run_data=_data(to_json(run, indent=None)),

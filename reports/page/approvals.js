@@ -2,22 +2,6 @@
 
 const TICKS = `wan-parity approvals ${run.started}`;
 
-function storedTicks() {
-  try {
-    return JSON.parse(sessionStorage.getItem(TICKS)) ?? [];
-  } catch {
-    return []; // no store for this page
-  }
-}
-
-function storeTicks(ticked) {
-  try {
-    sessionStorage.setItem(TICKS, JSON.stringify([...ticked]));
-  } catch {
-    // the selection lasts until the page is closed
-  }
-}
-
 /** What `parity baseline accept --from` reads: the hashes tell the command whether it holds the video that was seen. */
 function approvalsOf(ticked, results) {
   const cases = [...ticked].sort((a, b) => a - b).map((index) => {
@@ -39,7 +23,7 @@ function mountApprovals() {
   const bar = document.getElementById("approvals");
   const fields = [...document.querySelectorAll("[data-approve]")];
   const known = new Set(fields.map((field) => Number(field.dataset.approve)));
-  const ticked = new Set(storedTicks().filter((index) => known.has(index)));
+  const ticked = new Set((recall(TICKS) ?? []).filter((index) => known.has(index)));
   const show = () => {
     for (const field of fields) field.checked = ticked.has(Number(field.dataset.approve));
     bar.hidden = ticked.size === 0;
@@ -47,7 +31,7 @@ function mountApprovals() {
   };
   const change = (alter) => {
     alter();
-    storeTicks(ticked);
+    keep(TICKS, [...ticked]);
     show();
     announce(`${ticked.size} selected.`);
   };
@@ -55,7 +39,7 @@ function mountApprovals() {
   for (const field of fields) {
     field.addEventListener("change", () => change(() => set(Number(field.dataset.approve), field.checked)));
   }
-  const shown = () => [...known].filter((index) => !caseSections.get(String(index)).hidden);
+  const shown = () => rowsLeft().map((row) => Number(row.dataset.row)).filter((index) => known.has(index));
   bar.querySelector(".tick-all").addEventListener("click", () => change(() => shown().forEach((index) => ticked.add(index))));
   bar.querySelector(".untick").addEventListener("click", () => change(() => ticked.clear()));
   bar.querySelector(".export").addEventListener("click", () => {

@@ -1,66 +1,200 @@
-// Navigation: links to a case and a frame, the current case, keyboard shortcuts.
+// Navigation: the address decides what is shown. `#cases`, or nothing: all cases. `#case-ID`, then `/frame=N` and the
+// name of a section: that case alone. The id of a dialog: that dialog, above what was shown.
 
-const LINK = /^(.*?)(?:\/frame=(\d+))?$/s;
+const LINK = /^(.*?)(?:\/frame=(\d+))?(?:\/([a-z]+))?$/s;
+const POSITIONS = "wan-parity positions";
+const OVERVIEW = "#cases";
 
-function shownSections() {
-  return [...document.querySelectorAll("section.case:not([hidden])")];
+const caseSections = new Map([...document.querySelectorAll("section.case")].map((section) => [section.dataset.case, section]));
+const runTitle = document.title;
+/** Entry of the history -> how far it was scrolled. */
+const positions = new Map(recall(POSITIONS) ?? []);
+const route = { shown: undefined, entry: undefined, wanted: null };
+
+/** The case on show; undefined in the overview. */
+function currentSection() {
+  return route.shown;
 }
 
-/** The case that holds the upper third of the window; the nearest one below the overview otherwise. */
-function currentSection() {
-  const line = innerHeight / 3;
-  const sections = shownSections();
-  return sections.findLast((section) => section.getBoundingClientRect().top <= line) ?? sections[0];
+function titleOf(section) {
+  return section.querySelector("h2");
 }
 
 function linkTo(section, frame) {
   return `#${encodeURIComponent(section.id)}${frame === undefined ? "" : `/frame=${frame}`}`;
 }
 
-let pending = 0;
-/** The address follows the frame once it rests: browsers refuse pages that rewrite it for every frame. */
-function keepLink(viewer) {
-  clearTimeout(pending);
-  pending = setTimeout(() => history.replaceState(null, "", linkTo(viewer.section, viewer.frame)), 250);
-}
-
-function goTo(section) {
-  section.scrollIntoView();
-  section.querySelector("h2 a").focus({ preventScroll: true });
-}
-
-/** `#case-a/frame=12` -> that frame of that case, whatever the filter hides. */
-function followLink(filter) {
+/** What an address names: { element, frame, name }, or { lost } where the case is unknown. */
+function readAddress() {
   let address = location.hash.slice(1);
   try {
     address = decodeURIComponent(address);
   } catch {
     // a stray percent sign; taken as it stands
   }
-  const [, id, frame] = LINK.exec(address);
-  document.getElementById("lost").hidden = true;
-  if (!id) return;
-  const target = document.getElementById(id);
-  if (!target) {
-    if (!id.startsWith("case-")) return;
-    document.getElementById("lost").textContent = `The link points to ${id.slice("case-".length)}, which is not a case in this report.`;
-    document.getElementById("lost").hidden = false;
-    return;
+  const whole = document.getElementById(address);
+  if (whole) return { element: whole };
+  const [, id, frame, name] = LINK.exec(address);
+  const element = document.getElementById(id) ?? undefined;
+  return { element, frame, name, lost: !element && id.startsWith("case-") ? id.slice("case-".length) : undefined };
+}
+
+// ---- The history ----
+
+function newEntry(inside) {
+  return { entry: `${Date.now()} ${Math.random()}`, inside };
+}
+
+let pending = 0;
+/** The address follows the frame once it rests: browsers refuse pages that rewrite it for every frame. */
+function keepLink(viewer) {
+  clearTimeout(pending);
+  if (viewer.section === route.shown) pending = setTimeout(() => showInAddress(viewer), 250);
+}
+
+function dropLink() {
+  clearTimeout(pending);
+  pending = 0;
+}
+
+function showInAddress({ section, frame }) {
+  dropLink();
+  history.replaceState(history.state, "", linkTo(section, frame));
+}
+
+function keepPosition() {
+  if (route.entry) positions.set(route.entry, scrollY);
+  if (!route.shown) positions.set(OVERVIEW, scrollY);
+}
+
+/** Follows a link of the page: a new entry of the history, to which Back and Forward return. */
+function visit(address) {
+  if (pending) showInAddress(opened.get(route.shown));
+  keepPosition();
+  if (address === location.hash) history.replaceState(history.state, "", address);
+  else history.pushState(newEntry(true), "", address);
+  follow();
+}
+
+// ---- What is shown ----
+
+/** Shows a case alone, or the overview. Returns whether that is another page than before. */
+function show(section) {
+  const before = route.shown;
+  if (before === section) return false;
+  route.shown = section;
+  opened.get(before)?.pause();
+  before?.classList.remove("shown");
+  section?.classList.add("shown");
+  document.documentElement.dataset.page = section ? "case" : "cases";
+  document.title = section ? `${titleOf(section).textContent.trim()} · ${runTitle}` : runTitle;
+  return true;
+}
+
+/** The frame that the address names, once the stills are read. */
+function showFrame() {
+  const viewer = route.shown && viewerOf(route.shown);
+  if (!viewer || route.wanted === null) return;
+  const frame = Number(route.wanted);
+  route.wanted = null;
+  if (viewer.frame === frame) return;
+  viewer.pause();
+  viewer.show(Math.min(frame, viewer.frames - 1));
+  if (viewer.frame !== frame) announce(`There is no frame ${frame}; the last is ${viewer.frame}.`);
+}
+
+function openPart(section, name) {
+  const part = section.querySelector(`[data-section="${name}"]`);
+  if (!part) announce(`${titleOf(section).textContent.trim()} has no section “${name}”.`);
+  for (let fold = part?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  return part ?? undefined;
+}
+
+/** A dialog above the page. Closing it leads back to where its link stood. */
+function openDialog(dialog) {
+  if (dialog.open) return;
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    if (readAddress().element !== dialog) return; // another link was followed
+    if (history.state?.inside) history.back();
+    else history.replaceState(history.state, "", route.shown ? linkTo(route.shown) : OVERVIEW);
+  }, { once: true });
+}
+
+/** Shows what the address names. `position`: how far it was scrolled when it was left. */
+function follow(position) {
+  dropLink();
+  if (!history.state?.entry) history.replaceState(newEntry(false), "");
+  route.entry = history.state.entry;
+  const { element, frame, name, lost } = readAddress();
+  const dialog = element?.matches("dialog") ? element : undefined;
+  for (const open of document.querySelectorAll("dialog[open]")) if (open !== dialog) open.close();
+  if (dialog) return openDialog(dialog);
+
+  const lostNote = document.getElementById("lost");
+  lostNote.textContent = `The link points to ${lost}, which is not a case in this report.`;
+  lostNote.hidden = lost === undefined;
+
+  const from = route.shown;
+  const section = element?.closest("section.case") ?? undefined;
+  const other = show(section);
+  route.wanted = frame ?? null;
+  if (section) {
+    showSteps(section);
+    showFrame();
   }
-  if (target.hidden) filter.clear();
-  const viewer = target.matches(".case") ? viewerOf(target) : undefined;
-  if (frame !== undefined && viewer) {
-    viewer.seek(Number(frame));
-    if (viewer.frame !== Number(frame)) announce(`There is no frame ${frame}; the last is ${viewer.frame}.`);
+  const part = section && (element === section ? name && openPart(section, name) : element);
+  const target = part || (section ? undefined : element);
+  const back = !section && from ? rowOf(from) : undefined;
+  if (position !== undefined) scrollTo({ top: position, behavior: "instant" });
+  else if (target && target.id !== "cases") target.scrollIntoView({ behavior: other ? "instant" : "auto" });
+  else if (other || frame === undefined) scrollTo({ top: back ? (positions.get(OVERVIEW) ?? 0) : 0, behavior: other ? "instant" : "auto" });
+  if (!other) return;
+  const heading = back?.querySelector("a") ?? titleOf(section ?? document.querySelector("main > section"));
+  heading?.focus({ preventScroll: true });
+  if (back && position === undefined) back.scrollIntoView({ block: "nearest", behavior: "instant" });
+}
+
+// ---- From case to case ----
+
+function rowOf(section) {
+  const row = document.querySelector(`tr[data-row="${section.dataset.case}"]`);
+  return row.checkVisibility() ? row : undefined;
+}
+
+/** Cases in the order of the overview: those the filter leaves, or all if the one on show is not among them. */
+function casesInOrder() {
+  const sections = (rows) => rows.map((row) => caseSections.get(row.dataset.row));
+  const left = sections(rowsLeft());
+  return !route.shown || left.includes(route.shown) ? left : sections(allRows());
+}
+
+/** The line above a case: its neighbours, and how many there are. */
+function showSteps(section) {
+  const steps = document.getElementById("steps");
+  const all = casesInOrder();
+  const at = all.indexOf(section);
+  steps.querySelector(".steps-place").textContent = `${at + 1} of ${all.length}`;
+  for (const [name, neighbour] of [["previous", all[at - 1]], ["next", all[at + 1]]]) {
+    const link = steps.querySelector(`.steps-${name}`);
+    link.hidden = !neighbour;
+    if (!neighbour) continue;
+    link.href = linkTo(neighbour);
+    link.querySelector(".steps-name").textContent = titleOf(neighbour).textContent.trim();
   }
-  target.scrollIntoView({ behavior: "instant" });
+}
+
+/** The case `by` places further; from the overview the first one, before the first one the overview. */
+function toCase(by) {
+  const all = casesInOrder();
+  const at = all.indexOf(route.shown) + by;
+  if (all[at]) visit(linkTo(all[at]));
+  else if (at === -1 && route.shown) visit(OVERVIEW);
 }
 
 async function copyLink() {
-  const section = currentSection();
-  if (!section) return;
-  clearTimeout(pending);
-  history.replaceState(null, "", linkTo(section, viewerOf(section)?.frame));
+  if (!route.shown) return;
+  showInAddress({ section: route.shown, frame: opened.get(route.shown)?.frame });
   try {
     await navigator.clipboard.writeText(location.href);
     announce("Link copied.");
@@ -69,122 +203,25 @@ async function copyLink() {
   }
 }
 
-function toCase(by) {
-  const sections = shownSections();
-  const current = currentSection();
-  if (!current) return;
-  const above = current.getBoundingClientRect().top > innerHeight / 3; // still in the overview
-  const place = sections.indexOf(current) + (above && by > 0 ? 0 : by);
-  if (place < 0) toOverview();
-  else if (sections[place]) goTo(sections[place]);
-}
-
-function toOverview() {
-  document.getElementById("cases").scrollIntoView();
-  document.getElementById("cases-title").focus({ preventScroll: true });
-}
-
-function cycle(name, by) {
-  const values = CHOICES[name];
-  const place = values.indexOf(settings[name]) + by;
-  choose(name, values[Math.max(0, Math.min(values.length - 1, place))]);
-}
-
-/** Key -> what it does to the viewer in view. */
-const VIEWER_KEYS = {
-  ArrowLeft: (viewer) => viewer.step(-1),
-  ArrowRight: (viewer) => viewer.step(1),
-  ",": (viewer) => viewer.step(-10),
-  ".": (viewer) => viewer.step(10),
-  " ": (viewer) => viewer.play(),
-  w: (viewer) => viewer.toWorst(),
-  "+": (viewer) => viewer.zoom.by(1.5),
-  "=": (viewer) => viewer.zoom.by(1.5),
-  "-": (viewer) => viewer.zoom.by(1 / 1.5),
-  0: (viewer) => viewer.zoom.reset(),
-  "Shift ArrowLeft": (viewer) => viewer.zoom.pan(0.1, 0),
-  "Shift ArrowRight": (viewer) => viewer.zoom.pan(-0.1, 0),
-  "Shift ArrowUp": (viewer) => viewer.zoom.pan(0, 0.1),
-  "Shift ArrowDown": (viewer) => viewer.zoom.pan(0, -0.1),
-};
-
-/** Key -> what it does to the page. */
-const PAGE_KEYS = {
-  j: () => toCase(1),
-  k: () => toCase(-1),
-  u: toOverview,
-  c: copyLink,
-  s: () => settings.mode === "blink" && swapNow(),
-  g: () => choose("gain", CHOICES.gain[(CHOICES.gain.indexOf(settings.gain) + 1) % CHOICES.gain.length]),
-  l: () => choose("loop", !settings.loop),
-  "[": () => cycle("speed", -1),
-  "]": () => cycle("speed", 1),
-  "/": () => document.getElementById("filter")?.focus(),
-  "?": openHelp,
-  ...Object.fromEntries(CHOICES.mode.map((mode, place) => [place + 1, () => choose("mode", mode)])),
-};
-
-/** Whether the focused element itself makes use of a key. */
-function isTaken(target, key) {
-  if (!(target instanceof Element)) return false;
-  if (target.closest("dialog[open]")) return true;
-  if (target.matches("input:not([type=range], [type=radio], [type=checkbox]), select, textarea")) return true;
-  if (key === " ") return Boolean(target.closest("button, a, summary, input"));
-  return key.includes("Arrow") && Boolean(target.closest("input, .scroll, pre"));
-}
-
-function openHelp() {
-  document.getElementById("help").showModal();
-}
-
-function mountHelp() {
-  const field = document.querySelector("#help [data-setting=keys]");
-  field.checked = settings.keys;
-  field.addEventListener("change", () => choose("keys", field.checked));
-  for (const button of document.querySelectorAll(".open-help")) button.addEventListener("click", openHelp);
-}
-
-function mountKeys(approvals) {
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && event.target.id === "filter") event.target.blur();
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !settings.keys) return;
-    const moves = event.key.startsWith("Arrow");
-    const key = event.shiftKey && moves ? `Shift ${event.key}` : event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (isTaken(event.target, key)) return;
-    const section = currentSection();
-    const viewer = section && key in VIEWER_KEYS ? viewerOf(section) : undefined;
-    const zoomed = viewer && viewer.zoom.view.zoom > 1;
-    if (viewer && (!key.startsWith("Shift") || zoomed)) VIEWER_KEYS[key](viewer);
-    else if (key === "a" && section) approvals.toggle(Number(section.dataset.case));
-    else if (key in PAGE_KEYS) PAGE_KEYS[key]();
-    else return;
+function mountNavigation() {
+  history.scrollRestoration = "manual";
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
+    visit(link.getAttribute("href"));
   });
-}
-
-/** Marks the case that the keys act on. */
-function mountCurrent() {
-  let waiting = false;
-  const mark = () => {
-    waiting = false;
-    const current = scrollY > 0 ? currentSection() : undefined;
-    for (const section of caseSections.values()) section.classList.toggle("current", section === current);
-  };
-  addEventListener("scroll", () => {
-    if (!waiting) requestAnimationFrame(mark);
-    waiting = true;
-  }, { passive: true });
-}
-
-function mountNavigation(filter, approvals) {
-  mountHelp();
-  mountKeys(approvals);
-  mountCurrent();
-  for (const button of document.querySelectorAll("button.link")) {
-    button.addEventListener("click", () => {
-      goTo(button.closest("section.case"));
-      copyLink();
-    });
-  }
-  addEventListener("hashchange", () => followLink(filter));
+  addEventListener("popstate", () => {
+    keepPosition();
+    follow(positions.get(history.state?.entry));
+  });
+  addEventListener("pagehide", () => {
+    keepPosition();
+    keep(POSITIONS, [...positions]);
+  });
+  for (const button of document.querySelectorAll("button.link")) button.addEventListener("click", copyLink);
+  const position = positions.get(history.state?.entry);
+  follow(position);
+  // While a page loads, browsers scroll to what the address names.
+  if (position !== undefined) addEventListener("load", () => scrollTo({ top: position, behavior: "instant" }));
 }

@@ -1,4 +1,4 @@
-// The overview: filter, sort and fold its rows. The case sections below follow.
+// The overview: filter, sort and fold its rows.
 
 const FAILED = ["drifted", "error", "unpairable"];
 /** What each key of the filter looks at. */
@@ -10,8 +10,19 @@ const FIELDS = {
 };
 const MOST_QUIET_ROWS = 10; // beside failures; more are folded
 
-const caseSections = new Map([...document.querySelectorAll("section.case")].map((section) => [section.dataset.case, section]));
+const FILTER = `wan-parity filter ${run.started}`;
+
 const overviewRows = [...document.querySelectorAll("tr[data-row]")];
+
+/** The rows in the order in which they stand now. */
+function allRows() {
+  return [...document.querySelectorAll("tr[data-row]")];
+}
+
+/** Those that the filter leaves; a fold may hide them. */
+function rowsLeft() {
+  return allRows().filter((row) => !row.classList.contains("filtered"));
+}
 
 function wordsOf(found) {
   const prompts = Object.values(found.recipes).map((recipe) => JSON.stringify(recipe.prompt ?? ""));
@@ -56,12 +67,10 @@ function mountFilter(input, folds) {
   const apply = () => {
     const terms = parseFilter(input.value);
     for (const row of overviewRows) {
-      const shown = matches(run.cases[row.dataset.row], words.get(row), terms);
-      row.classList.toggle("filtered", !shown);
-      caseSections.get(row.dataset.row).hidden = !shown;
+      row.classList.toggle("filtered", !matches(run.cases[row.dataset.row], words.get(row), terms));
     }
-    const left = overviewRows.filter((row) => !row.classList.contains("filtered")).length;
-    document.getElementById("found").textContent = describeMatches(left, overviewRows.length, terms);
+    keep(FILTER, input.value);
+    document.getElementById("found").textContent = describeMatches(rowsLeft().length, overviewRows.length, terms);
     for (const chip of chips) chip.setAttribute("aria-pressed", has(chip.dataset.term));
     folds.forEach((fold) => fold.filtered(terms.length > 0));
   };
@@ -79,8 +88,13 @@ function mountFilter(input, folds) {
       set((has(term) ? others : [...others, term]).join(" "));
     });
   }
-  apply();
-  return { clear: () => input.value && set("") };
+  set(recall(FILTER) ?? "");
+}
+
+/** The filter, wherever one is. */
+function toFilter() {
+  if (currentSection()) visit(OVERVIEW);
+  document.getElementById("filter")?.focus();
 }
 
 /** A tier that can be folded. While a filter is set, what matches is shown. */
@@ -135,15 +149,11 @@ function compareKeys(a, b, sign) {
 function mountSorting() {
   const buttons = [...document.querySelectorAll("button.sort")];
   const original = new Map(overviewRows.map((row, place) => [row, place]));
-  const environment = document.getElementById("environment");
   const sort = (column, direction) => {
     const compare = (a, b) =>
       (direction ? compareKeys(keyOf(a, column), keyOf(b, column), direction === "ascending" ? 1 : -1) : 0) || original.get(a) - original.get(b);
     for (const body of document.querySelectorAll("tbody[data-tier]")) {
       body.append(...overviewRows.filter((row) => body.contains(row)).sort(compare));
-    }
-    for (const row of document.querySelectorAll("tr[data-row]")) {
-      environment.before(caseSections.get(row.dataset.row));
     }
   };
   for (const button of buttons) {
@@ -164,7 +174,7 @@ function mountSorting() {
 
 function mountOverview() {
   const input = document.getElementById("filter");
-  if (!input) return { clear: () => {} };
+  if (!input) return;
   mountSorting();
-  return mountFilter(input, mountFolds());
+  mountFilter(input, mountFolds());
 }

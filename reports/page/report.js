@@ -1,10 +1,10 @@
-// Opens the page: the overview at once, the viewers when the stills are read too.
+// Opens the page: what the address names at once, its frames when the stills are read too.
 
-document.documentElement.classList.add("has-script");
 for (const button of document.querySelectorAll("button.copy")) mountCopy(button);
-const filter = mountOverview();
-mountNavigation(filter, mountApprovals());
+mountOverview();
+mountKeys(mountApprovals());
+mountNavigation();
 addEventListener("DOMContentLoaded", () => {
   mountViewers();
-  followLink(filter);
+  showFrame();
 });

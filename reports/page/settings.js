@@ -17,33 +17,16 @@ const settings = { mode: "side", gain: "auto", speed: 1, loop: !reducedMotion, s
 const listeners = [];
 
 function stored() {
-  try {
-    const found = Object.entries(JSON.parse(sessionStorage.getItem(STORE)) ?? {});
-    return Object.fromEntries(found.filter(([name, value]) => CHOICES[name]?.includes(value)));
-  } catch {
-    return {}; // no store for pages opened from disk
-  }
+  const found = Object.entries(recall(STORE) ?? {});
+  return Object.fromEntries(found.filter(([name, value]) => CHOICES[name]?.includes(value)));
 }
 
 /** Changes a setting for every viewer. */
 function choose(name, value) {
   settings[name] = value;
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify(settings));
-  } catch {
-    // the setting lasts until the page is closed
-  }
-  keepPlace(currentSection(), () => {
-    applyMode();
-    listeners.forEach((listener) => listener(name));
-  });
-}
-
-/** Keeps an element where it is on screen although viewers above it change their height. */
-function keepPlace(element, change) {
-  const before = element?.getBoundingClientRect().top;
-  change();
-  if (element) scrollBy({ top: element.getBoundingClientRect().top - before, behavior: "instant" });
+  keep(STORE, settings);
+  applyMode();
+  listeners.forEach((listener) => listener(name));
 }
 
 /** Puts the mode on the root element, so that CSS alone lays out viewers that are not open yet. */

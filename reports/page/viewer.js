@@ -177,6 +177,7 @@ function mountViewer(root, section) {
     setPlaying(find(".play"), playing);
     if (!playing) keepLink(viewer);
   });
+  viewer.pause = player.stop;
   const zoom = openZoom(find(".stages"), (factor) => {
     find(".zoom").textContent = `${Math.round(100 * factor)}%`;
     refresh();
@@ -247,15 +248,4 @@ function mountViewers() {
     const { width, height } = stages.querySelector(".sizer").viewBox.baseVal;
     stages.style.setProperty("--ratio", width / height);
   }
-  // Viewers open when they come near the screen: a page may hold hundreds of stills.
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries.filter((item) => item.isIntersecting)) {
-        observer.unobserve(entry.target);
-        viewerOf(entry.target.closest("[data-case]"));
-      }
-    },
-    { rootMargin: "600px" },
-  );
-  for (const viewer of document.querySelectorAll(".viewer")) observer.observe(viewer);
 }

@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from parity.results.case import CaseResult, FindingResult, Run
-from tests.support.browser import Browse, watch
+from tests.support.browser import Browse, case, expect_frame, expect_page, shown, until, watch
 from tests.support.report_cases import (
     HOSTILE,
     drifted_case,
-    error_case,
+    every_status,
     hostile_run,
-    passed_case,
-    psnr,
     recipe,
     run_of,
     video,
@@ -33,57 +31,7 @@ GUITAR = "#case-t2v-guitar"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Every status: two that failed, one expected, two that passed."""
-    drifted = drifted_case(tmp_path)
-    expected = replace(
-        drifted,
-        id="t2v-night",
-        status="expected_drift",
-        model="wan21_1b",
-        tags=("night run",),
-        findings=(FindingResult(factor="seed", preview="42", inference="7", note="other noise"),),
-        metrics={"psnr": psnr([20.0, 21.0, 22.0])},
-    )
-    passed = passed_case(tmp_path)
-    near = replace(passed, id="i2v-near", bit_identical=False, metrics={"psnr": psnr([44.0, 45.0])})
-    return run_of(passed, expected, near, error_case(), drifted)
-
-
-def case(page: Page, name: str = "t2v-guitar") -> Locator:
-    return page.locator(f"section.case[id='case-{name}']")
-
-
-def until(page: Page, condition: str) -> None:
-    """Wait until a condition holds in the page; fail after 20 s. The page's policy forbids Playwright's own way."""
-    page.evaluate(
-        "condition => new Promise((done, fail) => { const end = performance.now() + 20000; (function look() {"
-        f"if ({condition}) done(); else if (performance.now() > end) fail(new Error(condition));"
-        "else setTimeout(look, 10); })(); })",
-        condition,
-    )
-
-
-def lay_out_all(page: Page) -> None:
-    """Render cases far from the window too."""
-    page.evaluate("document.querySelectorAll('.case').forEach((item) => { item.style.contentVisibility = 'visible'; })")
-
-
-def shown(page: Page) -> list[str]:
-    """Cases in the overview, from the top."""
-    return page.locator("tr[data-row]:visible th a").all_text_contents()
-
-
-def sections(page: Page) -> list[str]:
-    """The cases below the overview."""
-    return page.locator("section.case:not([hidden]) h2").all_text_contents()
-
-
-def expect_frame(page: Page, frame: int, name: str = "t2v-guitar") -> None:
-    """Expect a frame in the preview and in the text."""
-    expect(case(page, name).locator("[data-side=preview] canvas")).to_have_attribute(
-        "aria-label", f"preview, frame {frame}"
-    )
-    expect(case(page, name).locator(".position")).to_have_text(re.compile(rf"^frame {frame} of"))
+    return every_status(tmp_path)
 
 
 def pixels(page: Page, side: str) -> list[int]:
@@ -101,11 +49,13 @@ def pixels(page: Page, side: str) -> list[int]:
 def test_only_our_script_runs(tmp_path: Path, browse: Browse) -> None:
     hostile = hostile_run(tmp_path)
     page = browse(hostile)
-    page.locator("section.case").first.scroll_into_view_if_needed()
+    title = page.title()
+    assert title.startswith("wan-parity: 1 of 2 cases")
+    page.locator("tr[data-row] a").first.click()
     expect(page.locator("[data-side=difference] canvas").first).to_have_attribute(
         "aria-label", re.compile("^Difference at frame 6, ")
     )  # so our script did run
-    assert page.title().startswith("wan-parity: 1 of 2 cases")
+    assert page.title() == f"{HOSTILE} · {title}"
     expect(page.locator("img, [onerror]")).to_have_count(0)
 
 
@@ -130,6 +80,9 @@ def test_what_users_write_stays_text(tmp_path: Path, browse: Browse) -> None:
         assert page.locator("pre.source").text_content() == prompt
         page.locator(".chip", has_text="onerror").click()
         assert shown(page) == [HOSTILE]
+        page.locator("tr[data-row] a").click()
+        expect_page(page, HOSTILE)
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
         assert HOSTILE in (page.locator("section.case td", has_text="onerror").last.text_content() or "")
 
 
@@ -164,7 +117,6 @@ def test_axe_finds_no_serious_violation(
     page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
     # axe takes places of elements that are not laid out, or lie beneath the bar of approvals, for places on screen.
     page.evaluate("document.getElementById('approvals').style.position = 'static'")
-    lay_out_all(page)
     for key in states:
         page.keyboard.press(key)
         found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
@@ -183,104 +135,6 @@ def test_axe_would_find_one(run: Run, browse: Browse) -> None:
     page.evaluate("document.getElementById('filter').placeholder = ''")
     found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
     assert "label" in {item["id"] for item in found.response["violations"]}
-
-
-def test_nothing_jumps_while_stills_load(run: Run, browse: Browse) -> None:
-    page = browse(run, "#environment")  # far from the viewers
-    viewer = case(page).locator(".viewer")
-    lay_out_all(page)
-    before = viewer.bounding_box()
-    case(page).scroll_into_view_if_needed()
-    expect_frame(page, 6)
-    after = viewer.bounding_box()
-    assert before
-    assert after
-    assert (after["width"], after["height"]) == (before["width"], before["height"])
-
-
-# ---- The overview ----
-
-
-def test_failures_come_first_and_the_rest_in_tiers(run: Run, browse: Browse) -> None:
-    page = browse(run)
-    assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]
-    tiers = page.locator("button.fold")
-    assert tiers.all_text_contents() == ["Failed", "Drifted exactly as expected", "Passed"]
-    tiers.nth(2).click()
-    assert shown(page) == ["t2v-guitar", "broken", "t2v-night"]
-    expect(tiers.nth(2)).to_have_attribute("aria-expanded", "false")
-
-
-def test_many_quiet_cases_are_folded_beside_failures(tmp_path: Path, browse: Browse) -> None:
-    quiet = [replace(passed_case(tmp_path / str(place)), id=f"quiet-{place}", artifacts={}) for place in range(11)]
-    page = browse(run_of(*quiet, error_case()))
-    assert shown(page) == ["broken"]
-    page.get_by_role("button", name="Passed", exact=True).click()
-    assert len(shown(page)) == 12
-    page.reload()
-    page.locator("#filter").fill("quiet-7")  # a filter shows what matches
-    assert shown(page) == ["quiet-7"]
-
-
-@pytest.mark.parametrize(
-    ("words", "ids"),
-    [
-        ("status:failed", ["t2v-guitar", "broken"]),
-        ("status:drifted", ["t2v-guitar"]),
-        ("status:passed,error", ["broken", "i2v-near", "i2v"]),
-        ("factor:scheduler", ["t2v-guitar"]),
-        ("-factor:scheduler model:wan21", ["t2v-night", "i2v-near", "i2v"]),
-        ("model:I2V", ["i2v-near", "i2v"]),
-        ('tag:"night run"', ["t2v-night"]),
-        ("tag:smoke factor:lora_application", ["t2v-guitar"]),
-        ("complete safetensors", ["broken"]),
-        ("guitar stairs status:expected", ["t2v-night"]),
-        ("status:", ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]),
-    ],
-)
-def test_the_filter(run: Run, browse: Browse, words: str, ids: list[str]) -> None:
-    page = browse(run)
-    page.locator("#filter").fill(words)
-    assert shown(page) == ids
-    assert sections(page) == ids
-    if words != "status:":
-        expect(page.locator("#found")).to_have_text(f"{len(ids)} of 5 cases")
-
-
-def test_the_filter_says_what_it_does_not_know(run: Run, browse: Browse) -> None:
-    page = browse(run)
-    page.locator("#filter").fill("stauts:failed")
-    assert shown(page) == []
-    expect(page.locator("#found")).to_have_text(
-        "0 of 5 cases “stauts:” is not a filter key; the keys are status, factor, model, tag."
-    )
-
-
-def test_chips_filter_and_show_that_they_do(run: Run, browse: Browse) -> None:
-    page = browse(run)
-    chip = page.get_by_role("button", name="seed 1")
-    chip.click()
-    expect(chip).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#filter")).to_have_value("factor:seed")
-    assert shown(page) == ["t2v-night"]
-    chip.click()
-    expect(chip).to_have_attribute("aria-pressed", "false")
-    assert len(shown(page)) == 5
-
-
-def test_columns_sort_inside_the_tiers_and_sections_follow(run: Run, browse: Browse) -> None:
-    page = browse(run)
-    header = page.get_by_role("button", name="PSNR", exact=True)
-    header.click()
-    assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v-near", "i2v"]
-    header.click()
-    assert shown(page) == ["t2v-guitar", "broken", "t2v-night", "i2v", "i2v-near"]  # no figure: last both ways
-    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
-    assert sections(page) == shown(page)
-    header.click()
-    expect(page.locator("th[aria-sort]")).to_have_count(0)
-    page.get_by_role("button", name="Case", exact=True).click()
-    assert shown(page) == ["broken", "t2v-guitar", "t2v-night", "i2v", "i2v-near"]
 
 
 # ---- The viewer ----
@@ -453,7 +307,7 @@ def test_the_viewers_settings_are_kept(run: Run, browse: Browse) -> None:
     assert case(page).evaluate("element => element.getBoundingClientRect().top") == pytest.approx(top, abs=1)
     page.reload()
     expect(case(page).get_by_role("radio", name="Difference")).to_be_checked()
-    case(page, "t2v-night").locator(".viewer").scroll_into_view_if_needed()
+    page.evaluate("location.hash = '#case-t2v-night'")
     expect(case(page, "t2v-night").get_by_role("radio", name="Difference")).to_be_checked()
 
 
@@ -473,84 +327,6 @@ def test_another_size_is_shown_to_scale_and_not_subtracted(tmp_path: Path, brows
 
 
 # ---- Links, keys, approvals ----
-
-
-def test_a_link_leads_to_a_case_and_a_frame(run: Run, browse: Browse) -> None:
-    page = browse(run, "#case-t2v-night/frame=4")
-    expect_frame(page, 4, "t2v-night")
-    assert case(page, "t2v-night").evaluate("element => Math.abs(element.getBoundingClientRect().top) < 60")
-    page.evaluate("location.hash = '#case-t2v-guitar/frame=2'")
-    expect_frame(page, 2)
-    page.keyboard.press("ArrowRight")
-    until(page, "location.hash === '#case-t2v-guitar/frame=3'")  # the address follows
-    page.evaluate("location.hash = '#case-t2v-guitar/frame=99'")
-    expect(page.locator("#status")).to_have_text("There is no frame 99; the last is 12.")
-    page.locator("#filter").fill("status:passed")
-    page.evaluate("location.hash = '#case-t2v-guitar/frame=1'")
-    expect(case(page)).to_be_visible()  # the filter gives way
-    expect_frame(page, 1)
-
-
-def test_a_link_to_nowhere_says_so(run: Run, browse: Browse) -> None:
-    page = browse(run, "#case-gone/frame=4")
-    expect(page.get_by_role("alert")).to_have_text("The link points to gone, which is not a case in this report.")
-
-
-def test_keys_go_from_case_to_case(run: Run, browse: Browse) -> None:
-    page = browse(run)
-    focused = "document.activeElement.textContent"
-    for name in ("t2v-guitar", "broken", "t2v-night"):
-        page.keyboard.press("j")
-        until(page, f"{focused} === {json.dumps(name)}")
-        until(page, "document.querySelector('.current h2')?.textContent === document.activeElement.textContent")
-    page.keyboard.press("k")
-    until(page, f"{focused} === 'broken'")
-    page.keyboard.press("u")
-    until(page, "document.activeElement.id === 'cases-title'")
-    page.keyboard.press("/")
-    page.keyboard.type("wj?")  # letters are letters there
-    expect(page.locator("#filter")).to_have_value("wj?")
-    page.keyboard.press("Escape")
-    until(page, "document.activeElement.id !== 'filter'")
-
-
-def test_the_help_opens_closes_and_turns_keys_off(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Shortcuts and filters")).to_be_visible()
-    page.get_by_label("Single-key shortcuts").uncheck()
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    page.keyboard.press("ArrowRight")
-    page.get_by_role("button", name="Shortcuts and filters").click()
-    page.get_by_label("Single-key shortcuts").check()
-    page.keyboard.press("Escape")
-    case(page).scroll_into_view_if_needed()
-    expect_frame(page, 6)
-
-
-def test_every_key_of_the_help_does_something(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    arrows = {"←": "ArrowLeft", "→": "ArrowRight", "↑": "ArrowUp", "↓": "ArrowDown"}
-    named = page.locator("#help kbd").all_text_contents()
-    assert len(named) > 25
-    handled = (
-        "([key, shiftKey]) => !document.body.dispatchEvent("
-        "new KeyboardEvent('keydown', {key, shiftKey, bubbles: true, cancelable: true}))"
-    )
-    for name in named:
-        if name == "Esc":  # the browser's own
-            continue
-        shift = name.startswith("Shift ") or name in ("↑", "↓")
-        if shift:
-            page.keyboard.press("+")  # only what is zoomed can be moved
-        key = name.removeprefix("Shift ")
-        key = {**arrows, "Space": " ", "−": "-"}.get(key, key)
-        assert page.evaluate(handled, [key, shift]), name
-        page.evaluate("document.querySelector('dialog').close()")
-    assert not page.evaluate(handled, ["q", False])
 
 
 def saved_approvals(page: Page, folder: Path) -> dict[str, Any]:

@@ -525,12 +525,14 @@ def test_the_view_holds_no_markup() -> None:
 def test_fits_the_window(browse: Browse, width: int) -> None:
     page = browse(run_of(case(diagnosis(), search()), case(quick()), *hostile().cases), width=width)
     page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    for link in ("", *page.locator("tr[data-row] a").evaluate_all("all => all.map((link) => link.hash)")):
+        page.evaluate("hash => { location.hash = hash; }", link)
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     expect(page.locator("img, [onerror]")).to_have_count(0)
 
 
 def test_the_copy_button_copies_or_else_selects(browse: Browse) -> None:
-    page = browse(run_of(case(diagnosis())))
+    page = browse(run_of(case(diagnosis())), "#case-why")
     button = page.get_by_role("button", name="Copy the fix for scheduler")
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {configurable: true, value: undefined})")
     button.click()
@@ -546,7 +548,7 @@ def test_the_copy_button_copies_or_else_selects(browse: Browse) -> None:
 
 
 def test_every_line_and_point_of_the_charts_is_visible(browse: Browse) -> None:
-    page = browse(run_of(case(diagnosis())), "#case-t2v-guitar")
+    page = browse(run_of(case(diagnosis())), "#case-why")
     shown = "getComputedStyle(mark).display !== 'none' && mark.getBoundingClientRect().width > 0"
     marks = "[...document.querySelectorAll('.chart path, .chart circle.dot, .waterfall rect')]"
     assert page.evaluate(f"{marks}.length") == 3 + 1 + 2 + 8 + 2  # lines, equal step, latents, sigmas, bars

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from parity.results.case import Run
 from reports.render import write_report
@@ -75,3 +76,37 @@ def browse(chromium: Browser, tmp_path: Path) -> Iterator[Browse]:
     complaints = [complaint for page in watched for complaint in page]
     if complaints:
         pytest.fail("the browser complains:\n" + "\n".join(complaints))
+
+
+def case(page: Page, name: str = "t2v-guitar") -> Locator:
+    """The section of a case."""
+    return page.locator(f"section.case[id='case-{name}']")
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait until a condition holds in the page; fail after 20 s. The page's policy forbids Playwright's own way."""
+    page.evaluate(
+        "condition => new Promise((done, fail) => { const end = performance.now() + 20000; (function look() {"
+        f"if ({condition}) done(); else if (performance.now() > end) fail(new Error(condition));"
+        "else setTimeout(look, 10); })(); })",
+        condition,
+    )
+
+
+def shown(page: Page) -> list[str]:
+    """Cases in the overview, from the top."""
+    return page.locator("tr[data-row]:visible th a").all_text_contents()
+
+
+def expect_page(page: Page, name: str | None) -> None:
+    """Expect a case alone, or the overview (None)."""
+    expect(page.locator("main > section:visible h2").first).to_have_text(name or "Cases")
+    expect(page.locator("section.case:visible")).to_have_count(int(name is not None))
+
+
+def expect_frame(page: Page, frame: int, name: str = "t2v-guitar") -> None:
+    """Expect a frame in the preview and in the text."""
+    expect(case(page, name).locator("[data-side=preview] canvas")).to_have_attribute(
+        "aria-label", f"preview, frame {frame}"
+    )
+    expect(case(page, name).locator(".position")).to_have_text(re.compile(rf"^frame {frame} of"))

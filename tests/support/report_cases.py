@@ -274,6 +274,23 @@ def run_of(*cases: CaseResult) -> Run:
     )
 
 
+def every_status(folder: Path) -> Run:
+    """A run with every status: two cases that failed, one drifted as expected, two passed."""
+    drifted = drifted_case(folder)
+    expected = replace(
+        drifted,
+        id="t2v-night",
+        status="expected_drift",
+        model="wan21_1b",
+        tags=("night run",),
+        findings=(FindingResult(factor="seed", preview="42", inference="7", note="other noise"),),
+        metrics={"psnr": psnr([20.0, 21.0, 22.0])},
+    )
+    passed = passed_case(folder)
+    near = replace(passed, id="i2v-near", bit_identical=False, metrics={"psnr": psnr([44.0, 45.0])})
+    return run_of(passed, expected, near, error_case(), drifted)
+
+
 def hostile_run(folder: Path) -> Run:
     case = drifted_case(folder)
     recipes = {"preview": recipe(prompt=HOSTILE), "inference": recipe(prompt=HOSTILE + "!")}
