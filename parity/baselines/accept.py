@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from parity.baselines.file import Accepted, Baseline, accept, file_name, from_re
 from parity.baselines.recipes import compare_recipes
 from parity.baselines.rules import factor_changes, rule_changes
 from parity.baselines.sources import SourcedCase
+from parity.baselines.stills import Picked, damage, pick
 from parity.results.case import FAILING
 from parity.results.environment import differences
 from parity.results.words import figure
@@ -30,6 +31,10 @@ class Proposal:
     kind: Literal["new", "changed", "unchanged"]
     changes: tuple[str, ...]
     """The things that change: `bits`, `metrics`, a recipe's field, a part of the environment."""
+    stills: Mapping[str, bytes] = field(default_factory=dict)
+    """The content of the baseline's stills by their names."""
+    notes: tuple[str, ...] = ()
+    """Which stills could not be kept, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,27 +111,56 @@ def _refuse_twice(names: Sequence[str], cases: Sequence[SourcedCase]) -> None:
 
 
 def propose(
-    chosen: Sequence[SourcedCase], baselines: Mapping[str, Baseline], broken: Container[str] = ()
+    chosen: Sequence[SourcedCase],
+    baselines: Mapping[str, Baseline],
+    broken: Container[str] = (),
+    *,
+    stills: int = 0,
+    folder: Path | None = None,
 ) -> list[Proposal]:
-    """The baselines that accepting would write, sorted by id. `broken`: names of baseline files that cannot be read."""
+    """The baselines that accepting would write, sorted by id.
+
+    `broken`: names of baseline files that cannot be read. `stills`: how many are kept of each case. `folder` holds the
+    baselines; None: none has stills yet.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     proposals = []
     for item in sorted(chosen, key=lambda item: item.result.id):
         accepted = accept(item.result, at=now, run_started=item.source.run.started)
         new = from_result(item.result, item.source.run.environment, accepted)
+        old = baselines.get(new.case)
+        picked = _picked(item, old if old is not None and old.output == new.output else None, stills)
+        new = replace(new, stills=picked.stills)
         if file_name(new.case) in broken:
-            changes = ("replaces a file that cannot be read",)
-            proposals.append(Proposal(baseline=new, kind="changed", changes=changes))
+            proposal = Proposal(baseline=new, kind="changed", changes=("replaces a file that cannot be read",))
+        elif old is None:
+            proposal = Proposal(baseline=new, kind="new", changes=())
+        elif new.says_the_same(old) and not _other_stills(old, picked, folder):
+            proposal = Proposal(baseline=old, kind="unchanged", changes=())
         else:
-            proposals.append(_proposal(new, baselines.get(new.case)))
+            proposal = Proposal(baseline=new, kind="changed", changes=_changes(old, new) or ("stills",))
+        proposals.append(replace(proposal, stills=picked.data, notes=picked.notes))
     return proposals
 
 
-def _proposal(new: Baseline, old: Baseline | None) -> Proposal:
-    if old is None:
-        return Proposal(baseline=new, kind="new", changes=())
-    if new.says_the_same(old):
-        return Proposal(baseline=old, kind="unchanged", changes=())
+def _picked(item: SourcedCase, same_video: Baseline | None, count: int) -> Picked:
+    """The stills for a case's baseline. Those of the same video stay if the results lost theirs."""
+    picked = pick(item.result, item.source.path.parent, count)
+    kept = same_video.stills if same_video is not None and count else ()
+    return Picked(stills=kept) if kept and not picked.stills else picked
+
+
+def _other_stills(old: Baseline, picked: Picked, folder: Path | None) -> bool:
+    """Return whether other stills are to be kept of the same video, or those that were are missing or damaged.
+
+    They are told apart by their frames: another Pillow writes the same picture in other bytes.
+    """
+    frames = [[still.frame for still in stills] for stills in (old.stills, picked.stills)]
+    return frames[0] != frames[1] or bool(picked.data and folder is not None and damage(old, folder))
+
+
+def _changes(old: Baseline, new: Baseline) -> tuple[str, ...]:
+    """What accepting changes, but for stills."""
     changes: list[str] = []
     if (new.output.raw_sha256, new.output.sha256) != (old.output.raw_sha256, old.output.sha256):
         changes.append("bits")
@@ -141,8 +175,7 @@ def _proposal(new: Baseline, old: Baseline | None) -> Proposal:
     if new.recipe != old.recipe and not (recipe.reaching or recipe.harmless):
         changes.append("file names in the recipe")
     changes += differences(old.environment, new.environment)
-    changes += _acceptance_changes(old.accepted, new.accepted)
-    return Proposal(baseline=new, kind="changed", changes=tuple(changes))
+    return (*changes, *_acceptance_changes(old.accepted, new.accepted))
 
 
 def _acceptance_changes(old: Accepted, new: Accepted) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from parity.baselines.file import Baseline, environment_of, factors_of
-from parity.baselines.frames import describe_frames
+from parity.baselines.frames import changed_frames, describe_frames
 from parity.baselines.nearness import Nearness, compare_metrics
 from parity.baselines.noise import Noise
 from parity.baselines.recipes import RecipeChanges, compare_recipes, without_paths
@@ -31,7 +31,15 @@ def check_case(
         check = BaselineResult(outcome="not_run", problems=(f"not run: {own.verdict}",), **_own(own))
     else:
         check = _with_rules(_compared(own, own.output, environment, baseline, noise), own, baseline)
-    return dataclasses.replace(check, accepted_at=baseline.accepted.at)
+    return dataclasses.replace(
+        check,
+        accepted_at=baseline.accepted.at,
+        accepted_output=VideoResult(**dataclasses.asdict(baseline.output)),
+        accepted_means={name: metric.mean for name, metric in baseline.metrics.items()},
+        frames_changed=changed_frames(
+            baseline.output.frame_sha256, () if own.output is None else own.output.frame_sha256
+        ),
+    )
 
 
 def _own(result: CaseResult) -> dict[str, Any]:

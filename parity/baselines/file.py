@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ MAX_BYTES = 16 << 20
 DECIMALS = {"psnr": 3, "ssim": 5, "lpips": 5}
 """Digits kept of a metric. A difference of one unit in the last digit is ignored."""
 
+
+STILL_NAME = r"\d{4,}-[0-9a-f]{12}\.webp"
+"""What a still's file is called: see `BaselineStill.file`."""
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Unknown keys are refused: one could be a rule that this version would not apply."""
@@ -86,6 +90,23 @@ class BaselineMetric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineStill:
+    """A picture kept of the accepted output, in the folder `still_folder` beside the baseline."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    frame: int
+    """Counted from 0."""
+    file: str
+    """Its name: the frame, and the first 12 digits of its hash, so that no file is ever written over by another."""
+    sha256: str
+
+    @staticmethod
+    def of(frame: int, sha256: str) -> BaselineStill:
+        """The still of a frame, by the hash of its file."""
+        return BaselineStill(frame=frame, file=f"{frame:04d}-{sha256[:12]}.webp", sha256=sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """The accepted output of a case: its recipe, its environment, and how close it is to the preview."""
 
@@ -101,19 +122,26 @@ class Baseline:
     """The inference recipe, with paths reduced to file names, since folders differ between machines."""
     environment: Mapping[str, Any]
     """The part of the environment that can change the bits."""
+    stills: tuple[BaselineStill, ...] = ()
+    """Pictures to look at; no gate needs them. Empty: an older file, or none were kept."""
     kind: Literal["wan-parity baseline"] = "wan-parity baseline"
     schema_version: int = SCHEMA_VERSION
 
     def says_the_same(self, other: Baseline) -> bool:
-        """Return whether the two differ in nothing but when, and from which run, they were accepted."""
+        """Return whether the two differ in nothing but stills, and when and from which run they were accepted."""
         same = self.accepted.decides_the_same(other.accepted)
-        return same and dataclasses.replace(self, accepted=other.accepted) == other
+        return same and dataclasses.replace(self, accepted=other.accepted, stills=other.stills) == other
 
 
 def file_name(case_id: str) -> str:
     """The file name for a case id; characters that are not safe in every file system are percent-encoded."""
     name = quote(case_id, safe="")
     return f"{'%2E' + name[1:] if name.startswith('.') else name}.json"
+
+
+def still_folder(case_id: str) -> str:
+    """The name of the folder with a case's stills, beside its file."""
+    return file_name(case_id).removesuffix(".json") + ".stills"
 
 
 def accept(result: CaseResult, *, at: str, run_started: str) -> Accepted:
@@ -202,9 +230,20 @@ def from_text(text: str) -> Baseline:
     if data["schema_version"] != SCHEMA_VERSION:
         raise ValueError(other_version(data["schema_version"], SCHEMA_VERSION, "accept the case again"))
     try:
-        return TypeAdapter(Baseline).validate_json(text)
+        return _with_safe_stills(TypeAdapter(Baseline).validate_json(text))
     except ValidationError as error:
         raise ValueError(f"{first_mistake(error)}; restore it from version control, or accept the case again") from None
+
+
+def _with_safe_stills(baseline: Baseline) -> Baseline:
+    """The baseline. Raises ValueError if a still's name is not the one that its frame and its hash make."""
+    for place, still in enumerate(baseline.stills):
+        if not re.fullmatch("[0-9a-f]{64}", still.sha256) or still != BaselineStill.of(still.frame, still.sha256):
+            raise ValueError(
+                f"stills.{place}.file: is not the name of its frame and sha256; restore it from version control, or "
+                "accept the case again"
+            )
+    return baseline
 
 
 def read(path: Path) -> Baseline:

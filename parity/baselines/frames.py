@@ -37,6 +37,13 @@ def describe_frames(before: Sequence[str], after: Sequence[str]) -> str:
     return head + ("no frame is unchanged" if not matches else "; ".join(parts))
 
 
+def changed_frames(before: Sequence[str], after: Sequence[str]) -> tuple[int, ...] | None:
+    """Indices of the frames whose hashes differ; None if they are unknown, or the counts differ."""
+    if not before or len(before) != len(after):
+        return None
+    return tuple(place for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new)
+
+
 def _moved(i: int, j: int, j_end: int) -> str:
     by = abs(j - i)
     off = "off by one" if by == 1 else f"off by {by}"

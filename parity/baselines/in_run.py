@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from parity.baselines.check import check_case
 from parity.baselines.file import Baseline, factors_of
 from parity.baselines.noise import Noise
+from parity.baselines.stills import copy_stills
 from parity.baselines.store import Store
 from parity.results.case import FAILING, BaselineResult, CaseResult, Status
 from parity.results.words import figure
 from pipelines.errors import UsageError
+from pipelines.files.content import real_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +35,34 @@ class RunGate:
             raise UsageError(f"{option}: folder not found: {folder}; `parity baseline accept` creates it")
         return RunGate(folder=folder, baselines=store.read_all(), noise=noise)
 
-    def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
-        """The result with its check, by which status and verdict go. Checking it again changes nothing."""
-        return judged(result, check_case(result, environment, self.baselines.get(result.id), self.noise))
+    def __call__(self, result: CaseResult, environment: Mapping[str, Any], out: Path | None = None) -> CaseResult:
+        """The result with its check, by which status and verdict go. Checking it again changes nothing.
+
+        `out` is the folder of its results.json: the baseline's stills are copied into the case's artifacts there.
+        """
+        baseline = self.baselines.get(result.id)
+        gated = judged(result, check_case(result, environment, baseline, self.noise))
+        return gated if out is None or baseline is None else self._with_stills(gated, baseline, out)
+
+    def _with_stills(self, gated: CaseResult, baseline: Baseline, out: Path) -> CaseResult:
+        """The result with the stills of what was accepted, if its own are there to compare them with."""
+        frames = PurePosixPath(gated.artifacts.get("output_frames", ""))
+        place = frames.parent / "baseline_frames"
+        if not baseline.stills or not frames.name or not real_path(out / place).is_relative_to(real_path(out)):
+            return gated
+        problems = copy_stills(baseline, self.folder, out / place)
+        check = gated.baseline
+        if check is not None and problems:
+            gated = dataclasses.replace(gated, baseline=dataclasses.replace(check, notes=(*check.notes, *problems)))
+        shown = {"baseline_frames": str(place)} if (out / place).is_dir() else {}
+        return dataclasses.replace(gated, artifacts={**gated.artifacts, **shown})
 
 
 def judged(result: CaseResult, check: BaselineResult) -> CaseResult:
     """The result with status and verdict by its check."""
-    status, verdict = _judged(result.by_own_rules(), check)
-    return dataclasses.replace(result, status=status, verdict=verdict, baseline=check)
+    own = result.by_own_rules()
+    status, verdict = _judged(own, check)
+    return dataclasses.replace(own, status=status, verdict=verdict, baseline=check)
 
 
 def _judged(own: CaseResult, check: BaselineResult) -> tuple[Status, str]:

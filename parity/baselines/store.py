@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.baselines.file import MAX_BYTES, Baseline, file_name, read
+from parity.baselines.file import MAX_BYTES, STILL_NAME, Baseline, file_name, read, still_folder
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_bytes, read_text, write_atomically
@@ -56,7 +57,9 @@ class Store:
     """A folder of baselines, one file per case.
 
     Replacing first stages every file, then moves one after the other. At any moment, even after a kill, every file is
-    complete, old or new; the replaced files are saved before the first one is touched.
+    complete, old or new; the replaced files are saved before the first one is touched. A baseline's stills are named by
+    their content: new ones are written before the file that lists them, and those that neither a baseline nor `undo`
+    needs any more are removed after it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,30 +112,37 @@ class Store:
         try:
             if (staging / _UNDO).is_dir() and not (self.folder / _UNDO).exists():
                 (staging / _UNDO).replace(self.folder / _UNDO)
+            self._sweep()
             shutil.rmtree(staging)
         except OSError as error:
             raise _cannot_write(staging, error) from None
 
-    def replace(self, texts: Mapping[str, str]) -> None:
+    def replace(self, texts: Mapping[str, str], stills: Mapping[str, Mapping[str, bytes]] | None = None) -> None:
         """Write baselines, given as texts by case id, and save what they replace for `undo`.
+
+        `stills`: for a case id the content of the files that its text lists.
 
         Raises UsageError if the folder cannot be written; the message says which files were replaced, if any.
         """
         _refuse_same_in_other_case(texts, self.folder)
         names = {file_name(case): text for case, text in texts.items()}
-        staging = self._stage(names)
+        staging = self._stage(names, stills or {})
         done: list[str] = []
         try:
             for name in names:
                 (staging / name).replace(self.folder / name)
                 done.append(name)
+            self._sweep()
             shutil.rmtree(staging)
         except OSError as error:
             message = f"{_cannot_write(self.folder, error)}; replaced so far: {', '.join(done) or 'none'}"
             raise UsageError(f"{message}; `parity baseline undo` undoes it") from None
 
-    def _stage(self, names: Mapping[str, str]) -> Path:
-        """Write the new texts and the state before them to the staging folder. Nothing is replaced yet."""
+    def _stage(self, names: Mapping[str, str], stills: Mapping[str, Mapping[str, bytes]]) -> Path:
+        """Write the new texts and the state before them to the staging folder, and the new stills to their places.
+
+        Nothing is replaced yet.
+        """
         staging = self.folder / _STAGING
         try:
             staging.mkdir(parents=True)
@@ -145,6 +155,9 @@ class Store:
             kept.mkdir()
             for folder in (kept, staging):
                 (folder / ".gitignore").write_text("*\n")
+            for case, files in stills.items():
+                for file, data in files.items():
+                    write_atomically(self.folder / still_folder(case) / file, data)
             for name, text in names.items():
                 (staging / name).write_text(text, encoding="utf-8", newline="\n")
             replaced = [name for name in names if (self.folder / name).exists()]
@@ -169,6 +182,24 @@ class Store:
         """Move the previous undo folder to staging, as folders cannot be replaced; `clean` restores it after a kill."""
         if (self.folder / _UNDO).exists():
             (self.folder / _UNDO).replace(staging / _UNDO)
+
+    def _sweep(self) -> None:
+        """Remove stills that neither a baseline nor the undo folder lists; those of an unreadable file stay."""
+        for folder in self.folder.glob("*.stills"):
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            name = f"{folder.stem}.json"
+            owners = [path for path in (self.folder / name, self.folder / _UNDO / name) if path.exists()]
+            try:
+                needed = {still.file for path in owners for still in read(path).stills}
+            except UsageError:
+                continue
+            for path in folder.iterdir():
+                ours = re.fullmatch(STILL_NAME, path.name) or re.fullmatch(rf"\.{STILL_NAME}\.\d+", path.name)
+                if ours and path.name not in needed:
+                    path.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def last_change(self) -> Undo:
         """The change that `undo` would revert. Raises UsageError if there is none, or if baselines changed since."""
@@ -200,6 +231,7 @@ class Store:
                 write_atomically(self.folder / name, (self.folder / _UNDO / name).read_bytes())
             for name in undo.new:
                 (self.folder / name).unlink(missing_ok=True)
+            self._sweep()
             shutil.rmtree(self.folder / _UNDO)
         except OSError as error:
             raise _cannot_write(self.folder, error) from None

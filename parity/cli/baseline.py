@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.options import add_noise, add_results
+from parity.cli.options import add_kept_stills, add_noise, add_results
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def add(parsers: Any) -> None:
     baseline = parsers.add_parser(
         "baseline",
         help="compare a run with accepted results, or accept it",
-        description="A baseline is the output of a case that a person last accepted: one JSON file per case, "
-        "kept in the repository.",
+        description="A baseline is the output of a case that a person last accepted: one JSON file per case and a few "
+        "small pictures, kept in the repository.",
         epilog="examples:\n  parity baseline accept --all\n  parity baseline check\n  parity baseline show\n"
         "  parity baseline undo\n\n" + _EXIT_CODES,
     )
@@ -78,6 +78,7 @@ def _add_accept(actions: Any) -> None:
     which.add_argument(
         "--from", dest="approvals", type=Path, metavar="FILE", help="approvals exported from the HTML report"
     )
+    add_kept_stills(command.add_argument)
     command.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
     command.add_argument("--json", action="store_true", help="print what changes as JSON")
     add_results(command)
@@ -143,8 +144,9 @@ def accept(options: argparse.Namespace) -> int:
     _warn_of_leftover(store)
     baselines, broken = store.read_what_can_be()
     chosen, left_out = choose(cases_of(sources), options.cases, options.approvals, baselines)
-    proposals = propose(chosen, baselines, broken)
-    texts = {item.baseline.case: to_text(item.baseline) for item in proposals if item.kind != "unchanged"}
+    proposals = propose(chosen, baselines, broken, stills=options.stills, folder=store.folder)
+    changed = [item for item in proposals if item.kind != "unchanged"]
+    texts = {item.baseline.case: to_text(item.baseline) for item in changed}
     asked = bool(options.cases or options.all or options.approvals)
     if not options.json:
         print(sources_text(sources))
@@ -152,7 +154,7 @@ def accept(options: argparse.Namespace) -> int:
     if asked and not options.dry_run:
         store.clean()
         if texts:
-            store.replace(texts)
+            store.replace(texts, {item.baseline.case: item.stills for item in changed})
     if options.json:
         print(accept_json(store.folder, proposals, left_out, [*texts] if asked and not options.dry_run else []))
     if not asked:
@@ -177,13 +179,18 @@ def check(options: argparse.Namespace) -> int:
     from parity.baselines.gate import check_all
     from parity.baselines.noise import Noise
     from parity.baselines.sources import read_sources
+    from parity.baselines.stills import damage
     from parity.terminal.baselines import gate_text, sources_text
 
     sources = read_sources(options.results)
     store = _existing(options)
     _warn_of_leftover(store)
     noise = Noise(psnr=options.noise_psnr, ssim=options.noise_ssim)
-    gate = check_all(sources, store.read_all(), noise, options.cases)
+    baselines = store.read_all()
+    gate = check_all(sources, baselines, noise, options.cases)
+    for item in gate.cases:
+        for problem in damage(baselines[item.case], store.folder) if item.case in baselines else ():
+            print(f"parity: {problem}; the check needs no pictures", file=sys.stderr)
     if options.json:
         print(sources_text(sources), file=sys.stderr)
         print(json.dumps(_json(gate, options), indent=1, ensure_ascii=False))

@@ -16,6 +16,8 @@ LEAST_REPEATS, MOST_REPEATS = 2, 16
 """Generations of one request: one cannot be compared, and all are kept in memory and compared pairwise."""
 REPORT_BYTES = 25 << 20
 """The default size limit of report.html."""
+KEPT_STILLS, MOST_KEPT_STILLS = 3, 64
+"""Pictures that a baseline keeps of a case."""
 
 
 def add_running(add_argument: Any, prefix: str = "--") -> None:
@@ -67,6 +69,24 @@ def add_baselines(add_argument: Any, prefix: str = "--") -> None:
         "even if it fails its own tolerance as it did then",
     )
     add_noise(add_argument, f"{prefix}noise")
+
+
+def add_kept_stills(add_argument: Any, name: str = "--stills") -> None:
+    """Add `--stills` of `baseline accept`; another command's `--stills` is of another kind."""
+    add_argument(
+        name,
+        type=_kept_stills,
+        default=KEPT_STILLS,
+        metavar="N",
+        help="small pictures to keep of each accepted output, the frame furthest from the preview first; 0: numbers "
+        f"alone (default: {KEPT_STILLS})",
+    )
+
+
+def _kept_stills(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MOST_KEPT_STILLS:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 to {MOST_KEPT_STILLS}, e.g. 3, not {text!r}")
+    return int(text)
 
 
 def add_repeat(add_argument: Any, prefix: str = "--") -> None:

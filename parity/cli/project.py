@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from parity.case.target import TIMEOUT_S
-from parity.cli.options import REPORT_BYTES, add_max_size, add_noise, add_running, add_tag, add_target
+from parity.cli.options import (
+    KEPT_STILLS,
+    REPORT_BYTES,
+    add_kept_stills,
+    add_max_size,
+    add_noise,
+    add_running,
+    add_tag,
+    add_target,
+)
 from pipelines import cpu_kernels
 from pipelines.errors import UsageError
 from pipelines.files.content import read_bytes
@@ -46,11 +55,13 @@ class Key:
     """True if a list is allowed."""
     variable: str | None = None
     """The environment variable that comes before the file."""
+    option: str | None = None
+    """The option's name where the key has a longer one, because commands disagree about it."""
 
     @property
     def dest(self) -> str:
         """The name of the parsed value."""
-        return self.name.replace("-", "_")
+        return (self.option or self.name).replace("-", "_")
 
 
 KEYS = (
@@ -71,6 +82,7 @@ KEYS = (
     Key(name="target-timeout", commands=(*_RUN, PYTEST), default=f"{TIMEOUT_S:g}"),
     Key(name="max-size", commands=(*_RUN, "report", PYTEST), default=f"{REPORT_BYTES >> 20}"),
     Key(name="baselines", commands=("run", *_BASELINE, PYTEST), default="baselines; run, pytest: none"),
+    Key(name="baseline-stills", option="stills", commands=("baseline accept",), default=f"{KEPT_STILLS}"),
     Key(name="noise-psnr", commands=("run", "baseline check", PYTEST), default="46, or 35.5 after a lossy codec"),
     Key(name="noise-ssim", commands=("run", "baseline check", PYTEST), default="0.997, or 0.94 after a lossy codec"),
 )
@@ -197,6 +209,7 @@ def _options() -> Mapping[str, argparse.Action]:
     add_tag(parser.add_argument)
     add_max_size(parser.add_argument)
     add_noise(parser.add_argument, "--noise")
+    add_kept_stills(parser.add_argument, "--baseline-stills")
     parser.add_argument("--baselines", type=Path, metavar="DIR")
     parser.add_argument("--cases", type=Path, metavar="CASES")
     return {action.option_strings[0].removeprefix("--"): action for action in parser._actions}

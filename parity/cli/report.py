@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.options import add_max_size
+from parity.cli.options import add_max_size, add_noise
 from pipelines.errors import UsageError
 from pipelines.files.words import cannot_write
 
 if TYPE_CHECKING:
+    from parity.baselines.in_run import RunGate
     from parity.results.merge import Merged
 
 
@@ -25,12 +26,21 @@ def add(parsers: Any) -> None:
         "into one report.",
         epilog="examples:\n  parity report reports/out/2026-11-30_090000\n"
         "  parity report shard-1 shard-2 --out report.html --summary summary.md\n"
-        "  parity report parity-out --junit junit.xml --comment comment.md\n",
+        "  parity report parity-out --junit junit.xml --comment comment.md\n"
+        "  parity report parity-out --baselines baselines\n",
     )
     command.add_argument(
         "results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in"
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the first results.json")
+    command.add_argument(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="judge the results by these baselines, as `parity baseline check` does, and show what was accepted beside "
+        "what is new (default: as the run judged them)",
+    )
+    add_noise(command.add_argument, "--noise")
     add_max_size(command.add_argument)
     command.add_argument("--summary", type=Path, metavar="FILE", help="also write a summary in Markdown")
     command.add_argument(
@@ -56,7 +66,7 @@ def report(options: argparse.Namespace) -> int:
 
     if options.github:
         summary_file()
-    merged = merge(options.results)
+    merged = merge(options.results, _gate(options))
     out = options.out or merged.first.parent / "report.html"
     try:
         write_report(merged.run, merged.folder, out, max_bytes=options.max_size)
@@ -67,6 +77,16 @@ def report(options: argparse.Namespace) -> int:
     if options.github:
         tell_github(merged.run, merged.folder, sys.stdout)
     return 0
+
+
+def _gate(options: argparse.Namespace) -> RunGate | None:
+    """The baselines that decide anew; None: the results stay as the run judged them."""
+    if options.baselines is None:
+        return None
+    from parity.baselines.in_run import RunGate
+    from parity.baselines.noise import Noise
+
+    return RunGate.read(options.baselines, Noise(psnr=options.noise_psnr, ssim=options.noise_ssim))
 
 
 def _write_for_ci(merged: Merged, page: Path, options: argparse.Namespace) -> None:

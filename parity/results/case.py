@@ -311,7 +311,8 @@ class CaseResult:
         known = self.baseline
         if known is None:
             return self
-        return dataclasses.replace(self, status=known.status, verdict=known.verdict, baseline=None)
+        artifacts = {name: path for name, path in self.artifacts.items() if name != "baseline_frames"}
+        return dataclasses.replace(self, status=known.status, verdict=known.verdict, artifacts=artifacts, baseline=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.results.case import CaseResult, Run, from_json
+from parity.results.gate import Gate
 from pipelines.errors import UsageError
 from pipelines.files.content import read_text, real_path
 from pipelines.files.words import reason_of
@@ -28,13 +29,14 @@ class Merged:
     """The path of the first results.json."""
 
 
-def merge(given: Sequence[Path]) -> Merged:
+def merge(given: Sequence[Path], gate: Gate | None = None) -> Merged:
     """Read results.json files, or the folders they are in, as one run. A file given twice counts once.
 
-    For several files, `environment` is `{"runs": [...]}`, one entry per file, in the order of the cases.
+    For several files, `environment` is `{"runs": [...]}`, one entry per file, in the order of the cases. `gate`
+    decides over each case in the environment of its own file; None: the verdicts stay.
     """
     paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
-    runs = [read_results(path) for path in paths]
+    runs = [_judged(read_results(path), path, gate) for path in paths]
     folder = Path(os.path.commonpath([real_path(path.parent) for path in paths]))
     cases = [
         _moved(case, path, folder, several=len(paths) > 1)
@@ -43,6 +45,13 @@ def merge(given: Sequence[Path]) -> Merged:
     ]
     whole = runs[0] if len(runs) == 1 else _combined(paths, runs)
     return Merged(run=replace(whole, cases=tuple(cases)), folder=folder, first=paths[0])
+
+
+def _judged(run: Run, path: Path, gate: Gate | None) -> Run:
+    if gate is None:
+        return run
+    cases = tuple(gate(case, run.environment, real_path(path.parent)) for case in run.cases)
+    return replace(run, cases=cases, baselines=str(gate.folder))
 
 
 def read_results(path: Path) -> Run:

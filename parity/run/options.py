@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-from parity.results.case import CaseResult
+from parity.results.gate import Gate
 from parity.run.task import Task
 from pipelines.offload import Offload
-
-
-class Gate(Protocol):
-    """Baselines that decide over the results of a run."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the baselines."""
-
-    def __call__(self, result: CaseResult, environment: Mapping[str, Any]) -> CaseResult:
-        """The result, generated in this environment, with status and verdict by the baselines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

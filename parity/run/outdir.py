@@ -50,7 +50,7 @@ class OutDir:
 
     def clear(self) -> None:
         """Remove what a killed run or worker left behind. Only the holder of the folder may call this."""
-        patterns = (".results.json.*", f"artifacts/{_NEW}*", SHARDS)
+        patterns = (".results.json.*", f"artifacts/{_NEW}*", f"artifacts/*/{_NEW}*", SHARDS)
         for path in (path for pattern in patterns for path in self.path.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -241,7 +241,7 @@ class Session:
     def _gated(self, result: CaseResult) -> CaseResult:
         """The result as this run judges it: by its baselines if there are any, else by the case's own rules."""
         gate = self.options.gate
-        return result.by_own_rules() if gate is None else gate(result, self.run.environment)
+        return result.by_own_rules() if gate is None else gate(result, self.run.environment, self.out.path)
 
     def _write(self) -> None:
         try:

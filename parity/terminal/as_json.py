@@ -60,7 +60,16 @@ def accept_json(
     """What accepting changes. `written`: the cases whose baselines were written, none if nothing was to be."""
     return json_text(
         folder=folder,
-        cases=[{"case": item.baseline.case, "kind": item.kind, "changes": item.changes} for item in proposals],
+        cases=[
+            {
+                "case": item.baseline.case,
+                "kind": item.kind,
+                "changes": item.changes,
+                "stills": [still.frame for still in item.baseline.stills],
+                "notes": item.notes,
+            }
+            for item in proposals
+        ],
         left_out=[{"case": item.case, "reason": item.reason} for item in left_out],
         written=written,
     )

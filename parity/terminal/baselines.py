@@ -34,7 +34,8 @@ def proposals_text(proposals: Sequence[Proposal], left_out: Sequence[LeftOut]) -
     """A table of what accepting would change."""
     rows: list[tuple[str, ...]] = [(item.baseline.case, item.kind, _proposal_words(item)) for item in proposals]
     rows += [(item.case, "left out", item.reason) for item in left_out]
-    return table(rows) if rows else "  nothing to accept"
+    notes = [f"  {item.baseline.case}: {note}" for item in proposals for note in item.notes]
+    return "\n".join([table(rows) if rows else "  nothing to accept", *notes])
 
 
 def _proposal_words(item: Proposal) -> str:

@@ -120,7 +120,7 @@ def _not_whole(run: Run, path: Path) -> str | None:
             return None
     except (ValueError, CaseError) as error:
         return str(error)
-    known = {".undo", "artifacts", CASE_FILE_NAME} & set(path.parts)
+    known = {".undo", "artifacts", CASE_FILE_NAME} & set(path.parts) or path.parent.suffix == ".stills"
     return None if known and not path.name.startswith("._") else "of no kind that the command writes"
 
 

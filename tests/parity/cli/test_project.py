@@ -20,6 +20,9 @@ OTHER = {
     ("import", "out"): "the folder of cases",
     ("import", "cases"): "none",
     ("report", "out"): "a file",
+    ("report", "baselines"): "judges results anew, perhaps another machine's: only when it is asked to",
+    ("report", "noise-psnr"): "of those baselines",
+    ("report", "noise-ssim"): "of those baselines",
     ("schema", "out"): "a file",
     ("serve", "timeout"): "of a whole request, and the server must have one",
     ("cache prune", "max-size"): "of the cache",
@@ -53,29 +56,30 @@ def parsed(*arguments: str) -> argparse.Namespace:
 
 def test_every_option_named_like_a_key_is_decided() -> None:
     """Each key's commands have its option, and each other option of that name is known to mean something else."""
-    names = {key.name: key for key in KEYS}
+    names = {key.option or key.name for key in KEYS}
+    keys = {(command, key.option or key.name): key for key in KEYS for command in key.commands}
     found = set()
     for parser in whole_parser().family():
         command = parser.prog.removeprefix("parity ")
         for action in parser._actions:
             name = "cases" if action.metavar == "CASES" else (action.option_strings or [""])[-1].removeprefix("--")
             if name in names and (command, name) not in OTHER:
-                assert command in names[name].commands, f"{command} --{name}: a key, or something else?"
+                assert (command, name) in keys, f"{command} --{name}: a key, or something else?"
                 found.add((command, name))
-                assert action.type == project._options()[name].type
-    assert found == {(command, key.name) for key in KEYS for command in key.commands if command != PYTEST}
+                assert action.type == project._options()[keys[command, name].name].type
+    assert found == {(command, name) for command, name in keys if command != PYTEST}
 
 
 def test_pytest_has_the_options(pytestconfig: pytest.Config) -> None:
     for key in KEYS:
-        assert hasattr(pytestconfig.option, f"parity_{key.dest}") == (PYTEST in key.commands)
+        assert hasattr(pytestconfig.option, f"parity_{key.name.replace('-', '_')}") == (PYTEST in key.commands)
 
 
 def test_defaults_are_as_the_options_have_them(write: Write) -> None:
     write()
     options = vars(parsed("run")) | vars(parsed("baseline", "check"))
     for key in KEYS:
-        value = options[key.dest]
+        value = vars(parsed("baseline", "accept"))["stills"] if key.option else options[key.dest]
         if value not in (None, (), []):
             assert key.default == str(value >> 20 if key.name == "max-size" else value).removesuffix(".0")
 
