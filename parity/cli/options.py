@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from parity.case.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
+from parity.run.task import STILLS
 from pipelines import cpu_kernels
 from pipelines.offload import OFFLOADS
 
 LEAST_REPEATS, MOST_REPEATS = 2, 16
 """Generations of one request: one cannot be compared, and all are kept in memory and compared pairwise."""
+MOST_STILLS = 1000
+"""Frames that can be kept of each video; no model generates as many."""
 REPORT_BYTES = 25 << 20
 """The default size limit of report.html."""
 KEPT_STILLS, MOST_KEPT_STILLS = 3, 64
@@ -176,6 +179,18 @@ def add_max_size(add_argument: Any, prefix: str = "--") -> None:
     )
 
 
+def add_stills(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--stills`."""
+    add_argument(
+        f"{prefix}stills",
+        type=_stills,
+        default=STILLS,
+        metavar="N",
+        help="frames to keep of every video that a diagnosis generates, to be shown in the report: the worst one, and "
+        f"others spread over the video; 0: none (default: {STILLS})",
+    )
+
+
 def add_results(command: argparse.ArgumentParser) -> None:
     """Add `--results`."""
     command.add_argument(
@@ -230,6 +245,12 @@ def _repeats(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not LEAST_REPEATS <= int(text) <= MOST_REPEATS:
         allowed = f"{LEAST_REPEATS} to {MOST_REPEATS}"
         raise argparse.ArgumentTypeError(f"must be a whole number, {allowed}, e.g. 3, not {text!r}")
+    return int(text)
+
+
+def _stills(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MOST_STILLS:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 to {MOST_STILLS}, e.g. {STILLS}, not {text!r}")
     return int(text)
 
 

@@ -20,9 +20,11 @@ from parity.cli.options import (
     add_max_size,
     add_noise,
     add_running,
+    add_stills,
     add_tag,
     add_target,
 )
+from parity.run.task import STILLS
 from pipelines import cpu_kernels
 from pipelines.errors import UsageError
 from pipelines.files.content import read_bytes
@@ -81,6 +83,7 @@ KEYS = (
     Key(name="target-lora-root", commands=(*_RUN, PYTEST), default="none"),
     Key(name="target-timeout", commands=(*_RUN, PYTEST), default=f"{TIMEOUT_S:g}"),
     Key(name="max-size", commands=(*_RUN, "report", PYTEST), default=f"{REPORT_BYTES >> 20}"),
+    Key(name="stills", commands=(*_RUN, PYTEST), default=f"{STILLS}"),
     Key(name="baselines", commands=("run", *_BASELINE, PYTEST), default="baselines; run, pytest: none"),
     Key(name="baseline-stills", option="stills", commands=("baseline accept",), default=f"{KEPT_STILLS}"),
     Key(name="noise-psnr", commands=("run", "baseline check", PYTEST), default="46, or 35.5 after a lossy codec"),
@@ -208,6 +211,7 @@ def _options() -> Mapping[str, argparse.Action]:
     add_target(parser.add_argument)
     add_tag(parser.add_argument)
     add_max_size(parser.add_argument)
+    add_stills(parser.add_argument)
     add_noise(parser.add_argument, "--noise")
     add_kept_stills(parser.add_argument, "--baseline-stills")
     parser.add_argument("--baselines", type=Path, metavar="DIR")

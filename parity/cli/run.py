@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.options import add_baselines, add_max_size, add_repeat, add_running, add_target, generations
+from parity.cli.options import add_baselines, add_max_size, add_repeat, add_running, add_stills, add_target, generations
 from parity.cli.parser import EXIT_CODES
 from parity.cli.selection import add_selection, narrowing, selected
 from pipelines.errors import UsageError
@@ -105,6 +105,7 @@ def _add_running(command: argparse.ArgumentParser, *, repeats: bool) -> None:
     output = command.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print results.json to stdout")
     output.add_argument("--no-html", action="store_true", help="write no report.html")
+    add_stills(output.add_argument)
     add_max_size(output.add_argument)
 
 
@@ -174,6 +175,7 @@ def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None) -> O
             only_drifted=options.diagnose_failed,
             search=options.search,
             budget=options.budget,
+            stills=options.stills,
             repeat=options.repeat,
         ),
         device=options.device,

@@ -169,7 +169,7 @@ class _Counterfactuals:
         try:
             self._generate_preview()
         except BudgetSpentError:
-            self._as_is_trial = self.lab.judge(self.case.inference, self._as_is_frames, 0)
+            self._as_is_trial = self.lab.judge(self.case.inference, self._as_is_frames, "as requested", 0)
             self.stopped = "budget"
             return
         yield
@@ -197,8 +197,9 @@ class _Counterfactuals:
         before = lab.engine.work.denoising_steps
         frames = lab.generate(case.preview, "the preview's recipe", trace)
         lab.compare_with(frames)
-        self._preview_trial = lab.judge(case.preview, frames, lab.engine.work.denoising_steps - before)
-        self._as_is_trial = lab.judge(case.inference, self._as_is_frames, len(self._trace.latents))
+        steps = lab.engine.work.denoising_steps - before
+        self._preview_trial = lab.judge(case.preview, frames, "the preview's recipe", steps)
+        self._as_is_trial = lab.judge(case.inference, self._as_is_frames, "as requested", len(self._trace.latents))
         if trace.noise is not None and self._trace.noise is not None:
             self._origin = find_origin(trace, self._trace, self._decode_gap(frames))
 

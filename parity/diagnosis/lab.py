@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from parity.case.load import Case
 from parity.case.progress import TrialProgress
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 class BudgetSpentError(Exception):
     """The next generation would exceed the budget. Diagnosis and search catch this error themselves."""
+
+
+class KeepStills(Protocol):
+    """Keeps pictures of what was generated."""
+
+    def __call__(self, label: str, sha256: str, frames: Frames) -> str | None:
+        """Keep stills of a video, which `sha256` identifies. Returns their folder; None: none are kept."""
 
 
 class Lab:
@@ -50,11 +57,13 @@ class Lab:
         self._latents: dict[object, torch.Tensor] = {}
         self._trials: dict[object, Trial] = {}
         self._recipe_frames: Frames | None = None
+        self.keep_stills: KeepStills | None = None
+        """Keeps stills of every trial; None: none are kept."""
 
     def for_video(self, case: Case, video: Video) -> Lab:
         """Return a lab that compares with `video` instead of the preview.
 
-        It shares the latents and the spent budget of this lab; its `cost` counts from zero.
+        It shares the latents and the spent budget of this lab; its `cost` counts from zero. It keeps no stills.
         """
         other = Lab(self.engine, case, video, self.progress, self.budget)
         other.spent = other._spent_before = self.spent
@@ -95,14 +104,15 @@ class Lab:
             return known
         before = self.engine.work.denoising_steps
         frames = self.generate(recipe, label)
-        return self.judge(recipe, frames, self.engine.work.denoising_steps - before)
+        return self.judge(recipe, frames, label, self.engine.work.denoising_steps - before)
 
-    def judge(self, recipe: Recipe, frames: Frames, denoising_steps: int) -> Trial:
+    def judge(self, recipe: Recipe, frames: Frames, label: str, denoising_steps: int) -> Trial:
         """Compare a recipe's frames with the preview and, once they are known, with the preview recipe's frames."""
         self.progress.phase("encode", "")
         encoded, delivered = deliver(frames, recipe)
         self.progress.phase("compare", "")
-        compared = frames if is_lossless(self.case.video) else delivered.frames
+        lossless = is_lossless(self.case.video)
+        compared = frames if lossless else delivered.frames
         trial = Trial(
             to_preview=closeness(self.preview.frames, compared),
             to_recipe=None if self._recipe_frames is None else closeness(self._recipe_frames, frames),
@@ -110,6 +120,10 @@ class Lab:
             file_sha256=hashlib.sha256(encoded).hexdigest(),
             denoising_steps=denoising_steps,
         )
+        if self.keep_stills is not None:
+            self.progress.phase("write", "")
+            stills = self.keep_stills(label, trial.raw_sha256 if lossless else trial.file_sha256, compared)
+            trial = dataclasses.replace(trial, stills=stills)
         self._trials[_trial_key(recipe)] = trial
         return trial
 

@@ -254,6 +254,7 @@ def _options(config: pytest.Config) -> Options:
         task=Task(
             diagnose="full" if diagnose else None,
             only_drifted=diagnose == "on-failure",
+            stills=config.getoption("--parity-stills"),
             repeat=config.getoption("--parity-repeat"),
         ),
         device=given["device"] if given else config.getoption("--parity-device"),

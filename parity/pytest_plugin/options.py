@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from parity.cli import project
-from parity.cli.options import Gather, add_baselines, add_max_size, add_repeat, add_running, add_tag, add_target
+from parity.cli.options import (
+    Gather,
+    add_baselines,
+    add_max_size,
+    add_repeat,
+    add_running,
+    add_stills,
+    add_tag,
+    add_target,
+)
 from pipelines import cpu_kernels
 from pipelines.errors import ParityError
 
@@ -42,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="find out how much each factor matters: on-failure for cases that drifted, which are generated once more, "
         "always for all cases (slow; default: never)",
     )
+    add_stills(group.addoption, "--parity-")
     add_max_size(group.addoption, "--parity-")
     add_baselines(group.addoption, "--parity-")
 

@@ -114,6 +114,7 @@ class ServerDiagnosis:
             result = dataclasses.replace(self._known_as(best, "pixels", note), search=found)
             frames = lab.generate(best, "the server's settings")  # its latents are known
             again = lab.for_video(compared.case, compared.preview)
+            again.keep_stills = self._lab.keep_stills
             return self._explain(result, best, again, frames, Trace())
         if found.verdict == "likely":
             note = (

@@ -22,6 +22,8 @@ from pipelines.files.words import cannot_write, reason_of
 from pipelines.media.video import Frames
 
 _NEW = ".new-"
+TRIALS = "trials"
+"""Folder of a case's artifacts with stills of the videos that its diagnosis generated."""
 SHARDS = ".shards"
 """Folder with the results of the workers of one session, until they are merged."""
 
@@ -50,7 +52,7 @@ class OutDir:
 
     def clear(self) -> None:
         """Remove what a killed run or worker left behind. Only the holder of the folder may call this."""
-        patterns = (".results.json.*", f"artifacts/{_NEW}*", f"artifacts/*/{_NEW}*", SHARDS)
+        patterns = (".results.json.*", *(f"artifacts/{below}{_NEW}*" for below in ("", "*/", f"*/{TRIALS}/")), SHARDS)
         for path in (path for pattern in patterns for path in self.path.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -64,19 +66,6 @@ class OutDir:
             os.close(self._lock)
             self._lock = None
 
-    @contextmanager
-    def _replacing(self, case: str) -> Iterator[Path]:
-        """Yield an empty folder that becomes the case's artifacts once it is filled; on an error it is removed."""
-        final = self.path / "artifacts" / case
-        new = final.with_name(f"{_NEW}{case}")
-        new.mkdir(parents=True)
-        try:
-            yield new
-            shutil.rmtree(final, ignore_errors=True)
-            new.rename(final)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-
     def write_videos(self, case: Case, comparison: Comparison) -> dict[str, str]:
         """Copy both videos, and write stills of every frame for the report."""
         names = {
@@ -86,15 +75,25 @@ class OutDir:
             "output_frames": "output_frames",
         }
         try:
-            with self._replacing(case.id) as folder:
+            with _replacing(self.path / "artifacts" / case.id) as folder:
                 (folder / names["output"]).write_bytes(comparison.encoded)
                 copy = shutil.copytree if case.video.is_dir() else shutil.copyfile
                 copy(case.video, folder / names["preview"])
-                _write_stills(folder / names["preview_frames"], comparison.preview_frames)
-                _write_stills(folder / names["output_frames"], comparison.output_frames)
+                _write_stills(folder / names["preview_frames"], dict(enumerate(comparison.preview_frames)))
+                _write_stills(folder / names["output_frames"], dict(enumerate(comparison.output_frames)))
         except OSError as error:
             raise MediaError(f"{self.path}: the videos cannot be written: {reason_of(error)}") from None
         return {key: f"artifacts/{case.id}/{name}" for key, name in names.items()}
+
+    def write_trial(self, case: str, name: str, frames: Mapping[int, Frames]) -> str:
+        """Write stills of a trial of a case's diagnosis. Returns their folder as results.json names it.
+
+        Raises OSError; then no folder is left.
+        """
+        relative = f"artifacts/{case}/{TRIALS}/{name}"
+        with _replacing(self.path / relative) as folder:
+            _write_stills(folder, frames)
+        return relative
 
     def read_previous(self, environment: Mapping[str, Any] | None) -> Run:
         """Read the run to continue. Raises UsageError if there is none, or if its environment is different.
@@ -132,9 +131,22 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def _write_stills(folder: Path, frames: Frames) -> None:
-    folder.mkdir()
-    for number, frame in enumerate(frames):
+@contextmanager
+def _replacing(final: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `final` once it is filled; on an error it is removed."""
+    new = final.with_name(f"{_NEW}{final.name}")
+    new.mkdir(parents=True)
+    try:
+        yield new
+        shutil.rmtree(final, ignore_errors=True)
+        new.rename(final)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _write_stills(folder: Path, frames: Mapping[int, Frames]) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, frame in frames.items():
         Image.fromarray(frame).save(folder / f"{number:04d}.webp", quality=90)
 
 

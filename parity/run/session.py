@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import sys
 import time
@@ -30,7 +29,7 @@ from parity.remote.exchange import Exchange
 from parity.remote.run import compare_served
 from parity.repeat.measure import generate_repeats
 from parity.results.case import CaseResult, Run, Status, in_order, now, to_json
-from parity.results.diagnosis import Search
+from parity.results.diagnosis import Diagnosis, Search
 from parity.results.environment import describe
 from parity.run.cache import open_cache
 from parity.run.generation import Shelf
@@ -38,6 +37,7 @@ from parity.run.local import compare_locally
 from parity.run.options import Options
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
+from parity.run.stills import TrialStills
 from parity.run.stopwatch import Stopwatch
 from parity.run.task import Thoroughness
 from parity.run.unexpected import unexpected
@@ -276,15 +276,18 @@ class Session:
         if trace is None:
             return result
         self._keep(result)
-        kept = functools.partial(dataclasses.replace, result)
+        lab.keep_stills = stills = TrialStills(self.out, result, case.video, self.options.task.stills)
         floor = result.repeat.raw_floor if result.repeat is not None else None
         noise = floor.psnr_mean if floor is not None else None
         as_is = compared.raw
         if frames_key(plan.case.inference) != frames_key(within_limits(case.inference)):
             trace = Trace()  # without what this version cannot generate, the request is another one
             as_is = lab.generate(plan.case.inference, "the request, as far as supported", trace)
-        diagnosis = diagnose(lab, plan, as_is, trace, lambda known: self._keep(kept(diagnosis=known)), noise)
-        return kept(diagnosis=diagnosis)
+
+        def concluded(known: Diagnosis) -> CaseResult:
+            return stills.noted(dataclasses.replace(result, diagnosis=known))
+
+        return concluded(diagnose(lab, plan, as_is, trace, lambda known: self._keep(concluded(known)), noise))
 
     def _generate_repeats(self, case: Case, progress: Progress) -> list[tuple[bool, Frames]]:
         """The generations of --repeat besides the case's own; made once, even if the case is compared twice."""
@@ -308,8 +311,13 @@ class Session:
             return compared.result
         self._keep(compared.result)
         lab = Lab(self.engine, case, compared.preview, progress, self.options.task.budget)
+        lab.keep_stills = stills = TrialStills(self.out, compared.result, case.video, self.options.task.stills)
         mode: Literal["full", "gains"] = "gains" if thoroughness == "gains" else "full"
-        return ServerDiagnosis(compared, lab, mode, progress, self._keep).diagnose()
+
+        def keep(known: CaseResult) -> CaseResult:
+            return self._keep(stills.noted(known))
+
+        return stills.noted(ServerDiagnosis(compared, lab, mode, progress, keep).diagnose())
 
     def _search(self, case: Case, progress: Progress) -> CaseResult:
         """Search for the settings behind the preview; the request itself is not generated."""

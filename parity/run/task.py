@@ -9,6 +9,9 @@ Thoroughness = Literal["full", "gains", "quick"]
 """full: each factor fixed alone (gain) and broken alone (loss). gains: only the gains, half the generations.
 quick: a ranking by latents, for two generations."""
 
+STILLS = 5
+"""Frames of every video of a diagnosis that are kept by default."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -22,6 +25,8 @@ class Task:
     """True to search for the settings that generated the preview."""
     budget: float | None = None
     """Full-generation equivalents a diagnosis or search may spend on a case; None: as many as planned."""
+    stills: int = STILLS
+    """Frames to keep of every video that a diagnosis generates; 0: none."""
     repeat: int | None = None
     """How often to generate a request, to see whether it repeats (`parity.repeat`); None: once."""
 

@@ -78,8 +78,8 @@ def run_matrix(
     """Diagnose every planted case three times: in full, by gains only, and quickly. Yields a row for each case."""
     workshop = Workshop(folder / "jobs", engine)
     with (
-        Session(Options(out=folder / "full", task=Task(diagnose="full")), engine) as full,
-        Session(Options(out=folder / "gains", task=Task(diagnose="gains")), engine) as gains,
+        Session(Options(out=folder / "full", task=Task(diagnose="full", stills=0)), engine) as full,
+        Session(Options(out=folder / "gains", task=Task(diagnose="gains", stills=0)), engine) as gains,
     ):
         for number, (kind, plants) in enumerate(cases, 1):
             yield _row(workshop, full, gains, kind, plants, f"{number:03d}-{kind}", progress)

@@ -64,7 +64,9 @@ def test_the_reference_server_against_a_real_preview(cases: CaseFiles, engine: E
         pipeline="reference",
     )
     before = engine.work.denoising_steps
-    diagnosis = diagnosed(load_case(path), engine, tmp_path)
+    result = run(load_case(path), engine, tmp_path)
+    diagnosis = result.diagnosis
+    assert diagnosis is not None
     assert [cost.factor for cost in diagnosis.factors] == KNOWN
     assert [cost.rank for cost in diagnosis.factors] == [1, 2, 3]
     assert [cost.level for cost in diagnosis.factors] == ["visible", "rounding", "rounding"]
@@ -83,6 +85,33 @@ def test_the_reference_server_against_a_real_preview(cases: CaseFiles, engine: E
     assert diagnosis.explained is True
     assert diagnosis.residue is None
     assert diagnosis.sentence.startswith("fully explained: fixing scheduler, lora_application, precision reproduces")
+    check_stills(result, tmp_path)
+
+
+def check_stills(result: CaseResult, out: Path) -> None:
+    """Every distinct video of a diagnosis has stills of the same frames, which are those that were compared."""
+    assert result.diagnosis is not None
+    trials = result.diagnosis.trials()
+    assert trials["as_is"].stills == result.artifacts["output_frames"]
+    folders = {trial.file_sha256: trial.stills for trial in trials.values()}
+    assert len(set(folders.values())) == len(folders) == 8
+    assert all(trial.stills == folders[trial.file_sha256] for trial in trials.values())
+    psnr = result.metrics["psnr"].per_frame
+    worst = min(range(len(psnr)), key=lambda frame: psnr[frame] or 99)
+    kept = {0, worst, len(psnr) - 1}
+    for trial in trials.values():
+        assert trial.stills is not None
+        names = {int(path.stem) for path in (out / trial.stills).iterdir()}
+        assert kept <= names
+        assert len(names) == 5 or trial is trials["as_is"]
+    preview, recipe, request = (
+        result.artifacts["preview_frames"],
+        str(trials["recipe"].stills),
+        str(trials["as_is"].stills),
+    )
+    still = f"{worst:04d}.webp"
+    assert (out / recipe / still).read_bytes() == (out / preview / still).read_bytes()
+    assert (out / request / still).read_bytes() != (out / preview / still).read_bytes()
 
 
 def test_the_first_divergence_distinguishes_schedule_noise_weights_and_decode(

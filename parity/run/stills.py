@@ -1,0 +1,78 @@
+"""Stills of a diagnosis: the same few frames of every video that it generates."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from parity.comparison.compare import is_lossless
+from parity.results.case import CaseResult
+from parity.run.outdir import OutDir
+from pipelines.files.words import reason_of
+from pipelines.media.video import Frames
+from reports.view import worst_frame
+
+_SLUG = 40
+"""The longest name of a folder, without its number."""
+
+
+class TrialStills:
+    """Keeps stills of a case's trials. Equal outputs share a folder; the request's are those of the case's output.
+
+    If they cannot be written, the diagnosis goes on without them and says so.
+    """
+
+    def __init__(self, out: OutDir, result: CaseResult, video: Path, count: int) -> None:
+        """`result` is that of the comparison with `video`, the preview; `count` frames are kept of each trial."""
+        self._out, self._case, self._count = out, result.id, count
+        frames = result.preview.frames if result.preview is not None else 0
+        self._frames = spread(frames, count, worst_frame(result))
+        self._folders: dict[str, str] = {}
+        self._problem: str | None = None
+        output = result.output
+        shown = None if output is None else output.raw_sha256 if is_lossless(video) else output.sha256
+        if shown is not None and "output_frames" in result.artifacts:
+            self._folders[shown] = result.artifacts["output_frames"]
+
+    def __call__(self, label: str, sha256: str, frames: Frames) -> str | None:
+        """Keep stills of an output, which `sha256` identifies. Returns their folder; None: none are kept."""
+        if not self._frames or self._problem is not None:
+            return None
+        if sha256 not in self._folders:
+            name = f"{len(self._folders)}-{_slug(label)}"
+            kept = {number: frames[number] for number in self._frames if number < len(frames)}
+            try:
+                self._folders[sha256] = self._out.write_trial(self._case, name, kept)
+            except OSError as error:
+                self._problem = (
+                    f"the diagnosis kept no stills from “{label}” on, because they cannot be written to "
+                    f"{self._out.path}: {reason_of(error)}"
+                )
+                return None
+        return self._folders[sha256]
+
+    def noted(self, result: CaseResult) -> CaseResult:
+        """A result with the number of frames that its diagnosis keeps, and with what kept it from keeping them."""
+        if result.diagnosis is None:
+            return result
+        notes = result.notes if self._problem is None else (*result.notes, self._problem)
+        return dataclasses.replace(
+            result, diagnosis=dataclasses.replace(result.diagnosis, stills=self._count), notes=notes
+        )
+
+
+def spread(total: int, count: int, worst: int | None) -> list[int]:
+    """Choose `count` of `total` frames, spread evenly from the first to the last; one of them moves to the worst."""
+    count = min(count, total)
+    if count < 1:
+        return []
+    frames = [place * (total - 1) // max(1, count - 1) for place in range(count)]
+    if worst is not None and worst not in frames:
+        inner = range(1, count - 1) or range(count)
+        frames[min(inner, key=lambda place: abs(frames[place] - worst))] = worst
+    return frames
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower())[:_SLUG].strip("-")
