@@ -8,7 +8,7 @@ only this factor broken): at most 2k + 2 generations.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,10 +22,21 @@ from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.origin import find_origin
 from parity.diagnosis.ranking import RequestNoise, is_rounding, rank
 from parity.factors.catalogue import CATALOGUE, likeliest_first
+from parity.factors.code import code_of, combined
 from parity.factors.findings import show
-from parity.results.diagnosis import Diagnosis, FactorCost, Level, Origin, StageGap, Stopped, Trial, WaterfallStep
+from parity.results.diagnosis import (
+    Diagnosis,
+    FactorCost,
+    Level,
+    Origin,
+    Snippet,
+    StageGap,
+    Stopped,
+    Trial,
+    WaterfallStep,
+)
 from parity.results.words import decibels
-from pipelines.drift import Factor, differing_factors, latents_key, take, take_all
+from pipelines.drift import Factor, differing_factors, is_factor, latents_key, take, take_all
 from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
@@ -111,6 +122,7 @@ def left_out_costs(declared: Case, left_out: Mapping[Factor, str]) -> list[Facto
             preview=show(declared.preview, factor),
             inference=show(declared.inference, factor),
             fix=CATALOGUE[factor].fix(declared.preview),
+            code=code_of(factor, declared.preview),
             not_measured=f"not supported yet, both sides are generated without it: {reason}",
         )
         for factor, reason in left_out.items()
@@ -296,6 +308,7 @@ class _Counterfactuals:
                     preview=show(self.case.preview, factor),
                     inference=show(self.case.inference, factor),
                     fix=CATALOGUE[factor].fix(self.case.preview),
+                    code=code_of(factor, self.case.preview),
                     level=self._level(factor),
                     gain=gain,
                     loss=loss,
@@ -330,6 +343,7 @@ class _Counterfactuals:
             factors=factors,
             smallest_set=smallest,
             smallest_set_evidence=evidence,
+            code=whole_code(factors, smallest, self.lab.case.preview),
             as_is=self._as_is_trial,
             preview_recipe=preview,
             residue=preview.to_preview if preview is not None and not explained else None,
@@ -338,6 +352,14 @@ class _Counterfactuals:
             origin=self._origin,
             cost=self.lab.cost(self.plan.cost),
         )
+
+
+def whole_code(
+    factors: Iterable[FactorCost], smallest: Iterable[str] | None, preview: Recipe, *, without: Collection[str] = ()
+) -> Snippet | None:
+    """The smallest set of fixes as code, or all factors if it is unknown, but for those in `without`."""
+    names = smallest if smallest is not None else [cost.factor for cost in factors]
+    return combined([name for name in names if is_factor(name) and name not in without], preview)
 
 
 def outside(case: Case, left_out: Mapping[Factor, str]) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from parity.case.load import Case
-from parity.diagnosis.counterfactuals import left_out_costs, without_limits
+from parity.diagnosis.counterfactuals import left_out_costs, whole_code, without_limits
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.origin import squared_gap
 from parity.diagnosis.ranking import ORDER
 from parity.factors.catalogue import CATALOGUE, likeliest_first
+from parity.factors.code import code_of
 from parity.factors.findings import show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Stopped
 from pipelines.drift import Factor, differing_factors, latents_key, take
@@ -107,6 +108,7 @@ def diagnose_quickly(lab: Lab, plan: QuickPlan) -> Diagnosis:
         stopped=stopped,
         error=error,
         factors=factors,
+        code=whole_code(factors, None, lab.case.preview),
         cost=lab.cost(plan.cost),
     )
 
@@ -152,6 +154,7 @@ def _ranked(plan: QuickPlan, gaps: dict[Factor, float]) -> list[FactorCost]:
             preview=show(plan.case.preview, factor),
             inference=show(plan.case.inference, factor),
             fix=CATALOGUE[factor].fix(plan.case.preview),
+            code=code_of(factor, plan.case.preview),
             level=level(factor),
             rank=numbers.get(factor),
             latent_gap=gaps.get(factor),

@@ -7,6 +7,7 @@ from typing import Any
 
 from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
+from parity.factors.code import code_of
 from parity.results.case import Evidence, FindingResult
 from pipelines.drift import FACTORS, LORA_FACTORS, Factor, differing_factors, lora_field
 from pipelines.limits import limits_of
@@ -87,6 +88,7 @@ def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "r
             inference=show(inference, factor),
             note=CATALOGUE[factor].note,
             fix=CATALOGUE[factor].fix(preview),
+            code=code_of(factor, preview),
             evidence=evidence,
         )
         for factor in differing_factors(preview, inference)

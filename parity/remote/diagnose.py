@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.case.progress import Progress
 from parity.comparison.compare import deliver
-from parity.diagnosis.counterfactuals import diagnose, make_plan
+from parity.diagnosis.counterfactuals import diagnose, make_plan, whole_code
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.search import OF_SERVER, plan_text, search
 from parity.remote.run import Keep, ServedComparison, judged
@@ -86,11 +86,19 @@ class ServerDiagnosis:
         plan = make_plan(dataclasses.replace(self._compared.case, inference=recipe), self._mode)
         self._progress.planned(str(plan))
         self._keep(result)
-        fixes = {finding.factor: finding.fix for finding in result.findings}
+        found = {finding.factor: finding for finding in result.findings}
 
         def with_diagnosis(known: Diagnosis) -> CaseResult:
-            factors = tuple(dataclasses.replace(one, fix=fixes.get(one.factor, one.fix)) for one in known.factors)
-            return dataclasses.replace(result, diagnosis=dataclasses.replace(known, factors=factors))
+            factors = tuple(
+                dataclasses.replace(one, fix=found[one.factor].fix, code=found[one.factor].code)
+                if one.factor in found
+                else one
+                for one in known.factors
+            )
+            # What the server itself does wrong, no code of the user's can change.
+            faults = {one.factor for one, before in zip(factors, known.factors, strict=True) if one.fix != before.fix}
+            code = whole_code(factors, known.smallest_set, self._compared.case.preview, without=faults)
+            return dataclasses.replace(result, diagnosis=dataclasses.replace(known, factors=factors, code=code))
 
         return with_diagnosis(diagnose(lab, plan, frames, trace, lambda known: self._keep(with_diagnosis(known))))
 

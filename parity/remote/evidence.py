@@ -139,8 +139,9 @@ def _with_server_fault(finding: FindingResult, case: Case) -> FindingResult:
     if finding.inference == asked:
         return finding
     note = f"{finding.note}; the request and `pipeline` make it {asked}, the server made it {finding.inference}"
-    fix = f"the server must do what is requested: {asked}" if asked == finding.preview else finding.fix
-    return dataclasses.replace(finding, note=note, fix=fix)
+    if asked != finding.preview:
+        return dataclasses.replace(finding, note=note)
+    return dataclasses.replace(finding, note=note, fix=f"the server must do what is requested: {asked}", code=None)
 
 
 def disproved(case: Case, known: Known, comparison: Comparison) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ from pipelines.drift import differing_factors
 from pipelines.engine.engine import Engine
 from tests.conftest import CaseFiles
 from tests.parity.run.test_runner import KNOWN, preview_keys
-from tests.support.oracle import JOBS
+from tests.support.oracle import JOBS, assert_recorded
+from tests.support.pasted import generate_with
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,9 @@ def test_the_reference_server_against_a_real_preview(cases: CaseFiles, engine: E
     assert diagnosis.explained is True
     assert diagnosis.residue is None
     assert diagnosis.sentence.startswith("fully explained: fixing scheduler, lora_application, precision reproduces")
+    # "What to change", pasted under the pipeline that the server loads: the trainer's own frames, without this engine.
+    assert all(cost.code is not None for cost in diagnosis.factors)
+    assert_recorded(generate_with(diagnosis.code, load_case(path).inference), "preview", job, 0)
     check_stills(result, tmp_path)
 
 

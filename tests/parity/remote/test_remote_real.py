@@ -158,6 +158,9 @@ def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine
     assert result.diagnosis is not None
     (cost,) = (cost for cost in result.diagnosis.factors if cost.factor == "lora_scale")
     assert cost.fix == "the server must do what is requested: 1"
+    assert cost.code is None
+    assert result.diagnosis.code is not None  # for the other three
+    assert "network_multiplier" not in result.diagnosis.code.text
 
 
 def test_another_scheduler_is_found(small: Path, tmp_path: Path, engine: Engine) -> None:
