@@ -1,4 +1,4 @@
-// A curve for each metric over the frames; click or drag it to seek.
+// A curve for each metric over the frames; click or drag it to seek, point at it to read a frame.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -87,8 +87,20 @@ function drawUnpaired(root, plot, metric, frames) {
   if (metric.drawn.length >= frames) return;
   const { box } = plot;
   const x = (plot.x(metric.drawn.length - 1) + plot.x(metric.drawn.length)) / 2;
-  svg(root, "rect", { class: "unpaired", x, y: box.top, width: box.right - x, height: box.bottom - box.top });
-  svg(root, "text", { x: box.right - 4, y: box.bottom - 5, "text-anchor": "end" }, "no counterpart");
+  const [width, height] = [box.right - x, box.bottom - box.top];
+  svg(root, "rect", { class: "unpaired", x, y: box.top, width, height });
+  let lines = "";
+  for (let at = 8; at < width + height; at += 8) { // from the upper edge, or the right one, down to the left
+    const [right, down] = [Math.min(at, width), Math.max(0, at - width)];
+    const [left, low] = [Math.max(0, at - height), Math.min(at, height)];
+    lines += `M${x + right} ${box.top + down}L${x + left} ${box.top + low}`;
+  }
+  svg(root, "path", { class: "hatch", d: lines });
+}
+
+function nameUnpaired(root, plot, metric, frames) {
+  if (metric.drawn.length >= frames) return;
+  svg(root, "text", { x: plot.box.right - 4, y: plot.box.bottom - 8, "text-anchor": "end" }, "no counterpart");
 }
 
 function drawLimits(root, plot, metric) {
@@ -129,9 +141,22 @@ function drawCurve(element, metric, frames) {
   drawUnpaired(root, plot, metric, frames);
   drawSeries(root, plot, metric);
   drawLimits(root, plot, metric);
+  nameUnpaired(root, plot, metric, frames);
   const line = svg(root, "line", { class: "cursor", y1: plot.box.top - plot.band - 3, y2: plot.box.bottom });
   const dot = svg(root, "circle", { class: "cursor-dot", r: 4 });
+  const hover = svg(root, "g", { class: "hover", hidden: "" });
   element.replaceChildren(root);
+  /** The value of a frame under the pointer; null hides it. */
+  const point = (frame) => {
+    hover.replaceChildren();
+    hover.toggleAttribute("hidden", frame === null);
+    if (frame === null) return;
+    const x = plot.x(frame);
+    const before = x > (plot.box.left + plot.box.right) / 2;
+    svg(hover, "line", { x1: x, x2: x, y1: plot.box.top - plot.band - 3, y2: plot.box.bottom });
+    const place = { x: x + (before ? -6 : 6), y: plot.box.top + 12, "text-anchor": before ? "end" : "start" };
+    svg(hover, "text", place, `frame ${frame}: ${metric.at(frame) || "no counterpart"}`);
+  };
   const moveTo = (frame) => {
     const x = plot.x(frame);
     line.setAttribute("x1", x);
@@ -141,7 +166,7 @@ function drawCurve(element, metric, frames) {
     dot.setAttribute("cx", x);
     dot.setAttribute("cy", plot.y(metric.drawn[frame]));
   };
-  return { moveTo, frameAt: plot.frameAt };
+  return { moveTo, point, frameAt: plot.frameAt };
 }
 
 /** A curve that follows the scrubber, redraws when its width changes, and moves the scrubber when clicked. */
@@ -153,16 +178,19 @@ function mountCurve(element, caseData, frames, viewer) {
     curve = drawCurve(element, metric, frames);
     curve.moveTo(viewer.frame);
   }).observe(element);
-  const seek = (event) => {
+  const frameOf = (event) => {
     const frame = curve.frameAt(event.clientX - element.getBoundingClientRect().left);
-    viewer.seek(Math.max(0, Math.min(frames - 1, frame)));
+    return Math.max(0, Math.min(frames - 1, frame));
   };
+  const seek = (event) => viewer.seek(frameOf(event));
   element.addEventListener("pointerdown", (event) => {
     element.setPointerCapture(event.pointerId);
     seek(event);
   });
   element.addEventListener("pointermove", (event) => {
     if (element.hasPointerCapture(event.pointerId)) seek(event);
+    curve.point(event.pointerType === "touch" ? null : frameOf(event));
   });
+  element.addEventListener("pointerleave", () => curve.point(null));
   return { moveTo: (frame) => curve.moveTo(frame), at: metric.at };
 }

@@ -11,8 +11,8 @@ const HEAT = new Uint32Array(Uint8Array.from({ length: 4 * 256 }, (_, place) => 
 }).buffer);
 const NO_DIFFERENCE = "no difference in the compressed stills";
 const MOST_GAIN = 64;
-/** The share of pixels that the automatic gain keeps within the ramp: a few outliers must not darken the rest. */
-const WITHIN = 0.995;
+/** The share of the pixels that differ which the automatic gain keeps within the ramp: edges must not darken the rest. */
+const WITHIN = 0.98;
 
 /** The pixels of an image, or of a canvas. */
 function pixelsOf(source) {
@@ -115,11 +115,11 @@ function isIdentical(caseData, frame) {
   return Boolean(psnr) && !psnr.unavailable && psnr.per_frame[frame] === null;
 }
 
-/** Says which differences the colours stand for: "0 (the ramp) 32 or more of 255 levels". */
+/** Says which differences the colours stand for: "0 (the ramp) 32+ of 255 levels". */
 function showLegend(element, gain) {
   const colours = document.createElement("span");
   colours.className = "colours";
   colours.setAttribute("aria-label", "to");
   colours.setAttribute("role", "img");
-  element.replaceChildren("0 ", colours, ` ${Math.ceil(255 / gain)}${gain > 1 ? " or more" : ""} of 255 levels`);
+  element.replaceChildren("0 ", colours, ` ${Math.ceil(255 / gain)}${gain > 1 ? "+" : ""} of 255 levels`);
 }

@@ -14,6 +14,7 @@ const VIEWER_KEYS = {
   ".": (viewer) => viewer.step(10),
   " ": (viewer) => viewer.play(),
   w: (viewer) => viewer.toWorst(),
+  f: (viewer) => viewer.toggleFull(),
   "+": (viewer) => viewer.zoom.by(1.5),
   "=": (viewer) => viewer.zoom.by(1.5),
   "-": (viewer) => viewer.zoom.by(1 / 1.5),

@@ -83,7 +83,7 @@ function show(section) {
   const before = route.shown;
   if (before === section) return false;
   route.shown = section;
-  opened.get(before)?.pause();
+  opened.get(before)?.leave();
   before?.classList.remove("shown");
   section?.classList.add("shown");
   document.documentElement.dataset.page = section ? "case" : "cases";

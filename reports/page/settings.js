@@ -29,6 +29,31 @@ function choose(name, value) {
   listeners.forEach((listener) => listener(name));
 }
 
+/** Mode, gain, speed, loop and swap are those of every viewer. */
+function mountChoices(root, onChange) {
+  const fields = [...root.querySelectorAll("[data-choice]")];
+  const show = () => {
+    for (const field of fields) {
+      const value = settings[field.dataset.choice];
+      if (field.type === "radio") field.checked = field.value === value;
+      else if (field.type === "checkbox") field.checked = value;
+      else field.value = value;
+    }
+  };
+  const read = (field) => {
+    if (field.type === "checkbox") return field.checked;
+    return CHOICES[field.dataset.choice].find((choice) => String(choice) === field.value);
+  };
+  for (const field of fields) {
+    field.addEventListener("change", () => choose(field.dataset.choice, read(field)));
+  }
+  show();
+  listeners.push((name) => {
+    show();
+    onChange(name);
+  });
+}
+
 /** Puts the mode on the root element, so that CSS alone lays out viewers that are not open yet. */
 function applyMode() {
   document.documentElement.dataset.mode = settings.mode;
