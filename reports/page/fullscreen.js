@@ -47,9 +47,7 @@ function mountFull(root, button) {
     root.classList.toggle("full", open);
     document.documentElement.classList.toggle("has-full", open);
     button.textContent = open ? "Leave full screen" : "Full screen";
-    if (open) return;
-    stages.style.removeProperty("--room");
-    scrollTo({ top, behavior: "instant" }); // the page was shorter without the viewer
+    if (!open) stages.style.removeProperty("--room");
   };
   const enter = async () => {
     set(true);
@@ -60,16 +58,19 @@ function mountFull(root, button) {
     }
     if (!isOpen()) document.exitFullscreen();
   };
-  const leave = () => {
+  /** `back`: to where the page was scrolled; it was shorter without the viewer. */
+  const leave = async (back) => {
+    if (!isOpen()) return;
     set(false);
-    if (document.fullscreenElement === root) document.exitFullscreen();
+    if (document.fullscreenElement === root) await document.exitFullscreen();
+    if (back) scrollTo({ top, behavior: "instant" });
   };
-  root.addEventListener("fullscreenchange", () => document.fullscreenElement !== root && set(false));
+  root.addEventListener("fullscreenchange", () => document.fullscreenElement !== root && leave(true));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && isOpen() && !document.querySelector("dialog[open]")) leave();
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) leave(true);
   });
   new ResizeObserver(() => isOpen() && fitStages(room, stages)).observe(room);
-  const toggle = () => (isOpen() ? leave() : enter());
+  const toggle = () => (isOpen() ? leave(true) : enter());
   button.addEventListener("click", toggle);
   return { toggle, leave };
 }

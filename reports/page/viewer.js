@@ -108,7 +108,7 @@ function mountViewer(root, section) {
   viewer.toggleFull = () => showsStills && full.toggle();
   viewer.leave = () => { // for another case
     player.stop();
-    full.leave();
+    full.leave(false);
   };
   const actions = {
     play: viewer.play,

@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from parity.results.case import CaseResult, FindingResult, Run
@@ -23,7 +21,6 @@ from tests.support.report_cases import (
     hostile_run,
     recipe,
     run_of,
-    video,
 )
 
 GUITAR = "#case-t2v-guitar"
@@ -32,15 +29,6 @@ GUITAR = "#case-t2v-guitar"
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return every_status(tmp_path)
-
-
-def pixels(page: Page, side: str) -> list[int]:
-    values: list[int] = page.evaluate(
-        "side => { const canvas = document.querySelector(`.case [data-side=${side}] canvas`);"
-        "return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]; }",
-        side,
-    )
-    return values
 
 
 # ---- The page ----
@@ -135,195 +123,6 @@ def test_axe_would_find_one(run: Run, browse: Browse) -> None:
     page.evaluate("document.getElementById('filter').placeholder = ''")
     found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
     assert "label" in {item["id"] for item in found.response["violations"]}
-
-
-# ---- The viewer ----
-
-
-def test_scrubbing(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)  # opens at the worst frame
-    case(page).get_by_role("slider", name="Frame").focus()
-    page.keyboard.press("ArrowRight")
-    expect_frame(page, 7)
-    expect(case(page).locator("[data-side=output] canvas")).to_have_attribute("aria-label", "output, frame 7")
-    expect(case(page).locator(".values")).to_contain_text("PSNR 30.25 dB")
-    expect(case(page).locator(".position")).to_have_text("frame 7 of 0–12, 0.43 s")
-    page.keyboard.press("End")
-    expect(case(page).locator("[data-side=output] .gap")).to_have_text("no frame 12 in the output")
-    case(page).get_by_role("button", name="Worst frame").click()
-    expect_frame(page, 6)
-    case(page).locator(".strip button").nth(2).click()
-    expect(case(page).locator(".strip button").nth(2)).to_have_attribute("aria-current", "true")
-
-
-def test_the_curve_is_clicked_and_dragged(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    plot = case(page).locator(".plot").first
-    plot.scroll_into_view_if_needed()
-    plot.click(position={"x": 57, "y": 40})  # its left end
-    expect_frame(page, 0)
-    box = plot.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 57, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=4)
-    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + 60, steps=4)
-    page.mouse.up()
-    expect(case(page).locator(".position")).to_have_text(re.compile("^frame 12 of"))
-
-
-def heat_map(levels: np.ndarray[Any, Any], gain: int) -> np.ndarray[Any, Any]:
-    """The difference map as NumPy makes it: levels, amplified, on a ramp through five colours."""
-    ramp = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]])
-    at = np.minimum(255, levels * gain)
-    return np.stack([np.interp(at, np.linspace(0, 255, 5), ramp[:, c]) for c in range(3)], axis=-1)
-
-
-def test_the_difference_is_one_map_in_both_modes(run: Run, browse: Browse, tmp_path: Path) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    sides = [
-        np.asarray(Image.open(tmp_path / f"artifacts/t2v-guitar/{side}/0006.webp").convert("RGB")).astype(int)
-        for side in ("preview", "output")
-    ]
-    levels = abs(sides[0] - sides[1]).max(axis=-1)
-    largest = int(levels.max())
-    high = int(np.percentile(levels[levels > 0], 98, method="inverted_cdf"))
-    suits = max(gain for gain in (1, 2, 4, 8, 16, 32, 64) if gain == 1 or gain * high <= 255)
-    assert 1 < suits < 64
-    select = case(page).get_by_label("Gain of the difference")
-    expect(select.locator("option").first).to_have_text(f"auto: {suits}×")
-    canvas = case(page).locator("[data-side=difference] canvas")
-    legend = case(page).locator(".difference .ramp")
-    for gain in ("auto", "1", "4", "16", "64"):
-        factor = suits if gain == "auto" else int(gain)
-        expect(select).to_have_value(gain)
-        label = f"Difference at frame 6, {factor} times, at most {largest} of 255 levels"
-        expect(canvas).to_have_attribute("aria-label", label)
-        expect(legend).to_have_text(f"0 {-(-255 // factor)}{'+' if factor > 1 else ''} of 255 levels")
-        side_by_side = np.array(pixels(page, "difference")).reshape(64, 96, 4)
-        assert abs(side_by_side[..., :3] - heat_map(levels, factor)).max() <= 0.5
-        assert (side_by_side[..., 3] == 255).all()
-        page.keyboard.press("4")
-        expect(case(page).locator(".preview canvas")).to_be_hidden()
-        assert (np.array(pixels(page, "difference")).reshape(64, 96, 4) == side_by_side).all()
-        page.keyboard.press("1")
-        page.keyboard.press("g")
-    expect(select).to_have_value("auto")
-
-
-@pytest.mark.parametrize(
-    ("name", "says"), [("i2v", "identical"), ("i2v-near", "no difference in the compressed stills")]
-)
-def test_where_nothing_differs_the_difference_says_so(run: Run, browse: Browse, name: str, says: str) -> None:
-    page = browse(run, f"#case-{name}")
-    expect(case(page, name).locator(".difference .gap")).to_have_text(says)
-
-
-def test_the_slider_shows_the_preview_left_and_the_output_right(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    page.keyboard.press("2")
-    output = case(page).locator(".output .stage")
-    box = output.bounding_box()
-    assert box is not None
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.25, middle, steps=5)
-    page.mouse.up()
-    split = case(page).get_by_label("Divider: preview to its left, output to its right")
-    assert float(split.input_value()) == pytest.approx(25, abs=1)
-    assert output.evaluate("element => getComputedStyle(element).clipPath") == "inset(0px 0px 0px 25%)"
-    assert case(page).locator(".preview .stage").bounding_box() == box  # one over the other
-
-
-def test_blink_swaps_by_hand(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)  # with reduced motion it does not start by itself
-    expect_frame(page, 6)
-    page.keyboard.press("3")
-    preview, output = (case(page).locator(f".{side} .stage") for side in ("preview", "output"))
-    expect(preview).to_be_visible()
-    expect(output).to_be_hidden()
-    page.keyboard.press("s")
-    expect(output).to_be_visible()
-    expect(preview).to_be_hidden()
-
-
-def test_zoom_and_pan_move_all_stages(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    for _ in range(3):
-        page.keyboard.press("+")
-    expect(case(page).locator(".zoom")).to_have_text("338%")
-    panes = case(page).locator(".pane")
-
-    def transforms() -> set[str]:
-        found: list[str] = panes.evaluate_all("all => all.map((pane) => getComputedStyle(pane).transform)")
-        return set(found)
-
-    before = transforms()
-    assert len(before) == 1
-    page.keyboard.press("Shift+ArrowRight")
-    moved = transforms()
-    assert len(moved) == 1
-    assert moved != before
-    box = case(page).locator(".preview .stage").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 50, box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 80, box["y"] + 60, steps=3)
-    page.mouse.up()
-    assert transforms() != moved
-    case(page).get_by_role("button", name="Reset").click()
-    expect(case(page).locator(".zoom")).to_have_text("100%")
-
-
-def test_play_runs_to_the_end_and_loops_if_asked(run: Run, browse: Browse) -> None:
-    page = browse(run, f"{GUITAR}/frame=10")
-    expect_frame(page, 10)
-    case(page).get_by_label("Speed").select_option("2")
-    play = case(page).locator(".play")
-    page.keyboard.press("Space")
-    expect(play).to_have_text("❚❚ Pause")
-    expect(play).to_have_text("▶ Play")  # at the end it stops
-    expect(case(page).locator(".position")).to_have_text(re.compile("^frame 12 of"))
-    page.keyboard.press("l")
-    expect(case(page).get_by_label("Loop")).to_be_checked()
-    page.keyboard.press("Space")
-    until(page, "document.querySelector('.case .scrubber input').value === '11'")
-    until(page, "document.querySelector('.case .scrubber input').value === '1'")  # past the end
-    page.keyboard.press("Space")
-    expect(play).to_have_text("▶ Play")
-
-
-def test_the_viewers_settings_are_kept(run: Run, browse: Browse) -> None:
-    page = browse(run, GUITAR)
-    expect_frame(page, 6)
-    top = case(page).evaluate("element => element.getBoundingClientRect().top")
-    page.keyboard.press("4")
-    assert case(page).evaluate("element => element.getBoundingClientRect().top") == pytest.approx(top, abs=1)
-    page.reload()
-    expect(case(page).get_by_role("radio", name="Difference")).to_be_checked()
-    page.evaluate("location.hash = '#case-t2v-night'")
-    expect(case(page, "t2v-night").get_by_role("radio", name="Difference")).to_be_checked()
-
-
-def test_another_size_is_shown_to_scale_and_not_subtracted(tmp_path: Path, browse: Browse) -> None:
-    drifted = drifted_case(tmp_path)
-    for path in (tmp_path / "artifacts/t2v-guitar/output").iterdir():
-        with Image.open(path) as image:
-            image.resize((48, 32)).save(path)
-    small = replace(drifted, output=video(11, 48, 32), metrics={})
-    page = browse(run_of(small), GUITAR)
-    expect_frame(page, 0)
-    expect(case(page).locator(".difference .gap")).to_have_text("not computed: the sizes differ, 96×64 and 48×32")
-    boxes = [case(page).locator(f".{side} canvas").bounding_box() for side in ("preview", "output")]
-    assert boxes[0]
-    assert boxes[1]
-    assert boxes[1]["width"] == pytest.approx(boxes[0]["width"] / 2, abs=1)
 
 
 # ---- Links, keys, approvals ----
