@@ -73,7 +73,7 @@ def test_says_what_was_found(run: Run, tmp_path: Path) -> None:
         "9 of 9",
         "96 (asked 100)",
         "mean ≥ 40, worst ≥ 37",
-        "PSNR 2 of 11 frames identical, worst 30.04 dB at frame 6",
+        "PSNR higher is better; 2 of 11 frames identical, worst 30.04 dB at frame 6",
         "tolerance, worst frame 37.00 dB",
         "codec floor 38.40 dB",
         "Metrics are computed on the exact frames.",

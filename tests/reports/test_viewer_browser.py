@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from parity.results.case import Run
+from parity.results.case import CaseResult, Run
 from tests.support.browser import Browse, case, expect_frame, until
 from tests.support.report_cases import drifted_case, every_status, run_of, video
 
@@ -227,10 +227,12 @@ def test_play_runs_to_the_end_and_loops_if_asked(run: Run, browse: Browse) -> No
 
 def wide_and_tall(folder: Path) -> Run:
     """Two cases of the sizes that Wan is used with. Their stills are small ones, which are shown as large."""
-    wide = drifted_case(folder)
-    frames = {"preview": replace(video(13, 832, 480), fps=16.0), "output": replace(video(11, 832, 480), fps=16.0)}
-    tall = {side: replace(clip, width=480, height=832) for side, clip in frames.items()}
-    return run_of(replace(wide, id="wide", **frames), replace(wide, id="tall", **tall))
+    drifted = drifted_case(folder)
+
+    def sized(name: str, width: int, height: int) -> CaseResult:
+        return replace(drifted, id=name, preview=video(13, width, height), output=video(11, width, height))
+
+    return run_of(sized("wide", 832, 480), sized("tall", 480, 832))
 
 
 @pytest.mark.parametrize("width", [1280, 400])
