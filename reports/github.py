@@ -162,7 +162,7 @@ def _entry(case: CaseResult, folder: Path, workspace: Path | None) -> Entry:
         case=case,
         file=file,
         command=shlex.join(("parity", "run", file)),
-        seconds=view.seconds(case),
+        seconds=case.seconds,
         frame=frame,
         stills=_stills(case, frame, folder) if case.status == "drifted" and frame is not None else (),
         cause=ranked[0] if ranked else None,

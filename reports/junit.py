@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from parity.results.case import CaseResult, MetricResult, Run
-from reports import view
 
 # XML 1.0 has no other control characters, no halves of characters and neither of the last two code points.
 _UNSHOWABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +26,7 @@ def junit(run: Run, page: Path | None = None) -> bytes:
     suite.set("tests", str(len(run.cases)))
     for name, kind in {"failures": "failure", "errors": "error", "skipped": "skipped"}.items():
         suite.set(name, str(len(suite.findall(f"testcase/{kind}"))))
-    suite.set("time", f"{sum(view.seconds(case) or 0 for case in run.cases):.3f}")
+    suite.set("time", f"{sum(case.seconds or 0 for case in run.cases):.3f}")
     suite.set("timestamp", run.started)
     suites = ET.Element("testsuites")
     suites.append(suite)
@@ -67,7 +66,7 @@ def _figures(name: str, metric: MetricResult) -> Mapping[str, str | float]:
 
 def _test(case: CaseResult, page: Path | None) -> ET.Element:
     test = _element("testcase", classname="wan-parity", name=case.id, file=case.case_file)
-    test.set("time", f"{view.seconds(case) or 0:.3f}")
+    test.set("time", f"{case.seconds or 0:.3f}")
     listed = ET.SubElement(test, "properties")
     for name, value in {**properties(case), **({} if page is None else {"report": str(page)})}.items():
         listed.append(_element("property", name=name, value=str(value)))

@@ -17,14 +17,14 @@ from markupsafe import Markup
 
 from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from pipelines.files.content import write_atomically
-from reports import view
+from reports import overview, view
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
 from reports.stills import Album, albums, embed
 
 _PAGE = Path(__file__).parent / "page"
-_SLACK = 64
-"""Bytes per case by which the sentence about left-out stills may grow once some are embedded."""
+_SLACK = 512
+"""Bytes per case by which the page may grow once stills are embedded: thumbnails, the sentence about those left out."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
 _STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css")
@@ -41,6 +41,7 @@ _SCRIPTS = (
     "viewer.js",
     "copy.js",
     "overview.js",
+    "thumbnails.js",
     "approvals.js",
     "navigate.js",
     "keys.js",
@@ -134,7 +135,7 @@ def _case_views(
                 worst_frame=view.worst_frame(case),
                 worst_frames=view.worst_frames(case, _STRIP),
                 worst_metric=next((name for name in view.METRICS if name.key == view.leading_metric(case)), None),
-                seconds=view.seconds(case),
+                seconds=case.seconds,
                 recipe_rows=view.recipe_rows(case.recipes),
                 missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
                 stills=book,
@@ -173,6 +174,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
         "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
         for names in (_STYLES, ("head.js",), _SCRIPTS)
     )
+    limit = f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB"
     script = f"(() => {{\n'use strict';\n{script}}})();"  # nothing of ours becomes global
     return (
         _environment()
@@ -185,6 +187,9 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             tiers=_tiers(cases),
             verdict=view.verdict(run),
             metrics=view.METRICS,
+            columns=overview.columns([one.case for one in cases], [one.stills for one in cases]),
+            thumbnails=lambda one: overview.thumbnails(one.case, one.stills, limit),
+            reason=lambda one: overview.reason(one.case),
             not_run=NOT_RUN,
             all_identical=view.all_identical,
             curve_summary=view.curve_summary,
@@ -200,7 +205,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             accept=view.accept_approvals(run, folder),
             quote=shlex.quote,
             moment=view.moment,
-            limit=f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB",
+            limit=limit,
             style=Markup(style),
             style_hash=_hash(style),
             head=Markup(head),

@@ -237,13 +237,6 @@ def moment(time: str) -> str:
     return f"{time[:10]} {time[11:19]} UTC" if time.endswith(("+00:00", "Z")) and time[10:11] == "T" else time
 
 
-def seconds(case: CaseResult) -> float | None:
-    """The time a case took: its total, or the sum of its phases."""
-    if not case.timings:
-        return None
-    return case.timings.get("total", sum(case.timings.values()))
-
-
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested data with their names, e.g. `lora_files[0].sha256`. Numbers in a list stay together."""
     if isinstance(value, Mapping) and value and set(value) != {"asked", "applied"}:

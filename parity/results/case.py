@@ -306,6 +306,23 @@ class CaseResult:
         """True if the case fails its run. An unpairable case without a baseline does not fail a run with baselines."""
         return self.baseline.failed if self.baseline is not None else self.status in FAILING
 
+    @property
+    def seconds(self) -> float | None:
+        """All the time that the case took, with its diagnosis and search; None: no time was taken.
+
+        `timings` are those of the comparison, but for a case that only ranks or searches. The clock of a diagnosis
+        runs from before its case is generated here, and from after the answer of a server.
+        """
+        if not self.timings:
+            return None
+        total = self.timings.get("total", sum(self.timings.values()))
+        parts = (self.diagnosis, self.search)
+        why = sum(part.cost.seconds for part in parts if part is not None and part.cost is not None)
+        if self.target is not None:
+            return total + why
+        before = self.timings.get("read_preview", 0.0) + self.timings.get("repeat", 0.0)
+        return max(total, before + why)
+
     def by_own_rules(self) -> CaseResult:
         """The result as it is without baselines: status and verdict by the case's `expect` and `tolerance`."""
         known = self.baseline

@@ -84,8 +84,7 @@ def _numbers(result: CaseResult) -> list[str]:
 def _time(result: CaseResult, *, kept: bool) -> str:
     if kept:
         return "finished before --resume"
-    seconds = result.timings.get("total")
-    parts = [f"{seconds:.1f} s"] if seconds is not None else []
+    parts = [f"{result.seconds:.1f} s"] if result.seconds is not None else []
     if result.drawn_before is not None:
         parts.append(f"cached, generated {when(result.drawn_before)}")
     if result.target is not None:

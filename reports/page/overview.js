@@ -8,6 +8,7 @@ const FIELDS = {
   model: (found) => [found.model],
   tag: (found) => found.tags,
 };
+const MOST_NAMED = 12;
 const MOST_QUIET_ROWS = 10; // beside failures; more are folded
 
 const FILTER = `wan-parity filter ${run.started}`;
@@ -53,15 +54,46 @@ function matches(found, words, terms) {
   });
 }
 
-/** How many match; and why none may, if a key is unknown. */
-function describeMatches(shown, total, terms) {
-  const unknown = terms.find((term) => term.unknown);
-  const hint = unknown && !shown ? ` “${unknown.unknown}:” is not a filter key; the keys are ${Object.keys(FIELDS).join(", ")}.` : "";
-  return terms.length ? `${shown} of ${total} cases${hint}` : `${total} ${total === 1 ? "case" : "cases"}`;
+function countOf(shown, total, filtered) {
+  return filtered ? `${shown} of ${total} cases` : `${total} ${total === 1 ? "case" : "cases"}`;
+}
+
+/** Letters to insert, delete or replace until one word is the other. */
+function distance(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] !== b[j - 1]));
+    row = next;
+  }
+  return row[b.length];
+}
+
+function didYouMean(word, known) {
+  const [best] = known.map((name) => [distance(word, name.toLowerCase()), name]).sort(([a], [b]) => a - b);
+  return best && best[0] <= Math.max(1, word.length / 3) ? `; did you mean ${best[1]}?` : ".";
+}
+
+/** Why a term alone leaves nothing: a sentence; undefined if some case matches it. */
+function whyNone({ not, field, unknown, any }, rows) {
+  if (not) return undefined;
+  if (unknown) return `“${unknown}:” is not a filter key; the keys are ${Object.keys(FIELDS).join(", ")}${didYouMean(unknown, Object.keys(FIELDS))}`;
+  if (!field) return rows.some(([, words]) => words.includes(any[0])) ? undefined : `No case contains “${any[0]}”.`;
+  const known = [...new Set(rows.flatMap(([found]) => FIELDS[field](found)))];
+  const strange = any.find((value) => !known.some((name) => name.toLowerCase().includes(value)));
+  if (strange === undefined) return undefined;
+  const some = known.length > MOST_NAMED ? `${known.slice(0, MOST_NAMED).join(", ")}, …` : known.join(", ");
+  return known.length ? `No case has ${field} ${strange}; there are ${some}${didYouMean(strange, known)}` : `No case has a ${field}.`;
+}
+
+function explainNone(terms, rows) {
+  const reasons = terms.map((term) => whyNone(term, rows)).filter(Boolean);
+  return reasons.join(" ") || "Every part of the filter matches some case, but no case matches all of them.";
 }
 
 function mountFilter(input, folds) {
   const words = new Map(overviewRows.map((row) => [row, wordsOf(run.cases[row.dataset.row])]));
+  const nothing = document.getElementById("nothing");
   const chips = [...document.querySelectorAll(".chip")];
   const has = (term) => input.value.split(/\s+/).includes(term);
   const apply = () => {
@@ -70,7 +102,11 @@ function mountFilter(input, folds) {
       row.classList.toggle("filtered", !matches(run.cases[row.dataset.row], words.get(row), terms));
     }
     keep(FILTER, input.value);
-    document.getElementById("found").textContent = describeMatches(rowsLeft().length, overviewRows.length, terms);
+    const left = rowsLeft().length;
+    document.getElementById("found").textContent = countOf(left, overviewRows.length, terms.length > 0);
+    nothing.hidden = left > 0;
+    nothing.nextElementSibling.hidden = left === 0;
+    nothing.firstElementChild.textContent = left ? "" : explainNone(terms, overviewRows.map((row) => [run.cases[row.dataset.row], words.get(row)]));
     for (const chip of chips) chip.setAttribute("aria-pressed", has(chip.dataset.term));
     folds.forEach((fold) => fold.filtered(terms.length > 0));
   };
@@ -79,6 +115,10 @@ function mountFilter(input, folds) {
     apply();
   };
   input.addEventListener("input", apply);
+  nothing.querySelector(".reset").addEventListener("click", () => {
+    set("");
+    input.focus();
+  });
   input.form.addEventListener("submit", (event) => event.preventDefault());
   for (const chip of chips) {
     chip.disabled = false;
@@ -136,8 +176,8 @@ function mountFolds() {
 function keyOf(row, column) {
   const cell = row.cells[column];
   if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
-  const text = cell.textContent.trim();
-  return text === "–" || text === "n/a" ? undefined : text;
+  const text = (cell.querySelector("a") ?? cell).textContent.trim();
+  return text === "–" ? undefined : text;
 }
 
 function compareKeys(a, b, sign) {

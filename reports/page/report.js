@@ -5,6 +5,7 @@ mountOverview();
 mountKeys(mountApprovals());
 mountNavigation();
 addEventListener("DOMContentLoaded", () => {
+  mountThumbnails();
   mountViewers();
   showFrame();
 });
