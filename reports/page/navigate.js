@@ -150,7 +150,7 @@ function follow(position) {
   else if (target && target.id !== "cases") target.scrollIntoView({ behavior: other ? "instant" : "auto" });
   else if (other || frame === undefined) scrollTo({ top: back ? (positions.get(OVERVIEW) ?? 0) : 0, behavior: other ? "instant" : "auto" });
   if (!other) return;
-  const heading = back?.querySelector("a") ?? titleOf(section ?? document.querySelector("main > section"));
+  const heading = back?.querySelector("th a") ?? titleOf(section ?? document.querySelector("main > section"));
   heading?.focus({ preventScroll: true });
   if (back && position === undefined) back.scrollIntoView({ block: "nearest", behavior: "instant" });
 }
