@@ -61,7 +61,8 @@ def test_links_lead_to_one_case_and_back_to_where_one_was(run: Run, browse: Brow
     assert scrolled(page) == there
     steps.get_by_role("link", name="All cases").click()
     expect_page(page, None)
-    assert scrolled(page) == 150
+    expect(page.get_by_role("link", name="t2v-night")).to_be_focused()
+    expect(page.get_by_role("link", name="t2v-night")).to_be_in_viewport()
 
 
 def test_the_neighbours_are_those_that_the_filter_leaves(run: Run, browse: Browse) -> None:
