@@ -71,8 +71,8 @@ function drawGrid(root, plot, metric, frames) {
     }
   }
   const y = plot.height - 5;
-  svg(root, "text", { x: plot.x(0), y, "text-anchor": frames === 1 ? "middle" : "start" }, "frame 0");
-  if (frames > 1) svg(root, "text", { x: plot.x(frames - 1), y, "text-anchor": "end" }, `frame ${frames - 1}`);
+  svg(root, "text", { class: "end", x: plot.x(0), y, "text-anchor": frames === 1 ? "middle" : "start" }, "frame 0");
+  if (frames > 1) svg(root, "text", { class: "end", x: plot.x(frames - 1), y, "text-anchor": "end" }, `frame ${frames - 1}`);
 }
 
 function drawBand(root, plot, metric) {
@@ -96,11 +96,6 @@ function drawUnpaired(root, plot, metric, frames) {
     lines += `M${x + right} ${box.top + down}L${x + left} ${box.top + low}`;
   }
   svg(root, "path", { class: "hatch", d: lines });
-}
-
-function nameUnpaired(root, plot, metric, frames) {
-  if (metric.drawn.length >= frames) return;
-  svg(root, "text", { x: plot.box.right - 4, y: plot.box.bottom - 8, "text-anchor": "end" }, "no counterpart");
 }
 
 function drawLimits(root, plot, metric) {
@@ -141,21 +136,21 @@ function drawCurve(element, metric, frames) {
   drawUnpaired(root, plot, metric, frames);
   drawSeries(root, plot, metric);
   drawLimits(root, plot, metric);
-  nameUnpaired(root, plot, metric, frames);
   const line = svg(root, "line", { class: "cursor", y1: plot.box.top - plot.band - 3, y2: plot.box.bottom });
   const dot = svg(root, "circle", { class: "cursor-dot", r: 4 });
-  const hover = svg(root, "g", { class: "hover", hidden: "" });
+  const hover = svg(root, "g", { class: "hover" });
   element.replaceChildren(root);
-  /** The value of a frame under the pointer; null hides it. */
+  /** The value of a frame under the pointer, in the place of the axis' text; null hides it. */
   const point = (frame) => {
     hover.replaceChildren();
-    hover.toggleAttribute("hidden", frame === null);
+    root.classList.toggle("pointed", frame !== null);
     if (frame === null) return;
     const x = plot.x(frame);
-    const before = x > (plot.box.left + plot.box.right) / 2;
     svg(hover, "line", { x1: x, x2: x, y1: plot.box.top - plot.band - 3, y2: plot.box.bottom });
-    const place = { x: x + (before ? -6 : 6), y: plot.box.top + 12, "text-anchor": before ? "end" : "start" };
-    svg(hover, "text", place, `frame ${frame}: ${metric.at(frame) || "no counterpart"}`);
+    const text = `frame ${frame}: ${metric.at(frame) || "no counterpart"}`;
+    const half = 4 * text.length;
+    const middle = Math.max(Math.min(x, plot.width - half), Math.min(half, plot.width / 2));
+    svg(hover, "text", { x: middle, y: plot.height - 5, "text-anchor": "middle" }, text);
   };
   const moveTo = (frame) => {
     const x = plot.x(frame);
