@@ -48,6 +48,7 @@ function mountFull(root, button) {
     document.documentElement.classList.toggle("has-full", open);
     button.textContent = open ? "Leave full screen" : "Full screen";
     if (!open) stages.style.removeProperty("--room");
+    (open ? root : button).focus({ preventScroll: true }); // on the button, Space would leave instead of play
   };
   const enter = async () => {
     set(true);

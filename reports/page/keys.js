@@ -46,7 +46,7 @@ function isTaken(target, key) {
   if (!(target instanceof Element)) return false;
   if (target.closest("dialog[open]")) return true;
   if (target.matches("input:not([type=range], [type=radio], [type=checkbox]), select, textarea")) return true;
-  if (key === " ") return Boolean(target.closest("button, a, summary, input"));
+  if (key === " ") return Boolean(target.closest("button, a, summary, input:not([type=range])"));
   return key.includes("Arrow") && Boolean(target.closest("input, .scroll, pre"));
 }
 

@@ -211,6 +211,7 @@ def test_play_runs_to_the_end_and_loops_if_asked(run: Run, browse: Browse) -> No
     expect_frame(page, 10)
     case(page).get_by_label("Speed").select_option("2")
     play = case(page).locator(".play")
+    case(page).get_by_role("slider", name="Frame").focus()
     page.keyboard.press("Space")
     expect(play).to_have_text("❚❚ Pause")
     expect(play).to_have_text("▶ Play")  # at the end it stops
@@ -322,6 +323,8 @@ def test_the_viewer_on_the_whole_screen(tmp_path: Path, browse: Browse, width: i
     viewer.get_by_role("button", name="Full screen").click()
     until(page, is_full % ("false" if refused else "true"))
     expect(viewer.get_by_role("button", name="Leave full screen")).to_be_visible()
+    page.keyboard.press("Space")  # plays; it does not press the button again
+    expect(viewer.locator(".play")).to_have_text("❚❚ Pause")
     page.keyboard.press("j")  # another case
     expect_frame(page, 6, "tall")
     until(page, "document.fullscreenElement === null")
