@@ -18,6 +18,7 @@ from markupsafe import Markup
 from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from pipelines.files.content import write_atomically
 from reports import overview, view
+from reports.counterfactuals import Counterfactuals, counterfactuals
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
 from reports.stills import Album, albums, embed
@@ -27,7 +28,7 @@ _SLACK = 512
 """Bytes per case by which the page may grow once stills are embedded: thumbnails, the sentence about those left out."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
-_STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css")
+_STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css", "counterfactuals.css")
 _SCRIPTS = (
     "store.js",
     "settings.js",
@@ -39,6 +40,7 @@ _SCRIPTS = (
     "strip.js",
     "fullscreen.js",
     "viewer.js",
+    "counterfactuals.js",
     "copy.js",
     "overview.js",
     "thumbnails.js",
@@ -71,6 +73,8 @@ class CaseView:
     """Factors that were expected but not found."""
     stills: Album
     why: DiagnosisView | None
+    matter: Counterfactuals | None
+    """The pictures of its diagnosis."""
     search: SearchView | None
     sigmas: Chart | None
     """Both schedules, unless the diagnosis already shows them."""
@@ -140,6 +144,7 @@ def _case_views(
                 missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
                 stills=book,
                 why=why,
+                matter=counterfactuals(case, book),
                 search=search_view(case.search) if case.search is not None else None,
                 sigmas=None if shown else sigma_chart(case.sigmas),
                 reproduce=view.reproduce(case, environment),

@@ -32,3 +32,8 @@ def figure(metric: str, value: float | None, *, unit: bool = True) -> str:
     if metric == "psnr" and unit:
         return decibels(value)
     return "∞" if value is None or math.isinf(value) else f"{value:.{METRIC_DIGITS[metric]}f}"
+
+
+def factor_name(factor: str) -> str:
+    """A factor as people write it: `lora_application` is "LoRA application"."""
+    return " ".join({"lora": "LoRA", "vae": "VAE"}.get(word, word) for word in factor.split("_"))

@@ -7,5 +7,6 @@ mountNavigation();
 addEventListener("DOMContentLoaded", () => {
   mountThumbnails();
   mountViewers();
+  mountTrials();
   showFrame();
 });

@@ -1,0 +1,140 @@
+// Does it matter? The pictures of a diagnosis: one frame of all its videos at a time.
+
+const NOT_KEPT = "left out of this file";
+
+function drawStill(canvas, image) {
+  canvas.hidden = !image;
+  if (!image) return;
+  Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+}
+
+/** Paints how a picture differs from the preview: black where it does not. Returns what there is to say of it. */
+function drawMap(canvas, preview, image, gain) {
+  const why = !preview || !image ? "nothing to compare" : sizesDiffer(preview, image);
+  canvas.hidden = Boolean(why);
+  return why || (paintDifference(canvas, preview, image, gain) ? "" : "no difference");
+}
+
+function openTrials(root) {
+  const find = (selector) => root.querySelector(selector);
+  const index = Number(root.closest("[data-case]").dataset.case);
+  const stillAt = stillsOf(index);
+  const frames = root.dataset.frames.split(" ").map(Number);
+  const scrubbers = [...root.querySelectorAll(".trials-frame")];
+  const worst = frames[scrubbers[0].dataset.start];
+  const buttons = [...root.querySelectorAll(".trials-open")];
+  const toggle = find(".trials-toggle");
+  const large = mountLarge(find(".trials-large"), stillAt, () => at(), () => gainOf(index));
+  const at = () => frames[scrubbers[0].value];
+  let asked = 0; // a frame that comes late is dropped
+
+  const paint = async () => {
+    asked += 1;
+    const call = asked;
+    const frame = at();
+    const where = `frame ${frame}${frame === worst && frames.length > 1 ? ", which differs most" : ""}`;
+    find(".trials-position").textContent = where;
+    for (const scrubber of scrubbers) scrubber.setAttribute("aria-valuetext", where);
+    const images = await Promise.all(buttons.map((button) => stillAt(button.dataset.trial, frame)));
+    const preview = await stillAt("preview", frame);
+    const gain = await gainOf(index);
+    if (call !== asked) return;
+    find(".trials-legend").hidden = !toggle.checked;
+    if (toggle.checked) showLegend(find(".trials-legend"), gain);
+    buttons.forEach((button, place) => {
+      const [canvas, gap] = button.children;
+      drawStill(canvas, images[place]);
+      gap.textContent = images[place] ? "" : images[place] === null ? "cannot be decoded" : NOT_KEPT;
+      button.disabled = !images[place];
+      const map = button.parentElement.querySelector(".trials-map");
+      if (!map) return;
+      map.hidden = !toggle.checked;
+      if (toggle.checked) map.lastElementChild.textContent = drawMap(map.firstElementChild, preview, images[place], gain);
+    });
+    large.paint();
+  };
+  for (const scrubber of scrubbers) {
+    scrubber.addEventListener("input", () => {
+      for (const other of scrubbers) other.value = scrubber.value;
+      paint();
+    });
+  }
+  toggle.addEventListener("change", paint);
+  for (const button of buttons) button.addEventListener("click", () => large.open(button));
+  listeners.push((name) => name === "gain" && paint());
+  paint();
+}
+
+/** One picture, large beside the preview. */
+function mountLarge(dialog, stillAt, at, gainNow) {
+  const find = (selector) => dialog.querySelector(selector);
+  const stage = find(".trials-stage");
+  const part = (name) => stage.querySelector(`[data-part="${name}"]`);
+  const split = find(".trials-split input");
+  let side = "preview";
+  let title = "";
+
+  const paint = async () => {
+    if (!dialog.open) return;
+    const frame = at();
+    const [preview, image] = await Promise.all([stillAt("preview", frame), stillAt(side, frame)]);
+    const gain = await gainNow();
+    if (frame !== at()) return;
+    drawStill(part("preview").querySelector("canvas"), preview);
+    drawStill(part("trial").querySelector("canvas"), image);
+    const map = drawMap(part("map").querySelector("canvas"), preview, image, gain);
+    showLegend(find(".trials-legend"), gain);
+    const missing = [preview ? "" : "the preview", image ? "" : title].filter(Boolean);
+    find(".trials-said").textContent = missing.length ? `Frame ${frame} of ${missing.join(" and of ")} is ${NOT_KEPT}.` : stage.dataset.view === "map" ? map : "";
+    find(".trials-where").textContent = `frame ${frame}`;
+  };
+  const show = () => {
+    stage.dataset.view = find(".modes :checked").value;
+    find(".trials-split").hidden = stage.dataset.view !== "slider";
+    find(".trials-legend").hidden = stage.dataset.view !== "map";
+    paint();
+  };
+  stage.style.setProperty("--ratio", stage.dataset.ratio);
+  const divide = () => stage.style.setProperty("--split", split.value / 100);
+  for (const radio of dialog.querySelectorAll(".modes input")) radio.addEventListener("change", show);
+  split.addEventListener("input", divide);
+  stage.addEventListener("pointermove", (event) => {
+    if (stage.dataset.view !== "slider" || (event.pointerType !== "mouse" && !event.buttons)) return;
+    const box = part("trial").querySelector("canvas").getBoundingClientRect();
+    split.value = (100 * (event.clientX - box.left)) / box.width;
+    divide();
+  });
+  find(".trials-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  divide();
+  return {
+    paint,
+    open: (button) => {
+      ({ trial: side, title } = button.dataset);
+      find("h4").textContent = title;
+      part("trial").querySelector("figcaption").textContent = title;
+      part("trial").querySelector("canvas").setAttribute("aria-label", title);
+      dialog.showModal();
+      show();
+    },
+  };
+}
+
+/** Parts open when they come near the screen. */
+function mountTrials() {
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries.filter((item) => item.isIntersecting)) {
+        observer.unobserve(entry.target);
+        openTrials(entry.target);
+      }
+    },
+    { rootMargin: "600px" },
+  );
+  for (const root of document.querySelectorAll(".trials:has(.trials-rows)")) {
+    const rows = root.querySelector(".trials-rows");
+    rows.style.setProperty("--columns", rows.dataset.columns);
+    observer.observe(root);
+  }
+}
