@@ -23,8 +23,8 @@ def picture(page: Page, side: str) -> Locator:
 
 def pixels(canvas: Locator) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     size, values = canvas.evaluate(
-        "canvas => { const copy = new OffscreenCanvas(canvas.width, canvas.height);"
-        "const drawn = copy.getContext('2d'); drawn.drawImage(canvas, 0, 0); const { data } = drawn.getImageData(0, 0, canvas.width, canvas.height);"
+        "canvas => { const drawn = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d');"
+        "drawn.drawImage(canvas, 0, 0); const { data } = drawn.getImageData(0, 0, canvas.width, canvas.height);"
         "return [[canvas.height, canvas.width, 4], [...data]]; }"
     )
     return np.array(values, dtype=np.uint8).reshape(size)[..., :3]
