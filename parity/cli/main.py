@@ -31,6 +31,7 @@ from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
 from pipelines import cpu_kernels
 from pipelines.errors import ParityError, UnexpectedError
+from pipelines.large_imports import leave_quickly
 
 _FIRST_STEPS = """\
 first steps:
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _set_defaults(parser.called(given), given)
         options = parser.parse(given)
         interrupt.listen()
+        leave_quickly()
         cpu_kernels.choose(getattr(options, "cpu_kernels", None))
         code: int = options.run(options)
         return code

@@ -23,6 +23,7 @@ import numpy as np
 
 from pipelines import errors
 from pipelines.errors import DeviceError, ParityError
+from pipelines.large_imports import leave_quickly
 
 if TYPE_CHECKING:
     from pipelines.engine.engine import Engine
@@ -99,6 +100,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with our messages
     recipe, device, offload, token, file = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_quickly()
 
     def send(**message: Any) -> None:
         messages.write(json.dumps(message) + "\n")

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, check_model, check_tokenizer
 from pipelines.errors import WeightsError
 from pipelines.hub import folder_of, is_hub_id
+from pipelines.large_imports import uncollected
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import EXPERT_PARTS, Expert, Recipe
 
@@ -67,15 +68,13 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase
 
     on_phase("load", "the libraries")
     declare_missing_torchvision_operators()
-    import diffusers
-
     quiet_loading()
     found = folders(recipe, token, on_phase)
     folder = found["checkpoint"]
     dtype: torch.dtype = getattr(torch, recipe.precision.dtype)
     load = _load_whole if recipe.boundary is None else _load_parts
     try:
-        pipe = load(getattr(diffusers, recipe.pipeline), found, recipe, dtype, on_phase)
+        pipe = load(_class(recipe.pipeline), found, recipe, dtype, on_phase)
     except _RAISED as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -92,6 +91,14 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase
         quantize(pipe.text_encoder, recipe.quantization.text_encoder)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _class(name: str) -> Any:
+    """Return a pipeline of diffusers by its name, whose modules are imported only now."""
+    with uncollected():
+        import diffusers
+
+        return getattr(diffusers, name)
 
 
 def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: torch.dtype, on_phase: OnPhase) -> Any:

@@ -16,6 +16,7 @@ from pipelines.errors import WeightsError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
 from pipelines.files.words import cannot_read, shorten
+from pipelines.large_imports import uncollected
 from pipelines.lora_files import read_header
 
 _MAX_BYTES = 128 << 20
@@ -60,11 +61,13 @@ def check_model(folder: Path, part: str) -> None:
     from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 
     declare_missing_torchvision_operators()
-    import diffusers
+    with uncollected():
+        import diffusers
 
+        model = getattr(diffusers, _CLASSES[part][1])
     path = folder / "config.json"
     config = _read_object(path)
-    _check_against(path, config, getattr(diffusers, _CLASSES[part][1]))
+    _check_against(path, config, model)
     names = _check_weights(folder)
     if part == "transformer":
         _check_blocks(path, config, names)

@@ -16,11 +16,13 @@ from pathlib import Path
 # cuBLAS reads this when its first handle is made; without it matmuls on CUDA may differ from run to run.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from pipelines import cpu_kernels
 from pipelines.files.words import plural, shorten
+from pipelines.large_imports import uncollected
+
+with uncollected():
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
 ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 """Scaled-dot-product kernels in the order tried. cuDNN's is left out: which of them wins would depend on the build."""
@@ -49,8 +51,9 @@ def declare_missing_torchvision_operators() -> None:
 
 def quiet_loading() -> None:
     """No loading bars from the libraries: the command shows progress of its own."""
-    import diffusers
-    import transformers
+    with uncollected():
+        import diffusers
+        import transformers
 
     diffusers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.set_verbosity_error()
@@ -60,7 +63,19 @@ def quiet_loading() -> None:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Every switch that makes torch repeat itself, set on entry and put back on exit."""
+    """Every switch that makes torch and diffusers repeat themselves, set on entry and put back on exit."""
+    declare_missing_torchvision_operators()
+    with uncollected():
+        from diffusers.models.attention_dispatch import attention_backend
+
+    # diffusers' own choice of backend could come from an environment variable: "native" is torch's, fixed below.
+    with attention_backend("native"), _deterministic_torch():
+        yield
+
+
+@contextmanager
+def _deterministic_torch() -> Iterator[None]:
+    """Torch's own switches; a process that generates nothing need not import diffusers to record them."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (
         torch.are_deterministic_algorithms_enabled(),
@@ -70,14 +85,10 @@ def deterministic() -> Iterator[None]:
         cudnn.allow_tf32,
         matmul.allow_tf32,
     )
-    declare_missing_torchvision_operators()
-    from diffusers.models.attention_dispatch import attention_backend
-
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
     try:
-        # diffusers' own choice of backend could come from an environment variable: "native" is torch's, fixed above.
-        with attention_backend("native"), sdpa_kernel(list(ATTENTION), set_priority=True):
+        with sdpa_kernel(list(ATTENTION), set_priority=True):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
@@ -86,7 +97,7 @@ def deterministic() -> Iterator[None]:
 
 def flags() -> dict[str, object]:
     """The settings `deterministic()` puts in force, for the record in results.json."""
-    with deterministic():
+    with _deterministic_torch():
         return {
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "cublas_workspace_config": os.environ["CUBLAS_WORKSPACE_CONFIG"],
