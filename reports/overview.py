@@ -22,6 +22,7 @@ class Columns:
 
     metrics: tuple[MetricName, ...]
     models: bool
+    """Whether rows name their model: cases have several."""
     frames: bool
     approve: bool
     unmeasured: tuple[str, ...]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from parity.results.case import Run
-from tests.support.browser import Browse, expect_page, shown, until
+from tests.support.browser import Browse, expect_page, serious, shown, until
 from tests.support.report_cases import drifted_case, error_case, every_status, passed_case, run_of
 
 
@@ -148,7 +149,6 @@ def test_a_row_has_its_worst_frame_its_reason_and_what_was_measured(run: Run, br
         "Preview · Output",
         "Case",
         "Status",
-        "Model",
         "PSNR",
         "SSIM",
         "Factors found",
@@ -159,6 +159,7 @@ def test_a_row_has_its_worst_frame_its_reason_and_what_was_measured(run: Run, br
     assert "WeightsError: models/lora.safetensors: is not a complete safetensors file" in rows["broken"]
     assert "identical" in rows["i2v"]
     expect(page.locator("tr[data-row] input[type=checkbox]")).to_have_count(4)
+    assert serious(page) == []
     page.locator(".overview-pair").first.click()
     expect_page(page, "t2v-guitar")
 
@@ -172,8 +173,12 @@ def test_only_thumbnails_near_the_window_are_painted(tmp_path: Path, browse: Bro
     until(page, "[...document.querySelectorAll('tr[data-row]')].at(-1).querySelector('canvas.painted')")
 
 
-def test_a_narrow_window_has_a_card_for_each_case(run: Run, browse: Browse) -> None:
-    page = browse(run, width=400)
+@pytest.mark.parametrize(("width", "theme"), [(400, "dark"), (900, "light")])
+def test_a_narrow_window_has_a_card_for_each_case(
+    run: Run, browse: Browse, width: int, theme: Literal["light", "dark"]
+) -> None:
+    page = browse(run, width=width, theme=theme)
+    assert serious(page) == []
     for row in page.locator("tr[data-row]").all():
         box = row.bounding_box()
         assert box

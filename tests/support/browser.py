@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from parity.results.case import Run
@@ -91,6 +92,16 @@ def until(page: Page, condition: str) -> None:
         "else setTimeout(look, 10); })(); })",
         condition,
     )
+
+
+def serious(page: Page) -> list[tuple[str, str, str]]:
+    """What axe takes for a serious or critical violation: the rule, an element, and why."""
+    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
+    return [
+        (item["id"], item["nodes"][0]["html"], item["nodes"][0]["failureSummary"])
+        for item in found.response["violations"]
+        if item["impact"] in ("serious", "critical")
+    ]
 
 
 def shown(page: Page) -> list[str]:
