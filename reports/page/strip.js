@@ -13,14 +13,15 @@ function mountStrip(root, index, viewer) {
   const stillAt = stillsOf(index);
   const buttons = [...root.querySelectorAll(".strip button")];
   const paintButton = async (button) => {
+    const [shown, difference] = [".thumb", ".thumb-difference"].map((name) => button.querySelector(name));
+    if (!shown) return; // no still is embedded
     const frame = Number(button.dataset.frame);
     const [gain, preview, output] = await Promise.all([gainOf(index), ...SIDES.map((side) => stillAt(side, frame))]);
-    if (output) paintThumb(button.querySelector(".thumb"), output, viewer.bounds);
-    const small = button.querySelector(".thumb-difference");
-    if (!small || !preview || !output || sizesDiffer(preview, output)) return;
-    const large = document.createElement("canvas");
-    paintDifference(large, preview, output, gain);
-    paintThumb(small, large, viewer.bounds);
+    if (output) paintThumb(shown, output, viewer.bounds);
+    if (!preview || !output || sizesDiffer(preview, output)) return;
+    const map = document.createElement("canvas");
+    paintDifference(map, preview, output, gain);
+    paintThumb(difference, map, viewer.bounds);
   };
   const paint = () => buttons.forEach(paintButton);
   for (const button of buttons) button.addEventListener("click", () => viewer.seek(Number(button.dataset.frame)));

@@ -45,7 +45,7 @@ function openPainter(index, stages, videos, stillAt, viewer) {
 async function showGain(root, index) {
   const [gain, suits] = await Promise.all([gainOf(index), automaticGain(index)]);
   root.querySelector(".gain option[value=auto]").textContent = `auto: ${suits}×`;
-  showLegend(root.querySelector(".ramp"), gain);
+  for (const legend of root.querySelectorAll(".ramp")) showLegend(legend, gain);
 }
 
 function mountViewer(root, section) {
