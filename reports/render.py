@@ -21,6 +21,7 @@ from reports import overview, view
 from reports.counterfactuals import Counterfactuals, counterfactuals
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
+from reports.explain import explained, symptoms_of
 from reports.stills import Album, albums, embed
 
 _PAGE = Path(__file__).parent / "page"
@@ -28,7 +29,7 @@ _SLACK = 512
 """Bytes per case by which the page may grow once stills are embedded: thumbnails, the sentence about those left out."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
-_STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css", "counterfactuals.css")
+_STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css", "counterfactuals.css", "explain.css")
 _SCRIPTS = (
     "store.js",
     "settings.js",
@@ -187,6 +188,8 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
         .render(
             run=run,
             cases=cases,
+            explained=explained(view.case for view in cases),
+            symptoms_of=symptoms_of,
             counts=view.counts(run),
             factor_counts=view.factor_counts(run),
             tiers=_tiers(cases),

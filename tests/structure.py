@@ -82,7 +82,7 @@ ROOMS = (
     Room(name="parity/cli/", up_to="selftest", also=_SIDE),
     Room(name="parity/pytest_plugin/", up_to="cli", also=_SIDE),
     Room(name="parity/*.py", up_to="pytest_plugin", also=_SIDE),
-    Room(name="reports/", also=("parity/results/", "pipelines/files/")),
+    Room(name="reports/", also=("parity/results/", "parity/factors/", "pipelines/files/")),
     Room(name="parity/server/", also=("pipelines/",)),
     Room(name="parity/baselines/", up_to="factors"),
     Room(name="parity/importing/", up_to="factors"),
