@@ -90,10 +90,6 @@ def test_an_address_names_a_section_or_a_dialog(run: Run, browse: Browse) -> Non
         part.innerHTML = "<summary>Later</summary><p>words</p>";
         part.dataset.section = "later";
         document.querySelector("[id='case-t2v-guitar']").append(part);
-        const dialog = document.createElement("dialog");
-        dialog.id = "explain-seed";
-        dialog.innerHTML = "<form method=dialog><button>Close</button></form><a href='#explain-seed'>again</a>";
-        document.body.append(dialog);
         const link = document.createElement("a");
         link.href = "#explain-seed";
         link.textContent = "what is a seed?";

@@ -25,6 +25,9 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.explained = ""
+        """The text of the pages about factors, which is the same for every run."""
+        self._explains = False
         self.scripts: list[str] = []
         self._inside = ""
         self.feed(html)
@@ -33,16 +36,20 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         self._inside = tag
+        self._explains |= tag == "dialog" and dict(attrs).get("class") == "explain"
         if tag == "script":
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
         self._inside = ""
+        self._explains &= tag != "dialog"
         self.text += " " if tag in ("dt", "dd", "td", "th", "p", "li") else ""
 
     def handle_data(self, data: str) -> None:
         if self._inside == "script":
             self.scripts[-1] += data
+        elif self._explains:
+            self.explained += data
         elif self._inside != "style":
             self.text += data
 
