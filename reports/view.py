@@ -60,6 +60,7 @@ METRICS = (
     MetricName(key="psnr", label="PSNR", unit="dB"),
     MetricName(key="ssim", label="SSIM"),
     MetricName(key="lpips", label="LPIPS", higher_is_better=False),
+    MetricName(key="vmaf", label="VMAF"),
 )
 
 

@@ -28,7 +28,7 @@ KIND = "wan-parity baseline"
 MAX_BYTES = 16 << 20
 """Size limit of a file, far above that of a video with thousands of frames."""
 
-DECIMALS = {"psnr": 3, "ssim": 5, "lpips": 5}
+DECIMALS = {"psnr": 3, "ssim": 5, "lpips": 5, "vmaf": 3}
 """Digits kept of a metric. A difference of one unit in the last digit is ignored."""
 
 
@@ -86,7 +86,7 @@ class BaselineMetric:
     mean: float | None
     """The mean over the frames; null: infinite, every frame is identical (PSNR)."""
     per_frame: tuple[float | None, ...]
-    """One value per frame; null: infinite (PSNR of an identical frame)."""
+    """One value per frame; null: infinite (PSNR of an identical frame), or not measured (LPIPS)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

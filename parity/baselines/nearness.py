@@ -35,7 +35,7 @@ def compare_metrics(
         new = after.get(name)
         reason = _cannot(old, new)
         if new is None or reason is not None:
-            (notes if name == "lpips" else missing).append(f"{name} cannot be compared: {reason}")
+            (missing if name in ("psnr", "ssim") else notes).append(f"{name} cannot be compared: {reason}")
             continue
         if noise is not None and noise.allowed(name, 0.0, lossless=lossless, frame=False) is None:
             notes.append(f"{name} is compared only in an equal environment: {_mean(old.mean)} -> {_mean(new.mean)}")
@@ -82,9 +82,13 @@ def _moves(
         worse.append(f"{label} {change}")
     elif fell(after, before, frame=False):
         better.append(f"{label} {change}")
-    pairs = [(_number(a), _number(b)) for a, b in zip(old.per_frame, new.per_frame, strict=True)]
-    down = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(a, b, frame=True)]
-    up = [(k, a, b) for k, (a, b) in enumerate(pairs) if fell(b, a, frame=True)]
+    pairs = [
+        (k, _number(a), _number(b))
+        for k, (a, b) in enumerate(zip(old.per_frame, new.per_frame, strict=True))
+        if name == "psnr" or None not in (a, b)  # only PSNR's can be infinite: LPIPS of such a frame was not measured
+    ]
+    down = [(k, a, b) for k, a, b in pairs if fell(a, b, frame=True)]
+    up = [(k, a, b) for k, a, b in pairs if fell(b, a, frame=True)]
     for found, changes in ((down, worse), (up, better)):
         if found:
             k, a, b = max(found, key=lambda item: abs(_finite(item[1]) - _finite(item[2])))

@@ -33,7 +33,7 @@ class Noise:
         The baseline's error and the noise are taken as independent: squared errors add, and 1 - SSIM is about
         proportional to them. `baseline` may be infinite; then only the noise counts. `frame`: for a single frame,
         which scatters more than the mean. None for a metric without a noise model: LPIPS jumps by 0.26 for
-        one unit in the last place (Wan 2.2, as others measured), so no limit would be useful.
+        one unit in the last place (Wan 2.2, as others measured), so no limit would be useful; VMAF's was not measured.
         """
         kind = "lossless" if lossless else "lossy"
         if metric == "psnr":

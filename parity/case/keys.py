@@ -235,6 +235,8 @@ class ToleranceKeys(_Strict):
     ssim_min: float | None = Field(default=None, ge=-1, le=1, description="at least, worst frame", examples=[0.95])
     lpips: float | None = Field(default=None, ge=0, description="at most", examples=[0.02])
     lpips_max: float | None = Field(default=None, ge=0, description="at most, worst frame", examples=[0.05])
+    vmaf: float | None = Field(default=None, ge=0, le=100, description="at least, of 100", examples=[90])
+    vmaf_min: float | None = Field(default=None, ge=0, le=100, description="at least, worst frame", examples=[80])
 
 
 def _kind(value: Any) -> str:
@@ -287,6 +289,12 @@ class CaseKeys(_Strict):
         description="limits that fail the case; default, without `expect`: "
         + ", ".join(f"{name} {value:g}" for name, value in DEFAULT_TOLERANCE.items()),
         examples=[{"psnr": 40, "ssim": 0.98}],
+    )
+    metrics: list[Literal["lpips", "vmaf"]] = Field(
+        default=[],
+        description="measured beside PSNR, SSIM and LPIPS of the worst frames. vmaf: VMAF. lpips: LPIPS of every "
+        "frame, however large the video. A tolerance measures what it limits without this",
+        examples=[["vmaf"]],
     )
     expect: list[Expected] | None = Field(
         default=None,

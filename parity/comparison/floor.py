@@ -99,4 +99,4 @@ def _numbers(metric: MetricResult) -> list[float]:
 
 def _as_error(name: str, number: float) -> float:
     """A frame's metric as an error that adds up: 0 for equal frames."""
-    return {"psnr": 10 ** (-number / 10), "ssim": 1 - number, "lpips": number}[name]
+    return {"psnr": 10 ** (-number / 10), "ssim": 1 - number, "lpips": number, "vmaf": 100 - number}[name]

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import os
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from parity.comparison import lpips, vmaf
 from parity.results.case import MetricResult
+from pipelines.errors import MediaError
 from pipelines.media.video import Frames
 
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "lpips": False}
+HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "lpips": False, "vmaf": True}
+STANDARD = ("psnr", "ssim", "lpips")
+"""The metrics that are measured unasked."""
 
 VARIANTS = {
     "psnr": "RGB, 8 bit, peak 255; mean over the frames that differ",
     "ssim": "scikit-image, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels",
     "lpips": "lpips 0.1, AlexNet, RGB scaled to -1..1",
+    "vmaf": f"model {vmaf.MODEL}, luma of BT.601",
 }
 """The exact formula of each metric."""
 
-_ALEXNET = "alexnet-owt-7be5be79.pth"
+_SSIM_WINDOW = 11
 
 
 def psnr_frame(a: Frames, b: Frames) -> float:
     """Peak signal-to-noise ratio of two frames (H, W, 3), or videos, in dB; infinite for identical ones."""
-    error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
+    apart = (np.maximum(a, b) - np.minimum(a, b)).astype(np.uint16)
+    error = int(np.square(apart, out=apart).sum(dtype=np.uint64)) / apart.size  # in whole numbers, so exact
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
@@ -42,10 +46,40 @@ def ssim_frame(a: Frames, b: Frames) -> float:
     return float(value)
 
 
-def measure(preview: Frames, output: Frames, names: Sequence[str] = tuple(HIGHER_IS_BETTER)) -> dict[str, MetricResult]:
-    """Measure PSNR, SSIM and LPIPS, or those in `names`, of two videos of equal shape (T, H, W, 3), frame by frame."""
-    meters = {"psnr": _psnr, "ssim": _ssim, "lpips": _lpips}
-    return {name: meters[name](preview, output) for name in names}
+def measure(
+    preview: Frames, output: Frames, names: Sequence[str] = STANDARD, asked: Collection[str] = ()
+) -> dict[str, MetricResult]:
+    """Measure the metrics in `names`, and those that were `asked` for, of two videos of equal shape (T, H, W, 3).
+
+    LPIPS of a large video is that of its worst frames by PSNR, or of all frames if it was asked for.
+    """
+    meters = {
+        "psnr": _psnr,
+        "ssim": _ssim,
+        "lpips": lambda a, b: _lpips(a, b, every_frame="lpips" in asked),
+        "vmaf": _vmaf,
+    }
+    return {name: meter(preview, output) for name, meter in meters.items() if name in names or name in asked}
+
+
+def codec_floor(raw: Frames, delivered: Frames, metrics: Mapping[str, MetricResult]) -> dict[str, float | None]:
+    """The loss from the codec alone, measured on our own frames: a limit for every comparison of such files.
+
+    By PSNR and SSIM, and by the other metrics if they were measured, of the same frames. None: lossless.
+    """
+    if raw.shape != delivered.shape:
+        return {}
+    measured = [name for name, metric in metrics.items() if metric.unavailable is None]
+    psnr = psnr_frame(raw, delivered)
+    floor: dict[str, float | None] = {"psnr": psnr if math.isfinite(psnr) else None}
+    if min(raw.shape[1:3]) >= _SSIM_WINDOW:
+        floor["ssim"] = float(np.mean(_ssim_frames(raw, delivered)))
+    if "lpips" in measured:
+        chosen = list(metrics["lpips"].measured or range(len(raw)))
+        floor["lpips"] = float(np.mean(lpips.distances(raw[chosen], delivered[chosen])))
+    if "vmaf" in measured:
+        floor["vmaf"] = _vmaf(raw, delivered).mean
+    return floor
 
 
 def _psnr(preview: Frames, output: Frames) -> MetricResult:
@@ -53,9 +87,49 @@ def _psnr(preview: Frames, output: Frames) -> MetricResult:
 
 
 def _ssim(preview: Frames, output: Frames) -> MetricResult:
-    if min(preview.shape[1:3]) < 11:
+    if min(preview.shape[1:3]) < _SSIM_WINDOW:
         return unavailable("ssim", "frames are smaller than the 11x11 window")
-    return summarize("ssim", [ssim_frame(a, b) for a, b in zip(preview, output, strict=True)])
+    return summarize("ssim", _ssim_frames(preview, output))
+
+
+def _ssim_frames(a: Frames, b: Frames) -> list[float]:
+    return [ssim_frame(first, second) for first, second in zip(a, b, strict=True)]
+
+
+def _lpips(preview: Frames, output: Frames, *, every_frame: bool) -> MetricResult:
+    count, height, width, _ = preview.shape
+    why_not = lpips.why_not()
+    if why_not is not None:
+        return unavailable("lpips", why_not)
+    if min(height, width) < lpips.LEAST_SIDE:
+        return unavailable("lpips", "frames are smaller than AlexNet's 32 pixels")
+    chosen = list(range(count)) if every_frame else _worst(preview, output, lpips.MOST_PIXELS // (height * width))
+    result = summarize("lpips", lpips.distances(preview[chosen], output[chosen]))
+    if len(chosen) == count:
+        return result
+    variant = f"{result.variant}; of {len(chosen)} of {count} frames, those with the lowest PSNR"
+    shown = dict(zip(chosen, result.per_frame, strict=True))
+    per_frame = tuple(shown.get(index) for index in range(count))
+    return dataclasses.replace(result, variant=variant, per_frame=per_frame, measured=tuple(chosen))
+
+
+def _worst(a: Frames, b: Frames, most: int) -> list[int]:
+    """The indices of up to `most` frames, at least one, those with the lowest PSNR."""
+    if len(a) <= most:
+        return list(range(len(a)))
+    psnr = [psnr_frame(first, second) for first, second in zip(a, b, strict=True)]
+    return sorted(sorted(range(len(a)), key=psnr.__getitem__)[: max(1, most)])
+
+
+def _vmaf(preview: Frames, output: Frames) -> MetricResult:
+    if min(preview.shape[1:3]) < vmaf.LEAST_SIDE:
+        return unavailable("vmaf", f"frames are smaller than {vmaf.LEAST_SIDE} pixels")
+    try:
+        scores = vmaf.scores(preview, output)
+    except MediaError as error:
+        return unavailable("vmaf", str(error))
+    result = summarize("vmaf", scores.per_frame)
+    return dataclasses.replace(result, variant=f"libvmaf {scores.libvmaf}, {result.variant}")
 
 
 def summarize(name: str, values: Sequence[float]) -> MetricResult:
@@ -88,53 +162,3 @@ def meets(metric: MetricResult, key: str, limit: float) -> bool:
 def unavailable(name: str, reason: str) -> MetricResult:
     """A metric that was not measured, with the reason."""
     return MetricResult(variant=VARIANTS[name], higher_is_better=HIGHER_IS_BETTER[name], unavailable=reason)
-
-
-def lpips_weights() -> Path:
-    """The place of the AlexNet weights that LPIPS needs, in torch hub's cache."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints" / _ALEXNET
-
-
-def _lpips(preview: Frames, output: Frames) -> MetricResult:
-    """Measure LPIPS on the CPU, so that the number does not depend on the GPU. Never downloads."""
-    if not lpips_weights().is_file():
-        return unavailable(
-            "lpips",
-            f"AlexNet weights not found ({lpips_weights()}); with network access, run `parity fetch --lpips` once",
-        )
-    if min(preview.shape[1:3]) < 32:
-        return unavailable("lpips", "frames are smaller than AlexNet's 32 pixels")
-    import torch
-
-    model = _lpips_model()
-
-    def tensor(frame: Frames) -> torch.Tensor:
-        return torch.from_numpy(frame.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1)
-
-    with torch.no_grad():
-        pairs = zip(preview, output, strict=True)
-        return summarize("lpips", [float(model(tensor(a), tensor(b))) for a, b in pairs])
-
-
-_models: dict[str, Any] = {}
-
-
-def _lpips_model() -> Any:
-    from pipelines.engine.torch_setup import declare_missing_torchvision_operators
-
-    declare_missing_torchvision_operators()
-    if "alex" not in _models:
-        import lpips
-
-        with warnings.catch_warnings():  # lpips 0.1.4 still asks torchvision for `pretrained`
-            warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-            _models["alex"] = lpips.LPIPS(net="alex", verbose=False).eval()
-    return _models["alex"]
-
-
-def fetch_lpips() -> Path:
-    """Download the AlexNet weights to torch hub's cache. Nothing else downloads them."""
-    if not lpips_weights().is_file():
-        _lpips_model()
-    return lpips_weights()

@@ -9,7 +9,7 @@ from parity.comparison.compare import Comparison
 from parity.comparison.floor import Floor
 from parity.comparison.metrics import meets, statistic
 from parity.results.case import BeyondRecipes, FindingResult, MetricResult, Status
-from parity.results.words import decibels, figure
+from parity.results.words import decibels, figure, in_a_line
 from pipelines.media.video import Frames
 
 BROKEN_OUTPUT: BeyondRecipes = "broken_output"
@@ -102,7 +102,7 @@ def judge(
     if broken:
         return "error", f"tolerance cannot be checked: {'; '.join(broken)}"
     problems += gates
-    same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics)
+    same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics, case.tolerance)
     factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings and not evidence else ""
     repeats = _against_floor(floor, noise)
     if problems:
@@ -140,10 +140,10 @@ def check_tolerance(tolerance: Mapping[str, float], metrics: Mapping[str, Metric
     return failed, broken
 
 
-def _numbers(metrics: Mapping[str, MetricResult]) -> str:
+def _numbers(metrics: Mapping[str, MetricResult], tolerance: Mapping[str, float]) -> str:
     parts = []
     for name, metric in metrics.items():
-        if metric.unavailable is None and metric.mean is not None:
+        if metric.unavailable is None and metric.mean is not None and in_a_line(name, tolerance):
             worst = f", worst {figure(name, metric.worst, unit=False)}" if metric.worst is not None else ""
             parts.append(f"{name.upper()} {figure(name, metric.mean)}{worst}")
     return "; ".join(parts) or "not comparable"

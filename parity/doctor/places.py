@@ -153,24 +153,12 @@ def ffmpeg(_: Asked) -> Iterator[Check]:
 
 
 def lpips(_: Asked) -> Iterator[Check]:
-    """The weights of LPIPS, which are the only metric's that must be downloaded."""
-    from parity.comparison.metrics import lpips_weights
-    from pipelines.files.content import sha256_file
+    """The weights of LPIPS, which come in a package of their own."""
+    from parity.comparison.lpips import weights, why_not
 
-    file = lpips_weights()
-    if not file.is_file():
-        yield warning(
-            "lpips",
-            f"{file} is missing: LPIPS is not measured, PSNR and SSIM are",
-            "parity fetch --lpips (233 MB, once)",
-        )
-        return
-    wanted = file.stem.rpartition("-")[2]  # torch hub's names end in the beginning of the sha256
-    if sha256_file(file).startswith(wanted):
-        yield ok("lpips", f"weights in {file}")
+    reason = why_not()
+    if reason is None:
+        yield ok("lpips", f"weights in {weights()}")
     else:
-        yield problem(
-            "lpips",
-            f"{file} is damaged: its sha256 does not begin with {wanted}",
-            "delete it, then parity fetch --lpips",
-        )
+        found, to_do = reason.split("; ")
+        yield warning("lpips", f"{found}: LPIPS is not measured, PSNR and SSIM are", to_do)

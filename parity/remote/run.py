@@ -56,7 +56,7 @@ def compare_served(exchange: Exchange, case: Case, progress: Progress, repeat: i
     kind = served.suffix.removeprefix(".")
     progress.phase("compare", "")
     output = Output(encoded=served.encoded, suffix=served.suffix, kind=kind, seen=served.video, raw=None)
-    comparison = compare(case.video, preview, output, case.preview)
+    comparison = compare(case.video, preview, output, case.preview, case.asked_metrics)
     known = known_of(case, served)
     measured = measure_served(case, comparison, [served, *repeats]) if repeats else None
     done_at = time.perf_counter()

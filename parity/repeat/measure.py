@@ -122,8 +122,8 @@ def measure_repeats(
 
 
 def _metrics_of(case: Case) -> tuple[str, ...]:
-    """The metrics to compute; LPIPS, which needs a network, only if a tolerance uses it."""
-    return ("psnr", "ssim", "lpips") if any(key.startswith("lpips") for key in case.tolerance) else ("psnr", "ssim")
+    """The metrics to compute: PSNR, SSIM and those that a tolerance limits, since the others take long."""
+    return tuple(dict.fromkeys(("psnr", "ssim", *(key.partition("_")[0] for key in case.tolerance))))
 
 
 def _to_preview(case: Case, comparison: Comparison, outputs: Sequence[RepeatedOutput]) -> tuple[Metrics, ...]:
@@ -136,7 +136,7 @@ def _to_preview(case: Case, comparison: Comparison, outputs: Sequence[RepeatedOu
             comparable = output.seen.shape == comparison.preview_frames.shape
             reason = f"the preview has {shape_text(comparison.preview_frames)}, this output {shape_text(output.seen)}"
             known[key] = (
-                measure(comparison.preview_frames, output.seen, _metrics_of(case))
+                measure(comparison.preview_frames, output.seen, (), _metrics_of(case))
                 if comparable
                 else {name: unavailable(name, reason) for name in _metrics_of(case)}
             )
@@ -148,7 +148,7 @@ def _pairs(frames: Sequence[Frames], names: Sequence[str]) -> tuple[Metrics, ...
     """Metrics of every two videos; none if they differ in size or frame count."""
     if len({video.shape for video in frames}) > 1:
         return ()
-    return tuple(measure(a, b, names) for a, b in combinations(frames, 2))
+    return tuple(measure(a, b, (), names) for a, b in combinations(frames, 2))
 
 
 def _summary(pairs: Sequence[Metrics]) -> RepeatFloor | None:

@@ -54,7 +54,7 @@ class MetricResult:
     variant: str
     """The exact formula, since there are many kinds of SSIM."""
     higher_is_better: bool
-    """True for PSNR and SSIM, false for LPIPS."""
+    """True for PSNR, SSIM and VMAF, false for LPIPS."""
     mean: float | None = None
     """The mean over all frames; PSNR: over the frames that differ, null if none does."""
     min: float | None = None
@@ -62,7 +62,9 @@ class MetricResult:
     max: float | None = None
     """The highest value; null: infinite (PSNR of identical frames)."""
     per_frame: tuple[float | None, ...] = ()
-    """One value per frame; null: infinite (PSNR of an identical frame)."""
+    """One value per frame; null: infinite (PSNR of an identical frame), or not in `measured`."""
+    measured: tuple[int, ...] | None = None
+    """Indices of the frames that were measured, which mean, min and max are of; null: all."""
     identical_frames: int = 0
     """Number of frames that are equal, pixel for pixel."""
     unavailable: str | None = None
@@ -264,10 +266,10 @@ class CaseResult:
     compared_as: str | None = None
     """The kinds of frames compared, e.g. `decoded webp with decoded webp`."""
     metrics: Mapping[str, MetricResult] = field(default_factory=dict)
-    """psnr, ssim and, if asked for, lpips."""
+    """psnr, ssim, lpips and, if asked for, vmaf."""
     codec_floor: Mapping[str, float | None] | None = None
-    """The loss from the codec alone, on our own frames: psnr in dB, ssim. null: lossless, or generated on a server,
-    whose raw frames are unknown."""
+    """The loss from the codec alone, on our own frames, by each metric that was measured (psnr in dB; null: none).
+    null: the preview is lossless, or the output was generated on a server, whose raw frames are unknown."""
     findings: tuple[FindingResult, ...] = ()
     """The factors in which the two sides differ."""
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

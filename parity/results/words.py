@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-METRIC_DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
+METRIC_DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4, "vmaf": 2}
 """Every metric, and the decimals it is written with."""
 
 
@@ -37,3 +38,8 @@ def figure(metric: str, value: float | None, *, unit: bool = True) -> str:
 def factor_name(factor: str) -> str:
     """A factor as people write it: `lora_application` is "LoRA application"."""
     return " ".join({"lora": "LoRA", "vae": "VAE"}.get(word, word) for word in factor.split("_"))
+
+
+def in_a_line(metric: str, tolerance: Iterable[str]) -> bool:
+    """Whether a metric that was measured is told in one line of text: LPIPS only if a tolerance key limits it."""
+    return metric != "lpips" or any(key.startswith(metric) for key in tolerance)

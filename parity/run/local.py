@@ -44,7 +44,7 @@ def compare_locally(
     lab.progress.phase("encode", "")
     output = local_output(generation.frames, case.inference)
     lab.progress.phase("compare", "")
-    comparison = compare(case.video, lab.preview, output, case.preview)
+    comparison = compare(case.video, lab.preview, output, case.preview, case.asked_metrics)
     measured = _measure(case, comparison, generation.frames, repeats) if repeats else None
     floor = measured.floor if measured is not None else None
     known = known_differences(case)

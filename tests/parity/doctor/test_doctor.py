@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(folder))
-    for name in ("HF_HOME", "XDG_CACHE_HOME", "WAN_PARITY_CACHE", "TORCH_HOME"):
+    for name in ("HF_HOME", "XDG_CACHE_HOME", "WAN_PARITY_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOGNAME", "mallory")
     return folder
@@ -167,7 +167,6 @@ def test_no_secret_and_no_name_is_printed(
         "WAN_PARITY_TOKEN": f"{TOKEN}server",
         "HTTPS_PROXY": f"http://mallory:{TOKEN}@127.0.0.1:9",
         "HF_ENDPOINT": f"https://mallory:{TOKEN}@127.0.0.1:9",
-        "TORCH_HOME": f"/mnt/mallory/{TOKEN}env",
         "HF_HUB_CACHE": f"{home}/{TOKEN}file",
     }
     for name, value in planted.items():

