@@ -5,6 +5,7 @@ It claims no more than the results hold: what a factor costs is only said where 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +13,8 @@ from dataclasses import dataclass, replace
 from parity.results.case import CaseResult, Evidence, FindingResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Search, Snippet, Stopped
 from parity.results.words import decibels, factor_name
-from pipelines.files.words import plural
-from reports.view import EVIDENCE, worst_frame
+from pipelines.files.words import plural, shorten
+from reports.view import EVIDENCE, tidy, worst_frame
 
 STOPPED: dict[Stopped, str] = {
     "explained": "nothing more was needed",
@@ -23,6 +24,10 @@ STOPPED: dict[Stopped, str] = {
 }
 """Why a diagnosis or a search stopped early."""
 _UNVERIFIED: frozenset[Evidence] = frozenset(("likely", "expected"))
+_LONGEST = 200
+"""Characters of a value; prompts are longer, and the settings below show them whole."""
+_FIGURES = re.compile(r" \((?:PSNR|SSIM|bit-identical|not comparable).*\)$", re.DOTALL)
+"""What a verdict adds to the rule that decided."""
 _BIT_FOR_BIT = "identical to the preview, bit for bit"
 
 
@@ -63,7 +68,7 @@ class Answer:
     more: str = ""
     """What a change achieves, or what else there is to say."""
     rule: str = ""
-    """The rule of the case that decided; empty: an answer that says it already."""
+    """Why that fails the case; empty: it does not."""
     title: str = ""
     """The heading of the changes."""
     changes: tuple[Change, ...] = ()
@@ -85,10 +90,12 @@ def answer(case: CaseResult) -> Answer:
     found = _by_own_rules(case.by_own_rules())
     if case.baseline is not None and (sentence := _against_baseline(case)):
         found = replace(found, sentence=sentence, more=" ".join(filter(None, (found.sentence, found.more))))
-    said = not case.verdict or case.verdict.endswith(case.error or "\0")
-    return replace(
-        found, rule="" if said else case.verdict, frame=worst_frame(case) or 0, pictures=_pictures(case, found.changes)
-    )
+    return replace(found, rule=_rule(case), frame=worst_frame(case) or 0, pictures=_pictures(case, found.changes))
+
+
+def _rule(case: CaseResult) -> str:
+    """The rule that failed the case, without the figures that follow it; empty: none did, or `error` says it."""
+    return _FIGURES.sub("", case.verdict) if case.status == "drifted" else ""
 
 
 def _by_own_rules(case: CaseResult) -> Answer:
@@ -100,13 +107,12 @@ def _by_own_rules(case: CaseResult) -> Answer:
     if case.diagnosis is not None and (found := _diagnosed(case, case.diagnosis)) is not None:
         return found
     if case.search is not None and case.search.of == "preview":
-        return _searched(case, case.search)
+        return _searched(case.search)
     return _compared(case)
 
 
 def _reason(case: CaseResult) -> str:
-    text = case.error or ""
-    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "." if text and "\n" not in text else text
+    return _capital(case.error or "")
 
 
 # ---- A diagnosis ----
@@ -134,25 +140,13 @@ def _diagnosed(case: CaseResult, diagnosis: Diagnosis) -> Answer | None:
         sentence = f"The settings differ in {_listed([cost.factor for cost in diagnosis.factors])}, to no effect."
     else:
         sentence = _culprits(case, diagnosis, needed)
-    changes = tuple(
-        Change(
-            factor=cost.factor,
-            name=factor_name(cost.factor),
-            preview=cost.preview,
-            request=cost.inference,
-            fix="" if cost.code else cost.fix,
-            code=None if diagnosis.code else cost.code,
-            evidence=_evidence(case, cost.factor),
-        )
-        for cost in needed
-    )
     incomparable = diagnosis.residue is not None and diagnosis.residue.unavailable is not None
     search = incomparable and case.target is None
     return Answer(
         sentence=sentence,
         more=" ".join(filter(None, (effect, _ended(diagnosis.stopped)))),
         title=_title(needed, diagnosis),
-        changes=changes,
+        changes=_changes(case, needed, diagnosis.code),
         code=diagnosis.code,
         causes=causes,
         purpose="To look for the settings that generated this preview" if search else "",
@@ -222,18 +216,7 @@ def _quick(case: CaseResult, diagnosis: Diagnosis) -> Answer:
         sentence=f"Look at {factor_name(first.factor)} first: of {plural(len(diagnosis.factors), 'setting')} that "
         f"{'differs' if len(diagnosis.factors) == 1 else 'differ'} it changes the generation most.",
         more=more,
-        changes=tuple(
-            Change(
-                factor=cost.factor,
-                name=factor_name(cost.factor),
-                preview=cost.preview,
-                request=cost.inference,
-                fix="" if cost.code else cost.fix,
-                code=None if diagnosis.code else cost.code,
-                evidence=_evidence(case, cost.factor),
-            )
-            for cost in diagnosis.factors
-        ),
+        changes=_changes(case, diagnosis.factors, diagnosis.code),
         title="What to change: all settings that differ",
         code=diagnosis.code,
         purpose="To see what each of them costs in pixels",
@@ -244,10 +227,11 @@ def _quick(case: CaseResult, diagnosis: Diagnosis) -> Answer:
 # ---- A search ----
 
 
-def _searched(case: CaseResult, search: Search) -> Answer:
+def _searched(search: Search) -> Answer:
     """Which settings generated the preview, by trying."""
-    changed = [f"{factor_name(item.name)} {item.found} (not {item.assumed})" for item in search.settings if item.changed]
-    others = ", ".join(changed) or "the settings that its config says"
+    changed = [item for item in search.settings if item.changed]
+    others = ", ".join(f"{factor_name(item.name)} {item.found} (not {item.assumed})" for item in changed)
+    others = others or "the settings that its config says"
     if search.verdict == "proven":
         sentence, more = f"The preview was generated with {others}.", "Proven: that video is the preview, bit for bit."
     elif search.verdict == "likely":
@@ -265,6 +249,8 @@ def _searched(case: CaseResult, search: Search) -> Answer:
 def _compared(case: CaseResult) -> Answer:
     """What the comparison alone shows: the settings that differ, not what each of them costs."""
     subject, findings = _subject(case), case.findings
+    if case.output is None:
+        return _unseen(case)
     broken = next((item for item in findings if item.factor == "broken_output"), None)
     if broken is not None:
         side, what = (subject, broken.inference) if broken.inference != "a video" else ("The preview", broken.preview)
@@ -294,31 +280,48 @@ def _compared(case: CaseResult) -> Answer:
     return replace(found, purpose=purpose, command=_command(case))
 
 
+def _unseen(case: CaseResult) -> Answer:
+    """What the settings alone show, where no video was compared."""
+    count = len(case.findings)
+    if not count:
+        return Answer(sentence="No setting differs from the preview's; no video was compared.")
+    verb = "differs" if count == 1 else "differ"
+    sentence = f"{plural(count, 'setting')} {verb} from the preview's; no video was compared."
+    return _listing(case, case.findings, sentence, title="What to change")
+
+
 def _listing(case: CaseResult, settings: Sequence[FindingResult], sentence: str, *, title: str) -> Answer:
     """An answer with the settings that differ."""
     unsure = sum(item.evidence in _UNVERIFIED for item in settings)
     more = ""
     if unsure:
-        which = "They are" if unsure == len(settings) > 1 else "It is" if len(settings) == 1 else f"{unsure} of them are"
-        more = f"{which} assumed from the server's profile, not verified."
-        if any(item.evidence == "likely" for item in settings):
-            more = f"{which} assumed or found by trying, not verified."
+        which = "That is" if len(settings) == 1 else "All are" if unsure == len(settings) else f"{unsure} are"
+        tried = any(item.evidence == "likely" for item in settings)
+        more = f"{which} assumed{' or found by trying' if tried else ' from the profile'}, not verified."
     return Answer(
         sentence=sentence,
         more=more,
         title=title if settings else "",
-        changes=tuple(
-            Change(
-                factor=item.factor,
-                name=factor_name(item.factor),
-                preview=item.preview,
-                request=item.inference,
-                fix="" if item.code else item.fix,
-                code=item.code,
-                evidence=EVIDENCE[item.evidence] if case.target is not None else "",
-            )
-            for item in settings
-        ),
+        changes=_changes(case, settings, None),
+    )
+
+
+def _changes(
+    case: CaseResult, differing: Sequence[FactorCost | FindingResult], whole: Snippet | None
+) -> tuple[Change, ...]:
+    """The settings to change; `whole`: the code that makes all changes at once."""
+    known = {item.factor: EVIDENCE[item.evidence] for item in case.findings if case.target is not None}
+    return tuple(
+        Change(
+            factor=item.factor,
+            name=factor_name(item.factor),
+            preview=shorten(item.preview, _LONGEST),
+            request=shorten(item.inference, _LONGEST),
+            fix="" if item.code else shorten(item.fix, 2 * _LONGEST),
+            code=None if whole else item.code,
+            evidence=known.get(item.factor, ""),
+        )
+        for item in differing
     )
 
 
@@ -439,19 +442,13 @@ def _listed(factors: Sequence[str], *, capital: bool = False) -> str:
 
 
 def _capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}" + ("" if not text or text.endswith((".", "?", "!")) else "")
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _ended(stopped: Stopped | None) -> str:
     return f"Stopped early: {STOPPED[stopped]}." if stopped is not None else ""
 
 
-def _evidence(case: CaseResult, factor: str) -> str:
-    if case.target is None:
-        return ""
-    return next((EVIDENCE[item.evidence] for item in case.findings if item.factor == factor), "")
-
-
 def _command(case: CaseResult, *options: str) -> str:
     there = case.target.arguments if case.target is not None else ()
-    return shlex.join(("parity", "diagnose", *options, case.case_file, *there))
+    return shlex.join(("parity", "diagnose", *options, tidy(case.case_file), *there))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parity.results.case import Status
 from parity.results.diagnosis import (
@@ -20,14 +20,9 @@ from parity.results.diagnosis import (
 )
 from parity.results.words import decibels
 from reports import diagnosis_charts as charts
+from reports.answer import STOPPED
 from reports.diagnosis_charts import Bar, Chart, percent
 
-_STOPPED: dict[Stopped, str] = {
-    "explained": "nothing more was needed",
-    "budget": "the budget was spent",
-    "interrupted": "interrupted",
-    "error": "an error",
-}
 _VERDICTS: dict[Verdict, tuple[Status, str]] = {
     "proven": ("passed", "✓"),
     "likely": ("expected_drift", "≈"),
@@ -49,8 +44,7 @@ class Cell:
     """A value with its details, or the reason why there is none."""
 
     main: str
-    detail: str = ""
-    span: int = 1
+    details: tuple[str, ...] = ()
     missing: bool = False
 
 
@@ -112,17 +106,15 @@ class DiagnosisView:
     """The diagnosis of a case, shaped for the page."""
 
     diagnosis: Diagnosis
-    chips: list[Chip]
     quick: bool
-    as_is: tuple[Cell, ...]
-    """The request as sent, in the columns of the gains; empty if there is no such row."""
-    preview_recipe: tuple[Cell, ...]
-    """The preview's recipe, in the columns of the losses; empty if there is no such row."""
+    as_is: Cell | None
+    """The request as sent, in the column of the gains; None if there is no such row."""
+    preview_recipe: Cell | None
+    """The preview's recipe, in the column of the losses; None if there is no such row."""
     rows: list[FactorRow]
     levels: list[tuple[str, str]]
     """All levels with their meanings."""
     bars: list[Bar]
-    changes: list[FactorCost]
     residue: Cell | None
     origin: OriginView | None
     cost: CostView | None
@@ -155,14 +147,12 @@ def diagnosis_view(diagnosis: Diagnosis) -> DiagnosisView:
     ends = bool(diagnosis.factors) and not quick
     return DiagnosisView(
         diagnosis=diagnosis,
-        chips=[_explained(diagnosis), *_stopped(diagnosis.stopped)],
         quick=quick,
-        as_is=_figures_of(diagnosis.as_is, "not generated") if ends else (),
-        preview_recipe=_figures_of(diagnosis.preview_recipe, "not generated") if ends else (),
+        as_is=_trial(diagnosis.as_is, "not generated") if ends else None,
+        preview_recipe=_trial(diagnosis.preview_recipe, "not generated") if ends else None,
         rows=[_factor_row(cost, quick=quick) for cost in diagnosis.factors],
         levels=list(LEVELS.items()),
         bars=charts.waterfall(diagnosis.waterfall),
-        changes=_changes(diagnosis),
         residue=figures(diagnosis.residue) if diagnosis.residue is not None else None,
         origin=_origin(diagnosis.origin) if diagnosis.origin is not None else None,
         cost=_cost(diagnosis.cost) if diagnosis.cost is not None else None,
@@ -197,25 +187,13 @@ def figures(closeness: Closeness | None) -> Cell:
     if closeness.identical:
         return Cell(main="bit-identical")
     if closeness.unavailable is not None or closeness.psnr is None:
-        return Cell(main="no value", detail=closeness.unavailable or "not comparable", missing=True)
-    ssim = f"SSIM {closeness.ssim:.4f}" if closeness.ssim is not None else ""
-    return Cell(main=decibels(closeness.psnr), detail=ssim)
-
-
-def _explained(diagnosis: Diagnosis) -> Chip:
-    """Say if the preview's recipe reproduces the preview."""
-    if diagnosis.explained is None:
-        return Chip(tone="unpairable", icon="?", text="not determined")
-    if diagnosis.explained:
-        return Chip(tone="passed", icon="✓", text="fully explained" if diagnosis.factors else "nothing to explain")
-    comparable = diagnosis.residue is None or diagnosis.residue.unavailable is None
-    if comparable and diagnosis.factors:
-        return Chip(tone="expected_drift", icon="≈", text="explained except for a residual")
-    return Chip(tone="drifted", icon="✗", text="not explained")
+        return Cell(main="no value", details=(closeness.unavailable or "not comparable",), missing=True)
+    ssim = (f"SSIM {closeness.ssim:.4f}",) if closeness.ssim is not None else ()
+    return Cell(main=decibels(closeness.psnr), details=ssim)
 
 
 def _stopped(reason: Stopped | None) -> list[Chip]:
-    return [Chip(tone="unpairable", icon="■", text=f"stopped early: {_STOPPED[reason]}")] if reason is not None else []
+    return [Chip(tone="unpairable", icon="■", text=f"stopped early: {STOPPED[reason]}")] if reason is not None else []
 
 
 def _factor_row(cost: FactorCost, *, quick: bool) -> FactorRow:
@@ -223,7 +201,7 @@ def _factor_row(cost: FactorCost, *, quick: bool) -> FactorRow:
         cells: tuple[Cell, ...] = (_moved(cost),)
     else:
         why = cost.not_measured or ""
-        cells = (*_figures_of(cost.gain, "not measured", why), *_figures_of(cost.loss, "not measured", why))
+        cells = (_trial(cost.gain, "not measured", why), _trial(cost.loss, "not measured", why))
     return FactorRow(
         rank="not ranked" if cost.rank is None else str(cost.rank),
         factor=cost.factor,
@@ -236,24 +214,23 @@ def _factor_row(cost: FactorCost, *, quick: bool) -> FactorRow:
 
 def _moved(cost: FactorCost) -> Cell:
     if cost.latent_gap is None:
-        return Cell(main="not measured", detail=cost.not_measured or "", missing=True)
+        return Cell(main="not measured", details=_given(cost.not_measured), missing=True)
     return Cell(main=percent(cost.latent_gap) if cost.latent_gap else "not at all")
 
 
-def _figures_of(trial: Trial | None, missing: str, why: str = "") -> tuple[Cell, ...]:
-    """File against the preview, raw frames against the preview's recipe; one wide cell if nothing was generated."""
+def _trial(trial: Trial | None, missing: str, why: str = "") -> Cell:
+    """The file against the preview, then the raw frames against the preview's recipe; or why there are none."""
     if trial is None:
-        return (Cell(main=missing, detail=why, span=2, missing=True),)
+        return Cell(main=missing, details=_given(why), missing=True)
+    file = figures(trial.to_preview)
     raw = figures(trial.to_recipe)
     if trial.to_recipe is None:
-        raw = Cell(main="no value", detail="the preview's recipe was not generated", missing=True)
-    return figures(trial.to_preview), raw
+        raw = Cell(main="the preview's recipe was not generated")
+    return replace(file, details=(*file.details, f"raw: {', '.join((raw.main, *raw.details))}"))
 
 
-def _changes(diagnosis: Diagnosis) -> list[FactorCost]:
-    """The factors to fix: the smallest set, or all that differ while that is not known."""
-    needed = diagnosis.smallest_set
-    return [cost for cost in diagnosis.factors if needed is None or cost.factor in needed]
+def _given(text: str | None) -> tuple[str, ...]:
+    return (text,) if text else ()
 
 
 def _origin(origin: Origin) -> OriginView:

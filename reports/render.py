@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +19,32 @@ from markupsafe import Markup
 from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from pipelines.files.content import write_atomically
 from reports import overview, view
+from reports.answer import Answer, answer
 from reports.counterfactuals import Counterfactuals, counterfactuals
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
 from reports.explain import explained, symptoms_of
 from reports.stills import Album, albums, embed
 
+_LONG_WORD = 14
+_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[_./=,(-])(?=\w)")
+"""Where a long word may break: at a capital letter, and after a sign."""
+_LONGEST_PIECE = 24
+"""Letters after which it breaks where there is neither."""
 _PAGE = Path(__file__).parent / "page"
 _SLACK = 512
 """Bytes per case by which the page may grow once stills are embedded: thumbnails, the sentence about those left out."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
-_STYLES = ("report.css", "navigate.css", "overview.css", "viewer.css", "counterfactuals.css", "explain.css")
+_STYLES = (
+    "report.css",
+    "navigate.css",
+    "overview.css",
+    "answer.css",
+    "viewer.css",
+    "counterfactuals.css",
+    "explain.css",
+)
 _SCRIPTS = (
     "store.js",
     "settings.js",
@@ -41,6 +56,7 @@ _SCRIPTS = (
     "strip.js",
     "fullscreen.js",
     "viewer.js",
+    "answer.js",
     "counterfactuals.js",
     "copy.js",
     "overview.js",
@@ -69,6 +85,9 @@ class CaseView:
     """The worst frames with their values, the worst first."""
     worst_metric: view.MetricName | None
     seconds: float | None
+    times: dict[str, float]
+    originals: list[tuple[str, str]]
+    """The videos beside the page, by name and path."""
     recipe_rows: list[view.Row]
     missing_factors: tuple[str, ...]
     """Factors that were expected but not found."""
@@ -81,11 +100,28 @@ class CaseView:
     """Both schedules, unless the diagnosis already shows them."""
     reproduce: str
     """The command that runs the case again."""
+    answer: Answer
 
     @property
     def order(self) -> int:
         """The place of its status, failures first."""
         return view.ORDER.index(self.case.status)
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """The parts that a link can name, with what the links say, in their order on the page."""
+        case = self.case
+        found = {
+            "why": ("Answer", True),
+            "baseline": ("Baseline", case.baseline is not None and case.baseline.outcome != "holds"),
+            "frames": ("Frames", self.shows_frames),
+            "factors": ("Does it matter?" if self.why else "What was tried", bool(self.why or self.search)),
+            "metrics": ("Metrics", bool(case.metrics)),
+            "findings": ("Findings", bool(case.findings or self.missing_factors)),
+            "recipes": ("Settings", bool(self.recipe_rows)),
+            "files": ("Files", True),
+        }
+        return [(name, label) for name, (label, exists) in found.items() if exists]
 
     @property
     def shows_frames(self) -> bool:
@@ -141,6 +177,8 @@ def _case_views(
                 worst_frames=view.worst_frames(case, _STRIP),
                 worst_metric=next((name for name in view.METRICS if name.key == view.leading_metric(case)), None),
                 seconds=case.seconds,
+                times=view.times(case),
+                originals=view.originals(case),
                 recipe_rows=view.recipe_rows(case.recipes),
                 missing_factors=tuple(factor for factor in case.expect or () if factor not in found),
                 stills=book,
@@ -149,6 +187,7 @@ def _case_views(
                 search=search_view(case.search) if case.search is not None else None,
                 sigmas=None if shown else sigma_chart(case.sigmas),
                 reproduce=view.reproduce(case, environment),
+                answer=answer(case),
             )
         )
     return views
@@ -212,6 +251,8 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             results=view.results_files(run, folder),
             accept=view.accept_approvals(run, folder),
             quote=shlex.quote,
+            tidy=view.tidy,
+            reason=view.reason,
             moment=view.moment,
             limit=limit,
             style=Markup(style),
@@ -228,7 +269,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(_PAGE),
         autoescape=True,
         undefined=StrictUndefined,
@@ -236,6 +277,20 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(text: str) -> Markup:
+    """A text whose long words may break where a reader would break them: FlowMatch|Euler|Discrete|Scheduler."""
+    return Markup("").join(Markup("<wbr>").join(_pieces(word)) for word in re.split(r"(\s+)", text))
+
+
+def _pieces(word: str) -> list[str]:
+    if len(word) < _LONG_WORD:
+        return [word]
+    parts = _BREAKS.split(word)
+    return [part[at : at + _LONGEST_PIECE] for part in parts for at in range(0, len(part), _LONGEST_PIECE)]
 
 
 def _data(text: str) -> Markup:

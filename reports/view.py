@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -177,15 +179,16 @@ def factor_counts(run: Run) -> dict[str, int]:
 def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
     """The command that runs this case again with the same options."""
     repeat = () if case.repeat is None else ("--repeat", str(len(case.repeat.drawings)))
-    words = ["parity", "run", case.case_file, *repeat]
+    case_file = tidy(case.case_file)
+    words = ["parity", "run", case_file, *repeat]
     there = case.target.arguments if case.target is not None else ()
     if case.search is not None and case.search.of == "preview":
-        words = ["parity", "diagnose", "--search", case.case_file]
+        words = ["parity", "diagnose", "--search", case_file]
     elif case.diagnosis is not None or case.search is not None:  # a diagnosis looks for a server's settings
         modes = {"full": [], "gains": ["--gains"], "quick": ["--quick"]}
-        words = ["parity", "diagnose", *modes[case.diagnosis.mode if case.diagnosis else "full"], case.case_file]
+        words = ["parity", "diagnose", *modes[case.diagnosis.mode if case.diagnosis else "full"], case_file]
         if repeat:
-            words = ["parity", "run", "--diagnose", case.case_file, *repeat]
+            words = ["parity", "run", "--diagnose", case_file, *repeat]
     offload = environment.get("offload", "none")
     return shlex.join([*words, *there, *([] if offload == "none" else ["--offload", str(offload)])])
 
@@ -236,6 +239,35 @@ def verdict(run: Run) -> str:
 def moment(time: str) -> str:
     """A UTC time in ISO 8601 as people read it: "2026-11-22 01:00:45 UTC"; anything else is left unchanged."""
     return f"{time[:10]} {time[11:19]} UTC" if time.endswith(("+00:00", "Z")) and time[10:11] == "T" else time
+
+
+def times(case: CaseResult) -> dict[str, float]:
+    """The time a case took by phase, its diagnosis and search included, with the total last; empty: not known."""
+    if case.seconds is None:
+        return {}
+    phases = {name: time for name, time in case.timings.items() if name != "total"}
+    parts = {"diagnosis": case.diagnosis, "search": case.search}
+    phases |= {name: part.cost.seconds for name, part in parts.items() if part is not None and part.cost is not None}
+    return {**phases, "total": case.seconds}
+
+
+def tidy(path: str) -> str:
+    """A path without detours: `mix/../cases/a.yaml` is `cases/a.yaml`."""
+    return posixpath.normpath(path) if path else path
+
+
+_HOME = re.compile(r"(?:/root|/home/[^/\s]+|/Users/[^/\s]+|[A-Za-z]:\\Users\\[^\\\s]+)(?=[/\\])")
+
+
+def reason(text: str) -> str:
+    """Why something was not measured, without paths of somebody's home: the page is passed on."""
+    return _HOME.sub("~", re.sub(rf" \({_HOME.pattern}[^)]*\)", "", text))
+
+
+def originals(case: CaseResult) -> list[tuple[str, str]]:
+    """The names and paths of the videos beside results.json; none that lies elsewhere."""
+    paths = ((name, tidy(case.artifacts[name])) for name in ("preview", "output") if case.artifacts.get(name))
+    return [(name, path) for name, path in paths if not path.startswith(("/", "..")) and "\\" not in path]
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

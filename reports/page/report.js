@@ -6,6 +6,7 @@ mountKeys(mountApprovals());
 mountNavigation();
 addEventListener("DOMContentLoaded", () => {
   mountThumbnails();
+  mountAnswers();
   mountViewers();
   mountTrials();
   showFrame();

@@ -1,0 +1,33 @@
+// The pictures of a case's answer, and folds that stay as the reader left them.
+
+/** Paints one picture; says so where its still is not in the file. */
+async function paintAnswer(canvas, index, frame) {
+  const stillAt = stillsOf(index);
+  const side = canvas.dataset.side;
+  const note = canvas.nextElementSibling;
+  const images = await Promise.all((side === "difference" ? SIDES : [side]).map((name) => stillAt(name, frame)));
+  const [first, second] = images;
+  note.textContent = images.every(Boolean) ? "" : images.includes(null) ? "cannot be decoded" : "no still of this in the file";
+  if (note.textContent) return;
+  if (side === "difference") {
+    note.textContent = sizesDiffer(first, second);
+    if (note.textContent) return;
+    const gain = await gainOf(index);
+    if (!paintDifference(canvas, first, second, gain)) note.textContent = NO_DIFFERENCE;
+    return;
+  }
+  Object.assign(canvas, { width: first.naturalWidth, height: first.naturalHeight });
+  canvas.getContext("2d").drawImage(first, 0, 0);
+}
+
+/** Pictures are painted when they come near the screen. */
+function mountAnswers() {
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      observer.unobserve(target);
+      const index = Number(target.closest("[data-case]").dataset.case);
+      for (const canvas of target.querySelectorAll("canvas")) paintAnswer(canvas, index, Number(target.dataset.frame));
+    }
+  }, { rootMargin: "600px" });
+  for (const proof of document.querySelectorAll(".answer-proof")) observer.observe(proof);
+}
