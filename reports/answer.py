@@ -295,7 +295,8 @@ def _listing(case: CaseResult, settings: Sequence[FindingResult], sentence: str,
     unsure = sum(item.evidence in _UNVERIFIED for item in settings)
     more = ""
     if unsure:
-        which = "That is" if len(settings) == 1 else "All are" if unsure == len(settings) else f"{unsure} are"
+        some = "One of them is" if unsure == 1 else f"{unsure} of them are"
+        which = some if unsure < len(settings) else "It is" if unsure == 1 else "They are"
         tried = any(item.evidence == "likely" for item in settings)
         more = f"{which} assumed{' or found by trying' if tried else ' from the profile'}, not verified."
     return Answer(

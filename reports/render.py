@@ -252,7 +252,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             accept=view.accept_approvals(run, folder),
             quote=shlex.quote,
             tidy=view.tidy,
-            reason=view.reason,
+            without_home=view.without_home,
             moment=view.moment,
             limit=limit,
             style=Markup(style),

@@ -259,7 +259,7 @@ def tidy(path: str) -> str:
 _HOME = re.compile(r"(?:/root|/home/[^/\s]+|/Users/[^/\s]+|[A-Za-z]:\\Users\\[^\\\s]+)(?=[/\\])")
 
 
-def reason(text: str) -> str:
+def without_home(text: str) -> str:
     """Why something was not measured, without paths of somebody's home: the page is passed on."""
     return _HOME.sub("~", re.sub(rf" \({_HOME.pattern}[^)]*\)", "", text))
 

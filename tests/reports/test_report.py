@@ -50,7 +50,7 @@ def test_failures_come_first_and_every_row_links_to_its_section(run: Run, tmp_pa
     page = Page(render(run, tmp_path))
     sections = [attrs["id"] for tag, attrs in page.elements if tag == "section" and "data-case" in attrs]
     assert sections == ["case-t2v-guitar", "case-broken", "case-i2v"]
-    links = [href[1:] for href in page.attributes("href") if href.startswith("#case-")]
+    links = [href[1:] for href in page.attributes("href") if href.startswith("#case-") and "/" not in href]
     assert list(dict.fromkeys(links)) == sections
     assert len(set(page.attributes("id"))) == len(page.attributes("id"))
     assert [attrs["data-case"] for tag, attrs in page.elements if "data-case" in attrs] == ["2", "1", "0"]

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from parity.results.case import CaseResult, FindingResult, Run
+from parity.results.diagnosis import Snippet
 from tests.support.browser import Browse, case, expect_frame, expect_page, serious, shown, until, watch
 from tests.support.report_cases import (
     HOSTILE,
@@ -67,7 +68,7 @@ def test_what_users_write_stays_text(tmp_path: Path, browse: Browse) -> None:
         assert page.locator("pre.source").text_content() == prompt
         page.locator(".chip", has_text="onerror").click()
         assert shown(page) == [HOSTILE]
-        page.locator("tr[data-row] a").click()
+        page.locator("tr[data-row] th a").click()
         expect_page(page, HOSTILE)
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
         assert HOSTILE in (page.locator("section.case td", has_text="onerror").last.text_content() or "")
@@ -164,10 +165,10 @@ def test_tick_all_ticks_what_the_filter_shows(run: Run, browse: Browse, tmp_path
 
 def test_what_to_change_is_copied_from_the_findings(tmp_path: Path, browse: Browse) -> None:
     fix = "pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)"
-    finding = FindingResult(factor="scheduler", preview="Euler", inference="UniPC", note="other", fix=fix)
+    code = Snippet(language="python", text=fix)
+    finding = FindingResult(factor="scheduler", preview="Euler", inference="UniPC", note="other", fix=fix, code=code)
     drifted: CaseResult = replace(drifted_case(tmp_path), findings=(finding,), case_yaml="model: wan21_14b\n")
     page = browse(run_of(drifted), GUITAR)
-    case(page).locator("[data-section=findings] > summary").click()
     page.evaluate(
         "Object.defineProperty(navigator, 'clipboard', "
         "{configurable: true, value: {writeText: async (text) => { window.copied = text; }}})"

@@ -163,6 +163,7 @@ def test_slider_blink_and_zoom(run: Run, browse: Browse) -> None:
     guitar = case(page)
     page.keyboard.press("2")
     preview, output = (guitar.locator(f".{side} .stage") for side in ("preview", "output"))
+    output.scroll_into_view_if_needed()
     place = box(output)
     middle = place["y"] + place["height"] / 2
     page.mouse.move(place["x"] + place["width"] / 2, middle)
