@@ -24,16 +24,22 @@ function limitsOf(caseData, key) {
 function openMetric(element, caseData) {
   const { metric: key, label, unit } = element.dataset;
   const digits = Number(element.dataset.digits);
-  const { per_frame: values } = caseData.metrics[key];
+  const { per_frame: values, measured } = caseData.metrics[key];
   const number = (value) => value.toFixed(digits) + (unit ? ` ${unit}` : "");
+  const flat = element.classList.contains("flat"); // every frame identical, whatever number says so
+  /** A number, null for an identical frame, undefined for one that was not measured. */
+  const valueOf = (frame) => {
+    if (measured && !measured.includes(frame)) return undefined;
+    return flat ? null : values[frame];
+  };
   const at = (frame) => {
     if (frame >= values.length) return "";
+    if (valueOf(frame) === undefined) return `${label} not measured`;
     return `${label} ${values[frame] === null ? "∞ (identical)" : number(values[frame])}`;
   };
-  const flat = element.classList.contains("flat"); // every frame identical, whatever number says so
-  const identical = values.map((value) => flat || value === null);
-  const top = values.includes(null) ? "∞" : String(values[0]);
-  return { label, at, top, drawn: values.map((v, i) => (identical[i] ? null : v)), limits: flat ? [] : limitsOf(caseData, key) };
+  const infinite = values.some((value, frame) => value === null && valueOf(frame) === null);
+  const top = infinite ? "∞" : String(values.find((value) => typeof value === "number")); // of identical frames
+  return { label, at, top, sparse: Boolean(measured), drawn: values.map((_, frame) => valueOf(frame)), limits: flat ? [] : limitsOf(caseData, key) };
 }
 
 /** A round step that gives two to five grid lines over `span`. */
@@ -47,7 +53,7 @@ function layout(element, metric, frames) {
   const height = element.clientHeight;
   const band = metric.drawn.includes(null) ? 20 : 0;
   const box = { left: 56, right: width - 12, top: 6 + band, bottom: height - 20 };
-  const finite = [...metric.drawn.filter((value) => value !== null), ...metric.limits.map((limit) => limit.value)];
+  const finite = [...metric.drawn.filter((value) => typeof value === "number"), ...metric.limits.map((limit) => limit.value)];
   const low = finite.length ? Math.min(...finite) : 0;
   const high = finite.length ? Math.max(...finite) : 1;
   const pad = (high - low) * 0.08 || Math.abs(high) * 0.01 || 0.01;
@@ -105,13 +111,13 @@ function drawLimits(root, plot, metric) {
   }
 }
 
-/** Runs of finite values as lines, identical frames as diamonds in the band at the top. */
+/** Runs of finite values as lines, identical frames as diamonds in the band at the top, nothing where none was measured. */
 function drawSeries(root, plot, metric) {
-  const few = metric.drawn.length <= 60;
+  const few = metric.drawn.length <= 60 || metric.sparse;
   let path = "";
   let pen = "M";
   metric.drawn.forEach((value, frame) => {
-    if (value === null) {
+    if (typeof value !== "number") {
       pen = "M";
       return;
     }
@@ -120,6 +126,7 @@ function drawSeries(root, plot, metric) {
   });
   if (path) svg(root, "path", { class: "series", d: path });
   metric.drawn.forEach((value, frame) => {
+    if (value === undefined) return;
     const [x, y] = [plot.x(frame), plot.y(value)];
     if (value === null) svg(root, "path", { class: "identical", d: `M${x - 4} ${y}L${x} ${y - 4}L${x + 4} ${y}L${x} ${y + 4}Z` });
     else if (few) svg(root, "circle", { class: "dot", cx: x, cy: y, r: 2.5 });
@@ -156,8 +163,9 @@ function drawCurve(element, metric, frames) {
     const x = plot.x(frame);
     line.setAttribute("x1", x);
     line.setAttribute("x2", x);
-    dot.toggleAttribute("hidden", frame >= metric.drawn.length);
-    if (frame >= metric.drawn.length) return;
+    const none = metric.drawn[frame] === undefined; // no counterpart, or not measured
+    dot.toggleAttribute("hidden", none);
+    if (none) return;
     dot.setAttribute("cx", x);
     dot.setAttribute("cy", plot.y(metric.drawn[frame]));
   };
