@@ -104,8 +104,11 @@ def all_identical(metric: MetricResult) -> bool:
 
 def curve_summary(metric: MetricResult, name: MetricName) -> str:
     """A metric's frames in a few words: "2 of 11 frames identical, worst 30.04 dB at frame 6"."""
-    total = len(metric.per_frame)
-    parts = [f"{metric.identical_frames} of {plural(total, 'frame')} identical"]
+    total = plural(len(metric.per_frame), "frame")
+    if metric.measured is None:
+        parts = [f"{metric.identical_frames} of {total} identical"]
+    else:
+        parts = [f"measured on {len(metric.measured)} of {total}"]
     worst = metric.worst
     if worst is not None and not all_identical(metric):
         parts.append(f"worst {name.text(worst)} at frame {metric.per_frame.index(worst)}")

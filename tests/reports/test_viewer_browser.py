@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from parity.results.case import CaseResult, Run
+from parity.results.case import CaseResult, MetricResult, Run
 from tests.support.browser import Browse, case, expect_frame, until
 from tests.support.report_cases import drifted_case, every_status, run_of, video
 
@@ -81,6 +81,37 @@ def test_scrubbing_moves_pictures_numbers_and_curves(run: Run, browse: Browse) -
         "higher is better; 2 of 11 frames identical, worst 30.04 dB at frame 6; "
         "hatched: frames 11–12 have no counterpart"
     )
+
+
+def test_a_curve_of_some_frames_says_what_was_not_measured(tmp_path: Path, browse: Browse) -> None:
+    drifted = drifted_case(tmp_path)
+    worst = (5, 6, 7)
+    some = MetricResult(
+        variant="AlexNet, of 3 of 11 frames",
+        higher_is_better=False,
+        mean=0.2,
+        min=0.1,
+        max=0.3,
+        per_frame=tuple((frame - 4) / 10 if frame in worst else None for frame in range(11)),
+        measured=worst,
+        identical_frames=2,
+    )
+    floor = {"psnr": 38.4, "ssim": 0.99, "lpips": 0.05}
+    page = browse(run_of(replace(drifted, metrics={**drifted.metrics, "lpips": some}, codec_floor=floor)), GUITAR)
+    expect_frame(page, 6)
+    guitar = case(page)
+    curve = guitar.locator("figure.curve", has=page.locator("[data-metric=lpips]"))
+    expect(curve.locator("figcaption")).to_have_text(
+        "LPIPS lower is better; measured on 3 of 11 frames, worst 0.3000 at frame 7 codec floor 0.0500"
+    )
+    expect(curve.locator(".dot")).to_have_count(3)
+    expect(curve.locator(".identical")).to_have_count(0)
+    expect(curve.locator(".cursor-dot")).to_be_visible()
+    expect(guitar.locator(".values")).to_have_text("PSNR 30.04 dB · SSIM 0.7510 · LPIPS 0.2000")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(guitar.locator(".values")).to_contain_text("LPIPS not measured")
+    expect(curve.locator(".cursor-dot")).to_be_hidden()
 
 
 # ---- The difference ----
