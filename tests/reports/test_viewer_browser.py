@@ -283,6 +283,8 @@ def test_pictures_are_as_large_as_the_window_holds(tmp_path: Path, browse: Brows
     for width in (1920, 1280, 400):
         page.set_viewport_size({"width": width, "height": 900})
         viewer = box(case(page, name).locator(".viewer"))
+        assert viewer["width"] == pytest.approx({1920: 1712, 1280: 1192, 400: 372}[width], abs=20)
+        assert viewer["left"] == pytest.approx((width - viewer["width"]) / 2, abs=10)
         for key, side in (("2", "output"), ("4", "difference")):
             page.keyboard.press(key)
             place = box(stages[side])
