@@ -154,6 +154,9 @@ def torn(out: Path) -> list[str]:
             and len(list((out / case.artifacts["output_frames"]).iterdir())) != case.output.frames
         ):
             faults.append(f"{case.id}: stills are missing")
+        for trial in case.diagnosis.trials().values() if case.diagnosis is not None else ():
+            if trial.stills is None or not any((out / trial.stills).glob("*.webp")):
+                faults.append(f"{case.id}: stills of its diagnosis are missing")
     visible = (path for path in out.rglob("*") if not any(part.startswith(".") for part in path.relative_to(out).parts))
     for path in visible:
         if path.suffix == ".webp" and not _is_whole_image(path):

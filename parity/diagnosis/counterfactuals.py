@@ -141,16 +141,16 @@ def diagnose(
 
     `as_is` and `trace` are the request's frames and trace, already generated in `lab`; with an empty trace the
     diagnosis has no origin. `noise` is the PSNR in dB between raw frames of two generations of a request that is not
-    repeatable, if it was measured. `on_change` is called after every step. If something ends the diagnosis early
-    (budget, Ctrl-C, an error of the engine), it returns what is known so far; a KeyboardInterrupt is returned as
-    `stopped: interrupted`, not raised.
+    repeatable, if it was measured. `on_change` is called after every step, with what is known so far. If something
+    ends the diagnosis early (budget, Ctrl-C, an error of the engine), it returns what is known so far; a
+    KeyboardInterrupt is returned as `stopped: interrupted`, not raised.
     """
     work = _Counterfactuals(lab, plan, as_is, trace, noise)
     stopped: Stopped | None = None
     error: str | None = None
     try:
         for _ in work.run():
-            on_change(work.diagnosis())
+            on_change(work.diagnosis("interrupted"))  # which it is, if the process is killed before the next step
         stopped = work.stopped
     except KeyboardInterrupt:
         stopped = "interrupted"

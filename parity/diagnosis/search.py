@@ -81,7 +81,7 @@ def search(lab: Lab, on_change: Callable[[Search], object], subject: Subject = O
     stopped: Stopped | None = None
     try:
         for _ in work.run():
-            on_change(work.result(None))
+            on_change(work.result("interrupted"))  # which it is, if the process is killed before the next step
     except _ProvenError:
         pass
     except BudgetSpentError:

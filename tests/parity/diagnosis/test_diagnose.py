@@ -19,6 +19,7 @@ from parity.diagnosis.ranking import rank
 from parity.results.case import CaseResult, from_json
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
 from parity.run.options import Options
+from parity.run.resume import still_holds
 from parity.run.session import Session
 from parity.run.task import Task, Thoroughness
 from parity.selftest.planted import PLANTS, Plant
@@ -65,7 +66,10 @@ def test_the_reference_server_against_a_real_preview(cases: CaseFiles, engine: E
         pipeline="reference",
     )
     before = engine.work.denoising_steps
-    result = run(load_case(path), engine, tmp_path)
+    killed = Killed(tmp_path / "results.json")
+    with Session(Options(out=tmp_path, device="cpu", task=Task(diagnose="full")), engine) as session:
+        result = session.run_case(load_case(path), killed)
+    check_killed(killed, load_case(path), tmp_path)
     diagnosis = result.diagnosis
     assert diagnosis is not None
     assert [cost.factor for cost in diagnosis.factors] == KNOWN
@@ -90,6 +94,28 @@ def test_the_reference_server_against_a_real_preview(cases: CaseFiles, engine: E
     assert all(cost.code is not None for cost in diagnosis.factors)
     assert_recorded(generate_with(diagnosis.code, load_case(path).inference), "preview", job, 0)
     check_stills(result, tmp_path)
+
+
+class Killed(Quiet):
+    """Reads what a run that is killed now would leave."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.left: list[CaseResult] = []
+
+    def trial_started(self, *_: object) -> None:
+        self.left += from_json(self.results.read_text(encoding="utf-8")).cases
+
+
+def check_killed(killed: Killed, case: Case, out: Path) -> None:
+    """A diagnosis that was killed is not finished, and every folder of stills that it names is whole."""
+    assert len(killed.left) >= 6
+    task = Task(diagnose="full")
+    for result in killed.left:
+        assert not still_holds(result, case, task)
+        for trial in result.diagnosis.trials().values() if result.diagnosis is not None else ():
+            assert trial.stills is not None
+            assert len(list((out / trial.stills).iterdir())) >= 5
 
 
 def check_stills(result: CaseResult, out: Path) -> None:
