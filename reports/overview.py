@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parity.results.case import NOT_RUN, CaseResult
 from pipelines.files.words import plural, shorten
+from reports.baseline_view import approval
 from reports.stills import Album
 from reports.view import METRICS, MetricName
 
@@ -50,7 +51,7 @@ def columns(cases: Sequence[CaseResult], books: Sequence[Album]) -> Columns:
         metrics=measured,
         models=len({case.model for case in cases}) > 1,
         frames=any(book.found for book in books),
-        approve=any(case.output for case in cases),
+        approve=any(approval(case) for case in cases),
         unmeasured=tuple(filter(None, (_unmeasured(cases, name) for name in METRICS))),
     )
 

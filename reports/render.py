@@ -20,6 +20,7 @@ from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from pipelines.files.content import write_atomically
 from reports import overview, view
 from reports.answer import Answer, answer
+from reports.baseline_view import Approval, BaselineView, accept_command, approval, approval_data, baseline_view
 from reports.counterfactuals import Counterfactuals, counterfactuals
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart
 from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, search_view
@@ -43,6 +44,8 @@ _STYLES = (
     "answer.css",
     "viewer.css",
     "counterfactuals.css",
+    "baseline.css",
+    "approvals.css",
     "explain.css",
 )
 _SCRIPTS = (
@@ -61,6 +64,7 @@ _SCRIPTS = (
     "copy.js",
     "overview.js",
     "thumbnails.js",
+    "baseline.js",
     "approvals.js",
     "navigate.js",
     "keys.js",
@@ -101,6 +105,13 @@ class CaseView:
     reproduce: str
     """The command that runs the case again."""
     answer: Answer
+    approval: Approval | None
+    """What approving does; None: there is nothing to approve."""
+
+    @property
+    def baseline(self) -> BaselineView | None:
+        """The comparison with what was accepted, and the pictures of it in the page."""
+        return baseline_view(self.case, self.stills)
 
     @property
     def order(self) -> int:
@@ -188,6 +199,7 @@ def _case_views(
                 sigmas=None if shown else sigma_chart(case.sigmas),
                 reproduce=view.reproduce(case, environment),
                 answer=answer(case),
+                approval=approval(case),
             )
         )
     return views
@@ -249,7 +261,8 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             text=view.text,
             command=shlex.join(run.command),
             results=view.results_files(run, folder),
-            accept=view.accept_approvals(run, folder),
+            accept=accept_command(run, folder),
+            approvals=_data(json.dumps(approval_data(list(enumerate(run.cases))))),
             quote=shlex.quote,
             tidy=view.tidy,
             without_home=view.without_home,

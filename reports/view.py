@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status
-from parity.results.folders import OUT
 from parity.results.words import METRIC_DIGITS, figure
+from pipelines.files.content import real_path
 from pipelines.files.words import plural
 
 ORDER: tuple[Status, ...] = (*FAILING, "expected_drift", "passed")
@@ -197,24 +197,16 @@ def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
 
 
 def results_files(run: Run, folder: Path) -> list[str]:
-    """The results.json that the page is about, as they were given. `folder` is that of the cases' artifacts."""
+    """The results.json that the page is about, seen from where it is made. `folder` is that of the cases' artifacts."""
     merged = [part["results"] for part in run.environment.get("runs", ()) if "results" in part]
-    return merged or [str(folder / "results.json")]
+    return [_from_here(Path(file)) for file in merged or [folder / "results.json"]]
 
 
-def accept_approvals(run: Run, folder: Path) -> str:
-    """The command that applies approvals saved from the page, in the folder that the run was started in.
-
-    It names results only outside of reports/out, where the command looks by itself, and baselines other than the
-    default.
-    """
-    words = ["parity", "baseline", "accept", "--from", "approvals.json"]
-    files = results_files(run, folder)
-    if any(Path(file).parts[:2] != OUT.parts for file in files):
-        words += [word for file in files for word in ("--results", file)]
-    if run.baselines not in (None, "baselines"):
-        words += ["--baselines", str(run.baselines)]
-    return shlex.join(words)
+def _from_here(path: Path) -> str:
+    """A path as it can be typed here, with slashes: of a file below the current folder it is not the whole one."""
+    here = real_path(Path.cwd())
+    inside = path.is_absolute() and real_path(path).is_relative_to(here)
+    return (real_path(path).relative_to(here) if inside else path).as_posix()
 
 
 def server_facts(case: CaseResult) -> dict[str, Any]:

@@ -71,17 +71,18 @@ def read_approvals(path: Path) -> Approvals:
     return approvals
 
 
-def results_of(path: Path) -> list[Path]:
+def results_of(path: Path, given: Sequence[Path] = ()) -> list[Path]:
     """Find the results.json that approvals are for: beside them, where the report said, or below reports/out.
 
-    Raises UsageError if no results of that run are there.
+    Raises UsageError if no results of that run are there; `given` are those that were named, and are not there either.
     """
     approvals = read_approvals(path)
     named = [Path(file) for file in approvals.results]
     places = [path.parent / "results.json", *named, *sorted(OUT.glob("*/results.json"))]
     found = next((place for place in places if _started(place) == approvals.results_started), None)
     if found is None:
-        searched = list(dict.fromkeys(str(place.parent) for place in (path.parent / "results.json", *named)))
+        searched = [str(place) for place in given]
+        searched += dict.fromkeys(str(place.parent) for place in (path.parent / "results.json", *named))
         raise UsageError(
             f"{path}: for the run started {approvals.results_started}, whose results are in none of "
             f"{', '.join([*searched, str(OUT)])}; pass --results FOLDER"

@@ -137,7 +137,8 @@ def accept(options: argparse.Namespace) -> int:
     from parity.terminal.baselines import proposals_text, sources_text
 
     by_default = isinstance(options.results, tuple)  # given ones are a list
-    viewed = results_of(options.approvals) if options.approvals and by_default else []
+    elsewhere = by_default or not any(path.exists() for path in options.results)  # as of another machine
+    viewed = results_of(options.approvals, options.results) if options.approvals and elsewhere else []
     results = viewed or options.results
     sources = read_sources(results)
     store = _store(options)

@@ -19,14 +19,33 @@ function saveFile(name, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+/** What approving a case does, and what one may not want to accept by the way. */
+function effectLine(index, { id, effect, warnings }) {
+  const item = document.createElement("li");
+  const link = document.createElement("a");
+  link.href = linkTo(caseSections.get(index));
+  link.textContent = id;
+  item.append(link, `: ${effect}`);
+  for (const warning of warnings) {
+    const note = document.createElement("span");
+    note.className = "approvals-warning";
+    note.textContent = warning;
+    item.append(" ", note);
+  }
+  return item;
+}
+
 function mountApprovals() {
   const bar = document.getElementById("approvals");
+  const effects = JSON.parse(document.getElementById("approval-data").textContent);
   const fields = [...document.querySelectorAll("[data-approve]")];
   const known = new Set(fields.map((field) => Number(field.dataset.approve)));
   const ticked = new Set((recall(TICKS) ?? []).filter((index) => known.has(index)));
   const show = () => {
     for (const field of fields) field.checked = ticked.has(Number(field.dataset.approve));
     bar.hidden = ticked.size === 0;
+    const sorted = [...ticked].sort((a, b) => a - b).map(String);
+    bar.querySelector(".approvals-effects").replaceChildren(...sorted.map((index) => effectLine(index, effects[index])));
     bar.querySelector(".ticked").textContent = `${ticked.size} of ${known.size} ${known.size === 1 ? "case" : "cases"}`;
   };
   const change = (alter) => {
@@ -37,6 +56,8 @@ function mountApprovals() {
   };
   const set = (index, on) => (on ? ticked.add(index) : ticked.delete(index));
   for (const field of fields) {
+    const { effect, warnings } = effects[field.dataset.approve];
+    field.title = [effect, ...warnings].join("; ");
     field.addEventListener("change", () => change(() => set(Number(field.dataset.approve), field.checked)));
   }
   const shown = () => rowsLeft().map((row) => Number(row.dataset.row)).filter((index) => known.has(index));

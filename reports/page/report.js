@@ -9,5 +9,6 @@ addEventListener("DOMContentLoaded", () => {
   mountAnswers();
   mountViewers();
   mountTrials();
+  mountBaselines();
   showFrame();
 });

@@ -195,14 +195,3 @@ def test_the_worst_frame_follows_the_metric(tmp_path: Path) -> None:
     assert view.worst_frame(replace(case, metrics={"lpips": lpips})) == 1
     assert view.worst_frame(replace(case, metrics={"lpips": NO_LPIPS})) is None
     assert view.worst_frame(replace(case, metrics={"psnr": psnr([None, None])})) is None
-
-
-def test_the_command_for_approvals_names_what_it_would_not_find(run: Run) -> None:
-    plain = "parity baseline accept --from approvals.json"
-    assert view.accept_approvals(run, Path("reports/out/2026-11-22_010000")) == plain
-    assert view.accept_approvals(run, Path("my out")) == f"{plain} --results 'my out/results.json'"
-    decided = replace(run, baselines="ci/baselines")
-    assert view.accept_approvals(decided, Path("reports/out/x")) == f"{plain} --baselines ci/baselines"
-    shards = [{"results": f"{name}/results.json"} for name in ("a", "b")]
-    merged = replace(run, environment={"runs": shards})
-    assert view.accept_approvals(merged, Path()) == f"{plain} --results a/results.json --results b/results.json"

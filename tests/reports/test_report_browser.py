@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from parity.results.case import CaseResult, FindingResult, Run
 from parity.results.diagnosis import Snippet
-from tests.support.browser import Browse, case, expect_frame, expect_page, serious, shown, until, watch
+from tests.support.browser import Browse, expect_frame, expect_page, serious, shown, until, watch
 from tests.support.report_cases import (
     HOSTILE,
     drifted_case,
@@ -116,51 +115,6 @@ def test_axe_would_find_one(run: Run, browse: Browse) -> None:
     page.evaluate("document.querySelector('label[for=filter]').remove()")
     page.evaluate("document.getElementById('filter').placeholder = ''")
     assert "label" in {rule for rule, *_ in serious(page)}
-
-
-# ---- Links, keys, approvals ----
-
-
-def saved_approvals(page: Page, folder: Path) -> dict[str, Any]:
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save approvals.json").click()
-    assert download.value.suggested_filename == "approvals.json"
-    path = folder / "saved.json"
-    download.value.save_as(path)
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def test_ticked_cases_are_saved_as_approvals(run: Run, browse: Browse, tmp_path: Path) -> None:
-    page = browse(run)
-    expect(page.locator("#approvals")).to_be_hidden()
-    page.get_by_label("Approve i2v", exact=True).first.check()
-    page.goto(page.url + GUITAR)
-    page.keyboard.press("a")
-    expect(page.locator("#approvals .ticked")).to_have_text("2 of 4 cases")  # what could not be run has no box
-    expect(case(page).get_by_label("Approve t2v-guitar")).to_be_checked()
-    page.reload()
-    expect(page.locator("#approvals .ticked")).to_have_text("2 of 4 cases")
-    assert saved_approvals(page, tmp_path) == {
-        "schema_version": 1,
-        "kind": "wan-parity approvals",
-        "results_started": run.started,
-        "results": [str(tmp_path / "results.json")],
-        "cases": [
-            {"id": "i2v", "output_sha256": "9f" * 32, "raw_sha256": "3c" * 32},
-            {"id": "t2v-guitar", "output_sha256": "9f" * 32, "raw_sha256": "3c" * 32},
-        ],
-    }
-
-
-def test_tick_all_ticks_what_the_filter_shows(run: Run, browse: Browse, tmp_path: Path) -> None:
-    page = browse(run)
-    page.get_by_label("Approve t2v-night").first.check()
-    page.locator("#filter").fill("status:passed")
-    page.get_by_role("button", name="Select all shown").click()
-    assert [item["id"] for item in saved_approvals(page, tmp_path)["cases"]] == ["i2v", "t2v-night", "i2v-near"]
-    page.get_by_role("button", name="Clear selection").click()
-    expect(page.locator("#approvals")).to_be_hidden()
 
 
 def test_what_to_change_is_copied_from_the_findings(tmp_path: Path, browse: Browse) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -121,3 +122,13 @@ def expect_frame(page: Page, frame: int, name: str = "t2v-guitar") -> None:
         "aria-label", f"preview, frame {frame}"
     )
     expect(case(page, name).locator(".position")).to_have_text(re.compile(rf"^frame {frame} of"))
+
+
+def saved_approvals(page: Page, path: Path) -> dict[str, Any]:
+    """Save the approvals of the ticked cases to a file."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save approvals.json").click()
+    assert download.value.suggested_filename == "approvals.json"
+    download.value.save_as(path)
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from parity.case.load import DEMO
 from parity.cli.main import main
 from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here
-from tests.reports.test_report_browser import saved_approvals
+from tests.support.browser import saved_approvals
 from tests.support.steps import Runner
 
 JOBS = ("t2v_basic", "i2v_basic", "t2v_mixed_scale")
@@ -173,9 +173,8 @@ def test_approvals_saved_in_the_report_are_accepted(
     page = chromium.new_page()
     page.goto((disk / "seen" / "report.html").as_uri())
     page.get_by_label("Approve tiny_t2v_mm-000000500-0").first.check()
-    found = saved_approvals(page, disk)
+    found = saved_approvals(page, disk / "approvals.json")
     page.close()
-    (disk / "approvals.json").write_text(json.dumps(found))
     accept = ("baseline", "accept", "--results", "seen", "--baselines", "approved")
     code, said = parity("baseline", "accept", "--from", "approvals.json", "--baselines", "approved")
     assert code == 0, said  # the file says which results it is about
