@@ -248,7 +248,7 @@ def _merge_residue(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
         return None
     return _Block(
         factors=frozenset({"merge_residue"}),
-        place="Into weights without a LoRA: what earlier previews merged and unmerged left rounding errors",
+        place="Merge and unmerge what earlier previews did, once: it leaves the rounding errors that they left",
         helper=_MERGE.rstrip(),
         lines=tuple(
             f"merge({EXPERT_PARTS[file.expert]!r}, {str(file.path)!r}, {signed!r})"
@@ -268,14 +268,14 @@ def _lora(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
     if recipe.lora_application == "merged":
         return _Block(
             factors=about,
-            place="Merge the LoRA in float32 and cast back, instead of load_lora_weights(…):",
+            place="Merge the LoRA in float32 and cast back: once, and instead of load_lora_weights(…)",
             helper=_MERGE.rstrip(),
             lines=tuple(f"merge({part!r}, {path!r}, {scale!r})" for part, path, scale in calls),
         )
     if recipe.lora_application == "side_path":
         return _Block(
             factors=about,
-            place="Add the LoRA as a float32 side path, instead of load_lora_weights(…):",
+            place="Add the LoRA as a float32 side path: once, and instead of load_lora_weights(…)",
             imports=("from torch.nn.functional import linear",),
             helper=_SIDE_PATH.rstrip(),
             # At scale 0 the trainer adds nothing, not even a zero.
@@ -346,6 +346,51 @@ def _vae_norm(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
             "    return normalize(x, dim=1 if self.channel_first else -1) * self.scale * self.gamma + self.bias",
             "",
             "WanRMS_norm.forward = norm",
+        ),
+    )
+
+
+_TAKE = {
+    None: "mode(posterior)",
+    "seeded": "posterior.sample(generator)",
+    "cuda": 'posterior.sample(torch.Generator("cuda").manual_seed(generator.initial_seed()))',
+    "unseeded": "posterior.sample()",
+}
+
+
+def _conditioning(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
+    """Make the start of a Wan 2.2 video as the recipe does, with the pipeline's own method in between."""
+    conditioning = recipe.conditioning
+    if "conditioning" not in names or conditioning is None or not (conditioning.rounded or conditioning.noise):
+        return None
+    rounding = (
+        "    dtype = pipe.vae.dtype",
+        "    noise, image = noise.to(dtype), ((image + 1) / 2).to(dtype) * 2 - 1",
+    )
+    return _Block(
+        factors=frozenset({"conditioning"}),
+        place=_BEFORE_CALL,
+        imports=(
+            *(["import torch"] if conditioning.noise == "cuda" else []),
+            "from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior",
+            "from diffusers.utils.torch_utils import randn_tensor",
+        ),
+        lines=(
+            "def prepare_latents(image, batch, channels, height, width, frames, dtype, device, generator, *_):",
+            "    times, sides = pipe.vae_scale_factor_temporal, pipe.vae_scale_factor_spatial",
+            "    shape = (batch, channels, (frames - 1) // times + 1, height // sides, width // sides)",
+            "    noise = randn_tensor(shape, generator=generator, device=device, dtype=dtype)",
+            *(rounding if conditioning.rounded else ()),
+            "    size = (batch, channels, height, width, frames)",
+            "    mode = Posterior.mode",
+            f"    Posterior.mode = lambda posterior: {_TAKE[conditioning.noise]}",
+            "    try:",
+            "        made = type(pipe).prepare_latents(pipe, image, *size, dtype, device, generator, noise)",
+            "    finally:",
+            "        Posterior.mode = mode",
+            "    return made[0].float(), *made[1:]",
+            "",
+            "pipe.prepare_latents = prepare_latents",
         ),
     )
 
@@ -466,6 +511,7 @@ _MAKERS: tuple[Callable[[frozenset[Factor], Recipe], _Block | None], ...] = (
     _boundary,
     _tiling,
     _vae_norm,
+    _conditioning,
     _call,
     _file,
 )

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -240,7 +241,7 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.engine import vae_norm
     from pipelines.engine.checkpoint import load_pipeline
 
-    recipe = sample_recipe("wan22_t2v", 0)
+    recipe = sample_recipe("t2v_basic", 0)
     pipe = plain_pipeline(recipe)
     from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 
@@ -254,11 +255,6 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pipe.vae.use_tiling is tiles
     paste(code_of("boundary", dataclasses.replace(recipe, boundary=0.5)), pipe)
     assert pipe.config.boundary_ratio == 0.5
-    paste(code_of("compilation", dataclasses.replace(recipe, compiled=True)), pipe)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    for transformer in (pipe.transformer, pipe.transformer_2):
-        compiled = [module for module in transformer.modules() if module._compiled_call_impl is not None]
-        assert compiled == list(transformer.blocks)
     ours = load_pipeline(recipe)
     vae_norm.apply(ours, "vae_dtype")
     latents = torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
@@ -267,6 +263,29 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     paste(code_of("vae_norm", dataclasses.replace(recipe, vae_norm="vae_dtype")), pipe)
     assert torch.equal(pipe.vae.decode(latents).sample, ours.vae.decode(latents).sample)
     assert not torch.equal(pipe.vae.decode(latents).sample, before)
+
+
+@pytest.mark.draws
+def test_blocks_are_compiled_as_the_engine_does() -> None:
+    """By the calls: loading the compiler takes longer than all other tests of this file."""
+    import torch
+
+    from pipelines.engine.engine import _compile
+
+    class Transformer:
+        def __init__(self) -> None:
+            self.calls: list[dict[str, Any]] = []
+
+        def compile_repeated_blocks(self, **how: Any) -> None:
+            self.calls.append(how)
+
+    ours, pasted = (SimpleNamespace(transformer=Transformer(), transformer_2=Transformer()) for _ in range(2))
+    _compile(ours)
+    paste(code_of("compilation", dataclasses.replace(sample_recipe("wan22_t2v", 0), compiled=True)), pasted)
+    assert pasted.transformer.calls == ours.transformer.calls
+    assert pasted.transformer_2.calls == ours.transformer_2.calls != []
+    assert torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @pytest.mark.draws
@@ -330,14 +349,15 @@ def test_an_adapter_is_loaded_as_the_engine_does(job: str) -> None:
     [
         ("t2v_basic", 0, {"steps": 3, "guidance_scale": 2.0, "seed": 1, "prompt": "a dog", "negative_prompt": "cat"}),
         ("t2v_mixed_scale", 1, {"lora_scales": (1.0,)}),
-        ("wan22_t2v", 1, {"boundary": 0.5}),
+        ("wan22_i2v", 0, {}),
+        ("wan22_5b_i2v", 0, {}),
     ],
 )
 def test_pasted_code_gives_the_trainers_own_frames(job: str, index: int, wrong: dict[str, Any]) -> None:
     """On a plain pipeline of diffusers, against what ai-toolkit itself generated."""
     preview = sample_recipe(job, index)
     request = request_recipe(job, request_of_preview(preview).model_dump(exclude_none=True))
-    request = dataclasses.replace(request, **wrong)
+    request = dataclasses.replace(request, **wrong, obstacles=())
     factors = differing_factors(preview, request)
     assert len(factors) > 3
     assert not differing_factors(preview, take_all(request, factors, preview))
