@@ -11,8 +11,10 @@ from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import plural
 from reports.stills import Album
+from reports.view import worst_frame
 
 IDENTICAL = "identical to the preview"
+_OVER = "not generated: more than the generations planned"
 Kind = Literal["gain", "loss"]
 _VERBS: dict[Kind, str] = {"gain": "fixed", "loss": "broken"}
 _TEXTS: dict[Kind, str] = {
@@ -62,10 +64,15 @@ class Counterfactuals:
     """Rows after the first have a picture for each step of it after the request."""
     frames: tuple[int, ...] = ()
     """The frames that all videos have pictures of."""
-    start: int = 0
-    """The place in `frames` of the one that differs most."""
+    worst: int | None = None
+    """The one of them that differs most; None: frames cannot be compared, or no frame differs."""
     notes: tuple[str, ...] = ()
     """What there is no picture of, and why."""
+
+    @property
+    def start(self) -> int:
+        """The place in `frames` of the one to begin with."""
+        return 0 if self.worst is None else self.frames.index(self.worst)
 
     @property
     def columns(self) -> int:
@@ -88,7 +95,7 @@ def counterfactuals(case: CaseResult, book: Album) -> Counterfactuals | None:
     return Counterfactuals(
         rows=(_waterfall(diagnosis, order), *(_alone(diagnosis, order, kind) for kind in measured)),
         frames=kept,
-        start=kept.index(book.worst) if book.worst in kept else 0,
+        worst=worst if (worst := worst_frame(case)) in kept else None,
         notes=(_how_many(case, diagnosis, kept), *missing, *book.trial_problems),
     )
 
@@ -134,7 +141,7 @@ def _waterfall(diagnosis: Diagnosis, order: Sequence[FactorCost]) -> Row:
         fixed.append(factor_name(cost.factor))
         title = f"{_listed(fixed)} fixed"
         side = "" if place is None else f"waterfall:{place}"
-        why = _why(cost) if place is None else "not generated: over the budget"
+        why = _why(cost) if place is None else _OVER
         last = cost is order[-1]
         note = "the preview's settings" if last and _same(trial, diagnosis.preview_recipe) else ""
         if _same(trial, before) and trial is not None:
@@ -193,7 +200,10 @@ def _picture(side: str, name: str, title: str, trial: Trial | None, why: str, no
 def _figure(near: Closeness) -> str:
     if near.identical:
         return IDENTICAL
-    return near.unavailable or "not comparable" if near.psnr is None else decibels(near.psnr)
+    if near.psnr is not None:
+        return decibels(near.psnr)
+    ours = (near.unavailable or "").rpartition(" compared with ")[2]  # "5 frames of 64x64"
+    return f"not comparable: {ours}" if ours else "not comparable"
 
 
 def _why(cost: FactorCost) -> str:

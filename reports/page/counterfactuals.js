@@ -1,6 +1,12 @@
 // Does it matter? The pictures of a diagnosis: one frame of all its videos at a time.
 
-const NOT_KEPT = "left out of this file";
+const LEFT_OUT = "left out of this file";
+
+/** Why there is no picture of a frame. */
+function trialGap(button, frame, image) {
+  if (image === null) return "cannot be decoded";
+  return button.dataset.frames.split(" ").includes(String(frame)) ? LEFT_OUT : `has no frame ${frame}`;
+}
 
 function drawStill(canvas, image) {
   canvas.hidden = !image;
@@ -16,17 +22,28 @@ function drawMap(canvas, preview, image, gain) {
   return why || (paintDifference(canvas, preview, image, gain) ? "" : "no difference");
 }
 
+/** One gain for all: that of the case or, where its videos have two sizes, one that suits the pictures of one size. */
+async function trialsGain(index, stillAt, sides, frame) {
+  if (settings.gain !== "auto") return settings.gain;
+  const [preview, output, ...images] = await Promise.all([...SIDES, ...sides].map((side) => stillAt(side, frame)));
+  if (!preview || (output && !sizesDiffer(preview, output))) return automaticGain(index);
+  const alike = images.filter((image) => image && !sizesDiffer(preview, image));
+  return Math.min(MOST_GAIN, ...alike.map((image) => gainFor(preview, image)));
+}
+
 function openTrials(root) {
   const find = (selector) => root.querySelector(selector);
   const index = Number(root.closest("[data-case]").dataset.case);
   const stillAt = stillsOf(index);
   const frames = root.dataset.frames.split(" ").map(Number);
   const scrubbers = [...root.querySelectorAll(".trials-frame")];
-  const worst = frames[scrubbers[0].dataset.start];
+  const worst = Number(root.dataset.worst ?? NaN);
   const buttons = [...root.querySelectorAll(".trials-open")];
   const toggle = find(".trials-toggle");
-  const large = mountLarge(find(".trials-large"), stillAt, () => at(), () => gainOf(index));
+  const large = mountLarge(find(".trials-large"), stillAt, () => at(), () => gainNow());
   const at = () => frames[scrubbers[0].value];
+  const start = at();
+  const gainNow = () => trialsGain(index, stillAt, buttons.map((button) => button.dataset.trial), start);
   let asked = 0; // a frame that comes late is dropped
 
   const paint = async () => {
@@ -38,14 +55,14 @@ function openTrials(root) {
     for (const scrubber of scrubbers) scrubber.setAttribute("aria-valuetext", where);
     const images = await Promise.all(buttons.map((button) => stillAt(button.dataset.trial, frame)));
     const preview = await stillAt("preview", frame);
-    const gain = await gainOf(index);
+    const gain = await gainNow();
     if (call !== asked) return;
     find(".trials-legend").hidden = !toggle.checked;
     if (toggle.checked) showLegend(find(".trials-legend"), gain);
     buttons.forEach((button, place) => {
       const [canvas, gap] = button.children;
       drawStill(canvas, images[place]);
-      gap.textContent = images[place] ? "" : images[place] === null ? "cannot be decoded" : NOT_KEPT;
+      gap.textContent = images[place] ? "" : trialGap(button, frame, images[place]);
       button.disabled = !images[place];
       const map = button.parentElement.querySelector(".trials-map");
       if (!map) return;
@@ -85,8 +102,7 @@ function mountLarge(dialog, stillAt, at, gainNow) {
     drawStill(part("trial").querySelector("canvas"), image);
     const map = drawMap(part("map").querySelector("canvas"), preview, image, gain);
     showLegend(find(".trials-legend"), gain);
-    const missing = [preview ? "" : "the preview", image ? "" : title].filter(Boolean);
-    find(".trials-said").textContent = missing.length ? `Frame ${frame} of ${missing.join(" and of ")} is ${NOT_KEPT}.` : stage.dataset.view === "map" ? map : "";
+    find(".trials-said").textContent = stage.dataset.view === "map" ? map : preview && image ? "" : "One of the two has no picture of this frame.";
     find(".trials-where").textContent = `frame ${frame}`;
   };
   const show = () => {

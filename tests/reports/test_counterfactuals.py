@@ -36,7 +36,7 @@ def test_fixes_are_added_one_by_one_and_then_each_is_alone(tmp_path: Path) -> No
             ("Preview",),
             ("As requested", "30.00 dB"),
             ("+ scheduler", "identical to the preview"),
-            ("+ LoRA application", "not generated: over the budget"),
+            ("+ LoRA application", "not generated: more than the generations planned"),
         ],
         [("scheduler", "identical to the preview"), ("LoRA application", "gain and loss: the budget was spent")],
         [("scheduler", "31.20 dB"), ("LoRA application", "gain and loss: the budget was spent")],

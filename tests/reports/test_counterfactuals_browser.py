@@ -57,7 +57,7 @@ def test_one_frame_of_all_videos_at_a_time(tmp_path: Path, browse: Browse) -> No
                 <= 2
             )
     expect(part.get_by_text("gain and loss: the budget was spent")).to_have_count(2)
-    expect(part.get_by_text("not generated: over the budget")).to_be_visible()
+    expect(part.get_by_text("not generated: more than the generations planned")).to_be_visible()
 
 
 def test_differences_are_black_where_a_fix_makes_the_picture_right(tmp_path: Path, browse: Browse) -> None:
