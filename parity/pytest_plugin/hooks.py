@@ -31,6 +31,7 @@ from parity.terminal import heartbeat
 from parity.terminal.tracker import Tracker
 from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError, UsageError
+from pipelines.large_imports import leave_quickly
 
 _CASES = pytest.StashKey[list[Case]]()
 _RUN = pytest.StashKey[tuple[Run, Path]]()
@@ -79,6 +80,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """The session that runs all cases of this process. Its results are results.json, or a worker's share of it."""
     config = request.config
+    leave_quickly()
     with ExitStack() as stack:
         with _stopping(request.session):
             session = stack.enter_context(Session(_options(config)))

@@ -63,19 +63,7 @@ def quiet_loading() -> None:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Every switch that makes torch and diffusers repeat themselves, set on entry and put back on exit."""
-    declare_missing_torchvision_operators()
-    with uncollected():
-        from diffusers.models.attention_dispatch import attention_backend
-
-    # diffusers' own choice of backend could come from an environment variable: "native" is torch's, fixed below.
-    with attention_backend("native"), _deterministic_torch():
-        yield
-
-
-@contextmanager
-def _deterministic_torch() -> Iterator[None]:
-    """Torch's own switches; a process that generates nothing need not import diffusers to record them."""
+    """Every switch that makes torch repeat itself, set on entry and put back on exit."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (
         torch.are_deterministic_algorithms_enabled(),
@@ -85,10 +73,15 @@ def _deterministic_torch() -> Iterator[None]:
         cudnn.allow_tf32,
         matmul.allow_tf32,
     )
+    declare_missing_torchvision_operators()
+    with uncollected():
+        from diffusers.models.attention_dispatch import attention_backend
+
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
     try:
-        with sdpa_kernel(list(ATTENTION), set_priority=True):
+        # diffusers' own choice of backend could come from an environment variable: "native" is torch's, fixed above.
+        with attention_backend("native"), sdpa_kernel(list(ATTENTION), set_priority=True):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
@@ -96,19 +89,22 @@ def _deterministic_torch() -> Iterator[None]:
 
 
 def flags() -> dict[str, object]:
-    """The settings `deterministic()` puts in force, for the record in results.json."""
-    with _deterministic_torch():
-        return {
-            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
-            "cublas_workspace_config": os.environ["CUBLAS_WORKSPACE_CONFIG"],
-            "cudnn_deterministic": torch.backends.cudnn.deterministic,
-            "cudnn_benchmark": torch.backends.cudnn.benchmark,
-            "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
-            "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
-            "attention": ["native", *(backend.name.lower() for backend in ATTENTION)],
-            "cpu_kernels": cpu_kernels.in_force(),
-            "threads": torch.get_num_threads(),
-        }
+    """The settings that `deterministic()` puts in force, for the record in results.json.
+
+    They are not read from torch, because setting them imports diffusers and torch's compiler, which a run whose frames
+    are cached does not need.
+    """
+    return {
+        "deterministic_algorithms": True,
+        "cublas_workspace_config": os.environ["CUBLAS_WORKSPACE_CONFIG"],
+        "cudnn_deterministic": True,
+        "cudnn_benchmark": False,
+        "cudnn_allow_tf32": False,
+        "matmul_allow_tf32": False,
+        "attention": ["native", *(backend.name.lower() for backend in ATTENTION)],
+        "cpu_kernels": cpu_kernels.in_force(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def pick_device(name: str) -> torch.device:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import pytest
 import torch
 
-from pipelines.engine.torch_setup import pick_device, why_no_cuda
+from pipelines.engine.torch_setup import deterministic, flags, pick_device, why_no_cuda
 from pipelines.errors import UsageError
 
 
@@ -50,3 +51,20 @@ def test_a_gpu_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(pick_device("cuda:1")) == "cuda:1"
     with pytest.raises(UsageError, match="2 CUDA devices; the last is cuda:1"):
         pick_device("cuda:2")
+
+
+def test_the_settings_recorded_are_those_in_force_while_a_model_runs() -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    with deterministic():
+        in_force = {
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cublas_workspace_config": os.environ["CUBLAS_WORKSPACE_CONFIG"],
+            "cudnn_deterministic": cudnn.deterministic,
+            "cudnn_benchmark": cudnn.benchmark,
+            "cudnn_allow_tf32": cudnn.allow_tf32,
+            "matmul_allow_tf32": matmul.allow_tf32,
+            "threads": torch.get_num_threads(),
+        }
+    recorded = flags()
+    assert {name: recorded[name] for name in in_force} == in_force
+    assert recorded.keys() - in_force.keys() == {"attention", "cpu_kernels"}  # tested where they are chosen
