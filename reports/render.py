@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -71,6 +71,19 @@ _SCRIPTS = (
     "report.js",
 )
 """One script in this order; the last one starts it."""
+
+
+class _Scripts(NamedTuple):
+    """The scripts of the page. None of their names becomes global."""
+
+    head: str
+    """Before anything is shown."""
+    page: str
+    """After the overview."""
+    cases: str
+    """After all cases."""
+
+
 # What could end a script element early, or end a line in old JavaScript.
 _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -227,12 +240,7 @@ def _anchors(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> str:
-    style, head, script = (
-        "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
-        for names in (_STYLES, ("head.js",), _SCRIPTS)
-    )
     limit = f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB"
-    script = f"(() => {{\n'use strict';\n{script}}})();"  # nothing of ours becomes global
     return (
         _environment()
         .get_template("template.html")
@@ -268,16 +276,22 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             without_home=view.without_home,
             moment=view.moment,
             limit=limit,
-            style=Markup(style),
-            style_hash=_hash(style),
-            head=Markup(head),
-            head_hash=_hash(head),
-            script=Markup(script),
-            script_hash=_hash(script),
+            style=Markup(_joined(_STYLES)),
+            scripts=_scripts(),
+            hash=_hash,
             run_data=_data(to_json(run, indent=None)),
             stills_data=lambda book: _data(json.dumps(book.data())),
         )
     )
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
+
+
+def _scripts() -> _Scripts:
+    parts = (("head.js",), _SCRIPTS, ("cases.js",))
+    return _Scripts(*(Markup(f"(() => {{\n'use strict';\n{_joined(names)}}})();") for names in parts))
 
 
 @cache

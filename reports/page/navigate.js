@@ -5,7 +5,6 @@ const LINK = /^(.*?)(?:\/frame=(\d+))?(?:\/([a-z]+))?$/s;
 const POSITIONS = "wan-parity positions";
 const OVERVIEW = "#cases";
 
-const caseSections = new Map([...document.querySelectorAll("section.case")].map((section) => [section.dataset.case, section]));
 const runTitle = document.title;
 /** Entry of the history -> how far it was scrolled. */
 const positions = new Map(recall(POSITIONS) ?? []);
@@ -164,7 +163,7 @@ function rowOf(section) {
 
 /** Cases in the order of the overview: those the filter leaves, or all if the one on show is not among them. */
 function casesInOrder() {
-  const sections = (rows) => rows.map((row) => caseSections.get(row.dataset.row));
+  const sections = (rows) => rows.map((row) => document.querySelector(`section[data-case="${row.dataset.row}"]`));
   const left = sections(rowsLeft());
   return !route.shown || left.includes(route.shown) ? left : sections(allRows());
 }

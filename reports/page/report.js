@@ -1,9 +1,11 @@
-// Opens the page: what the address names at once, its frames when the stills are read too.
+// Opens the page: the overview at once, what the address names when the cases are read, frames when the stills are too.
 
-for (const button of document.querySelectorAll("button.copy")) mountCopy(button);
 mountOverview();
-mountKeys(mountApprovals());
-mountNavigation();
+addEventListener("cases", () => {
+  for (const button of document.querySelectorAll("button.copy")) mountCopy(button);
+  mountKeys(mountApprovals());
+  mountNavigation();
+});
 addEventListener("DOMContentLoaded", () => {
   mountThumbnails();
   mountAnswers();
