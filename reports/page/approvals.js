@@ -46,6 +46,7 @@ function mountApprovals() {
     bar.hidden = ticked.size === 0;
     const sorted = [...ticked].sort((a, b) => a - b).map(String);
     bar.querySelector(".approvals-effects").replaceChildren(...sorted.map((index) => effectLine(index, effects[index])));
+    document.documentElement.classList.toggle("approving", ticked.size > 0); // :has() would cost a new style at every change
     bar.querySelector(".ticked").textContent = `${ticked.size} of ${known.size} ${known.size === 1 ? "case" : "cases"}`;
   };
   const change = (alter) => {
