@@ -23,7 +23,7 @@ function saveFile(name, text) {
 function effectLine(index, { id, effect, warnings }) {
   const item = document.createElement("li");
   const link = document.createElement("a");
-  link.href = linkTo(caseSections.get(index));
+  link.href = linkTo(sectionOf(index));
   link.textContent = id;
   item.append(link, `: ${effect}`);
   for (const warning of warnings) {

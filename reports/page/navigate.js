@@ -15,6 +15,11 @@ function currentSection() {
   return route.shown;
 }
 
+/** The case at a place in the run. */
+function sectionOf(index) {
+  return document.querySelector(`section[data-case="${index}"]`);
+}
+
 function titleOf(section) {
   return section.querySelector("h2");
 }
@@ -163,7 +168,7 @@ function rowOf(section) {
 
 /** Cases in the order of the overview: those the filter leaves, or all if the one on show is not among them. */
 function casesInOrder() {
-  const sections = (rows) => rows.map((row) => document.querySelector(`section[data-case="${row.dataset.row}"]`));
+  const sections = (rows) => rows.map((row) => sectionOf(row.dataset.row));
   const left = sections(rowsLeft());
   return !route.shown || left.includes(route.shown) ? left : sections(allRows());
 }
