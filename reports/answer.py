@@ -384,7 +384,7 @@ def _pictures(case: CaseResult, changes: Sequence[Change]) -> tuple[Picture, ...
         *fixed,
     ]
     if not fixed and not case.bit_identical and not _shape(case):
-        pictures.append(Picture(side="difference", title="Difference", caption="the darker, the closer"))
+        pictures.append(Picture(side="difference", title="Difference", caption=""))
     return tuple(pictures)
 
 

@@ -13,6 +13,7 @@ async function paintAnswer(canvas, index, frame) {
     note.textContent = sizesDiffer(first, second);
     if (note.textContent) return;
     const gain = await gainOf(index);
+    showLegend(canvas.closest("figure").querySelector(".ramp"), gain);
     if (!paintDifference(canvas, first, second, gain)) note.textContent = NO_DIFFERENCE;
     return;
   }
@@ -26,7 +27,9 @@ function mountAnswers() {
     for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
       observer.unobserve(target);
       const index = Number(target.closest("[data-case]").dataset.case);
-      for (const canvas of target.querySelectorAll("canvas")) paintAnswer(canvas, index, Number(target.dataset.frame));
+      const paint = (canvas) => paintAnswer(canvas, index, Number(target.dataset.frame));
+      target.querySelectorAll("canvas").forEach(paint);
+      listeners.push((name) => name === "gain" && target.querySelectorAll("[data-side=difference]").forEach(paint));
     }
   }, { rootMargin: "600px" });
   for (const proof of document.querySelectorAll(".answer-proof")) observer.observe(proof);

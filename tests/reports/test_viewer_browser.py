@@ -109,9 +109,13 @@ def test_a_curve_of_some_frames_says_what_was_not_measured(tmp_path: Path, brows
         identical_frames=2,
     )
     floor = {"psnr": 38.4, "ssim": 0.99, "lpips": 0.05}
-    page = browse(run_of(replace(drifted, metrics={**drifted.metrics, "lpips": some}, codec_floor=floor)), GUITAR)
+    drifted = replace(drifted, preview=video(11), metrics={**drifted.metrics, "lpips": some}, codec_floor=floor)
+    page = browse(run_of(drifted), GUITAR)
     expect_frame(page, 6)
     guitar = case(page)
+    answer = guitar.locator(".answer-proof figure", has=page.locator("[data-side=difference]"))
+    expect(answer.locator(".ramp")).to_have_text(guitar.locator(".viewer .ramp").first.inner_text())
+    assert (pixels(answer.locator("canvas")) == pixels(guitar.locator(".stage[data-side=difference] canvas"))).all()
     curve = guitar.locator("figure.curve", has=page.locator("[data-metric=lpips]"))
     expect(curve.locator("figcaption")).to_have_text(
         "LPIPS lower is better; measured on 3 of 11 frames, worst 0.3000 at frame 7 codec floor 0.0500"
