@@ -7,7 +7,7 @@ values; tests run it beside the engine. Values come from configs and files of ot
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +19,8 @@ from parity.factors.catalogue import CATALOGUE, likeliest_first
 from parity.results.diagnosis import Snippet
 from pipelines.drift import LORA_FACTORS, Factor
 from pipelines.errors import ParityError
+from pipelines.files.content import real_path
+from pipelines.hub import place_of
 from pipelines.lora_files import expert_keys, read_header
 from pipelines.lora_keys import sort_keys, why_not_served
 from pipelines.recipe import EXPERT_PARTS, LoraFile, Recipe, frame_duration
@@ -46,10 +48,9 @@ def combined(factors: Iterable[Factor], recipe: Recipe) -> Snippet | None:
     blocks = [block for block in made if block is not None]
     if not blocks:
         return None
-    parts = ["\n".join(sorted({line for block in blocks for line in block.imports}, key=_import_order))]
-    parts += dict.fromkeys(block.helper for block in blocks)
+    parts, helpers = ["\n".join(_imports(blocks))], set[str]()
     for place, group in groupby(blocks, key=lambda block: block.place):
-        parts.append("\n".join((f"# {place}", *(line for block in group for line in block.lines))))
+        parts.append("\n".join((f"# {place}", *_lines(group, helpers))))
     done = frozenset[Factor]().union(*(block.factors for block in blocks))
     notes = [_comment(f"{name}: {CATALOGUE[name].fix(recipe)}") for name in names if name not in done]
     if keys:
@@ -85,7 +86,7 @@ def _keys(factor: Factor, recipe: Recipe) -> dict[str, Any] | None:
 def _loras(recipe: Recipe) -> dict[str, Any] | None:
     """All LoRAs of a recipe: a request has the whole list or none."""
     items = [
-        {"path": str(file.path)}
+        {"path": _path(file)}
         | ({} if file.expert is None else {"transformer": file.expert})
         | {"network_multiplier": float(scale)}
         for file, scale in zip(recipe.lora_files, recipe.lora_scales, strict=True)
@@ -135,6 +136,7 @@ class _Block:
     """The sentence above them, which says where they go."""
     lines: tuple[str, ...]
     imports: tuple[str, ...] = ()
+    """Each `module`, or `module:name`."""
     helper: str = ""
     """A function that the lines call, defined once for all blocks."""
 
@@ -142,10 +144,26 @@ class _Block:
 _BEFORE_CALL = "Before generating:"
 
 
-def _import_order(line: str) -> tuple[bool, bool, str]:
-    """Python's own modules first, as formatters sort them."""
-    module = line.split()[1].partition(".")[0]
-    return module not in ("io", "urllib"), line.startswith("from "), line
+def _imports(blocks: Iterable[_Block]) -> list[str]:
+    """The statements that import what the blocks need, each module once, Python's own first."""
+    names: dict[str, set[str]] = {}
+    for block in blocks:
+        for module, _, name in (item.partition(":") for item in block.imports):
+            names.setdefault(module, set()).update([name] if name else [])
+    ordered = sorted(names, key=lambda module: (module not in ("io", "urllib.request"), bool(names[module]), module))
+    return [
+        f"from {module} import {', '.join(sorted(names[module]))}" if names[module] else f"import {module}"
+        for module in ordered
+    ]
+
+
+def _lines(blocks: Iterable[_Block], helpers: set[str]) -> Iterator[str]:
+    """The lines of blocks, with the functions that they call before they are called first. Those are added."""
+    for block in blocks:
+        if block.helper and block.helper not in helpers:
+            yield from (*block.helper.splitlines(), "")
+            helpers.add(block.helper)
+        yield from block.lines
 
 
 def _comment(text: str) -> str:
@@ -164,20 +182,17 @@ def _load(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
         return None
     dtype = f"torch.{recipe.precision.dtype}"
     parts = dict(_parts(recipe, dtype))
-    classes = [call.partition(".")[0] for call in parts.values()]
-    others = {"UMT5EncoderModel", "AutoTokenizer"}
-    ours = sorted({recipe.pipeline, *classes} - others)
-    imports = ["import torch", f"from diffusers import {', '.join(ours)}"]
-    if theirs := sorted(others.intersection(classes)):
-        imports.append(f"from transformers import {', '.join(theirs)}")
-    arguments = "".join(f", {name}={name}" for name in parts)
+    classes = [recipe.pipeline, *(call.partition(".")[0] for call in parts.values())]
+    theirs = ("UMT5EncoderModel", "AutoTokenizer")
+    arguments = "".join(f", {name}={name}" for name in parts) + f", dtype={dtype}"
+    place = place_of(recipe.weights.checkpoint)
     return _Block(
         factors=names & {"checkpoint"} if cast else names & {"checkpoint", "precision"},
         place="Load the pipeline like this, then go on as before:",
-        imports=tuple(imports),
+        imports=("torch", *(f"{'transformers' if name in theirs else 'diffusers'}:{name}" for name in classes)),
         lines=(
             *(f"{name} = {call}" for name, call in parts.items()),
-            f"pipe = {recipe.pipeline}.from_pretrained({recipe.weights.checkpoint!r}{arguments}, dtype={dtype})",
+            f"pipe = {recipe.pipeline}.from_pretrained({place!r}{arguments})",
         ),
     )
 
@@ -208,7 +223,7 @@ def _cast(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
     return _Block(
         factors=frozenset({"precision"}),
         place=f"After from_pretrained(…, dtype=torch.{dtype}), before any LoRA:",
-        imports=("import torch",),
+        imports=("torch",),
         lines=(
             "for part in pipe.components.values():",
             "    if isinstance(part, torch.nn.Module):",
@@ -223,7 +238,8 @@ def merge(part, path, scale):
     for key in [key for key in state if ".lora_A." in key]:
         name = key.removeprefix("transformer.").split(".lora_A.")[0]
         W = getattr(pipe, part).get_submodule(name).weight
-        A, B = (state[k].to(W.device).float() for k in (key, key.replace("lora_A", "lora_B")))
+        A = state[key].to(W.device).float()
+        B = state[key.replace("lora_A", "lora_B")].to(W.device).float()
         W.data = (W.float() + scale * (B @ A)).to(W.dtype)
 """
 _SIDE_PATH = """\
@@ -231,13 +247,14 @@ def add_side_path(part, path, scale):
     state = pipe.lora_state_dict(path)
     for key in [key for key in state if ".lora_A." in key]:
         name = key.removeprefix("transformer.").split(".lora_A.")[0]
-        A, B = (state[k].float() for k in (key, key.replace("lora_A", "lora_B")))
+        A = state[key].float()
+        B = state[key.replace("lora_A", "lora_B")].float()
 
-        def side(module, inputs, y, A=A, B=B):
-            x = inputs[0].float()
-            return y + (linear(linear(x, A.to(x.device)), B.to(x.device)) * scale).to(y.dtype)
+        def add(module, inputs, y, A=A, B=B):
+            x = linear(inputs[0].float(), A.to(y.device))
+            return y + (linear(x, B.to(y.device)) * scale).to(y.dtype)
 
-        getattr(pipe, part).get_submodule(name).register_forward_hook(side)
+        getattr(pipe, part).get_submodule(name).register_forward_hook(add)
 """
 
 
@@ -251,7 +268,7 @@ def _merge_residue(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
         place="Merge and unmerge what earlier previews did, once: it leaves the rounding errors that they left",
         helper=_MERGE.rstrip(),
         lines=tuple(
-            f"merge({EXPERT_PARTS[file.expert]!r}, {str(file.path)!r}, {signed!r})"
+            f"merge({EXPERT_PARTS[file.expert]!r}, {_path(file)!r}, {signed!r})"
             for file, scale in files
             for signed in (float(scale), -abs(float(scale)))
         ),
@@ -264,7 +281,7 @@ def _lora(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
     loras = list(zip(recipe.lora_files, recipe.lora_scales, strict=True))
     if not about or not loras or not all(_is_plain(file) for file, _ in loras):
         return None
-    calls = [(EXPERT_PARTS[file.expert], str(file.path), float(scale)) for file, scale in loras]
+    calls = [(EXPERT_PARTS[file.expert], _path(file), float(scale)) for file, scale in loras]
     if recipe.lora_application == "merged":
         return _Block(
             factors=about,
@@ -276,7 +293,7 @@ def _lora(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
         return _Block(
             factors=about,
             place="Add the LoRA as a float32 side path: once, and instead of load_lora_weights(…)",
-            imports=("from torch.nn.functional import linear",),
+            imports=("torch.nn.functional:linear",),
             helper=_SIDE_PATH.rstrip(),
             # At scale 0 the trainer adds nothing, not even a zero.
             lines=tuple(f"add_side_path({part!r}, {path!r}, {scale!r})" for part, path, scale in calls if scale),
@@ -300,9 +317,17 @@ def _adapter(name: str, file: LoraFile, scale: float) -> tuple[str, ...]:
     padded = file.expert is not None and max(shape[0] for shape in keys.values()) <= 32
     return (
         *([f"pipe.{part}.enable_lora_hotswap(target_rank=32)"] if padded else []),
-        f"pipe.load_lora_weights({str(file.path)!r}, adapter_name={name!r}{second})",
+        f"pipe.load_lora_weights({_path(file)!r}, adapter_name={name!r}{second})",
         f"pipe.{part}.set_adapters([{name!r}], [{scale!r}])",
     )
+
+
+def _path(file: LoraFile) -> str:
+    """The file's absolute path, also if its case names it from somewhere else."""
+    try:
+        return str(real_path(file.path))
+    except ValueError:  # a NUL byte
+        return str(file.path)
 
 
 def _is_plain(file: LoraFile) -> bool:
@@ -323,7 +348,7 @@ def _compile(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
     return _Block(
         factors=frozenset({"compilation"}),
         place="After the LoRA is loaded, on CUDA:",
-        imports=("import torch",),
+        imports=("torch",),
         lines=(
             *(f'pipe.{part}.compile_repeated_blocks(mode="max-autotune", dynamic=True)' for part in parts),
             "torch.backends.cuda.matmul.allow_tf32 = True",
@@ -338,8 +363,8 @@ def _vae_norm(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
         factors=frozenset({"vae_norm"}),
         place=_BEFORE_CALL,
         imports=(
-            "from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm",
-            "from torch.nn.functional import normalize",
+            "diffusers.models.autoencoders.autoencoder_kl_wan:WanRMS_norm",
+            "torch.nn.functional:normalize",
         ),
         lines=(
             "def norm(self, x):",
@@ -371,9 +396,9 @@ def _conditioning(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
         factors=frozenset({"conditioning"}),
         place=_BEFORE_CALL,
         imports=(
-            *(["import torch"] if conditioning.noise == "cuda" else []),
-            "from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior",
-            "from diffusers.utils.torch_utils import randn_tensor",
+            *(["torch"] if conditioning.noise == "cuda" else []),
+            "diffusers.models.autoencoders.vae:DiagonalGaussianDistribution as Posterior",
+            "diffusers.utils.torch_utils:randn_tensor",
         ),
         lines=(
             "def prepare_latents(image, batch, channels, height, width, frames, dtype, device, generator, *_):",
@@ -401,7 +426,7 @@ def _scheduler(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
     return _Block(
         factors=frozenset({"scheduler"}),
         place=_BEFORE_CALL,
-        imports=(f"from diffusers import {CLASSES[recipe.scheduler.family]}",),
+        imports=(f"diffusers:{CLASSES[recipe.scheduler.family]}",),
         lines=(CATALOGUE["scheduler"].fix(recipe),),
     )
 
@@ -433,7 +458,7 @@ def _call(names: frozenset[Factor], recipe: Recipe) -> _Block | None:
     imports: list[str] = []
     if recipe.seed is not None:
         given["seed"] = {"generator": f'torch.Generator("cpu").manual_seed({recipe.seed})'}
-        imports += ["import torch"] if "seed" in names else []
+        imports += ["torch"] if "seed" in names else []
     about_image = names & {"control_image", "resize"}
     picture = _picture(recipe) if about_image else None
     if picture is not None:
@@ -464,9 +489,9 @@ def _picture(recipe: Recipe) -> _Block | None:
     image, resize = recipe.control_image, recipe.resize
     if image is None or resize is None or not (_is_url(image.source) or Path(image.source).suffix):
         return None
-    imports, opened = ["from PIL import Image"], repr(image.source)
+    imports, opened = ["PIL:Image"], repr(image.source)
     if _is_url(image.source):
-        imports += ["import io", "from urllib.request import urlopen"]
+        imports += ["io", "urllib.request:urlopen"]
         opened = f"io.BytesIO(urlopen({image.source!r}).read())"
     width, height = recipe.width.applied, recipe.height.applied
     box = ""
