@@ -21,7 +21,9 @@ FINDINGS = tuple(
 
 def test_a_page_opens_over_the_case_and_closes_to_it(browse: Browse, tmp_path: Path) -> None:
     run = run_of(replace(drifted_case(tmp_path), findings=FINDINGS))
-    page = browse(run, "#explain-lora_application", width=400)
+    page = browse(run, "#case-t2v-guitar", width=400)
+    link = page.locator(".case.shown a[href='#explain-lora_application']").first
+    link.click()
     opened = page.locator("#explain-lora_application")
     expect(opened).to_be_visible()
     assert opened.evaluate("dialog => dialog.matches(':modal') && dialog.scrollHeight > dialog.clientHeight")
@@ -34,7 +36,8 @@ def test_a_page_opens_over_the_case_and_closes_to_it(browse: Browse, tmp_path: P
     expect(opened).to_be_visible()
     page.keyboard.press("Escape")
     expect(opened).to_be_hidden()
-    expect(page.locator("#cases")).to_be_visible()
+    expect(page.locator("section.case.shown")).to_have_id("case-t2v-guitar")
+    expect(link).to_be_focused()
 
 
 def test_without_a_script_the_pages_stand_at_the_end(chromium: Browser, tmp_path: Path) -> None:
