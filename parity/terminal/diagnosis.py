@@ -32,7 +32,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     needed = diagnosis.smallest_set if diagnosis.smallest_set is not None else [f.factor for f in diagnosis.factors]
     changes = [(cost.factor, cost.fix) for cost in diagnosis.factors if cost.factor in needed]
     if changes:
-        parts.append("  what to change (details: `parity explain FACTOR`; code to paste: the report):\n" + table(changes, indent="    "))
+        head = "  what to change (details: `parity explain FACTOR`; code to paste: the report):\n"
+        parts.append(head + table(changes, indent="    "))
     if diagnosis.cost is not None:
         cost = diagnosis.cost
         parts.append(
