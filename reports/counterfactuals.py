@@ -10,7 +10,7 @@ from parity.results.case import CaseResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import plural
-from reports.stills import Album
+from reports.stills import SIDES, Album
 from reports.view import worst_frame
 
 IDENTICAL = "identical to the preview"
@@ -102,10 +102,8 @@ def counterfactuals(case: CaseResult, book: Album) -> Counterfactuals | None:
 
 def _kept(book: Album) -> tuple[int, ...]:
     """The frames that were kept of the trials that have stills of their own; all, if each is the output's video."""
-    whole = {book.folders.get("preview"), book.folders.get("output")}
-    own = [set(book.files[side]) for side in book.trials if book.files[side] and book.folders[side] not in whole]
-    others = [set(book.files[side]) for side in book.trials if book.files[side]]
-    return tuple(sorted(set().union(*(own or others))))
+    own = [set(book.files[side]) for side in book.own if side not in SIDES]
+    return tuple(sorted(set().union(*(own or [set(book.files[side]) for side in book.trials]))))
 
 
 def _nothing_kept(diagnosis: Diagnosis) -> str:

@@ -69,31 +69,42 @@ class Album:
         return tuple(side for side in self.files if side not in SIDES)
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """The sides that have stills of their own: trials that gave the output's or the preview's video have theirs."""
+        whole = {self.folders.get("preview"), self.folders.get("output")}
+        return tuple(side for side, folder in self.folders.items() if side in SIDES or folder not in whole)
+
+    @property
     def found(self) -> int:
         """Number of stills on disk."""
-        return len(self._on_disk(self.files))
+        return len(self._on_disk(self.own))
 
     @property
     def left_out(self) -> int:
         """Number of stills that did not fit."""
-        return len(self._on_disk(self.files) - self._in_page(self.files))
+        return self.left_out_of(self.own)
 
     def left_out_of(self, sides: Sequence[str]) -> int:
         """Number of stills of these sides that did not fit."""
         return len(self._on_disk(sides) - self._in_page(sides))
 
     @property
+    def left_out_trials(self) -> int:
+        """Number of stills that the diagnosis kept and that did not fit."""
+        return self.left_out_of([side for side in self.own if side not in SIDES])
+
+    @property
     def left_out_folders(self) -> list[str]:
         """Where the stills are that did not fit; for trials the folder that holds theirs."""
-        short = {side: folder for side, folder in self.folders.items() if self.left_out_of([side])}
+        short = {side: self.folders[side] for side in self.own if self.left_out_of([side])}
         places = (folder if side in SIDES else str(PurePosixPath(folder).parent) for side, folder in short.items())
         return list(dict.fromkeys(places))
 
-    def _on_disk(self, sides: Sequence[str] | dict[str, Any]) -> set[Path]:
-        return {still.path for side in sides for still in self.files.get(side, {}).values()}
+    def _on_disk(self, sides: Sequence[str]) -> set[Path]:
+        return {still.path for side in sides for still in self.files[side].values()}
 
-    def _in_page(self, sides: Sequence[str] | dict[str, Any]) -> set[Path]:
-        return {self.files[side][frame].path for side in sides for frame in self.embedded.get(side, ())}
+    def _in_page(self, sides: Sequence[str]) -> set[Path]:
+        return {self.files[side][frame].path for side in sides for frame in self.embedded[side]}
 
     def data(self) -> dict[str, Any]:
         """The data for the page's script: {images: [URI], preview: {frame: place}, output: {frame: place}, …}."""
@@ -104,8 +115,7 @@ class Album:
 
         Thus those which fit are spread over the video, and a picture of a trial has the preview's beside it.
         """
-        whole = {self.folders.get("preview"), self.folders.get("output")}  # the output also stands for a trial
-        few = {frame for side, folder in self.folders.items() if folder not in whole for frame in self.files[side]}
+        few = {frame for side in self.own if side not in ("preview", "output") for frame in self.files[side]}
         frames = {frame for files in self.files.values() for frame in files}
         return sorted(
             frames, key=lambda frame: (frame not in few, -(frame & -frame) if frame else float("-inf"), frame)

@@ -135,9 +135,10 @@ def test_the_worst_frame_of_trials_comes_before_other_frames_of_the_video(tmp_pa
             assert trials[0] >= 1
         if len(book.embedded["preview"]) >= 5:  # what a trial is compared with is there
             assert set(book.embedded["gain:scheduler"]) <= set(book.embedded["preview"])
-        lost = book.left_out_of(book.trials)
-        assert lost <= book.left_out
-        assert ("artifacts/t2v-guitar/trials" in book.left_out_folders) == (min(trials) < 5)
+        assert book.left_out_trials == 2 * (5 - trials[0])
+        places = [f"artifacts/t2v-guitar/{name}" for name in ("preview", "output", "trials")]
+        assert set(book.left_out_folders) <= set(places)
+        assert (places[2] in book.left_out_folders) == (trials[0] < 5)
 
 
 @pytest.mark.parametrize("place", ["../elsewhere", "/etc", "linked", "artifacts/\0", "artifacts/none"])

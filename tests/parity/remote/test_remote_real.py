@@ -132,6 +132,17 @@ def test_a_server_that_does_as_it_says_is_proven(small: Path, tmp_path: Path, en
         assert result.diagnosis.preview_recipe is not None
         assert {cost.factor for cost in result.diagnosis.factors} == set(KNOWN)
         assert any("bit for bit" in note for note in result.notes)
+        check_stills(result, tmp_path / "out")
+
+
+def check_stills(result: CaseResult, out: Path) -> None:
+    """What the server is known to have generated needs no stills of its own; every other video has some."""
+    assert result.diagnosis is not None
+    assert result.diagnosis.as_is is not None
+    assert result.diagnosis.as_is.stills == result.artifacts["output_frames"]
+    for trial in result.diagnosis.trials().values():
+        assert trial.stills is not None
+        assert any((out / trial.stills).glob("*.webp"))
 
 
 def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine) -> None:
@@ -156,6 +167,7 @@ def test_another_lora_scale_is_found(small: Path, tmp_path: Path, engine: Engine
     assert (result.search.of, result.search.verdict) == ("server", "proven")
     assert "lora_scale is 0.5, not 1" in result.search.sentence
     assert result.diagnosis is not None
+    check_stills(result, tmp_path / "out")
     (cost,) = (cost for cost in result.diagnosis.factors if cost.factor == "lora_scale")
     assert cost.fix == "the server must do what is requested: 1"
     assert cost.code is None
