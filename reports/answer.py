@@ -94,8 +94,12 @@ def answer(case: CaseResult) -> Answer:
 
 
 def _rule(case: CaseResult) -> str:
-    """The rule that failed the case, without the figures that follow it; empty: none did, or `error` says it."""
-    return _FIGURES.sub("", case.verdict) if case.status == "drifted" else ""
+    """The rule that failed the case, without the figures that follow it.
+
+    Empty: none did, or `error` says it, or what is said of the baseline.
+    """
+    said = case.baseline is not None and case.baseline.failed
+    return _FIGURES.sub("", case.verdict) if case.status == "drifted" and not said else ""
 
 
 def _by_own_rules(case: CaseResult) -> Answer:

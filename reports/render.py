@@ -137,7 +137,7 @@ class CaseView:
         case = self.case
         found = {
             "why": ("Answer", True),
-            "baseline": ("Baseline", case.baseline is not None and case.baseline.outcome != "holds"),
+            "baseline": ("Baseline", self.baseline is not None),
             "frames": ("Frames", self.shows_frames),
             "factors": ("Does it matter?" if self.why else "What was tried", bool(self.why or self.search)),
             "metrics": ("Metrics", bool(case.metrics)),
