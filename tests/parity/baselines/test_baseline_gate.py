@@ -114,6 +114,7 @@ def test_pytest_fails_and_names_it(broken: Broken, tmp_path: Path) -> None:
     for name in ("flipped", "late", "scale", "shift"):
         assert by_baseline[name].status == "drifted"
         assert by_baseline[name].by_own_rules().status == "expected_drift"  # the baseline alone told
+        assert len(list((tmp_path / "out" / by_baseline[name].artifacts["baseline_frames"]).glob("*.webp"))) == 3
 
 
 def test_pytest_with_baselines_that_are_not_there(tmp_path: Path) -> None:

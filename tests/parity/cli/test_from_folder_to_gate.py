@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 
 from parity.case.load import DEMO
 from parity.cli.main import main
+from parity.results.merge import read_results
 from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here
 from tests.support.browser import saved_approvals
 from tests.support.steps import Runner
@@ -130,6 +131,11 @@ def test_accepting_makes_every_gate_green_until_something_changes(
     assert code == 1
     code, said = parity("run", "plain", "--out", "without", "--resume", *baselines)  # what is kept is judged anew
     assert (code, said.count("finished before --resume")) == (0, 2)
+    kept = [
+        disk / "without" / case.artifacts["baseline_frames"]
+        for case in read_results(disk / "without/results.json").cases
+    ]
+    assert [len(list(folder.glob("*.webp"))) for folder in kept] == [3, 3]
     assert parity("baseline", "check", "--results", "without", *baselines)[0] == 0
     code, said = parity("run", "plain", "--out", "without", "--resume")
     assert (code, said.count("finished before --resume")) == (1, 2)
