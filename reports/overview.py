@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parity.results.case import NOT_RUN, CaseResult
 from pipelines.files.words import plural, shorten
+from reports.answer import Answer
 from reports.baseline_view import approval
 from reports.stills import Album
 from reports.view import METRICS, MetricName
@@ -72,9 +73,9 @@ def thumbnails(case: CaseResult, book: Album, limit: str) -> Thumbnails:
     return Thumbnails(gap="no stills", reason=reason)
 
 
-def reason(case: CaseResult) -> str:
+def reason(case: CaseResult, found: Answer) -> str:
     """What a reader should know of a case, in one sentence: its error, or its answer."""
-    return shorten(_first_line(case.error or case.verdict), _LONGEST)
+    return shorten(_first_line(case.error or found.sentence), _LONGEST)
 
 
 def _measures(case: CaseResult, key: str) -> bool:

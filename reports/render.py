@@ -256,7 +256,7 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             metrics=view.METRICS,
             columns=overview.columns([one.case for one in cases], [one.stills for one in cases]),
             thumbnails=lambda one: overview.thumbnails(one.case, one.stills, limit),
-            reason=lambda one: overview.reason(one.case),
+            reason=lambda one: overview.reason(one.case, one.answer),
             not_run=NOT_RUN,
             all_identical=view.all_identical,
             curve_summary=view.curve_summary,
