@@ -87,7 +87,7 @@ def counterfactuals(case: CaseResult, book: Album) -> Counterfactuals | None:
         return None
     kept = _kept(book)
     if not kept:
-        return Counterfactuals(notes=(_nothing_kept(diagnosis), *book.trial_problems))
+        return Counterfactuals(notes=(*_nothing_kept(diagnosis), *book.trial_problems))
     order = _order(diagnosis)
     kinds: tuple[Kind, Kind] = ("gain", "loss")
     measured = [kind for kind in kinds if any(_of(cost, kind) for cost in order)]
@@ -96,7 +96,7 @@ def counterfactuals(case: CaseResult, book: Album) -> Counterfactuals | None:
         rows=(_waterfall(diagnosis, order), *(_alone(diagnosis, order, kind) for kind in measured)),
         frames=kept,
         worst=worst if (worst := worst_frame(case)) in kept else None,
-        notes=(_how_many(case, diagnosis, kept), *missing, *book.trial_problems),
+        notes=(_how_many(case, diagnosis, kept), *missing, *_unwritten(diagnosis), *book.trial_problems),
     )
 
 
@@ -106,12 +106,17 @@ def _kept(book: Album) -> tuple[int, ...]:
     return tuple(sorted(set().union(*(own or [set(book.files[side]) for side in book.trials]))))
 
 
-def _nothing_kept(diagnosis: Diagnosis) -> str:
+def _nothing_kept(diagnosis: Diagnosis) -> Sequence[str]:
     if diagnosis.stills == 0:
-        return "No pictures of this diagnosis were kept (--stills 0)."
+        return ("No pictures of this diagnosis were kept (--stills 0).",)
     if diagnosis.stills is None:
-        return "An older version of wan-parity made this diagnosis, which kept no pictures of it."
-    return "There are no pictures of this diagnosis."
+        return ("An older version of wan-parity made this diagnosis, which kept no pictures of it.",)
+    return _unwritten(diagnosis) or ("There are no pictures of this diagnosis.",)
+
+
+def _unwritten(diagnosis: Diagnosis) -> Sequence[str]:
+    said = diagnosis.stills_missing
+    return () if said is None else (f"{said[:1].upper()}{said[1:]}.",)
 
 
 def _how_many(case: CaseResult, diagnosis: Diagnosis, kept: Sequence[int]) -> str:

@@ -190,6 +190,8 @@ class Diagnosis:
     """Where the two recipes diverge; null: not looked for."""
     stills: int | None = None
     """Frames of each trial that were to be kept as stills (`--stills`); null: an older version, which kept none."""
+    stills_missing: str | None = None
+    """The reason why trials have no stills although some were to be kept; null: they have."""
     cost: Cost | None = None
     """What the diagnosis cost; null: unknown."""
 

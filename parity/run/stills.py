@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.comparison.compare import is_lossless
 from parity.results.case import CaseResult
 from parity.run.outdir import OutDir
-from pipelines.files.words import reason_of
+from pipelines.files.words import cannot_write
 from pipelines.media.video import Frames
 from reports.view import worst_frame
 
@@ -45,21 +45,16 @@ class TrialStills:
             try:
                 self._folders[sha256] = self._out.write_trial(self._case, name, kept)
             except OSError as error:
-                self._problem = (
-                    f"the diagnosis kept no stills from “{label}” on, because they cannot be written to "
-                    f"{self._out.path}: {reason_of(error)}"
-                )
+                self._problem = f"no stills were kept from “{label}” on: {cannot_write(self._out.path, error)}"
                 return None
         return self._folders[sha256]
 
     def noted(self, result: CaseResult) -> CaseResult:
-        """A result with the number of frames that its diagnosis keeps, and with what kept it from keeping them."""
+        """A result whose diagnosis says how many frames it keeps, and what kept it from that."""
         if result.diagnosis is None:
             return result
-        notes = result.notes if self._problem is None else (*result.notes, self._problem)
-        return dataclasses.replace(
-            result, diagnosis=dataclasses.replace(result.diagnosis, stills=self._count), notes=notes
-        )
+        diagnosis = dataclasses.replace(result.diagnosis, stills=self._count, stills_missing=self._problem)
+        return dataclasses.replace(result, diagnosis=diagnosis)
 
 
 def spread(total: int, count: int, worst: int | None) -> list[int]:

@@ -34,6 +34,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     if changes:
         head = "  what to change (details: `parity explain FACTOR`; code to paste: the report):\n"
         parts.append(head + table(changes, indent="    "))
+    if diagnosis.stills_missing is not None:
+        parts.append(f"  {diagnosis.stills_missing}")
     if diagnosis.cost is not None:
         cost = diagnosis.cost
         parts.append(

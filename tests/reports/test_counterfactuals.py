@@ -105,6 +105,19 @@ def test_a_diagnosis_without_pictures_says_why(tmp_path: Path, stills: int | Non
     assert words in Page(render(run_of(replace(case, diagnosis=bare)), tmp_path)).words
 
 
+def test_a_full_disk_is_said_beside_the_pictures_that_were_kept(tmp_path: Path) -> None:
+    said = "no stills were kept from “only scheduler broken” on: /out: No space left on device"
+    case = diagnosed_case(tmp_path)
+    assert case.diagnosis is not None
+    half = case.diagnosis.with_stills(lambda value: None if "broken" in value else value)
+    view = of(replace(case, diagnosis=half), tmp_path, stills_missing=said)
+    assert view is not None
+    assert view.notes[1] == f"N{said[1:]}."
+    assert view.rows[2].pictures[0].missing == "no picture was kept"
+    bare = of(replace(case, diagnosis=half.with_stills(lambda _: None)), tmp_path, stills_missing=said)
+    assert bare == Counterfactuals(notes=(f"N{said[1:]}.",))
+
+
 def test_one_that_generated_nothing_has_no_such_part(tmp_path: Path) -> None:
     case = diagnosed_case(tmp_path)
     quick = Diagnosis(

@@ -15,6 +15,7 @@ from parity.results.case import CaseResult
 from parity.results.diagnosis import Diagnosis
 from parity.run.outdir import OutDir
 from parity.run.stills import TrialStills, spread
+from parity.terminal.diagnosis import diagnosis_text
 from pipelines.media.video import Frames
 from tests.support.report_cases import drifted_case
 
@@ -99,7 +100,7 @@ def test_none_are_kept_where_none_are_asked_for(case: CaseResult, tmp_path: Path
     noted = stills.noted(case)
     assert noted.diagnosis is not None
     assert noted.diagnosis.stills == 0
-    assert noted.notes == case.notes
+    assert noted.diagnosis.stills_missing is None
     assert not (tmp_path / "artifacts/t2v-guitar/trials").exists()
 
 
@@ -125,11 +126,12 @@ def test_a_full_disk_is_one_note_and_leaves_no_half_folder(
     trials = tmp_path / "artifacts/t2v-guitar/trials"
     assert [path.name for path in trials.iterdir()] == ["1-only-seed-fixed"]
     noted = stills.noted(case)
-    (note,) = noted.notes[len(case.notes) :]
-    assert "kept no stills from “only scheduler fixed” on" in note
-    assert str(tmp_path) in note
-    assert "No space left" in note
     assert noted.diagnosis is not None
+    said = noted.diagnosis.stills_missing or ""
+    assert said.startswith("no stills were kept from “only scheduler fixed” on: ")
+    assert str(tmp_path) in said
+    assert "No space left" in said
+    assert said in diagnosis_text(noted.diagnosis)
     assert noted.diagnosis.stills == 5
 
 
