@@ -1,12 +1,13 @@
 """The effect of one changed factor at a time on the demo's shapes, in decibels.
 
     python benchmarks/tolerances.py
+    python benchmarks/tolerances.py --quick
     python benchmarks/tolerances.py --picture docs/shapes.png
 
 Takes the demo's last previews of coloured shapes (cases/jobs/shapes_t2v, shapes_i2v), generates each as the trainer
-did and then with one change, and prints a Markdown table: PSNR and SSIM of raw frames, and of the files a viewer gets;
-LPIPS too if its weights are installed. Means over frames and previews, and the worst preview. docs/tolerances.md
-contains it. The second command generates one preview in a few ways and stacks their frames in one picture.
+did and then with one change, and prints a Markdown table: every metric of raw frames, and of the files a viewer gets.
+Means over frames and previews, and the worst preview. docs/tolerances.md contains it. With `--quick` it takes the first
+preview of each job. `--picture` generates one preview in a few ways and stacks their frames in one picture.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from parity.case.load import DEMO
 from parity.comparison.compare import deliver
-from parity.comparison.metrics import HIGHER_IS_BETTER, lpips_weights, measure
+from parity.comparison.metrics import HIGHER_IS_BETTER, measure
 from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import preview_recipe
@@ -104,8 +105,8 @@ CHANGES: tuple[tuple[str, str, Change], ...] = (
 """Factor, description, change. A preview whose recipe a change leaves equal is not counted for it."""
 
 
-def previews() -> list[Recipe]:
-    """Read the recipes of the last previews of each job."""
+def previews(first: int | None = None) -> list[Recipe]:
+    """Read the recipes of the last previews of each job, or of the `first` of them."""
     recipes = []
     for name, model in JOBS.items():
         job = read_job(DEMO / "jobs" / name / "config.yaml")
@@ -114,8 +115,7 @@ def previews() -> list[Recipe]:
         last = max(video.step or 0 for video in known)
         recipes += [
             preview_recipe(job, video.index, model=find_model(model), toolkit="0.12.26", video=video)
-            for video in known
-            if video.step == last
+            for video in [video for video in known if video.step == last][:first]
         ]
     return recipes
 
@@ -132,7 +132,7 @@ class Row:
 
 def close(a: Frames, b: Frames, names: Sequence[str]) -> dict[str, float | None]:
     """Measure the means over the frames; None if all frames are equal."""
-    return {name: metric.mean for name, metric in measure(a, b, names).items()}
+    return {name: metric.mean for name, metric in measure(a, b, (), asked=names).items()}
 
 
 def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:
@@ -152,7 +152,7 @@ def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:
             raw.append(close(its_raw, frames, names))
             files.append(close(its_file, deliver(frames, other)[1].frames, names))
         rows.append(Row(factor=factor, what=what, raw=raw, files=files))
-        print(f"{factor}, {what}: {len(raw)} previews", flush=True)
+        print(f"{factor}, {what}: {len(raw)} previews; files: {files}", flush=True)
     engine.close()
     return rows
 
@@ -195,20 +195,19 @@ def main() -> None:
     """Measure and print, or write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a PNG instead")
+    parser.add_argument("--quick", action="store_true", help="the first preview of each job alone")
     options = parser.parse_args()
     if options.picture is not None:
         picture(previews()[0], options.picture)
         return
-    names = ["psnr", "ssim", *(["lpips"] if lpips_weights().is_file() else [])]
-    recipes = previews()
+    names = list(HIGHER_IS_BETTER)
+    recipes = previews(1 if options.quick else None)
     rows = table(recipes, names)
     heads = [f"{where} {name.upper()}" for where in ("raw", "file") for name in names]
     print(f"\n| factor | change | n | {' | '.join(heads)} |\n|---|---|---|{'---|' * len(heads)}")
     for row in rows:
         cells = [cell(values, name) for values in (row.raw, row.files) for name in names]
         print(f"| {row.factor} | {row.what} | {len(row.files)} | {' | '.join(cells)} |")
-    if "lpips" not in names:
-        print("\nLPIPS: its weights are not on this machine (`parity fetch --lpips`).")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from parity.results.case import CaseResult, Run
 from parity.results.diagnosis import FactorCost
 from parity.results.next_steps import Place, Step, next_steps
+from parity.results.words import in_a_line
 from pipelines.files.words import shorten
 from reports import view
 
@@ -97,7 +98,7 @@ def _fitting(run: Run, entries: Sequence[Entry], steps: Sequence[Step], max_byte
             command=shlex.join(run.command),
             rows=entries[:rows],
             details=entries[:details],
-            metrics=view.METRICS[:2],
+            metrics=[name for name in view.METRICS if _told(run, name.key)],
             max_findings=_FINDINGS,
             as_expected=as_expected,
             limit=limit,
@@ -112,6 +113,13 @@ def _fitting(run: Run, entries: Sequence[Entry], steps: Sequence[Step], max_byte
     details = _most(failing, lambda number: fits(len(entries), number))
     rows = len(entries) if details is not None else _most(len(entries), lambda number: fits(number, 0))
     return "" if rows is None else write(rows, details or 0)
+
+
+def _told(run: Run, metric: str) -> bool:
+    """Whether the table has a column for a metric: PSNR and SSIM always, others if some case asked for them."""
+    return metric in ("psnr", "ssim") or any(
+        metric in case.metrics and in_a_line(metric, case.tolerance) for case in run.cases
+    )
 
 
 def workflow_commands(run: Run, *, workspace: Path | None = None) -> list[str]:

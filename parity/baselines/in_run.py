@@ -14,7 +14,7 @@ from parity.baselines.noise import Noise
 from parity.baselines.stills import copy_stills
 from parity.baselines.store import Store
 from parity.results.case import FAILING, BaselineResult, CaseResult, Status
-from parity.results.words import figure
+from parity.results.words import figure, in_a_line
 from pipelines.errors import UsageError
 from pipelines.files.content import real_path
 
@@ -100,7 +100,7 @@ def _facts(own: CaseResult) -> list[str]:
     numbers = [
         f"{name.upper()} {figure(name, metric.mean)}"
         for name, metric in own.metrics.items()
-        if metric.unavailable is None and metric.mean is not None
+        if metric.unavailable is None and metric.mean is not None and in_a_line(name, own.tolerance)
     ]
     differs = [f"differs in {', '.join(factors)}"] if factors else []
     if own.bit_identical:

@@ -398,6 +398,20 @@ def test_what_no_environment_explains_fails_in_any(changes: dict[str, Any], said
     assert any(said in problem for problem in check.problems)
 
 
+def test_lpips_of_the_worst_frames_is_compared_frame_by_frame_where_both_were_measured() -> None:
+    """A frame that was not measured is no infinite LPIPS."""
+
+    def some(*values: float | None) -> CaseResult:
+        known = summarize("lpips", [value for value in values if value is not None])
+        measured = tuple(frame for frame, value in enumerate(values) if value is not None)
+        lpips = dataclasses.replace(known, per_frame=values, measured=measured)
+        return result(frames="QRSTUVWXY", metrics={**result().metrics, "lpips": lpips})
+
+    before, after = some(0.1, 0.1, *[None] * 7), some(0.1, None, 0.1, *[None] * 6)
+    assert not any("LPIPS" in problem for problem in checked(after, before).problems)
+    assert any("LPIPS" in problem for problem in checked(some(0.1, 0.2, *[None] * 7), before).problems)
+
+
 def test_lpips_has_no_noise_model_and_says_so() -> None:
     with_lpips = result(metrics={**result().metrics, "lpips": summarize("lpips", [0.1] * 9)})
     now = result(frames="QRSTUVWXY", metrics={**result().metrics, "lpips": summarize("lpips", [0.3] * 9)})

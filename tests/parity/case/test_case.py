@@ -232,6 +232,7 @@ OUT_OF_BOUNDS: list[Mistake] = [
     ("{psnr: 40}", "{psnr: .nan}", 24, "tolerance.psnr", "is nan"),
     ("{psnr: 40}", "{psnr: .inf}", 24, "tolerance.psnr", "is inf"),
     ("{psnr: 40}", "{ssim_min: 1.1}", 24, "tolerance.ssim_min", "must be less than or equal to 1, is 1.1"),
+    ("{psnr: 40}", "{vmaf: 101}", 24, "tolerance.vmaf", "must be less than or equal to 100, is 101"),
     ("{psnr: 40}", "{lpips_max: -0.1}", 24, "tolerance.lpips_max", "must be greater than or equal to 0, is -0.1"),
     (f"- {LORA}\n      network_multiplier: 1.0", "[]", 20, "request.loras", "LORA_FILE_REQUIRED: at least one LoRA"),
     (f"- {LORA}", f"- {LORA}\n    - {LORA}", 20, "request.loras", "SINGLE_LORA_ONLY: wan21_14b takes one LoRA, not 2"),
@@ -757,6 +758,18 @@ def test_gates(tmp_path: Path, extra: str, tolerance: dict[str, float], expect: 
     case = load(tmp_path, DERIVED + extra)
     assert case.tolerance == tolerance
     assert case.expect == expect
+
+
+@pytest.mark.parametrize(
+    ("extra", "asked"),
+    [
+        ("", {"psnr", "ssim"}),
+        ("expect: []\nmetrics: [vmaf]\n", {"psnr", "ssim", "vmaf"}),
+        ("tolerance: {lpips_max: 0.2, vmaf_min: 80}\n", {"lpips", "vmaf"}),
+    ],
+)
+def test_metrics_are_asked_for_by_name_or_by_a_limit(tmp_path: Path, extra: str, asked: set[str]) -> None:
+    assert load(tmp_path, DERIVED + extra).asked_metrics == asked
 
 
 def test_default_gate_is_not_shared(tmp_path: Path) -> None:

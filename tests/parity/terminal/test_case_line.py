@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from parity.comparison.metrics import summarize
 from parity.results.case import BaselineResult, CaseResult, Evidence, FindingResult, Status, TargetResult
 from parity.terminal.case_line import case_line, reason
 from parity.terminal.progress import Shown
@@ -46,6 +47,15 @@ def test_an_expected_drift(expected: CaseResult) -> None:
         "5.4 s"
     )
     assert reason(expected) == []
+
+
+def test_metrics_that_a_case_asked_for_are_told(expected: CaseResult) -> None:
+    """VMAF is measured only then; LPIPS always, and is told if a tolerance limits it."""
+    metrics = {**expected.metrics, "lpips": summarize("lpips", [0.0261]), "vmaf": summarize("vmaf", [91.5])}
+    asked = dataclasses.replace(expected, metrics=metrics)
+    assert "  PSNR 33.83 dB  SSIM 0.9137  VMAF 91.50  5.4 s" in line(asked)
+    limited = dataclasses.replace(asked, tolerance={"lpips_max": 0.05})
+    assert "  SSIM 0.9137  LPIPS 0.0261  VMAF 91.50  5.4 s" in line(limited)
 
 
 def test_a_faithful_case(tmp_path: Path) -> None:

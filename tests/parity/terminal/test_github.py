@@ -28,7 +28,7 @@ from reports.github import (
     workflow_commands,
 )
 from tests.conftest import CaseFiles
-from tests.support.report_cases import drifted_case, error_case, passed_case, run_of
+from tests.support.report_cases import NO_LPIPS, drifted_case, error_case, passed_case, run_of
 
 HOSTILE = (
     "</td></pre><script>alert(1)</script> <img src=x onerror=alert(1)> | a \\| b `` ` *bold* [x](http://evil.example) "
@@ -75,6 +75,14 @@ def diagnosis() -> Diagnosis:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return run_of(passed_case(tmp_path), error_case(), replace(drifted_case(tmp_path), diagnosis=diagnosis()))
+
+
+def test_a_metric_that_a_case_asked_for_has_a_column(run: Run, tmp_path: Path) -> None:
+    assert "VMAF" not in summary(run, tmp_path)
+    metrics = {**run.cases[0].metrics, "vmaf": replace(NO_LPIPS, unavailable="no filter libvmaf")}
+    text = summary(replace(run, cases=(replace(run.cases[0], metrics=metrics), *run.cases[1:])), tmp_path)
+    assert "SSIM, worst frame | VMAF, worst frame |" in text
+    assert [row[5] for row in rows(text)] == ["–", "–", "n/a"]
 
 
 def test_the_verdict_then_failures_first(run: Run, tmp_path: Path) -> None:
