@@ -90,6 +90,7 @@ def answer(case: CaseResult) -> Answer:
     found = _by_own_rules(case.by_own_rules())
     if case.baseline is not None and (sentence := _against_baseline(case)):
         found = replace(found, sentence=sentence, more=" ".join(filter(None, (found.sentence, found.more))))
+        found = _what_is_new(case, found)
     return replace(found, rule=_rule(case), frame=worst_frame(case) or 0, pictures=_pictures(case, found.changes))
 
 
@@ -303,11 +304,13 @@ def _listing(case: CaseResult, settings: Sequence[FindingResult], sentence: str,
         which = some if unsure < len(settings) else "It is" if unsure == 1 else "They are"
         tried = any(item.evidence == "likely" for item in settings)
         more = f"{which} assumed{' or found by trying' if tried else ' from the profile'}, not verified."
+    whole = case.code if len(settings) > 1 else None
     return Answer(
         sentence=sentence,
         more=more,
         title=title if settings else "",
-        changes=_changes(case, settings, None),
+        changes=_changes(case, settings, whole),
+        code=whole,
     )
 
 
@@ -360,7 +363,8 @@ def _against_baseline(case: CaseResult) -> str:
     if check is None:
         return ""
     day = f" on {check.accepted_at[:10]}" if check.accepted_at else ""
-    cause = f": {check.problems[0]}" if check.problems else ""
+    because = [problem for problem in check.problems[1:] if problem.startswith("because of ")]
+    cause = f": {' '.join((check.problems[0], *because))}" if check.problems else ""
     return {
         "holds": f"Unchanged since it was accepted{day}.",
         "improved": f"Closer to the preview than what was accepted{day}.",
@@ -370,6 +374,27 @@ def _against_baseline(case: CaseResult) -> str:
         "not_run": "There is no output to check against the baseline.",
         "unpairable": "",
     }[check.outcome]
+
+
+def _what_is_new(case: CaseResult, found: Answer) -> Answer:
+    """Only the settings that differ since the output was accepted; those that it was accepted with stay as they are."""
+    check = case.baseline
+    accepted = check.accepted_factors if check is not None else None
+    if accepted is None or case.diagnosis is not None:
+        return found
+    new = [change for change in found.changes if change.factor not in accepted]
+    if not new or len(new) == len(found.changes):
+        return found
+    known = {item.factor: item.code for item in case.findings}
+    kept = _listed([change.factor for change in found.changes if change.factor in accepted], capital=True)
+    verb = "was" if len(found.changes) - len(new) == 1 else "were"
+    return replace(
+        found,
+        more=f"{found.more} {kept} {verb} accepted.",
+        title="What to change back",
+        changes=tuple(replace(change, code=known.get(change.factor)) for change in new),
+        code=None,
+    )
 
 
 # ---- Pictures ----

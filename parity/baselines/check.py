@@ -36,6 +36,7 @@ def check_case(
         accepted_at=baseline.accepted.at,
         accepted_output=VideoResult(**dataclasses.asdict(baseline.output)),
         accepted_means={name: metric.mean for name, metric in baseline.metrics.items()},
+        accepted_factors=baseline.accepted.factors,
         frames_changed=changed_frames(
             baseline.output.frame_sha256, () if own.output is None else own.output.frame_sha256
         ),

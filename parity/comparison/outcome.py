@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from parity.case.load import Case
 from parity.comparison.compare import Comparison
+from parity.factors.code import combined
 from parity.factors.findings import known_differences, limits_in_words
 from parity.results.case import CaseResult, FindingResult, Status, TargetResult
+from parity.results.diagnosis import Snippet
+from pipelines.drift import is_factor
 from pipelines.recipe import Recipe, to_dict
 
 
@@ -32,11 +36,19 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         expect=case.expect,
         tolerance=case.tolerance,
         findings=findings,
+        code=_code(case, findings),
         recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},
         case_yaml=_yaml(case),
         notes=(*limits_in_words(case), *case.preview.notes),
         target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
     )
+
+
+def _code(case: Case, findings: Iterable[FindingResult]) -> Snippet | None:
+    """The changes for all findings in one piece. What a server does wrong, no code of the user's can change."""
+    if case.target is not None:
+        return None
+    return combined([finding.factor for finding in findings if is_factor(finding.factor)], case.preview)
 
 
 def compared_result(

@@ -229,6 +229,9 @@ class BaselineResult:
     """The video that was accepted; null: there is no baseline, or an older version did not record it here."""
     accepted_means: Mapping[str, float | None] = field(default_factory=dict)
     """Each metric's mean of the accepted output against its preview; null: infinite (PSNR, every frame identical)."""
+    accepted_factors: tuple[str, ...] | None = None
+    """The factors in which the accepted output differed from its preview; null: there is no baseline, or it does not
+    record them."""
     frames_changed: tuple[int, ...] | None = None
     """Indices of frames whose bits are others than the accepted ones; null: unknown, or the frame counts differ."""
 
@@ -272,6 +275,8 @@ class CaseResult:
     null: the preview is lossless, or the output was generated on a server, whose raw frames are unknown."""
     findings: tuple[FindingResult, ...] = ()
     """The factors in which the two sides differ."""
+    code: Snippet | None = None
+    """The changes for all findings as one piece of code; null: none can make any of them, or a server generates."""
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """All fields of `preview` and `inference`; `{asked, applied}` where requested and applied values can differ."""
     sigmas: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -250,6 +250,34 @@ def test_a_baseline_comes_first(case: CaseResult, outcome: str, words: str) -> N
     assert told(replace(case, status="passed", baseline=check)).startswith(words)
 
 
+def test_what_was_accepted_is_not_to_be_changed(case: CaseResult) -> None:
+    """One factor is new since the output was accepted: it is the answer, the other one was accepted."""
+    new, old = case.findings[0].factor, case.findings[1].factor
+    check = BaselineResult(
+        outcome="changed",
+        status="drifted",
+        verdict="psnr is 35",
+        problems=("all 5 frames changed", "because of shift 5 -> 3", f"also differs in {new} now"),
+        accepted_at="2026-11-01T10:00:00Z",
+        accepted_factors=(old,),
+    )
+    found = answer(replace(case, baseline=check, code=CODE))
+    assert (
+        found.sentence == "Changed since it was accepted on 2026-11-01: all 5 frames changed because of shift 5 -> 3."
+    )
+    assert [change.factor for change in found.changes] == [new]
+    assert found.more.endswith("LoRA application was accepted.")
+    assert found.code is None  # it would change what was accepted too
+    unknown = answer(replace(case, baseline=replace(check, accepted_factors=None)))
+    assert [change.factor for change in unknown.changes] == [new, old]
+
+
+def test_all_changes_are_one_piece_of_code(case: CaseResult) -> None:
+    found = answer(replace(case, code=CODE))
+    assert found.code == CODE
+    assert [change.code for change in found.changes] == [None, None]
+
+
 def test_long_values_are_shortened(case: CaseResult) -> None:
     finding = replace(case.findings[0], preview="word " * 2000, fix="word " * 2000)
     (change,) = answer(replace(case, findings=(finding,))).changes

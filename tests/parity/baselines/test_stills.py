@@ -344,6 +344,7 @@ def test_a_run_holds_what_was_accepted_beside_what_is_new() -> None:
     assert check.accepted_output == result().output
     assert check.accepted_means["psnr"] == pytest.approx(350 / 9, abs=1e-3)
     assert check.frames_changed == (4, 8)
+    assert check.accepted_factors == ()
     shown = out / gated.artifacts["baseline_frames"]
     assert shown == out / "artifacts/guitar/baseline_frames"
     for name in accepted:
