@@ -8,11 +8,11 @@ const OVERVIEW = "#cases";
 const runTitle = document.title;
 /** Entry of the history -> how far it was scrolled. */
 const positions = new Map(recall(POSITIONS) ?? []);
-const route = { shown: undefined, entry: undefined, wanted: null };
+const route = { shown: null, entry: undefined, wanted: null };
 
 /** The case on show; undefined in the overview. */
 function currentSection() {
-  return route.shown;
+  return route.shown ?? undefined;
 }
 
 /** The case at a place in the run. */
@@ -133,13 +133,16 @@ function follow(position) {
   const { element, frame, name, lost } = readAddress();
   const dialog = element?.matches("dialog") ? element : undefined;
   for (const open of document.querySelectorAll("dialog[open]")) if (open !== dialog) open.close();
-  if (dialog) return openDialog(dialog);
+  if (dialog) {
+    if (route.shown === null) show(undefined);
+    return openDialog(dialog);
+  }
 
   const lostNote = document.getElementById("lost");
   lostNote.textContent = `The link points to ${lost}, which is not a case in this report.`;
   lostNote.hidden = lost === undefined;
 
-  const from = route.shown;
+  const from = route.shown; // null: the page opens
   const section = element?.closest("section.case") ?? undefined;
   const other = show(section);
   route.wanted = frame ?? null;
@@ -153,9 +156,9 @@ function follow(position) {
   if (position !== undefined) scrollTo({ top: position, behavior: "instant" });
   else if (target && target.id !== "cases") target.scrollIntoView({ behavior: other ? "instant" : "auto" });
   else if (other || frame === undefined) scrollTo({ top: back ? (positions.get(OVERVIEW) ?? 0) : 0, behavior: other ? "instant" : "auto" });
-  if (!other) return;
-  const heading = back?.querySelector("th a") ?? titleOf(section ?? document.querySelector("main > section"));
-  heading?.focus({ preventScroll: true });
+  if (part) part.tabIndex = -1;
+  const goal = part?.querySelector(":scope > summary") ?? part ?? back?.querySelector("th a") ?? titleOf(section ?? document.querySelector("main > section"));
+  if ((part && position === undefined) || (other && from !== null)) goal?.focus({ preventScroll: true });
   if (back && position === undefined) back.scrollIntoView({ block: "nearest", behavior: "instant" });
 }
 

@@ -71,7 +71,7 @@ def test_the_neighbours_are_those_that_the_filter_leaves(run: Run, browse: Brows
     page.get_by_role("link", name="i2v-near").click()
     steps = page.get_by_role("navigation", name="Cases")
     expect(steps.locator(".steps-place")).to_have_text("1 of 2")
-    expect(steps.get_by_role("link")).to_have_text(["‹ All cases", "i2v ›"])
+    expect(steps.get_by_role("link")).to_have_text(["‹ All cases", "Next i2v ›"])
     page.go_back()
     expect(page.locator("#filter")).to_have_value("status:passed")
     page.evaluate("location.hash = '#case-t2v-guitar/frame=1'")  # whatever the filter hides
@@ -101,6 +101,7 @@ def test_an_address_names_a_section_or_a_dialog(run: Run, browse: Browse) -> Non
     later = case(page).locator("[data-section=later]")
     expect(later).to_have_js_property("open", True)
     expect(later).to_be_in_viewport()
+    expect(later.locator("summary")).to_be_focused()
     there = scrolled(page)
     link = page.get_by_role("link", name="what is a seed?")
     link.click()
@@ -148,6 +149,9 @@ def test_a_link_leads_to_a_case_and_a_frame(run: Run, browse: Browse) -> None:
 def test_a_link_to_nowhere_says_so(run: Run, browse: Browse) -> None:
     page = browse(run, "#case-gone/frame=4")
     expect(page.get_by_role("alert")).to_have_text("The link points to gone, which is not a case in this report.")
+    expect_page(page, None)
+    page.get_by_role("link", name="broken").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_keys_go_from_case_to_case(run: Run, browse: Browse) -> None:
