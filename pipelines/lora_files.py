@@ -14,7 +14,7 @@ from pipelines.files.words import cannot_read, shorten
 from pipelines.lora_keys import LoraKeys, Part, find_part, sort_keys, why_not_served, why_unreadable
 from pipelines.recipe import Expert, LoraApplication, LoraFile
 
-_COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_2."}
+COMBINED: dict[Expert, str] = {"high": ".transformer_1.", "low": ".transformer_2."}
 """The parts of the keys that tell the experts apart in a file for both (`network.split_multistage_loras: false`)."""
 
 
@@ -93,9 +93,9 @@ def left_out(path: Path, expert: Expert | None = None) -> str | None:
 def expert_keys(keys: Iterable[str], expert: Expert | None) -> dict[str, str]:
     """Map the keys that one expert's own file would have to the keys in this file."""
     keys = list(keys)
-    if expert is None or not any(tag in key for key in keys for tag in _COMBINED.values()):
+    if expert is None or not any(tag in key for key in keys for tag in COMBINED.values()):
         return {key: key for key in keys}
-    return {key.replace(_COMBINED[expert], ".", 1): key for key in keys if _COMBINED[expert] in key}
+    return {key.replace(COMBINED[expert], ".", 1): key for key in keys if COMBINED[expert] in key}
 
 
 def check_coverage(

@@ -122,7 +122,10 @@ def test_what_the_api_does_not_accept_is_python(factor: Factor, changes: dict[st
         ("control_image", {"control_image": None}),
         ("merge_residue", {"earlier_merges": ()}),
         ("lora_file", {"lora_files": (), "lora_scales": ()}),
-        ("lora_application", {"lora_files": (lora_file(DATA / "networks" / "lokr_full.safetensors"),)}),
+        (
+            "lora_application",
+            {"lora_files": (lora_file(DATA / "networks" / "lokr_full.safetensors"),), "lora_application": "side_path"},
+        ),
     ],
 )
 def test_what_no_code_can_do_has_none(factor: Factor, changes: dict[str, Any]) -> None:
@@ -318,6 +321,33 @@ def test_weights_are_the_engines_bit_for_bit(job: str, changes: dict[str, Any]) 
     known = paste(combined(["checkpoint", "precision", "merge_residue", "lora_application"], recipe), plain)
     assert same(known["pipe"], ours)
     assert type(known["pipe"]) is type(ours)
+
+
+@pytest.mark.draws
+def test_lokr_and_a_file_for_both_experts_are_merged_too(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from pipelines.engine import lora
+    from pipelines.engine.checkpoint import load_pipeline
+
+    whole: dict[str, Any] = {}
+    one = sample_recipe("wan22_t2v", 0)
+    for file, tag in zip(one.lora_files, (".transformer_1.", ".transformer_2."), strict=True):
+        whole |= {key.replace(".", tag, 1): tensor for key, tensor in load_file(file.path).items()}
+    save_file(whole, tmp_path / "both.safetensors")
+    both = tuple(lora_file(tmp_path / "both.safetensors", expert) for expert in ("high", "low"))
+    recipes = [dataclasses.replace(one, lora_files=both, lora_scales=(0.6, 0.4))]
+    for name in ("lokr_full", "lokr_factored_scales"):
+        files = (lora_file(DATA / "networks" / f"{name}.safetensors"),)
+        recipes.append(dataclasses.replace(sample_recipe("t2v_basic", 0), lora_files=files, lora_scales=(0.7,)))
+    for recipe in recipes:
+        ours, plain = load_pipeline(recipe), plain_pipeline(recipe)
+        lora.apply(ours, recipe)
+        assert not same(plain, ours)
+        paste(code_of("lora_application", recipe), plain)
+        assert same(plain, ours)
+    adapter = text(code_of("lora_application", dataclasses.replace(recipes[0], lora_application="adapter")))
+    assert "load_lora_weights(of_expert(" in adapter
 
 
 @pytest.mark.draws
