@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
+import shutil
 from pathlib import Path
 
 from parity.comparison.compare import is_lossless
@@ -13,6 +15,8 @@ from pipelines.files.words import cannot_write
 from pipelines.media.video import Frames
 from reports.view import worst_frame
 
+RESERVE = 64 << 20
+"""Bytes that stills leave free: without room for results.json the whole run would end."""
 _SLUG = 40
 """The longest name of a folder, without its number."""
 
@@ -43,6 +47,8 @@ class TrialStills:
             name = f"{len(self._folders)}-{_slug(label)}"
             kept = {number: frames[number] for number in self._frames if number < len(frames)}
             try:
+                if shutil.disk_usage(self._out.path).free < RESERVE:
+                    raise OSError(errno.ENOSPC, f"less than {RESERVE >> 20} MiB are free, which are left to results")
                 self._folders[sha256] = self._out.write_trial(self._case, name, kept)
             except OSError as error:
                 self._problem = f"no stills were kept from “{label}” on: {cannot_write(self._out.path, error)}"

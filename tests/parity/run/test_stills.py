@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,17 @@ def test_a_full_disk_is_one_note_and_leaves_no_half_folder(
     assert "No space left" in said
     assert said in diagnosis_text(noted.diagnosis)
     assert noted.diagnosis.stills == 5
+
+
+def test_the_last_room_is_left_to_results(case: CaseResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    monkeypatch.setattr("parity.run.stills.RESERVE", free + (1 << 40))
+    stills = TrialStills(OutDir(tmp_path), case, LOSSY, 5)
+    assert stills("only seed fixed", "aa", video()) is None
+    noted = stills.noted(case).diagnosis
+    assert noted is not None
+    assert "MiB are free, which are left to results" in (noted.stills_missing or "")
+    assert not (tmp_path / "artifacts/t2v-guitar/trials").exists()
 
 
 def test_what_a_killed_run_left_of_a_trial_is_cleared(tmp_path: Path) -> None:
