@@ -10,7 +10,7 @@ from pipelines.files.words import plural, shorten
 from reports.answer import Answer
 from reports.baseline_view import approval
 from reports.stills import Album
-from reports.view import METRICS, MetricName
+from reports.view import METRICS, MetricName, without_home
 
 _WIDEST, _HIGHEST = 96, 72
 """Pixels that a thumbnail takes at most."""
@@ -90,7 +90,7 @@ def _unmeasured(cases: Sequence[CaseResult], name: MetricName) -> str:
         return ""
     missing = sum(metric.unavailable is not None for metric in asked)
     some = "" if missing == len(asked) else f" in {missing} of {plural(len(asked), 'case')}"
-    return f"{name.label} was not measured{some}: {shorten('; '.join(reasons), 2 * _LONGEST)}."
+    return f"{name.label} was not measured{some}: {shorten('; '.join(map(without_home, reasons)), 2 * _LONGEST)}."
 
 
 def _size(case: CaseResult, side: str) -> tuple[int, int]:

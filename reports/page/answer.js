@@ -34,3 +34,23 @@ function mountAnswers() {
   }, { rootMargin: "600px" });
   for (const proof of document.querySelectorAll(".answer-proof")) observer.observe(proof);
 }
+
+const FOLDS = "wan-parity folds";
+
+/** A part that the reader opens is open in every case, as long as the tab lasts. */
+function mountParts() {
+  const opened = new Set(recall(FOLDS) ?? []);
+  const folds = [...document.querySelectorAll("details.fold")];
+  const nameOf = (fold) => fold.querySelector("h3").textContent;
+  for (const fold of folds) {
+    if (opened.has(nameOf(fold))) fold.open = true;
+    fold.querySelector("summary").addEventListener("click", () => {
+      const name = nameOf(fold);
+      const opens = !fold.open;
+      for (const other of folds) if (other !== fold && nameOf(other) === name) other.open = opens;
+      if (opens) opened.add(name);
+      else opened.delete(name);
+      keep(FOLDS, [...opened]);
+    });
+  }
+}

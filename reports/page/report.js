@@ -3,6 +3,7 @@
 mountOverview();
 addEventListener("cases", () => {
   for (const button of document.querySelectorAll("button.copy")) mountCopy(button);
+  mountParts();
   mountKeys(mountApprovals());
   mountNavigation();
 });
