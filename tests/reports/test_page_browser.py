@@ -99,9 +99,7 @@ def test_why_and_what_to_change_are_one_click_and_no_scrolling_away(
     expect(case(page).locator(".viewer")).to_be_in_viewport()
 
 
-def test_links_open_parts_and_what_a_reader_opened_stays_open(
-    diagnosed: CaseResult, tmp_path: Path, browse: Browse
-) -> None:
+def test_links_open_parts_and_what_a_reader_opened_stays_open(diagnosed: CaseResult, browse: Browse) -> None:
     second = replace(diagnosed, id="second")
     page = browse(run_of(diagnosed, second), GUITAR)
     links = case(page).locator(".answer-links a")
