@@ -13,7 +13,6 @@ ENV PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/models \
-    TORCH_HOME=/models/torch \
     WAN_PARITY_CACHE=/cache
 
 # torch first: it is the largest layer, and a change of the code below leaves it as it is.

@@ -152,7 +152,7 @@ def table(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Row]:
             raw.append(close(its_raw, frames, names))
             files.append(close(its_file, deliver(frames, other)[1].frames, names))
         rows.append(Row(factor=factor, what=what, raw=raw, files=files))
-        print(f"{factor}, {what}: {len(raw)} previews; files: {files}", flush=True)
+        print(f"{factor}, {what}: {len(raw)} previews", flush=True)
     engine.close()
     return rows
 
@@ -163,7 +163,7 @@ def cell(values: Sequence[dict[str, float | None]], name: str) -> str:
     if not known:
         return "identical" if values else ""
     identical = len(values) - len(known)
-    digits = 1 if name == "psnr" else 3
+    digits = {"psnr": 1, "ssim": 3, "lpips": 4, "vmaf": 1}[name]
     worst = min(known) if HIGHER_IS_BETTER[name] else max(known)
     alike = f", {identical} identical" if identical else ""
     return f"{sum(known) / len(known):.{digits}f} ({worst:.{digits}f}){alike}"
