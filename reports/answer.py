@@ -97,9 +97,9 @@ def answer(case: CaseResult) -> Answer:
 def _rule(case: CaseResult) -> str:
     """The rule that failed the case, without the figures that follow it.
 
-    Empty: none did, or `error` says it, or what is said of the baseline.
+    Empty: none did, as where no video was compared; or `error` says it, or what is said of the baseline.
     """
-    said = case.baseline is not None and case.baseline.failed
+    said = case.output is None or (case.baseline is not None and case.baseline.failed)
     return _FIGURES.sub("", case.verdict) if case.status == "drifted" and not said else ""
 
 
@@ -401,8 +401,11 @@ def _what_is_new(case: CaseResult, found: Answer) -> Answer:
 
 
 def _pictures(case: CaseResult, changes: Sequence[Change]) -> tuple[Picture, ...]:
-    """Preview, output, and what proves the answer: the video with a fix where one was generated, or the difference."""
-    if case.preview is None or case.output is None:
+    """Preview, output, and what proves the answer: the video with a fix where one was generated, or the difference.
+
+    None where both are the same: the viewer shows them.
+    """
+    if case.preview is None or case.output is None or case.bit_identical:
         return ()
     diagnosis = case.diagnosis
     fixed = [] if diagnosis is None or diagnosis.mode == "quick" else _fixed(diagnosis, changes)
@@ -412,7 +415,7 @@ def _pictures(case: CaseResult, changes: Sequence[Change]) -> tuple[Picture, ...
         Picture(side="output", title=title, caption=_psnr(case)),
         *fixed,
     ]
-    if not fixed and not case.bit_identical and not _shape(case):
+    if not fixed and not _shape(case):
         pictures.append(Picture(side="difference", title="Difference", caption=""))
     return tuple(pictures)
 
@@ -433,8 +436,6 @@ def _fixed(diagnosis: Diagnosis, changes: Sequence[Change]) -> list[Picture]:
 
 
 def _psnr(case: CaseResult) -> str:
-    if case.bit_identical:
-        return "identical, bit for bit"
     metric = case.metrics.get("psnr")
     if metric is None or metric.unavailable is not None:
         return "not comparable"

@@ -180,6 +180,7 @@ def test_why_it_fails_is_the_rule_without_the_figures(case: CaseResult) -> None:
 
 def test_what_passed(case: CaseResult, tmp_path: Path) -> None:
     assert told(passed_case(tmp_path)) == "The output is identical to the preview, bit for bit."
+    assert answer(passed_case(tmp_path / "again")).pictures == ()
     passed = replace(case, status="passed", findings=())
     assert told(passed) == "The output matches the preview within the case's tolerance (PSNR 33.0 dB)."
     assert told(replace(passed, tolerance={})) == (
