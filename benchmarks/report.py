@@ -240,11 +240,13 @@ def render(folder: Path, max_size: str) -> None:
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     stills = [path.stat().st_size for path in folder.rglob("artifacts/**/*.webp")]
     cases = len(json.loads((folder / "results.json").read_text(encoding="utf-8"))["cases"])
     print(f"{cases} cases, {len(stills)} stills of {WIDTH}x{HEIGHT}, {sum(stills) / 2**20:.0f} MiB")
-    print(f"render: {seconds:.1f} s, {page.stat().st_size / 2**20:.2f} MiB, peak {peak:.0f} MiB of memory")
+    busy, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    size = page.stat().st_size / 2**20
+    print(f"render: {seconds:.1f} s ({busy:.1f} s of CPU), {size:.2f} MiB, peak {peak:.0f} MiB of memory")
 
 
 def open_in_browser(page: Path) -> None:

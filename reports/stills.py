@@ -148,7 +148,7 @@ def albums(cases: Sequence[CaseResult], folder: Path) -> list[Album]:
 
 
 def embed(books: Sequence[Album], budget: int) -> None:
-    """Fill the albums with `budget` bytes: cases that failed first, those that passed last.
+    """Fill the albums with `budget` bytes: a pair for the overview, then cases that failed first, passed ones last.
 
     Nothing is made smaller: shrinking costs more time than the page may take, and the page takes differences of what
     it embeds.
@@ -161,11 +161,13 @@ def embed(books: Sequence[Album], budget: int) -> None:
 
 
 def _queue(books: Sequence[Album]) -> Iterator[tuple[Album, int, Sequence[str] | None]]:
-    """For each rank every case's worst frame, then that of its trials, then a few frames, then the rest case by case.
+    """Every case's worst frame; then for each rank that of its other sides, then a few frames, then case by case.
 
     The sides are those of a frame to embed; None: all.
     """
-    for _, group in groupby(sorted(books, key=lambda book: book.rank), key=lambda book: book.rank):
+    in_line = sorted(books, key=lambda book: book.rank)
+    yield from ((book, book.worst, ("preview", "output")) for book in in_line)
+    for _, group in groupby(in_line, key=lambda book: book.rank):
         alike = list(group)
         yield from ((book, book.worst, SIDES) for book in alike)
         yield from ((book, book.worst, book.trials) for book in alike)

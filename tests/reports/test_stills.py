@@ -53,8 +53,9 @@ def test_passed_cases_are_left_out_first_and_drifted_last(cases: list[CaseResult
         embed(books, budget)
         assert spent(books) <= budget
         passed, expected, *drifted = embedded(books)
-        assert passed == 0 or expected == 16
-        assert expected == 0 or drifted == [16, 16]
+        assert passed <= 1 or expected == 16  # the worst frame is in the overview
+        assert expected <= 1 or drifted == [16, 16]
+        assert passed == 0 or min(expected, *drifted) > 0
         assert all(now <= then for now, then in zip(embedded(books), before, strict=True))
         before = embedded(books)
     assert before == [0] * 4
@@ -64,7 +65,7 @@ def test_every_drifted_case_has_its_worst_and_a_few_before_one_has_all(cases: li
     all_of_them = albums(cases, tmp_path)
     embed(all_of_them, EVERYTHING)
     books = albums(cases, tmp_path)
-    embed(books, spent(all_of_them) * 22 // 100)
+    embed(books, spent(all_of_them) * 25 // 100)
     first, second = books[2:]
     assert 6 < len(first.embedded["preview"]) < 16
     assert set(second.embedded["preview"]) == {second.worst, 0, 8, 4, 12, 2}
