@@ -11,7 +11,7 @@ from parity.baselines.gate import Checked, Gate
 from parity.baselines.sources import Source
 from parity.results.case import BaselineResult, CaseResult
 from parity.results.next_steps import Place, next_steps
-from parity.results.words import figure
+from parity.results.words import METRIC_DIGITS, figure
 from parity.terminal.text import table
 from pipelines.files.words import plural
 
@@ -115,9 +115,10 @@ def _place(source: Source, baselines: Path | None) -> Place:
 
 
 def baselines_text(baselines: Sequence[Baseline]) -> str:
-    """A table with one row per baseline."""
+    """A table with one row per baseline, and a column per metric that one of them has."""
+    names = [name for name in METRIC_DIGITS if any(name in item.metrics for item in baselines)]
     rows: list[tuple[str, ...]] = [
-        ("case", "file sha256", "video", "psnr", "ssim", "lpips", "accepted", "run started", "status", "environment")
+        ("case", "file sha256", "video", *names, "accepted", "run started", "status", "environment")
     ]
     for item in baselines:
         output = item.output
@@ -126,7 +127,7 @@ def baselines_text(baselines: Sequence[Baseline]) -> str:
                 item.case,
                 output.sha256[:12],
                 f"{output.frames} x {output.width}x{output.height}",
-                *(_with_worst(item, name) for name in ("psnr", "ssim", "lpips")),
+                *(_with_worst(item, name) for name in names),
                 item.accepted.at,
                 item.accepted.run_started,
                 item.accepted.status,
