@@ -174,6 +174,8 @@ def test_the_difference_is_one_map_in_every_view(run: Run, browse: Browse, tmp_p
         page.keyboard.press("1")
         page.keyboard.press("g")
     expect(select).to_have_value("auto")
+    page.keyboard.press("ArrowLeft")  # one gain for all frames of a case: they compare
+    expect(canvas).to_have_attribute("aria-label", re.compile(f"^Difference at frame 5, {suits} times, "))
 
     select.select_option("16")  # settings are those of every case, and kept
     page.keyboard.press("4")
