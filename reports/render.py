@@ -9,12 +9,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from pipelines.files.content import write_atomically
@@ -27,7 +27,7 @@ from reports.diagnosis_view import DiagnosisView, SearchView, diagnosis_view, se
 from reports.explain import explained, symptoms_of
 from reports.stills import Album, albums, embed
 
-_LONG_WORD = 14
+_LONG_WORD = re.compile(r"(\S{14,})")
 _BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[_./=,(-])(?=\w)")
 """Where a long word may break: at a capital letter, and after a sign."""
 _LONGEST_PIECE = 24
@@ -308,14 +308,15 @@ def _environment() -> Environment:
     return environment
 
 
+@lru_cache(maxsize=1 << 14)  # cases repeat their values, and a page is rendered twice
 def _breakable(text: str) -> Markup:
     """A text whose long words may break where a reader would break them: FlowMatch|Euler|Discrete|Scheduler."""
-    return Markup("").join(Markup("<wbr>").join(_pieces(word)) for word in re.split(r"(\s+)", text))
+    plain_and_long = _LONG_WORD.split(text)
+    plain_and_long[1::2] = ["\0".join(_pieces(word)) for word in plain_and_long[1::2]]
+    return Markup(str(escape("".join(plain_and_long))).replace("\0", "<wbr>"))
 
 
 def _pieces(word: str) -> list[str]:
-    if len(word) < _LONG_WORD:
-        return [word]
     parts = _BREAKS.split(word)
     return [part[at : at + _LONGEST_PIECE] for part in parts for at in range(0, len(part), _LONGEST_PIECE)]
 
