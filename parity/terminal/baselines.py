@@ -118,7 +118,7 @@ def baselines_text(baselines: Sequence[Baseline]) -> str:
     """A table with one row per baseline, and a column per metric that one of them has."""
     names = [name for name in METRIC_DIGITS if any(name in item.metrics for item in baselines)]
     rows: list[tuple[str, ...]] = [
-        ("case", "file sha256", "video", *names, "accepted", "run started", "status", "environment")
+        ("case", "file sha256", "video", "stills", *names, "accepted", "run started", "status", "environment")
     ]
     for item in baselines:
         output = item.output
@@ -127,6 +127,7 @@ def baselines_text(baselines: Sequence[Baseline]) -> str:
                 item.case,
                 output.sha256[:12],
                 f"{output.frames} x {output.width}x{output.height}",
+                str(len(item.stills) or "-"),
                 *(_with_worst(item, name) for name in names),
                 item.accepted.at,
                 item.accepted.run_started,
