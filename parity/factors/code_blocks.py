@@ -26,38 +26,42 @@ def _load(names: frozenset[Factor], recipe: Recipe) -> Block | None:
     if "checkpoint" not in names and ("precision" not in names or cast):
         return None
     dtype = f"torch.{recipe.precision.dtype}"
-    parts = dict(_parts(recipe, dtype))
-    classes = [recipe.pipeline, *(call.partition(".")[0] for call in parts.values())]
-    theirs = ("UMT5EncoderModel", "AutoTokenizer")
-    arguments = "".join(f", {name}={name}" for name in parts) + f", dtype={dtype}"
-    place = place_of(recipe.weights.checkpoint)
+    parts = [*_parts(recipe, dtype)]
+    own = (repr(place_of(recipe.weights.checkpoint)), *(f"{name}={name}" for name, *_ in parts), f"dtype={dtype}")
+    calls = [*parts, ("pipe", recipe.pipeline, own)]
     return Block(
         factors=names & {"checkpoint"} if cast else names & {"checkpoint", "precision"},
         place="Load the pipeline like this, then go on as before:",
-        imports=("torch", *(f"{'transformers' if name in theirs else 'diffusers'}:{name}" for name in classes)),
-        lines=(
-            *(f"{name} = {call}" for name, call in parts.items()),
-            f"pipe = {recipe.pipeline}.from_pretrained({place!r}{arguments})",
-        ),
+        imports=("torch", *(f"{_PACKAGES.get(loaded, 'diffusers')}:{loaded}" for _, loaded, _ in calls)),
+        lines=tuple(line for name, loaded, arguments in calls for line in _loaded(name, loaded, arguments)),
     )
 
 
-def _parts(recipe: Recipe, dtype: str) -> Iterable[tuple[str, str]]:
-    """The parts that come from elsewhere than the checkpoint, each with the call that loads it."""
+_PACKAGES = {"UMT5EncoderModel": "transformers", "AutoTokenizer": "transformers"}
+_WIDTH = 88
+
+
+def _loaded(name: str, loaded: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A call of `from_pretrained`, an argument a line where it is long."""
+    line = f"{name} = {loaded}.from_pretrained({', '.join(arguments)})"
+    if len(line) <= _WIDTH:
+        return (line,)
+    return (f"{name} = {loaded}.from_pretrained(", *(f"    {argument}," for argument in arguments), ")")
+
+
+def _parts(recipe: Recipe, dtype: str) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    """The parts that come from elsewhere than the checkpoint: name, class, and what it is loaded with."""
     elsewhere, experts = recipe.weights.elsewhere(), recipe.boundary is not None
     if (place := elsewhere.get("text_encoder")) is not None:
         if experts:
-            yield "tokenizer", f"AutoTokenizer.from_pretrained({place!r}, subfolder='tokenizer')"
-        yield (
-            "text_encoder",
-            f"UMT5EncoderModel.from_pretrained({place!r}, subfolder='text_encoder', dtype={dtype})",
-        )
+            yield "tokenizer", "AutoTokenizer", (repr(place), 'subfolder="tokenizer"')
+        yield "text_encoder", "UMT5EncoderModel", (repr(place), 'subfolder="text_encoder"', f"dtype={dtype}")
     if experts and (place := elsewhere.get("transformers")) is not None:
         for part in ("transformer", "transformer_2"):
-            yield part, f"WanTransformer3DModel.from_pretrained({place!r}, subfolder={part!r}, torch_dtype={dtype})"
+            yield part, "WanTransformer3DModel", (repr(place), f'subfolder="{part}"', f"torch_dtype={dtype}")
     if experts and (place := elsewhere.get("vae")) is not None:
-        subfolder = ", subfolder='vae'" if (Path(place) / "vae").is_dir() else ""
-        yield "vae", f"AutoencoderKLWan.from_pretrained({place!r}{subfolder}, torch_dtype={dtype})"
+        inside = ('subfolder="vae"',) if (Path(place) / "vae").is_dir() else ()
+        yield "vae", "AutoencoderKLWan", (repr(place), *inside, f"torch_dtype={dtype}")
 
 
 def _cast(names: frozenset[Factor], recipe: Recipe) -> Block | None:
@@ -229,6 +233,7 @@ def _picture(recipe: Recipe) -> Block | None:
     if is_url(image.source):
         imports += ["io", "urllib.request:urlopen"]
         opened = f"io.BytesIO(urlopen({image.source!r}).read())"
+    relative = not (is_url(image.source) or Path(image.source).is_absolute())
     width, height = recipe.width.applied, recipe.height.applied
     box = ""
     if resize.crop == "center":
@@ -240,7 +245,7 @@ def _picture(recipe: Recipe) -> Block | None:
         place="",
         imports=tuple(imports),
         lines=(
-            f'image = Image.open({opened}).convert("RGB")',
+            f'image = Image.open({opened}).convert("RGB")' + "  # seen from the job's folder" * relative,
             f"image = image.resize(({width}, {height}), Image.Resampling.{resize.filter.upper()}{box})",
         ),
     )
@@ -257,8 +262,8 @@ def _file(names: frozenset[Factor], recipe: Recipe) -> Block | None:
         options = f", save_all=True, append_images=frames[1:], {shown}{options}"
     return Block(
         factors=names & {"codec", "fps"},
-        place='With frames = pipe(…, output_type="pil").frames[0]:',
-        lines=(f'frames[0].save("output.{codec.format}"{options})',),
+        place='Write frames = pipe(…, output_type="pil").frames[0] with this:',
+        lines=("def save(frames, path):", f'    frames[0].save(path, format="{codec.format.upper()}"{options})'),
     )
 
 

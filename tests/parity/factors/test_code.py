@@ -195,13 +195,13 @@ def test_each_import_stands_once_and_first() -> None:
     assert all(isinstance(node, ast.Import | ast.ImportFrom) for node in body[: len(imports)])
 
 
-def test_a_file_is_written_as_the_trainer_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_file_is_written_as_the_trainer_writes_it(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     for codec in (Codec("webp", 80), Codec("jpeg", 75), Codec("png", None)):
         recipe = dataclasses.replace(sample_recipe("t2v_basic", 0), codec=codec, fps=12)
-        paste(code_of("codec", recipe), None, frames=[Image.fromarray(frame) for frame in pixels])
-        assert (tmp_path / f"output.{codec.format}").read_bytes() == encode(pixels, codec, 12)
+        save = paste(code_of("codec", recipe), None)["save"]
+        save([Image.fromarray(frame) for frame in pixels], tmp_path / "output")
+        assert (tmp_path / "output").read_bytes() == encode(pixels, codec, 12)
 
 
 @pytest.mark.parametrize("crop", ["stretch", "center"])
