@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from parity.factors.code_block import Block
@@ -170,8 +171,12 @@ _LOKR_KEY = re.compile(
 )
 
 
+@lru_cache(maxsize=64)
 def _kind(file: LoraFile) -> _Kind | None:
-    """What a file holds, if the code here reads all of it: pairs of matrices that diffusers reads, or LoKr."""
+    """What a file holds, if the code here reads all of it: pairs of matrices that diffusers reads, or LoKr.
+
+    Files are equal by content, so one that many cases share is read once.
+    """
     try:
         keys = list(read_header(file.path).shapes)
     except ParityError:
