@@ -364,7 +364,7 @@ def _against_baseline(case: CaseResult) -> str:
         return ""
     day = f" on {check.accepted_at[:10]}" if check.accepted_at else ""
     because = [problem for problem in check.problems[1:] if problem.startswith("because of ")]
-    cause = f": {' '.join((check.problems[0], *because))}" if check.problems else ""
+    cause = f": {' '.join((check.problems[0], *because))}".replace(" -> ", " → ") if check.problems else ""
     return {
         "holds": f"Unchanged since it was accepted{day}.",
         "improved": f"Closer to the preview than what was accepted{day}.",
@@ -439,13 +439,15 @@ def _psnr(case: CaseResult) -> str:
     metric = case.metrics.get("psnr")
     if metric is None or metric.unavailable is not None:
         return "not comparable"
-    return f"PSNR {decibels(metric.mean)}"
+    return f"PSNR {decibels(metric.mean)}, whole video"
 
 
 def _closeness(found: Closeness) -> str:
     if found.identical:
         return "identical, bit for bit"
-    return f"PSNR {decibels(found.psnr)}" if found.psnr is not None else found.unavailable or "not comparable"
+    if found.psnr is None:
+        return found.unavailable or "not comparable"
+    return f"PSNR {decibels(found.psnr)}, whole video"
 
 
 # ---- Words ----

@@ -73,8 +73,8 @@ def test_explained_names_what_matters_most_and_what_the_changes_achieve(case: Ca
     ]
     assert [(picture.side, picture.title, picture.caption) for picture in shown.pictures] == [
         ("preview", "Preview", "from ai-toolkit"),
-        ("output", "As requested", "PSNR 33.00 dB"),
-        ("gain:scheduler", "With scheduler changed only", "PSNR 38.00 dB"),
+        ("output", "As requested", "PSNR 33.00 dB, whole video"),
+        ("gain:scheduler", "With scheduler changed only", "PSNR 38.00 dB, whole video"),
         ("recipe", "With all changes", "identical, bit for bit"),
     ]
     assert shown.frame == 1
@@ -263,9 +263,7 @@ def test_what_was_accepted_is_not_to_be_changed(case: CaseResult) -> None:
         accepted_factors=(old,),
     )
     found = answer(replace(case, baseline=check, code=CODE))
-    assert (
-        found.sentence == "Changed since it was accepted on 2026-11-01: all 5 frames changed because of shift 5 -> 3."
-    )
+    assert found.sentence == "Changed since it was accepted on 2026-11-01: all 5 frames changed because of shift 5 → 3."
     assert [change.factor for change in found.changes] == [new]
     assert found.more.endswith("LoRA application was accepted.")
     assert found.code is None  # it would change what was accepted too

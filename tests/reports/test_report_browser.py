@@ -109,6 +109,30 @@ def test_axe_finds_no_serious_violation(
         assert serious(page) == [], key
 
 
+HEIGHTS = """
+addEventListener("DOMContentLoaded", () => requestAnimationFrame(function note() {
+  const shown = document.querySelector("section.case:not([hidden])");
+  const parts = shown ? [...shown.querySelectorAll(".viewer, .answer-columns, [data-section]")] : [];
+  const heights = parts.map((part) => part.offsetHeight).join();
+  if (parts.length && window.heights?.at(-1) !== heights) (window.heights ??= []).push(heights);
+  requestAnimationFrame(note);
+}));
+"""
+"""Keeps every height that the parts of the shown case ever had."""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_jumps_while_stills_load(run: Run, browse: Browse, width: int) -> None:
+    """Opened by a link, a case has its final heights from the first frame that the browser shows."""
+    page = browse(run, "#environment", width=width)
+    page.add_init_script(HEIGHTS)
+    page.goto(page.url.replace("#environment", GUITAR))
+    page.reload()
+    expect_frame(page, 6)
+    until(page, "document.querySelector('.strip canvas').width > 0 && document.querySelector('.ramp').textContent")
+    assert len(page.evaluate("window.heights")) == 1
+
+
 def test_axe_would_find_one(run: Run, browse: Browse) -> None:
     page = browse(run)
     page.evaluate("document.getElementById('filter').removeAttribute('aria-describedby')")
