@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 from parity.baselines.recipes import without_paths
+from parity.case.keys import ToleranceKeys
 from parity.results.case import CaseResult, MetricResult, Status
 from parity.results.environment import reaching_the_bits
 from pipelines.errors import UsageError
@@ -39,6 +40,13 @@ _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Unknown keys are refused: one could be a rule that this version would not apply."""
 
 
+def _known_limits(tolerance: Mapping[str, float]) -> Mapping[str, float]:
+    unknown = [name for name in tolerance if name not in ToleranceKeys.model_fields]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no key of a tolerance")
+    return tolerance
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """When and from which run the output was accepted."""
@@ -54,7 +62,7 @@ class Accepted:
     """The factors in which it differed from the preview, but for `environment`; null: an older file, not recorded."""
     expect: tuple[str, ...] | None = None
     """The case's `expect` then; null: none, or not recorded."""
-    tolerance: Mapping[str, float] | None = None
+    tolerance: Annotated[Mapping[str, float], AfterValidator(_known_limits)] | None = None
     """The case's tolerance then; null: an older file, rules were not recorded."""
 
     def decides_the_same(self, other: Accepted) -> bool:
