@@ -17,6 +17,7 @@ from parity.cli.main import main
 from parity.results.merge import read_results
 from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here
 from tests.support.browser import saved_approvals
+from tests.support.drawn import Drawn
 from tests.support.steps import Runner
 
 JOBS = ("t2v_basic", "i2v_basic", "t2v_mixed_scale")
@@ -25,7 +26,7 @@ KNOWN = "scheduler,lora_application,precision"
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: jobs beside their checkpoints. Cases drawn once are not drawn again."""
+    """A user's folder: jobs beside their checkpoints."""
     folder = tmp_path_factory.mktemp("disk")
     shutil.copytree(DEMO / "models", folder / "models")
     for name in JOBS:
@@ -35,10 +36,11 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def parity(
-    disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    disk: Path, drawn: Drawn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
+    """The command in the user's folder, with the session's cache: other tests generate the same previews."""
     monkeypatch.chdir(disk)
-    monkeypatch.setenv("WAN_PARITY_CACHE", str(disk / "cache"))
+    monkeypatch.setenv("WAN_PARITY_CACHE", str(drawn.root))
 
     def parity(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()

@@ -57,7 +57,7 @@ def test_on_a_terminal_every_phase_is_shown_and_the_bar_is_never_full(cases: Cas
 
 
 def test_in_a_log_there_is_a_line_while_a_long_call_lasts(cases: CaseFiles, tmp_path: Path) -> None:
-    path = cases.write("one", request=cases.request(sample_steps=2, num_frames=17))
+    path = cases.write("one", request=cases.request(sample_steps=2, num_frames=9))
     script = f"{BEATING}import sys\nfrom parity.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", script, "run", str(path), "--out", "out", "--no-html"],
@@ -81,8 +81,8 @@ def test_in_a_log_there_is_a_line_while_a_long_call_lasts(cases: CaseFiles, tmp_
 
 @on_a_terminal
 def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(cases: CaseFiles, tmp_path: Path) -> None:
-    for name, steps in (("one", 1), ("three", 150)):
-        cases.write(name, request=cases.request(sample_steps=steps, num_frames=17, seed=len(name)))
+    for name, steps, frames in (("one", 1, 1), ("three", 150, 5)):
+        cases.write(name, request=cases.request(sample_steps=steps, num_frames=frames, seed=len(name)))
     sent = False
 
     def stop(text: str, process: subprocess.Popen[bytes]) -> None:

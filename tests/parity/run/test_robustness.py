@@ -133,6 +133,7 @@ def test_resume_without_a_run_or_elsewhere_is_one_message(cases: CaseFiles, tmp_
         run(loaded, tmp_path / "out", engine, resume=True)
 
 
+@pytest.mark.draws
 @pytest.mark.process
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     """`python -m tests.kills` does it 50 times."""
@@ -478,8 +479,9 @@ def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(cases: CaseFi
 
 @pytest.mark.process
 def test_sigterm_writes_what_is_known_and_ends_with_143(cases: CaseFiles, tmp_path: Path) -> None:
-    for name in ("one", "two", "three", "four", "five", "six"):
-        cases.write(name, request=cases.request(sample_steps=60, num_frames=1, seed=len(name)))
+    for number in range(1, 7):
+        steps = 1 if number == 1 else 60
+        cases.write(f"case-{number}", request=cases.request(sample_steps=steps, num_frames=1, seed=number))
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "parity", "run", str(cases.folder), "--out", str(out), "--no-cache"],
