@@ -176,15 +176,19 @@ def _gap_label(gaps: Sequence[float], first: int | None) -> str:
     )
 
 
+_SIDES = {"preview": "preview", "inference": "request"}
+"""The two schedules in results.json, and what the page calls them."""
+
+
 def sigma_chart(sigmas: Mapping[str, tuple[float, ...]]) -> Chart | None:
     """The schedules of `preview` and `inference` over the steps; None if neither is known."""
-    schedules = {side: sigmas[side] for side in ("preview", "inference") if sigmas.get(side)}
+    schedules = {side: sigmas[side] for side in _SIDES if sigmas.get(side)}
     if not schedules:
         return None
     longest = max(len(values) for values in schedules.values())
     top = max(1.0, *(value for values in schedules.values() for value in values))
-    lines = tuple(Line(name=side, points=_schedule(values, longest, top)) for side, values in schedules.items())
-    ends = "; ".join(f"{side} from {values[0]:.4g} to {values[-1]:.4g}" for side, values in schedules.items())
+    lines = tuple(Line(name=_SIDES[side], points=_schedule(values, longest, top)) for side, values in schedules.items())
+    ends = "; ".join(f"{_SIDES[side]} from {values[0]:.4g} to {values[-1]:.4g}" for side, values in schedules.items())
     return Chart(
         label=f"Line chart of sigma at the start of each step: {ends}. {_comparison(schedules)}",
         lines=lines,
@@ -214,7 +218,7 @@ def _comparison(schedules: dict[str, tuple[float, ...]]) -> str:
         return "The other schedule is not known."
     preview, inference = schedules.values()
     if len(preview) != len(inference):
-        return f"{len(preview) - 1} steps in the preview, {len(inference) - 1} in inference."
+        return f"{len(preview) - 1} steps in the preview, {len(inference) - 1} in the request."
     if tuple(preview) == tuple(inference):
         return "They are equal: the lines coincide."
     far = max(range(len(preview)), key=lambda place: abs(preview[place] - inference[place]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from parity.results.case import Run, Status, from_json
 from reports import view
 from reports.render import render, write_report
+from tests.support.paths import ROOT
 from tests.support.report_cases import (
     HOSTILE,
     NO_LPIPS,
@@ -124,6 +127,18 @@ def test_says_which_stills_are_missing_or_outside_the_results(tmp_path: Path) ->
     assert "lies outside the folder of results.json" in page.words
     assert "The output's stills should be in gone; none was found there." in page.words
     assert "stills-0" not in page.attributes("id")
+
+
+def test_no_two_scripts_of_the_page_share_a_name() -> None:
+    """They are one script: of two functions of one name, the later would silently replace the earlier."""
+    declared = re.compile(r"^(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
+    names = Counter(
+        name
+        for path in (ROOT / "reports/page").glob("*.js")
+        for name in declared.findall(path.read_text(encoding="utf-8"))
+    )
+    assert len(names) > 100
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

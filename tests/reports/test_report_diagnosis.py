@@ -353,7 +353,7 @@ def test_schedules_of_another_length_keep_their_own_steps() -> None:
     chart = charts.sigma_chart(longer.sigmas)
     assert chart is not None
     assert [line.points[-1].x for line in chart.lines] == [50.0, 100.0]
-    assert "2 steps in the preview, 4 in inference." in chart.label
+    assert "2 steps in the preview, 4 in the request." in chart.label
     assert "no such step" in page(replace(diagnosis(), origin=longer)).words
 
 
