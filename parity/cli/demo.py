@@ -36,6 +36,8 @@ class DemoJob:
     previews: int
     step: int
     """The step of the newest previews."""
+    prompts: int
+    """How many previews that step has."""
     size: int
     """Bytes of job and checkpoint."""
 
@@ -109,11 +111,13 @@ def _steps(job: DemoJob, folder: Path) -> tuple[tuple[tuple[str, ...], str], ...
     """The commands of the tutorial in their order, each with what it does."""
     cases = f"cases/{job.title}"
     first = f"{cases}/{job.title}-{job.step:09d}-0.yaml"
+    some = ("--prompt", "0", "--prompt", "1") if job.prompts > 2 else ()  # without a GPU more take minutes
+    which = "the first two prompts" if some else "each preview"
     return (
         (("cd", str(folder)), ""),
         (
-            ("parity", "import", f"output/{job.title}", "--step", "last", "--toolkit", _TOOLKIT),
-            "writes a case file for each preview of the last step",
+            ("parity", "import", f"output/{job.title}", "--step", "last", *some, "--toolkit", _TOOLKIT),
+            f"writes a case file for {which} of the last step",
         ),
         (
             ("parity", "run", cases),
@@ -174,13 +178,15 @@ def _read(name: str) -> DemoJob:
     job = read_job(folder / "config.yaml")
     checkpoint = (folder / job.checkpoint).resolve()
     previews, _ = find_previews(folder)
+    step = previews[-1].name.step or 0
     return DemoJob(
         folder=folder,
         checkpoint=checkpoint,
         title=job.name,
         arch=str(job.arch),
         previews=len(previews),
-        step=previews[-1].name.step or 0,
+        step=step,
+        prompts=sum(preview.name.step == step for preview in previews),
         size=_size(folder) + _size(checkpoint),
     )
 
