@@ -167,6 +167,7 @@ def test_no_secret_and_no_name_is_printed(
         "WAN_PARITY_TOKEN": f"{TOKEN}server",
         "HTTPS_PROXY": f"http://mallory:{TOKEN}@127.0.0.1:9",
         "HF_ENDPOINT": f"https://mallory:{TOKEN}@127.0.0.1:9",
+        "TORCH_HOME": f"/mnt/mallory/{TOKEN}env",
         "HF_HUB_CACHE": f"{home}/{TOKEN}file",
     }
     for name, value in planted.items():
