@@ -74,7 +74,13 @@ def thumbnails(case: CaseResult, book: Album, limit: str) -> Thumbnails:
 
 
 def reason(case: CaseResult, found: Answer) -> str:
-    """What a reader should know of a case, in one sentence: its error, or its answer."""
+    """What a reader should know of a case, in one sentence: its error, or its answer.
+
+    Empty if all is as it should be: its other columns say that.
+    """
+    improved = case.baseline is not None and case.baseline.outcome == "improved"
+    if not case.failed and not case.error and not improved:
+        return ""
     return shorten(_first_line(case.error or found.sentence), _LONGEST)
 
 

@@ -158,6 +158,7 @@ def test_a_row_has_its_worst_frame_its_reason_and_what_was_measured(run: Run, br
     rows = dict(zip(shown(page), page.locator("tr[data-row]").all_inner_texts(), strict=True))
     assert "WeightsError: models/lora.safetensors: is not a complete safetensors file" in rows["broken"]
     assert "identical" in rows["i2v"]
+    expect(page.locator("tr[data-row] .overview-reason")).to_have_count(2)  # what is as it should be needs no reason
     expect(page.locator("tr[data-row] input[type=checkbox]")).to_have_count(4)
     assert serious(page) == []
     page.locator(".overview-pair").first.click()
