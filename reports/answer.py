@@ -172,8 +172,9 @@ def _culprits(case: CaseResult, diagnosis: Diagnosis, needed: Sequence[FactorCos
     if known and len(needed) == 1:
         only = f"{_subject(case)} differs from the preview because of one setting: {factor_name(needed[0].factor)}."
         spared = [cost.factor for cost in diagnosis.factors if cost is not needed[0]]
-        verb = "differs" if len(spared) == 1 else "differ"
-        return only + (f" {_listed(spared, capital=True)} {verb} too, but need no change." if spared else "")
+        verbs = ("differs", "needs") if len(spared) == 1 else ("differ", "need")
+        also = f" {_listed(spared, capital=True)} {verbs[0]} too, but {verbs[1]} no change." if spared else ""
+        return only + also
     most = first.rank is not None and first.level in ("visible", "frames do not pair")
     ranked = f"; {factor_name(first.factor)} matters most" if most and total > 1 else ""
     count = len(needed) if known else total
