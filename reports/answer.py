@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parity.results.case import CaseResult, Evidence, FindingResult
+from parity.results.case import CaseResult, Evidence, FindingResult, VideoResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Search, Snippet, Stopped
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import plural, shorten
@@ -411,12 +411,13 @@ def _pictures(case: CaseResult, changes: Sequence[Change]) -> tuple[Picture, ...
     diagnosis = case.diagnosis
     fixed = [] if diagnosis is None or diagnosis.mode == "quick" else _fixed(diagnosis, changes)
     title = "As requested" if fixed else "Output"
+    other = _shape(case)
     pictures = [
-        Picture(side="preview", title="Preview", caption="from ai-toolkit"),
-        Picture(side="output", title=title, caption=_psnr(case)),
+        Picture(side="preview", title="Preview", caption=_extent(case.preview) if other else "from ai-toolkit"),
+        Picture(side="output", title=title, caption=_extent(case.output) if other else _psnr(case)),
         *fixed,
     ]
-    if not fixed and not _shape(case):
+    if not fixed and not other:
         pictures.append(Picture(side="difference", title="Difference", caption=""))
     return tuple(pictures)
 
@@ -434,6 +435,10 @@ def _fixed(diagnosis: Diagnosis, changes: Sequence[Change]) -> list[Picture]:
         whole = _closeness(diagnosis.preview_recipe.to_preview)
         found.append(Picture(side="recipe", title="With all changes", caption=whole))
     return found
+
+
+def _extent(video: VideoResult) -> str:
+    return f"{plural(video.frames, 'frame')}, {video.width}×{video.height}"
 
 
 def _psnr(case: CaseResult) -> str:
