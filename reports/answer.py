@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from parity.results.case import CaseResult, Evidence, FindingResult, VideoResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Search, Snippet, Stopped
+from parity.results.frames import worst_frame
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import plural, shorten
-from reports.view import EVIDENCE, tidy, worst_frame
+from reports.view import EVIDENCE, tidy
 
 STOPPED: dict[Stopped, str] = {
     "explained": "nothing more was needed",

@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from parity.results.case import FAILING, BaselineOutcome, BaselineResult, CaseResult, Run, VideoResult
 from parity.results.folders import OUT
+from parity.results.frames import worst_frame
 from parity.results.words import METRIC_DIGITS, figure
 from pipelines.files.words import plural
 from reports.stills import Album
-from reports.view import results_files, worst_frame
+from reports.view import results_files
 
 _TITLES: dict[BaselineOutcome, str] = {
     "holds": "As accepted on {day}",

@@ -8,10 +8,10 @@ from typing import Literal
 
 from parity.results.case import CaseResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
+from parity.results.frames import worst_frame
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import plural
 from reports.stills import SIDES, Album
-from reports.view import worst_frame
 
 IDENTICAL = "identical to the preview"
 _OVER = "not generated: more than the generations planned"

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from parity.results.case import CaseResult, Run
 from parity.results.diagnosis import FactorCost
+from parity.results.frames import worst_frame
 from parity.results.next_steps import Place, Step, next_steps
 from parity.results.words import in_a_line
 from pipelines.files.words import shorten
@@ -163,7 +164,7 @@ def _most(top: int, fits: Callable[[int], bool]) -> int | None:
 
 
 def _entry(case: CaseResult, folder: Path, workspace: Path | None) -> Entry:
-    frame = view.worst_frame(case)
+    frame = worst_frame(case)
     file = _in_repository(case.case_file, workspace)
     ranked = [cost for cost in (case.diagnosis.factors if case.diagnosis else ()) if cost.rank == 1]
     return Entry(

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from parity.results.case import NOT_RUN, CaseResult, Run, to_json
+from parity.results.frames import leading_metric, worst_frame, worst_frames
 from pipelines.files.content import write_atomically
 from reports import overview, view
 from reports.answer import Answer, answer
@@ -197,9 +198,9 @@ def _case_views(
                 case=case,
                 index=index,
                 anchor=anchor,
-                worst_frame=view.worst_frame(case),
-                worst_frames=view.worst_frames(case, _STRIP),
-                worst_metric=next((name for name in view.METRICS if name.key == view.leading_metric(case)), None),
+                worst_frame=worst_frame(case),
+                worst_frames=worst_frames(case, _STRIP),
+                worst_metric=next((name for name in view.METRICS if name.key == leading_metric(case)), None),
                 seconds=case.seconds,
                 times=view.times(case),
                 originals=view.originals(case),

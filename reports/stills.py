@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from parity.results.case import CaseResult, Status
-from reports.view import worst_frame
+from parity.results.frames import worst_frame
 
 SIDES = ("preview", "output", "baseline")
 """The sides that are no trials of a diagnosis."""

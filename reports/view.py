@@ -76,27 +76,6 @@ class Row:
     differs: bool
 
 
-def worst_frame(case: CaseResult) -> int | None:
-    """Index of the worst frame by the first metric that has numbers; None if there is none or no frame differs."""
-    frames = worst_frames(case, 1)
-    return frames[0][0] if frames else None
-
-
-def worst_frames(case: CaseResult, most: int) -> list[tuple[int, float]]:
-    """The worst frames by the first metric that has numbers, with these, the worst first."""
-    key = leading_metric(case)
-    if key is None:
-        return []
-    metric = case.metrics[key]
-    finite = [(index, value) for index, value in enumerate(metric.per_frame) if value is not None]
-    return sorted(finite, key=lambda item: item[1] if metric.higher_is_better else -item[1])[:most]
-
-
-def leading_metric(case: CaseResult) -> str | None:
-    """The first metric that has numbers."""
-    return next((key for key, metric in case.metrics.items() if metric.unavailable is None and metric.per_frame), None)
-
-
 def all_identical(metric: MetricResult) -> bool:
     """True if no frame differs, so that there is no curve to look at."""
     return metric.identical_frames == len(metric.per_frame)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from parity.baselines.file import Baseline, BaselineStill, still_folder
 from parity.results.case import CaseResult
+from parity.results.frames import spread, worst_frame
 from pipelines.errors import MediaError
 from pipelines.files.content import read_bytes, real_path
 from pipelines.files.words import plural, reason_of
@@ -45,7 +46,7 @@ def pick(result: CaseResult, folder: Path, count: int) -> Picked:
         return Picked(notes=("no stills are kept: the results hold none of the output (any more)",))
     kept: dict[int, bytes] = {}
     notes: list[str] = []
-    wanted = spread(sorted(files), worst_frame(result), count)
+    wanted = _wanted(sorted(files), worst_frame(result), count)
     for frame in wanted:
         try:
             data = _small(read_bytes(files[frame], _READ_BYTES), files[frame].name)
@@ -74,25 +75,10 @@ def _found(result: CaseResult, folder: Path) -> dict[int, Path]:
     return {int(path.stem): path for path in paths}
 
 
-def worst_frame(result: CaseResult) -> int | None:
-    """The frame furthest from the preview by the first metric with numbers; None if no frame differs."""
-    metric = next((item for item in result.metrics.values() if item.unavailable is None and item.per_frame), None)
-    if metric is None:
-        return None
-    values = [(value, frame) for frame, value in enumerate(metric.per_frame) if value is not None]
-    if not values or metric.identical_frames == len(metric.per_frame):
-        return None
-    worst = (min if metric.higher_is_better else max)(value for value, _ in values)
-    return next(frame for value, frame in values if value == worst)
-
-
-def spread(frames: Sequence[int], first: int | None, count: int) -> list[int]:
-    """Choose `count` of the frames: `first` if it is among them, then each time the one furthest from those chosen."""
-    chosen = [first] if first is not None and first in frames else list(frames[:1])
-    while len(chosen) < min(count, len(frames)):
-        rest = [frame for frame in frames if frame not in chosen]
-        chosen.append(max(rest, key=lambda frame: min(abs(frame - other) for other in chosen)))
-    return chosen
+def _wanted(frames: Sequence[int], worst: int | None, count: int) -> list[int]:
+    """Choose `count` of the frames that have stills, the worst first: where not all fit, the others are left out."""
+    chosen = [frames[place] for place in spread(len(frames), count, frames.index(worst) if worst in frames else None)]
+    return sorted(chosen, key=lambda frame: frame != worst)
 
 
 def _small(data: bytes, name: str) -> bytes:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from parity.comparison.compare import is_lossless
 from parity.results.case import CaseResult
+from parity.results.frames import spread, worst_frame
 from parity.run.outdir import OutDir
 from pipelines.files.words import cannot_write
 from pipelines.media.video import Frames
-from reports.view import worst_frame
 
 RESERVE = 64 << 20
 """Bytes that stills leave free: without room for results.json the whole run would end."""
@@ -61,18 +61,6 @@ class TrialStills:
             return result
         diagnosis = dataclasses.replace(result.diagnosis, stills=self._count, stills_missing=self._problem)
         return dataclasses.replace(result, diagnosis=diagnosis)
-
-
-def spread(total: int, count: int, worst: int | None) -> list[int]:
-    """Choose `count` of `total` frames, spread evenly from the first to the last; one of them moves to the worst."""
-    count = min(count, total)
-    if count < 1:
-        return []
-    frames = [place * (total - 1) // max(1, count - 1) for place in range(count)]
-    if worst is not None and worst not in frames:
-        inner = range(1, count - 1) or range(count)
-        frames[min(inner, key=lambda place: abs(frames[place] - worst))] = worst
-    return frames
 
 
 def _slug(label: str) -> str:

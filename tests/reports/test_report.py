@@ -17,13 +17,11 @@ from reports.render import render, write_report
 from tests.support.paths import ROOT
 from tests.support.report_cases import (
     HOSTILE,
-    NO_LPIPS,
     Page,
     drifted_case,
     error_case,
     hostile_run,
     passed_case,
-    psnr,
     recipe,
     run_of,
 )
@@ -201,12 +199,3 @@ def test_one_recipe_alone_marks_nothing() -> None:
 )
 def test_verdict(statuses: tuple[Status, ...], sentence: str) -> None:
     assert view.verdict(run_of(*(replace(error_case(), status=status) for status in statuses))) == sentence
-
-
-def test_the_worst_frame_follows_the_metric(tmp_path: Path) -> None:
-    case = drifted_case(tmp_path)
-    lpips = replace(NO_LPIPS, unavailable=None, per_frame=(0.1, 0.4, 0.2))
-    assert view.worst_frame(case) == 6
-    assert view.worst_frame(replace(case, metrics={"lpips": lpips})) == 1
-    assert view.worst_frame(replace(case, metrics={"lpips": NO_LPIPS})) is None
-    assert view.worst_frame(replace(case, metrics={"psnr": psnr([None, None])})) is None

@@ -19,10 +19,8 @@ from PIL import Image
 from parity.baselines.file import BaselineStill, from_text, still_folder, to_text
 from parity.baselines.in_run import RunGate
 from parity.baselines.noise import Noise
-from parity.baselines.stills import spread, worst_frame
 from parity.baselines.store import Store
 from parity.cli.main import main
-from parity.comparison.metrics import summarize
 from parity.results.case import CaseResult, from_json
 from tests.support.baseline_samples import ENVIRONMENT, baseline_of, result, sha, state, video, write_run
 from tests.support.report_cases import draw_stills
@@ -64,41 +62,15 @@ def frames_of(names: list[str]) -> list[int]:
 
 
 # --- which
-@pytest.mark.parametrize(
-    ("frames", "first", "count", "chosen"),
-    [
-        (range(9), 6, 3, [6, 0, 3]),
-        (range(9), None, 3, [0, 8, 4]),
-        (range(9), 0, 1, [0]),
-        ([3, 5], 4, 5, [3, 5]),  # the worst has no still
-        (range(2), 1, 9, [1, 0]),
-    ],
-)
-def test_the_worst_first_then_over_the_whole_video(
-    frames: list[int], first: int | None, count: int, chosen: list[int]
-) -> None:
-    assert spread(list(frames), first, count) == chosen
-
-
-def test_the_worst_frame_is_that_of_the_first_metric_with_numbers() -> None:
-    ssim = [0.9] * 8 + [0.1]
-    assert worst_frame(result(psnr=WORST_SECOND, ssim=ssim)) == 2
-    unavailable = replace(result().metrics["psnr"], unavailable="another size", per_frame=())
-    metrics = {"psnr": unavailable, "ssim": summarize("ssim", ssim)}
-    assert worst_frame(result(metrics=metrics)) == 8
-    assert worst_frame(result(psnr=[float("inf")] * 9)) is None
-    assert worst_frame(result(metrics={})) is None
-
-
-def test_accepting_keeps_the_worst_frame_and_two_far_from_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_accepting_keeps_the_worst_frame_and_the_first_and_the_last(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(with_stills())
     assert main(["baseline", "accept", "guitar", "--json"]) == 0
-    assert frames_of(listed()) == [2, 5, 8]
+    assert frames_of(listed()) == [0, 2, 8]
     assert kept() == listed()
     said = json.loads(capsys.readouterr().out)["cases"][0]
-    assert (said["stills"], said["notes"]) == ([2, 5, 8], [])
+    assert (said["stills"], said["notes"]) == ([0, 2, 8], [])
     source = Path("reports/out/now/artifacts/guitar/output_frames/0002.webp")
-    assert (BASELINES / "guitar.stills" / listed()[0]).read_bytes() == source.read_bytes()
+    assert (BASELINES / "guitar.stills" / listed()[1]).read_bytes() == source.read_bytes()
     assert main(["baseline", "check"]) == 0
 
 
@@ -222,8 +194,8 @@ def test_missing_and_damaged_stills_are_said_and_fail_nothing(capsys: pytest.Cap
     assert main(["baseline", "check"]) == 0
     said = capsys.readouterr()
     assert "1 case: 1 unchanged" in said.out
-    assert f"{first}: No such file or directory; the accepted frame 2 cannot be shown; the check needs no" in said.err
-    assert f"{second}: a Git LFS pointer; run git lfs pull; the accepted frame 5" in said.err
+    assert f"{first}: No such file or directory; the accepted frame 0 cannot be shown; the check needs no" in said.err
+    assert f"{second}: a Git LFS pointer; run git lfs pull; the accepted frame 2" in said.err
     assert f"{third}: changed; the accepted frame 8" in said.err
     assert main(["baseline", "accept", "guitar"]) == 0  # mends them
     assert kept() == listed()
@@ -359,7 +331,7 @@ def test_a_run_holds_what_was_accepted_beside_what_is_new() -> None:
     again = gate()(gated, ENVIRONMENT, out)
     assert again.baseline is not None
     assert again.status == gated.status
-    assert "the accepted frame 2 cannot be shown" in again.baseline.notes[-1]
+    assert "the accepted frame 0 cannot be shown" in again.baseline.notes[-1]
     assert len(list(shown.iterdir())) == 2
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from parity.results.case import CaseResult
 from parity.results.diagnosis import Diagnosis
 from parity.run.outdir import OutDir
-from parity.run.stills import TrialStills, spread
+from parity.run.stills import TrialStills
 from parity.terminal.diagnosis import diagnosis_text
 from pipelines.media.video import Frames
 from tests.support.report_cases import drifted_case
@@ -31,40 +31,6 @@ def case(tmp_path: Path) -> CaseResult:
 
 def video(frames: int = 13, level: int = 90) -> Frames:
     return np.full((frames, 16, 16, 3), level, dtype=np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("total", "count", "worst", "frames"),
-    [
-        (41, 5, 23, [0, 10, 23, 30, 40]),
-        (41, 5, 20, [0, 10, 20, 30, 40]),
-        (41, 5, None, [0, 10, 20, 30, 40]),
-        (41, 5, 1, [0, 1, 20, 30, 40]),
-        (41, 5, 39, [0, 10, 20, 39, 40]),
-        (41, 2, 23, [0, 23]),
-        (41, 1, 23, [23]),
-        (41, 1, None, [0]),
-        (9, 100, 3, list(range(9))),
-        (1, 5, 0, [0]),
-        (41, 0, 23, []),
-        (0, 5, None, []),
-    ],
-)
-def test_the_worst_frame_is_kept_and_others_spread_from_first_to_last(
-    total: int, count: int, worst: int | None, frames: list[int]
-) -> None:
-    assert spread(total, count, worst) == frames
-
-
-def test_every_choice_has_as_many_frames_as_asked_for() -> None:
-    for total in (2, 3, 5, 17, 81):
-        for count in range(1, total + 1):
-            for worst in (None, 0, total // 2, total - 1):
-                frames = spread(total, count, worst)
-                assert len(set(frames)) == count
-                assert frames == sorted(frames)
-                assert worst is None or worst in frames
-                assert count < 3 or {0, total - 1} <= set(frames)
 
 
 def test_equal_outputs_share_a_folder_and_the_requests_is_that_of_the_case(case: CaseResult, tmp_path: Path) -> None:
