@@ -1,7 +1,5 @@
 """`python -m parity`: the same as `parity`."""
 
-import sys
+from parity.cli.main import command
 
-from parity.cli.main import main
-
-sys.exit(main())
+command()

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psutil
 
 from pipelines.files.words import shorten
+from pipelines.leaving import abandon
 
 _Result = TypeVar("_Result")
 _LOCAL_COPY = "point `checkpoint:` in the case to a local copy"
@@ -109,7 +110,7 @@ def interruptible(download: Callable[[], _Result]) -> _Result:
         while thread.is_alive():
             thread.join(0.1)  # without a limit, no signal would be noticed on Windows
     except BaseException:
-        _abandon([pooled for pooled in _pooled() if pooled not in others])
+        _abandon([thread, *(pooled for pooled in _pooled() if pooled not in others)])
         raise
     [found] = outcome
     if isinstance(found, BaseException):
@@ -123,6 +124,7 @@ def _pooled() -> dict[threading.Thread, Any]:
 
 
 def _abandon(threads: list[threading.Thread]) -> None:
+    abandon(threads)
     for thread in threads:
         _pooled().pop(thread, None)
     _remove_incomplete()

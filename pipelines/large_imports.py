@@ -1,8 +1,7 @@
-"""Importing libraries of thousands of modules, and leaving them, without the garbage collector. Imports no torch."""
+"""Importing libraries of thousands of modules without the garbage collector. Imports no torch."""
 
 from __future__ import annotations
 
-import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +21,3 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def leave_quickly() -> None:
-    """Let this process end without a last search for garbage, which takes 0.9 s after torch and diffusers.
-
-    Whatever is registered for the end still happens. Calling it again changes nothing.
-    """
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)

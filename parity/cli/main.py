@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from parity.cli import (
     about,
@@ -31,7 +31,7 @@ from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
 from pipelines import cpu_kernels
 from pipelines.errors import ParityError, UnexpectedError
-from pipelines.large_imports import leave_quickly
+from pipelines.leaving import leave, leave_quickly
 
 _FIRST_STEPS = """\
 first steps:
@@ -76,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _unexpected(error)
+
+
+def command() -> NoReturn:
+    """The program `parity`: `main`, and the end of the process."""
+    leave(main())
 
 
 def _set_defaults(command: Parser, given: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ from parity.terminal import heartbeat
 from parity.terminal.tracker import Tracker
 from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError, UsageError
-from pipelines.large_imports import leave_quickly
+from pipelines.leaving import leave_quickly
 
 _CASES = pytest.StashKey[list[Case]]()
 _RUN = pytest.StashKey[tuple[Run, Path]]()

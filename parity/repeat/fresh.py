@@ -23,7 +23,7 @@ import numpy as np
 
 from pipelines import errors
 from pipelines.errors import DeviceError, ParityError
-from pipelines.large_imports import leave_quickly
+from pipelines.leaving import leave_quickly
 
 if TYPE_CHECKING:
     from pipelines.engine.engine import Engine
