@@ -7,8 +7,10 @@ import concurrent.futures.thread
 import contextlib
 import errno
 import os
+import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,8 @@ from pipelines.files.words import shorten
 from pipelines.leaving import abandon
 
 _Result = TypeVar("_Result")
+_INCOMPLETE = ".incomplete"
+"""How the Hub's library calls what it has of a file."""
 _LOCAL_COPY = "point `checkpoint:` in the case to a local copy"
 
 
@@ -103,6 +107,7 @@ def interruptible(download: Callable[[], _Result]) -> _Result:
         except BaseException as error:  # raised again below
             outcome.append(error)
 
+    _watch_files()
     others = set(_pooled())
     thread = threading.Thread(target=run, name="download", daemon=True)
     thread.start()
@@ -123,17 +128,40 @@ def _pooled() -> dict[threading.Thread, Any]:
     return getattr(concurrent.futures.thread, "_threads_queues", {})
 
 
+_opened: set[str] = set()
+"""The incomplete files that Python code of this process opened."""
+_stopped: set[threading.Thread] = set()
+"""Threads that may open no other."""
+
+
+@cache
+def _watch_files() -> None:
+    """Know every incomplete file, also one that is whole and waits for its name. Lasts as long as the process."""
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open" or not str(arguments[0]).endswith(_INCOMPLETE):
+            return
+        if threading.current_thread() in _stopped:
+            raise InterruptedError("the download was stopped")
+        _opened.add(str(arguments[0]))
+
+    sys.addaudithook(watch)
+
+
 def _abandon(threads: list[threading.Thread]) -> None:
+    _stopped.update(threads)
     abandon(threads)
     for thread in threads:
         _pooled().pop(thread, None)
     _remove_incomplete()
-    atexit.register(_remove_incomplete)  # the threads live on until then, and may begin another file
+    atexit.register(_remove_incomplete)  # the threads live on until then
 
 
 def _remove_incomplete() -> None:
+    """Remove what this process has of files, also of those that native code has open."""
+    files = set(_opened)
     with contextlib.suppress(psutil.Error):
-        for file in psutil.Process().open_files():
-            if file.path.endswith(".incomplete"):
-                with contextlib.suppress(OSError):  # Windows removes no open file
-                    Path(file.path).unlink()
+        files |= {file.path for file in psutil.Process().open_files() if file.path.endswith(_INCOMPLETE)}
+    for file in files:
+        with contextlib.suppress(OSError):  # it is complete by now; Windows removes no open file
+            Path(file).unlink()

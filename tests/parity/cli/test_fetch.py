@@ -296,7 +296,7 @@ def test_ctrl_c_ends_a_download_at_once(cases: CaseFiles, job: Path, hub: Hub) -
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "complete files are kept" in said
     assert "Traceback" not in said
     assert not list((cases.folder / "hub-cache").rglob("*.incomplete"))
