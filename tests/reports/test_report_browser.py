@@ -84,7 +84,7 @@ def test_the_watch_over_the_console_and_the_network_fails(chromium: Browser, tmp
     assert {complaint.split(":")[0] for complaint in complaints} >= {"error", "request", "uncaught"}
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1920, 1280, 400])
 def test_fits_the_window(run: Run, browse: Browse, width: int) -> None:
     page = browse(run, GUITAR, width=width)
     expect_frame(page, 6)
@@ -94,7 +94,7 @@ def test_fits_the_window(run: Run, browse: Browse, width: int) -> None:
 
 @pytest.mark.parametrize(
     ("width", "theme", "states"),
-    [(1280, "light", "a234?"), (1280, "dark", "a3f"), (400, "light", "a2"), (400, "dark", "4?")],
+    [(1920, "dark", "2"), (1280, "light", "a234?"), (1280, "dark", "a3f"), (400, "light", "a2"), (400, "dark", "4?")],
 )
 def test_axe_finds_no_serious_violation(
     run: Run, browse: Browse, width: int, theme: Literal["light", "dark"], states: str
