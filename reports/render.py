@@ -35,7 +35,7 @@ _LONGEST_PIECE = 24
 """Letters after which it breaks where there is neither."""
 _PAGE = Path(__file__).parent / "page"
 _SLACK = 512
-"""Bytes per case by which the page may grow once stills are embedded: thumbnails, the sentence about those left out."""
+"""Bytes per case that are set aside for what stills bring along: thumbnails, the sentence about those left out."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
 _STYLES = (
@@ -173,9 +173,18 @@ def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20) -> str:
     order = view.ordered(run)
     books = albums([case for _, case in order], folder)
     cases = _case_views(order, books, run.environment)
-    empty = _page(run, cases, max_bytes, folder)
-    embed(books, max_bytes - len(empty.encode()) - _SLACK * len(cases))
-    return _page(run, cases, max_bytes, folder)
+    room = max_bytes - _bytes(_page(run, cases, max_bytes, folder)) - _SLACK * len(cases)
+    while True:
+        embed(books, room)
+        page = _page(run, cases, max_bytes, folder)
+        excess = _bytes(page) - max_bytes
+        if excess <= 0 or not any(book.images for book in books):
+            return page
+        room -= excess  # it grew by more than was set aside, as with long names
+
+
+def _bytes(page: str) -> int:
+    return len(page.encode("utf-8", "replace"))
 
 
 def write_report(run: Run, folder: Path, path: Path, *, max_bytes: int = 25 << 20) -> None:

@@ -148,11 +148,14 @@ def albums(cases: Sequence[CaseResult], folder: Path) -> list[Album]:
 
 
 def embed(books: Sequence[Album], budget: int) -> None:
-    """Fill the albums with `budget` bytes: a pair for the overview, then cases that failed first, passed ones last.
+    """Fill the albums anew with `budget` bytes: a pair for the overview, then failed cases first, passed ones last.
 
     Nothing is made smaller: shrinking costs more time than the page may take, and the page takes differences of what
     it embeds.
     """
+    for book in books:
+        book.images.clear()
+        book.embedded = {side: {} for side in book.files}
     for book, frame, sides in _queue(books):
         cost = book.add(frame, budget, sides)
         if cost is None:

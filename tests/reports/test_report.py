@@ -18,6 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.report_cases import (
     HOSTILE,
     Page,
+    diagnosed_case,
     drifted_case,
     error_case,
     hostile_run,
@@ -106,6 +107,19 @@ def test_says_which_stills_did_not_fit(run: Run, tmp_path: Path) -> None:
     assert f"{left} of 42 stills were left out" in page.words
     assert "of this case's 18 stills were left out" in page.words  # the passed case first
     assert "artifacts/i2v/preview and artifacts/i2v/output" in page.words
+
+
+def test_a_page_keeps_its_limit_whatever_its_cases_are_called(tmp_path: Path) -> None:
+    """Each case whose stills are left out is named, with its folders: that may be more than a still takes."""
+    drifted = diagnosed_case(tmp_path)
+    cases = [replace(drifted, id=f"{'a long name ' * 60}{number}") for number in range(6)]
+    run = run_of(*cases)
+    empty = len(render(run, tmp_path, max_bytes=1).encode())
+    whole = len(render(run, tmp_path).encode())
+    limits = [empty + (whole - empty) * share // 10 for share in range(1, 10)]
+    pages = [render(run, tmp_path, max_bytes=limit) for limit in limits]
+    assert [len(page.encode()) <= limit for page, limit in zip(pages, limits, strict=True)] == [True] * 9
+    assert [page.count("data:image/webp") > 0 for page in pages[2:]] == [True] * 7
 
 
 def test_a_page_without_room_has_no_stills_and_says_so(run: Run, tmp_path: Path) -> None:
