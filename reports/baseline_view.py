@@ -14,7 +14,7 @@ from parity.results.frames import worst_frame
 from parity.results.words import METRIC_DIGITS, figure
 from pipelines.files.words import plural
 from reports.stills import Album
-from reports.view import results_files
+from reports.view import results_files, size_text
 
 _TITLES: dict[BaselineOutcome, str] = {
     "holds": "As accepted on {day}",
@@ -103,7 +103,7 @@ def baseline_view(case: CaseResult, stills: Album) -> BaselineView | None:
         new=check.outcome == "no_baseline",
         tone="drifted" if check.failed else "expected_drift" if check.status in FAILING else "passed",
         holds=check.outcome == "holds",
-        reasons=tuple(_reasons(check.problems)),
+        reasons=tuple(reasons(check.problems)),
         notes=tuple(map(_arrows, check.notes)),
         environment=tuple(map(_arrows, check.environment)),
         pairs=list(_pairs(case, check)),
@@ -113,8 +113,8 @@ def baseline_view(case: CaseResult, stills: Album) -> BaselineView | None:
     )
 
 
-def _reasons(problems: Sequence[str]) -> list[str]:
-    """The problems as lines: what changed, and in the same line because of what."""
+def reasons(problems: Sequence[str]) -> list[str]:
+    """Shape the problems as lines: what changed, and in the same line because of what."""
     lines: list[str] = []
     for before, problem in zip(("", *problems), map(_arrows, problems), strict=False):
         if not lines or not problem.startswith(_CAUSE):
@@ -159,7 +159,7 @@ def _pairs(case: CaseResult, check: BaselineResult) -> Iterator[Pair]:
         then = figure(name, check.accepted_means[name]) if name in check.accepted_means else "not measured"
         now = figure(name, case.metrics[name].mean) if _measured(case, name) else "not measured"
         yield Pair(name=f"{name.upper()} against the preview", accepted=then, now=now)
-    rows = (("Frames", _frames), ("Size", _size), ("Frame rate", _rate))
+    rows = (("Frames", _frames), ("Size", size_text), ("Frame rate", _rate))
     for title, write in rows:
         yield Pair(name=title, accepted=write(old), now="none" if new is None else write(new))
 
@@ -170,10 +170,6 @@ def _measured(case: CaseResult, name: str) -> bool:
 
 def _frames(video: VideoResult) -> str:
     return str(video.frames)
-
-
-def _size(video: VideoResult) -> str:
-    return f"{video.width}×{video.height}"
 
 
 def _rate(video: VideoResult) -> str:
@@ -206,8 +202,8 @@ def _changes(case: CaseResult, output: VideoResult, check: BaselineResult) -> It
         yield f"{'all ' if changed == output.frames > 1 else ''}{plural(changed, 'frame')} changed"
     elif check.frames_changed is not None:
         yield "no frame changed"
-    if old is not None and _size(old) != _size(output):
-        yield f"{_size(old)} → {_size(output)}"
+    if old is not None and size_text(old) != size_text(output):
+        yield f"{size_text(old)} → {size_text(output)}"
     for name in (name for name in METRIC_DIGITS if name in check.accepted_means and _measured(case, name)):
         then, now = (figure(name, value, unit=False) for value in (check.accepted_means[name], case.metrics[name].mean))
         if then != now:
@@ -224,9 +220,9 @@ def _warnings(case: CaseResult, output: VideoResult, check: BaselineResult | Non
         few = "frame" if abs(frames - output.frames) == 1 else "frames"
         has = f"has {plural(output.frames, 'frame')}, the {names} {frames}"
         yield f"{has}: approving accepts the {kind} {few}"
-    for size in dict.fromkeys(_size(video) for _, video in others if _size(video) != _size(output)):
-        names = " and the ".join(name for name, video in others if _size(video) == size)
-        yield f"is {_size(output)}, the {names} {size}: approving accepts the other size"
+    for size in dict.fromkeys(size_text(video) for _, video in others if size_text(video) != size_text(output)):
+        names = " and the ".join(name for name, video in others if size_text(video) == size)
+        yield f"is {size_text(output)}, the {names} {size}: approving accepts the other size"
     if any(finding.factor == "broken_output" for finding in case.findings):
         yield "is not a usable video by its pixels: approving accepts it as it is"
 

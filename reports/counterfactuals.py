@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from parity.results.case import CaseResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
 from parity.results.frames import worst_frame
 from parity.results.words import decibels, factor_name
-from pipelines.files.words import plural
+from pipelines.files.words import capital, plural, together
 from reports.stills import SIDES, Album
 
 IDENTICAL = "identical to the preview"
@@ -116,7 +116,7 @@ def _nothing_kept(diagnosis: Diagnosis) -> Sequence[str]:
 
 def _unwritten(diagnosis: Diagnosis) -> Sequence[str]:
     said = diagnosis.stills_missing
-    return () if said is None else (f"{said[:1].upper()}{said[1:]}.",)
+    return () if said is None else (f"{capital(said)}.",)
 
 
 def _how_many(case: CaseResult, diagnosis: Diagnosis, kept: Sequence[int]) -> str:
@@ -142,7 +142,7 @@ def _waterfall(diagnosis: Diagnosis, order: Sequence[FactorCost]) -> Row:
     for cost in order:
         place, trial = steps.get(cost.factor, (None, None))
         fixed.append(factor_name(cost.factor))
-        title = f"{_listed(fixed)} fixed"
+        title = f"{together(fixed)} fixed"
         side = "" if place is None else f"waterfall:{place}"
         why = _why(cost) if place is None else _OVER
         last = cost is order[-1]
@@ -215,8 +215,3 @@ def _why(cost: FactorCost) -> str:
 
 def _same(one: Trial | None, other: Trial | None) -> bool:
     return one is not None and other is not None and one.file_sha256 == other.file_sha256
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -20,7 +20,7 @@ from parity.results.diagnosis import (
 )
 from parity.results.words import decibels
 from reports import diagnosis_charts as charts
-from reports.answer import STOPPED
+from reports.answer_parts import STOPPED
 from reports.diagnosis_charts import Bar, Chart, percent
 
 _VERDICTS: dict[Verdict, tuple[Status, str]] = {

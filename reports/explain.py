@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from parity.factors.catalogue import PAGES, explain
 from parity.factors.troubleshooting import SYMPTOMS, read_symptom
 from parity.results.case import CaseResult
+from pipelines.files.words import capital
 
 _COMMAND = re.compile(r"parity explain (\w+)")
 
@@ -71,8 +72,7 @@ def _page(name: str, text: str, included: Collection[str]) -> ExplainedPage:
     title, body = tokens[1].content, tokens[3:]  # each page begins with its title
     factor = name if title.startswith(f"{name}: ") else ""
     if factor:
-        title = title.removeprefix(f"{name}: ")
-        title = title[:1].upper() + title[1:]
+        title = capital(title.removeprefix(f"{name}: "))
     for token in body:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{int(token.tag[1:]) + 1}"  # the title is a heading of the report

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parity.results.case import NOT_RUN, CaseResult
 from pipelines.files.words import plural, shorten
-from reports.answer import Answer
+from reports.answer_parts import Answer
 from reports.baseline_view import approval
 from reports.stills import Album
 from reports.view import METRICS, MetricName, without_home

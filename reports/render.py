@@ -20,7 +20,8 @@ from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from parity.results.frames import leading_metric, worst_frame, worst_frames
 from pipelines.files.content import write_atomically
 from reports import overview, view
-from reports.answer import Answer, answer
+from reports.answer import answer
+from reports.answer_parts import Answer
 from reports.baseline_view import Approval, BaselineView, accept_command, approval, approval_data, baseline_view
 from reports.counterfactuals import Counterfactuals, counterfactuals
 from reports.diagnosis_charts import DECIBELS, Chart, sigma_chart

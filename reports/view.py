@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status
+from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status, VideoResult
 from parity.results.words import METRIC_DIGITS, figure
 from pipelines.files.content import real_path
 from pipelines.files.words import plural
@@ -186,6 +186,11 @@ def _from_here(path: Path) -> str:
     here = real_path(Path.cwd())
     inside = path.is_absolute() and real_path(path).is_relative_to(here)
     return (real_path(path).relative_to(here) if inside else path).as_posix()
+
+
+def size_text(video: VideoResult) -> str:
+    """The size of a video's frames: "832×480"."""
+    return f"{video.width}×{video.height}"
 
 
 def server_facts(case: CaseResult) -> dict[str, Any]:

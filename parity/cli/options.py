@@ -86,12 +86,6 @@ def add_kept_stills(add_argument: Any, name: str = "--stills") -> None:
     )
 
 
-def _kept_stills(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MOST_KEPT_STILLS:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 to {MOST_KEPT_STILLS}, e.g. 3, not {text!r}")
-    return int(text)
-
-
 def add_repeat(add_argument: Any, prefix: str = "--") -> None:
     """Add `--repeat`."""
     add_argument(
@@ -241,17 +235,20 @@ def generations(text: str) -> float:
     return value
 
 
-def _repeats(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not LEAST_REPEATS <= int(text) <= MOST_REPEATS:
-        allowed = f"{LEAST_REPEATS} to {MOST_REPEATS}"
-        raise argparse.ArgumentTypeError(f"must be a whole number, {allowed}, e.g. 3, not {text!r}")
-    return int(text)
+def _whole(least: int, most: int, example: int) -> Callable[[str], int]:
+    """A parser of whole numbers from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {least} to {most}, e.g. {example}, not {text!r}")
+        return int(text)
+
+    return parse
 
 
-def _stills(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MOST_STILLS:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 to {MOST_STILLS}, e.g. {STILLS}, not {text!r}")
-    return int(text)
+_repeats = _whole(LEAST_REPEATS, MOST_REPEATS, 3)
+_stills = _whole(0, MOST_STILLS, STILLS)
+_kept_stills = _whole(0, MOST_KEPT_STILLS, KEPT_STILLS)
 
 
 def _number(text: str) -> float:

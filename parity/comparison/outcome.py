@@ -11,7 +11,6 @@ from parity.factors.code import combined
 from parity.factors.findings import known_differences, limits_in_words
 from parity.results.case import CaseResult, FindingResult, Status, TargetResult
 from parity.results.diagnosis import Snippet
-from pipelines.drift import is_factor
 from pipelines.recipe import Recipe, to_dict
 
 
@@ -48,7 +47,7 @@ def _code(case: Case, findings: Iterable[FindingResult]) -> Snippet | None:
     """The changes for all findings in one piece. What a server does wrong, no code of the user's can change."""
     if case.target is not None:
         return None
-    return combined([finding.factor for finding in findings if is_factor(finding.factor)], case.preview)
+    return combined((finding.factor for finding in findings), case.preview)
 
 
 def compared_result(

@@ -36,7 +36,7 @@ from parity.results.diagnosis import (
     WaterfallStep,
 )
 from parity.results.words import decibels
-from pipelines.drift import Factor, differing_factors, is_factor, latents_key, take, take_all
+from pipelines.drift import Factor, differing_factors, latents_key, take, take_all
 from pipelines.engine.engine import Engine
 from pipelines.engine.stages import Trace
 from pipelines.errors import ParityError
@@ -359,7 +359,7 @@ def whole_code(
 ) -> Snippet | None:
     """The smallest set of fixes as code, or all factors if it is unknown, but for those in `without`."""
     names = smallest if smallest is not None else [cost.factor for cost in factors]
-    return combined([name for name in names if is_factor(name) and name not in without], preview)
+    return combined((name for name in names if name not in without), preview)
 
 
 def outside(case: Case, left_out: Mapping[Factor, str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from parity.factors.code_block import Block
 from parity.factors.code_blocks import MAKERS
 from parity.factors.code_keys import in_one_request, request_keys, to_json
 from parity.results.diagnosis import Snippet
-from pipelines.drift import Factor
+from pipelines.drift import Factor, is_factor
 from pipelines.recipe import Recipe
 
 
@@ -23,13 +23,13 @@ def code_of(factor: Factor, recipe: Recipe) -> Snippet | None:
     return combined([factor], recipe)
 
 
-def combined(factors: Iterable[Factor], recipe: Recipe) -> Snippet | None:
+def combined(factors: Iterable[str], recipe: Recipe) -> Snippet | None:
     """The changes for several factors in one piece; None if no code can do any of them.
 
-    It is JSON if a request can ask for all of them. In Python, what no code can change is said in a comment, and what
-    a request to a server asks for is repeated as such.
+    Names that no recipe holds, such as `environment`, are left out. It is JSON if a request can ask for all of them. In
+    Python, what no code can change is said in a comment, and what a request to a server asks for is repeated as such.
     """
-    names = likeliest_first(set(factors))
+    names = likeliest_first({name for name in factors if is_factor(name)})
     found = ((name, request_keys(name, recipe)) for name in names)
     keys = {name: asked for name, asked in found if asked is not None}
     if names and len(keys) == len(names):

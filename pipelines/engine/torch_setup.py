@@ -61,6 +61,15 @@ def quiet_loading() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
+_SWITCHES = {
+    "cudnn_deterministic": True,
+    "cudnn_benchmark": False,
+    "cudnn_allow_tf32": False,
+    "matmul_allow_tf32": False,
+}
+"""Torch's own switches, as `deterministic()` sets them, in its order."""
+
+
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Every switch that makes torch repeat itself, set on entry and put back on exit."""
@@ -78,7 +87,7 @@ def deterministic() -> Iterator[None]:
         from diffusers.models.attention_dispatch import attention_backend
 
     torch.use_deterministic_algorithms(True)
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = _SWITCHES.values()
     try:
         # diffusers' own choice of backend could come from an environment variable: "native" is torch's, fixed above.
         with attention_backend("native"), sdpa_kernel(list(ATTENTION), set_priority=True):
@@ -97,10 +106,7 @@ def flags() -> dict[str, object]:
     return {
         "deterministic_algorithms": True,
         "cublas_workspace_config": os.environ["CUBLAS_WORKSPACE_CONFIG"],
-        "cudnn_deterministic": True,
-        "cudnn_benchmark": False,
-        "cudnn_allow_tf32": False,
-        "matmul_allow_tf32": False,
+        **_SWITCHES,
         "attention": ["native", *(backend.name.lower() for backend in ATTENTION)],
         "cpu_kernels": cpu_kernels.in_force(),
         "threads": torch.get_num_threads(),

@@ -33,6 +33,17 @@ def listed(names: Sequence[object], most: int) -> str:
     return ", ".join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])
 
 
+def together(names: Sequence[str]) -> str:
+    """Join names as a sentence does: `a`, `a and b`, `a, b and c`; without any, `nothing`."""
+    *first, last = names or ("nothing",)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def capital(text: str) -> str:
+    """Begin a text with a capital letter; the rest stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def plural(count: int, noun: str) -> str:
     """Format a count with its noun: `1 frame`, `2 frames`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

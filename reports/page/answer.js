@@ -17,22 +17,16 @@ async function paintAnswer(canvas, index, frame) {
     if (!paintDifference(canvas, first, second, gain)) note.textContent = NO_DIFFERENCE;
     return;
   }
-  Object.assign(canvas, { width: first.naturalWidth, height: first.naturalHeight });
-  canvas.getContext("2d").drawImage(first, 0, 0);
+  drawStill(canvas, first);
 }
 
-/** Pictures are painted when they come near the screen. */
 function mountAnswers() {
-  const observer = new IntersectionObserver((entries) => {
-    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-      observer.unobserve(target);
-      const index = Number(target.closest("[data-case]").dataset.case);
-      const paint = (canvas) => paintAnswer(canvas, index, Number(target.dataset.frame));
-      target.querySelectorAll("canvas").forEach(paint);
-      listeners.push((name) => name === "gain" && target.querySelectorAll("[data-side=difference]").forEach(paint));
-    }
-  }, { rootMargin: "600px" });
-  for (const proof of document.querySelectorAll(".answer-proof")) observer.observe(proof);
+  whenNear(".answer-proof", (proof) => {
+    const index = Number(proof.closest("[data-case]").dataset.case);
+    const paint = (canvas) => paintAnswer(canvas, index, Number(proof.dataset.frame));
+    proof.querySelectorAll("canvas").forEach(paint);
+    listeners.push((name) => name === "gain" && proof.querySelectorAll("[data-side=difference]").forEach(paint));
+  });
 }
 
 const FOLDS = "wan-parity folds";

@@ -91,16 +91,6 @@ function mountBaseline(root) {
   show(frame);
 }
 
-/** Pictures are painted when they come near the window: until then their stills need not be read. */
 function mountBaselines() {
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-        observer.unobserve(target);
-        mountBaseline(target);
-      }
-    },
-    { rootMargin: "300px" },
-  );
-  for (const root of document.querySelectorAll(".baseline-view")) observer.observe(root);
+  whenNear(".baseline-view", mountBaseline);
 }

@@ -8,13 +8,6 @@ function trialGap(button, frame, image) {
   return button.dataset.frames.split(" ").includes(String(frame)) ? LEFT_OUT : `has no frame ${frame}`;
 }
 
-function drawStill(canvas, image) {
-  canvas.hidden = !image;
-  if (!image) return;
-  Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
-  canvas.getContext("2d").drawImage(image, 0, 0);
-}
-
 /** Paints how a picture differs from the preview: black where it does not. Returns what there is to say of it. */
 function drawMap(canvas, preview, image, gain) {
   const why = !preview || !image ? "nothing to compare" : sizesDiffer(preview, image);
@@ -137,20 +130,7 @@ function mountLarge(dialog, stillAt, at, gainNow) {
   };
 }
 
-/** Parts open when they come near the screen. */
 function mountTrials() {
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries.filter((item) => item.isIntersecting)) {
-        observer.unobserve(entry.target);
-        openTrials(entry.target);
-      }
-    },
-    { rootMargin: "600px" },
-  );
-  for (const root of document.querySelectorAll(".trials:has(.trials-rows)")) {
-    const rows = root.querySelector(".trials-rows");
-    rows.style.setProperty("--columns", rows.dataset.columns);
-    observer.observe(root);
-  }
+  for (const rows of document.querySelectorAll(".trials-rows")) rows.style.setProperty("--columns", rows.dataset.columns);
+  whenNear(".trials:has(.trials-rows)", openTrials);
 }

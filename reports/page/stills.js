@@ -16,6 +16,24 @@ function openStills(element) {
   };
 }
 
+/** Calls back once for each element, when it comes near the window: until then its stills need not be read. */
+function whenNear(selector, act) {
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      observer.unobserve(target);
+      act(target);
+    }
+  }, { rootMargin: "600px" });
+  for (const element of document.querySelectorAll(selector)) observer.observe(element);
+}
+
+function drawStill(canvas, image) {
+  canvas.hidden = !image;
+  if (!image) return;
+  Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+}
+
 const books = new Map(); // place of a case -> its stills
 
 /** The stills of the case at a place in the run, read once. */

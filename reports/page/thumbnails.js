@@ -22,11 +22,5 @@ async function paintPair(pair) {
 }
 
 function mountThumbnails() {
-  const observer = new IntersectionObserver((entries) => {
-    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-      observer.unobserve(target);
-      paintPair(target);
-    }
-  }, { rootMargin: "400px" });
-  for (const pair of document.querySelectorAll(".overview-pair")) observer.observe(pair);
+  whenNear(".overview-pair", paintPair);
 }

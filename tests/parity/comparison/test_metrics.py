@@ -160,6 +160,11 @@ def test_lpips_without_weights_says_why() -> None:
     assert (result.mean, result.per_frame) == (None, ())
 
 
+def test_lpips_without_its_fitted_layers_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lpips, "_FITTED", ("no_such_package", "weights"))
+    assert measure(video(), video())["lpips"].unavailable == "its fitted layers are not installed; pip install lpips"
+
+
 def test_lpips_takes_no_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.pt"
     other.write_bytes(b"weights of somebody else")
