@@ -45,7 +45,7 @@ Factor = Literal[
 
 FACTORS: dict[Factor, tuple[str, ...]] = {
     "checkpoint": ("weights",),
-    "prompt": ("prompt",),
+    "prompt": ("prompt", "text_encoding"),
     "negative_prompt": ("negative_prompt",),
     "snapping": ("width", "height"),
     "frame_count": ("num_frames",),
@@ -53,7 +53,7 @@ FACTORS: dict[Factor, tuple[str, ...]] = {
     "guidance": ("guidance_scale",),
     "seed": ("seed",),
     "scheduler": ("scheduler",),
-    "boundary": ("boundary",),
+    "boundary": ("boundary", "split"),
     "lora_file": ("lora_files",),
     "lora_file_high": ("lora_files",),
     "lora_file_low": ("lora_files",),
@@ -61,10 +61,10 @@ FACTORS: dict[Factor, tuple[str, ...]] = {
     "lora_scale_high": ("lora_scales",),
     "lora_scale_low": ("lora_scales",),
     "lora_application": ("lora_application",),
-    "precision": ("precision",),
+    "precision": ("precision", "float32_steps", "vae_dtype", "eight_bit"),
     "quantization": ("quantization",),
     "control_image": ("control_image",),
-    "resize": ("resize",),
+    "resize": ("resize", "clip_image"),
     "conditioning": ("conditioning",),
     "compilation": ("compiled",),
     "vae_tiling": ("vae_tiling",),
@@ -119,6 +119,10 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return "float32"
     if name == "quantization":
         return value.effective
+    if name == "float32_steps" and recipe.precision.dtype == "float32":
+        return False
+    if name == "vae_dtype" and value == recipe.precision.dtype:
+        return None
     return frame_duration(value) if name == "fps" else value
 
 

@@ -19,6 +19,10 @@ class CaseError(ParityError):
     exit_code = 2
 
 
+class GraphError(CaseError):
+    """A ComfyUI graph is damaged, or holds nodes that are not supported yet; the message names them."""
+
+
 class MediaError(ParityError):
     """A video or image file cannot be read or written."""
 

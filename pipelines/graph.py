@@ -8,7 +8,20 @@ from typing import Any, Literal
 
 from pipelines.catalog import Model
 from pipelines.quantization import Quantization
-from pipelines.recipe import Codec, Conditioning, EarlierMerge, LoraApplication, Precision, Recipe, Resize, VaeNorm
+from pipelines.recipe import (
+    ClipImage,
+    Codec,
+    Conditioning,
+    Dtype,
+    EarlierMerge,
+    EightBit,
+    LoraApplication,
+    Precision,
+    Recipe,
+    Resize,
+    TextEncoding,
+    VaeNorm,
+)
 from pipelines.scheduler import Scheduler
 from pipelines.weights import Weights
 
@@ -64,6 +77,12 @@ class Graph:
     vae_norm: VaeNorm = "float32"
     earlier_merges: tuple[EarlierMerge, ...] = ()
     compiled: bool = False
+    split: int | None = None
+    text_encoding: TextEncoding = "diffusers"
+    clip_image: ClipImage = "resized"
+    float32_steps: bool = False
+    vae_dtype: Dtype | None = None
+    eight_bit: EightBit = "rounded"
 
 
 _SHARED = tuple(item.name for item in fields(Graph) if item.name not in ("frame_rule", "size_rule"))

@@ -100,9 +100,23 @@ class ControlImage:
         return f"{self.source}, {self.width}x{self.height} (pixels {self.sha256[:12]})"
 
 
-Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
-FILTERS: tuple[Filter, ...] = get_args(Filter)
+PillowFilter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+FILTERS: tuple[PillowFilter, ...] = get_args(PillowFilter)
 """Pillow's resampling filters."""
+Filter = Literal[PillowFilter, "bilinear_no_antialias"]
+"""Also ComfyUI's own for Wan: torch's bilinear without antialiasing, on floats."""
+
+ClipImage = Literal["resized", "original_stretched", "original_center"]
+"""What CLIP sees of a Wan 2.1 control image. resized: the image at the video's size, as diffusers processes it. The
+others are ComfyUI's CLIPVisionEncode, which takes the image as it was loaded: stretched to 224x224 (`crop: none`), or
+its center."""
+
+TextEncoding = Literal["diffusers", "comfyui"]
+"""How a prompt becomes numbers. diffusers: cleaned, cut at 512 tokens, computed in the text encoder's dtype. comfyui:
+not cleaned, never cut, `(words:1.4)` is a weight, computed in float32 from weights stored in float16."""
+
+EightBit = Literal["rounded", "truncated"]
+"""How pixels of 0 to 1 become 8 bit: rounded (diffusers), or truncated (ComfyUI's save nodes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +204,19 @@ class Recipe:
     """What earlier previews of the same process merged and unmerged, oldest first: each leaves rounding errors."""
     compiled: bool = False
     """True if the transformers' blocks go through torch.compile, which fuses operations and so rounds differently."""
+    split: int | None = None
+    """Steps of the high-noise expert, as ComfyUI's KSamplerAdvanced counts them; it replaces `boundary`. None: none."""
+    text_encoding: TextEncoding = "diffusers"
+    """The way from prompts to embeddings."""
+    clip_image: ClipImage = "resized"
+    """What CLIP sees of a control image; without effect where there is no CLIP."""
+    float32_steps: bool = False
+    """True if everything between two passes of the transformer is float32: its input is cast, its output cast back, so
+    guidance, schedule and latents round nothing. Without effect in float32."""
+    vae_dtype: Dtype | None = None
+    """The VAE's dtype, if it is not that of `precision`."""
+    eight_bit: EightBit = "rounded"
+    """The way from decoded pixels to 8 bit."""
     obstacles: tuple[str, ...] = ()
     """The reasons why the video cannot be reproduced; empty for most."""
     notes: tuple[str, ...] = ()

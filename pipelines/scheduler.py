@@ -75,6 +75,9 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
+COMFYUI = "comfyui"
+"""The family of ComfyUI's samplers and schedulers, which are no diffusers class."""
+
 Setting = bool | int | float | str | tuple[float, ...] | None
 
 _MAX_BYTES = 1 << 20
@@ -91,10 +94,16 @@ class Scheduler:
     @property
     def shift(self) -> float:
         """The flow shift: sigmas become shift * s / (1 + (shift - 1) * s)."""
+        if self.family == COMFYUI:
+            return float(str(dict(self.settings)["shift"]))
         key = _SHIFT_KEY[self.family]
         return float(dict(self.settings).get(key, _DEFAULTS[self.family][key]))
 
     def __str__(self) -> str:
+        if self.family == COMFYUI:
+            given = dict(self.settings)
+            extra = [f"denoise {given['denoise']:g}"] if "denoise" in given else []
+            return ", ".join([f"{given['sampler']}, {given['schedule']}, shift {self.shift:g}", *extra]) + " (ComfyUI)"
         quiet = {_SHIFT_KEY[self.family], *(_FLOW_UNIPC if self.family == "unipc" else ())}
         extra = [f"{key} {value}" for key, value in self.settings if key not in quiet]
         return ", ".join([CLASSES[self.family], f"shift {self.shift}", *extra])
@@ -148,6 +157,22 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(value, list):
         return default in (None, []) and all(type(item) in (int, float) and math.isfinite(item) for item in value)
     return isinstance(value, str) and (default is None or isinstance(default, str))
+
+
+def comfyui_schedule(
+    sampler: str, schedule: str, shift: float, *, denoise: float = 1.0, basic: bool = False
+) -> Scheduler:
+    """Make the schedule of a ComfyUI sampler: its names of sampler and scheduler, and the shift of the model's sigmas.
+
+    `basic`: the sigmas come from a BasicScheduler node, whose grid differs for uni_pc and dpm_2. Raises CaseError for a
+    name that is not supported yet.
+    """
+    settings: dict[str, Setting] = {"sampler": sampler, "schedule": schedule, "shift": float(shift)}
+    if denoise != 1.0:
+        settings["denoise"] = float(denoise)
+    if basic:
+        settings["basic"] = True
+    return Scheduler(COMFYUI, tuple(sorted(settings.items())))
 
 
 def flow_schedule(family: str, shift: float, **settings: Setting) -> Scheduler:

@@ -30,6 +30,7 @@ _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
 EVIDENCE: dict[Evidence, str] = {
     "recipe": "",
     "pixels": "proven by pixels",
+    "file": "by the graph in the file",
     "reported": "reported by the server",
     "likely": "likely, by a search",
     "expected": "assumed from the reference profile, not verified",

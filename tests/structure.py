@@ -66,6 +66,10 @@ ROOMS = (
         also=("pipelines/errors.py", "pipelines/files/", "pipelines/*.py", "pipelines/media/"),
     ),
     Room(
+        name="pipelines/comfyui/",
+        also=("pipelines/errors.py", "pipelines/files/", "pipelines/*.py", "pipelines/media/"),
+    ),
+    Room(
         name="pipelines/engine/",
         also=("pipelines/errors.py", "pipelines/files/", "pipelines/*.py", "pipelines/media/"),
     ),

@@ -148,9 +148,10 @@ class QuantizationKeys(_Strict):
 class PipelineKeys(_Strict):
     """A profile with some of its recipe fields overridden."""
 
-    base: Literal["reference", "faithful"] = Field(
+    base: Literal["reference", "faithful", "comfyui"] = Field(
         default="reference",
-        description="the profile whose fields are overridden: the inference server's, or the trainer's",
+        description="the profile whose fields are overridden: the inference server's, the trainer's, or a ComfyUI "
+        "graph's",
     )
     scheduler: SchedulerKeys | None = Field(
         default=None,
@@ -203,6 +204,17 @@ class PipelineKeys(_Strict):
         examples=[{"latents": "sample", "noise": "seeded"}],
     )
     compiled: bool | None = Field(default=None, description="Wan 2.2 on CUDA: torch.compile, as on the server")
+    graph: str | None = Field(
+        default=None,
+        description="comfyui: a file that holds the graph, saved video or workflow JSON; default: the case's `output`",
+        examples=["../comfyui/my_workflow.json"],
+    )
+    models: str | None = Field(
+        default=None,
+        description="comfyui: ComfyUI's models folder on this machine, where the graph's LoRA files are looked for "
+        "besides the job folder",
+        examples=["../ComfyUI/models"],
+    )
 
 
 class TargetKeys(_Strict):
@@ -244,7 +256,7 @@ def _kind(value: Any) -> str:
 
 
 PipelineChoice = Annotated[
-    Annotated[Literal["reference", "faithful"], Tag("name")] | Annotated[PipelineKeys, Tag("keys")],
+    Annotated[Literal["reference", "faithful", "comfyui"], Tag("name")] | Annotated[PipelineKeys, Tag("keys")],
     Discriminator(_kind),
 ]
 TargetChoice = Annotated[Annotated[str, Tag("name")] | Annotated[TargetKeys, Tag("keys")], Discriminator(_kind)]
@@ -277,7 +289,13 @@ class CaseKeys(_Strict):
     pipeline: PipelineChoice = Field(
         default="reference",
         description="how the request is generated. reference: as the inference server does. faithful: as the trainer "
-        "does. Keys: one of them, with parts overridden",
+        "does. comfyui: as the graph in `output` says. Keys: one of them, with parts overridden",
+    )
+    output: str | None = Field(
+        default=None,
+        description="a video made elsewhere, compared with the preview instead of generating: any format that "
+        "`preview.video` takes; the graph that ComfyUI saved in it is read",
+        examples=["../comfyui/output/ComfyUI_00001_.mp4"],
     )
     target: TargetChoice | None = Field(
         default=None,

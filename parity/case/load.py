@@ -20,6 +20,7 @@ from pipelines import catalog
 from pipelines.aitoolkit.job import Job, read_job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import assumed_recipe, preview_recipe
+from pipelines.comfyui.settings import Settings
 from pipelines.errors import CaseError, HubError, MediaError, UnexpectedError, UnreproducibleError, WeightsError
 from pipelines.files.content import present, real_path
 from pipelines.files.words import listed, plural, words_of
@@ -61,6 +62,12 @@ class Case:
     """The server that generates it; `inference` then says what is expected of it. None: this machine generates it."""
     posted: Posted | None = None
     """The request sent to the target; None for a case without a target and for a preview that cannot be reproduced."""
+    output: Path | None = None
+    """The video made elsewhere that is compared instead of generating; `inference` then says what is known of it."""
+    comfyui: Settings | None = None
+    """The settings of the ComfyUI graph behind `inference`; None: it has none."""
+    unknown: tuple[str, ...] = ()
+    """What decides pixels and neither `output` nor its graph says, one sentence each."""
     metrics: tuple[str, ...] = ()
     """Metrics that the case names: `vmaf`, or `lpips` for every frame."""
 

@@ -11,7 +11,7 @@ from parity.factors.code import code_of
 from parity.results.case import Evidence, FindingResult
 from pipelines.drift import FACTORS, LORA_FACTORS, Factor, differing_factors, lora_field
 from pipelines.limits import limits_of
-from pipelines.recipe import Recipe, value_of
+from pipelines.recipe import RECIPE_DEFAULTS, Recipe, value_of
 
 _UNSEEDED = "the noise in its control image's latents comes from an unseeded generator"
 NEVER_TWICE = (
@@ -23,6 +23,10 @@ GPU_NOISE = (
 )
 
 
+_QUIET = ("split", "text_encoding", "clip_image", "float32_steps", "vae_dtype", "eight_bit")
+"""Fields that are shown only where they are not what diffusers does."""
+
+
 def show_field(recipe: Recipe, name: str) -> str:
     """Format a recipe's field, or a key of `to_dict`, for people; a dash stands for nothing."""
     value = recipe.weights if name == "weights" else value_of(recipe, name)
@@ -30,6 +34,10 @@ def show_field(recipe: Recipe, name: str) -> str:
         return "random"
     if name == "compiled":
         return "torch.compile" if value else "-"
+    if name in _QUIET and value == RECIPE_DEFAULTS[name]:
+        return "-"
+    if name == "float32_steps":
+        return "float32 outside the transformer"
     return _joined(value if isinstance(value, tuple) else (value,)) or "-"
 
 

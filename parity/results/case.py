@@ -80,12 +80,13 @@ BeyondRecipes = Literal["environment", "broken_output"]
 """Factors that no recipe holds. environment: the recipes are equal and the frames are not. broken_output: the
 generated frames are not a usable video."""
 
-Evidence = Literal["recipe", "pixels", "reported", "likely", "expected"]
+Evidence = Literal["recipe", "pixels", "file", "reported", "likely", "expected"]
 """The evidence that a factor differs.
 
 recipe: both recipes were read, and the request was generated on this machine. pixels: the files show it; for a server
-also: a generation on this machine proved it bit for bit. The others are for servers only. reported: the server's answer
-says so. likely: a search found it up to rounding. expected: assumed from the case's `pipeline`, not verified.
+also: a generation on this machine proved it bit for bit. file: the ComfyUI graph in the file says so. The others
+are for servers and for files made elsewhere. reported: the server's answer says so. likely: a search found it up to
+rounding. expected: assumed from the case's `pipeline`, not verified.
 """
 
 
@@ -133,6 +134,20 @@ class TargetResult:
     """The profile that the server reports (`metadata.profile` of the result)."""
     reported: Mapping[str, Any] = field(default_factory=dict)
     """The result's statements about the video: format, width, height, num_frames, fps, seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """The file that a case compares instead of generating (`output`)."""
+
+    path: str
+    """The file, as the case names it."""
+    made_by: str | None = None
+    """The program that its metadata names, e.g. `ComfyUI`; null: it names none."""
+    graph: str | None = None
+    """Where the ComfyUI graph was read, e.g. `mp4 key prompt`; null: there is none."""
+    unknown: tuple[str, ...] = ()
+    """What decides pixels and is not in the file, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +318,8 @@ class CaseResult:
     target: TargetResult | None = None
     """The server that generated the output; null: this machine did. A server's `inference` recipe is only expected, and
     every finding names its evidence."""
+    file: FileResult | None = None
+    """The file made elsewhere that was compared instead of generating (`output`); null: the request was generated."""
     repeat: RepeatResult | None = None
     """The result of `--repeat`: does the request give the same video each time? null: not requested."""
     baseline: BaselineResult | None = None

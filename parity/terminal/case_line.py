@@ -21,6 +21,7 @@ _MARKS: dict[Status, tuple[str, Style]] = {
 _EVIDENCE: dict[Evidence, str] = {
     "recipe": "",
     "pixels": "",
+    "file": " (by its graph)",
     "reported": " (reported)",
     "likely": " (likely)",
     "expected": " (assumed)",

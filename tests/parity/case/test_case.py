@@ -186,7 +186,13 @@ WRONG_TYPES: list[Mistake] = [
     ("[scheduler, lora_application, precision]", "scheduler", 25, "expect", "must be a list, e.g. [scheduler]"),
     ("pipeline: reference", "pipeline: 3", 23, "pipeline", "is 3"),
     ("pipeline: reference", "pipeline: [faithful]", 23, "pipeline", "is ['faithful']"),
-    ("pipeline: reference", "pipeline: fathful", 23, "pipeline", "must be 'reference' or 'faithful', is 'fathful'"),
+    (
+        "pipeline: reference",
+        "pipeline: fathful",
+        23,
+        "pipeline",
+        "must be 'reference', 'faithful' or 'comfyui', is 'fathful'",
+    ),
 ]
 
 MISSING_KEYS: list[Mistake] = [
@@ -263,7 +269,7 @@ FACTORS_AND_OVERRIDES: list[Mistake] = [
         "unknown factor 'lora_aplication'; did you mean lora_application?",
     ),
     ("[scheduler,", "[zzz,", 25, "expect[0]", "unknown factor 'zzz'; known: "),
-    pipeline("{base: other}", "base", "must be 'reference' or 'faithful', is 'other'"),
+    pipeline("{base: other}", "base", "must be 'reference', 'faithful' or 'comfyui', is 'other'"),
     pipeline("{scheduler: {family: dpm, shift: 3}}", "scheduler.family", "'unipc' or 'flow_match_euler', is 'dpm'"),
     pipeline("{scheduler: {family: unipc, shift: 0}}", "scheduler.shift", "must be greater than 0, is 0"),
     pipeline("{scheduler: {family: unipc, shift: .inf}}", "scheduler.shift", "is inf"),
