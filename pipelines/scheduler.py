@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.comfyui_schedules import SAMPLERS, SCHEDULES, comfyui_sigmas
 from pipelines.errors import CaseError, WeightsError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
@@ -116,7 +117,10 @@ class Scheduler:
         return scheduler
 
     def sigmas(self, steps: int) -> tuple[float, ...]:
-        """Return the noise levels of diffusers over `steps` steps, one more than steps."""
+        """Return the noise levels over `steps` steps, one more than steps but for some lists of ComfyUI's."""
+        if self.family == COMFYUI:
+            given: dict[str, Any] = dict(self.settings)
+            return comfyui_sigmas(steps=steps, **given)
         scheduler: Any = self.build()
         scheduler.set_timesteps(steps)
         return tuple(float(sigma) for sigma in scheduler.sigmas)
@@ -167,6 +171,16 @@ def comfyui_schedule(
     `basic`: the sigmas come from a BasicScheduler node, whose grid differs for uni_pc and dpm_2. Raises CaseError for a
     name that is not supported yet.
     """
+    if sampler not in SAMPLERS:
+        raise CaseError(f"ComfyUI's sampler {sampler[:60]!r} is not supported yet; supported: {', '.join(SAMPLERS)}")
+    if schedule not in SCHEDULES:
+        raise CaseError(
+            f"ComfyUI's scheduler {schedule[:60]!r} is not supported yet; supported: {', '.join(SCHEDULES)}"
+        )
+    if not (math.isfinite(shift) and shift > 0):
+        raise CaseError(f"shift {shift:g}: ComfyUI's schedules need one above 0")
+    if not 0 < denoise <= 1:
+        raise CaseError(f"denoise {denoise:g}: must be above 0 and at most 1")
     settings: dict[str, Setting] = {"sampler": sampler, "schedule": schedule, "shift": float(shift)}
     if denoise != 1.0:
         settings["denoise"] = float(denoise)
