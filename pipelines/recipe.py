@@ -154,15 +154,33 @@ class Conditioning:
         return f"{latents}, noise {'rounded' if self.rounded else 'in float32'}"
 
 
+CodecFormat = Literal["webp", "jpeg", "png", "apng", "gif", "mp4", "webm", "mkv"]
+"""webp, jpeg, png (a still), apng and gif as Pillow writes them; mp4 and mkv: H.264, webm: VP9, both 4:2:0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The format of a video's file, with Pillow's settings. WebP is lossy."""
+    """The format of a video's file. All but PNG and lossless WebP lose something."""
 
-    format: Literal["webp", "jpeg", "png"] = "webp"
+    format: CodecFormat = "webp"
     quality: int | None = 80
+    """WebP and JPEG: Pillow's quality, 0 to 100; mp4, mkv and webm: the crf. None: a lossless WebP, a format without
+    such a number, or a crf that is not known."""
+    method: int | None = None
+    """WebP: libwebp's effort, 0 to 6. None: Pillow's default, which is 0 for several frames; ComfyUI's nodes take 4."""
+
+    @property
+    def lossless(self) -> bool:
+        """True if the file holds the frames as they were."""
+        return self.format in ("png", "apng") or (self.format == "webp" and self.quality is None)
 
     def __str__(self) -> str:
-        return self.format if self.quality is None else f"{self.format}, quality {self.quality}"
+        if self.format == "webp" and self.quality is None:
+            return "webp, lossless"
+        if self.quality is None:
+            return self.format
+        effort = "" if self.method is None else f", method {self.method}"
+        return f"{self.format}, {'quality' if self.format in ('webp', 'jpeg') else 'crf'} {self.quality}{effort}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,21 +18,13 @@ from parity.remote.client import MAX_FILE, Client
 from parity.results.case import TargetResult
 from pipelines.errors import MediaError, TargetError
 from pipelines.files.content import check_file
+from pipelines.media.encoding import suffix_of
 from pipelines.media.video import Video, read_video
 from pipelines.recipe import frame_duration
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _MOST_FRAMES = 1000
 """The most frames the API accepts."""
-
-_KINDS = {
-    b"RIFF": ".webp",
-    b"\x89PNG": ".png",
-    b"GIF8": ".gif",
-    b"\xff\xd8\xff": ".jpg",
-    b"\x1a\x45\xdf\xa3": ".webm",
-}
-"""File types by their first bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +176,7 @@ class Exchange:
             file = Path(folder) / "output"
             fetched = self._download_or_copy(answer, file, deadline)
             encoded = file.read_bytes()
-            suffix = _suffix(encoded)
+            suffix = suffix_of(encoded)
             if suffix is None:
                 raise self._error(f"{fetched} is not a supported video ({len(encoded)} bytes)")
             named = file.rename(file.with_suffix(suffix))
@@ -277,9 +269,3 @@ def _local(path: str | None, target: Target) -> Iterator[Path]:
                     yield file
     if target.is_here and Path(path).is_absolute():
         yield Path(path)
-
-
-def _suffix(data: bytes) -> str | None:
-    if data[4:8] == b"ftyp":
-        return ".mp4"
-    return next((suffix for start, suffix in _KINDS.items() if data.startswith(start)), None)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from PIL import Image
 from pipelines.errors import MediaError
 from pipelines.files.content import check_file, read_bytes
 from pipelines.files.words import cannot_read
+from pipelines.media.encoding import encode_with_ffmpeg, suffix_of, written_by_ffmpeg
 from pipelines.media.picture import opened
 from pipelines.recipe import Codec, frame_duration
 
@@ -68,29 +70,30 @@ class Video:
 def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
     """Encode frames to a file, byte for byte as ai-toolkit and the reference server do with the same Pillow.
 
-    Both save an animated WebP with Pillow's defaults; quality 80 is the default.
+    Both save an animated WebP with Pillow's defaults; quality 80 is the default. Formats of other programs come out
+    with the pixels of ComfyUI's nodes, but for a lossy WebP only if `codec` has their `method`. Raises MediaError for
+    a video that a format cannot hold.
     """
+    if written_by_ffmpeg(codec):
+        return encode_with_ffmpeg(frames, codec, fps)
     images = [Image.fromarray(frame) for frame in frames]
     out = io.BytesIO()
+    several: dict[str, Any] = {"append_images": images[1:], "save_all": True, "duration": frame_duration(fps)}
     if codec.format == "webp":
-        images[0].save(
-            out,
-            format="WEBP",
-            append_images=images[1:],
-            save_all=True,
-            duration=frame_duration(fps),
-            loop=0,
-            quality=codec.quality,
-        )
+        options: dict[str, Any] = {"lossless": True} if codec.quality is None else {"quality": codec.quality}
+        options |= {} if codec.method is None else {"method": codec.method}
+        images[0].save(out, format="WEBP", loop=0, **several, **options)
     elif codec.format == "jpeg":
         images[0].save(out, format="JPEG", quality=codec.quality)
-    else:
+    elif codec.format == "png":
         images[0].save(out, format="PNG")
+    else:
+        images[0].save(out, format="GIF" if codec.format == "gif" else "PNG", loop=0, **several)
     return out.getvalue()
 
 
 def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | None = None) -> Video:
-    """Decode an animated or still image (WebP, GIF, PNG, JPEG).
+    """Decode a video, or an animated or still image (mp4, WebM; WebP, GIF, PNG, JPEG).
 
     Encoders merge identical consecutive frames into one of longer duration; this function expands frames by duration,
     so that 13 frames written are 13 frames read. `frame_ms` is the duration of one written frame, if known; it tells
@@ -98,6 +101,8 @@ def decode(data: bytes, name: str, frame_ms: int | None = None, count: int | Non
     whose frames are all equal as a still image without a duration, and the file does not contain their number.
     Raises MediaError for anything that does not decode completely.
     """
+    if suffix_of(data) in _FFMPEG:
+        return _decode_ffmpeg(data, name)
     durations: list[int] = []
     with opened(data, name, "a complete video or image file", MAX_FRAME) as image:
         slack = 10 if image.format == "GIF" else 0
@@ -183,6 +188,16 @@ def _read_frame(file: Path) -> Frames:
         return frame
     except OSError as error:
         raise MediaError(cannot_read(file, error)) from None
+
+
+def _decode_ffmpeg(data: bytes, name: str) -> Video:
+    with tempfile.TemporaryDirectory(prefix="wan-parity-") as folder:
+        file = Path(folder) / "video"
+        file.write_bytes(data)
+        try:
+            return _read_ffmpeg(file)
+        except MediaError as error:
+            raise MediaError(str(error).replace(str(file), name)) from None
 
 
 def _read_ffmpeg(path: Path) -> Video:
