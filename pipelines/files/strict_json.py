@@ -14,8 +14,11 @@ MAX_DIGITS = 100
 """The most characters of a number. No measurement is longer, and Python refuses to print numbers above 4300."""
 
 
-def loads(text: str) -> Any:
-    """Parse like json.loads. Raises ValueError, with its line, for bad JSON, unusable numbers and exceeded limits."""
+def loads(text: str, *, constants: bool = False) -> Any:
+    """Parse like json.loads. Raises ValueError, with its line, for bad JSON, unusable numbers and exceeded limits.
+
+    `constants`: keep NaN and Infinity, which Python's json writes and which other programs therefore leave in files.
+    """
     if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
         raise ValueError(f"has more than {MAX_VALUES} values")
 
@@ -33,6 +36,6 @@ def loads(text: str) -> Any:
         raise ValueError(f"line {line}: {shown} is not a usable number")
 
     try:
-        return json.loads(text, parse_float=number, parse_int=integer, parse_constant=refuse)
+        return json.loads(text, parse_float=number, parse_int=integer, parse_constant=float if constants else refuse)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
