@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pipelines.catalog import MODELS
 from pipelines.comfyui.preview import clean_text, image_name, model_files, preview_settings, split_of
 from pipelines.comfyui.settings import Settings
-from pipelines.errors import WeightsError
+from pipelines.comfyui_text import escaped
+from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.words import together
 from pipelines.lora_files import COMBINED, read_header
 from pipelines.recipe import Dtype, LoraFile, Recipe
@@ -101,6 +102,11 @@ def _missing(recipe: Recipe) -> Iterator[Missing]:
             "the tiles of its VAE",
             "ai-toolkit decoded in overlapping tiles (low_vram); ComfyUI's tiles have other sizes and seams",
         )
+    for name, text in (("prompt", recipe.prompt), ("negative prompt", recipe.negative_prompt)):
+        try:
+            escaped(clean_text(text) or text)
+        except UnreproducibleError as error:
+            yield Missing(f"a parenthesis of its {name}", str(error))
     for file in recipe.lora_files:
         if (reason := why_not_loaded(_keys(file))) is not None:
             yield Missing(f"the LoRA {file.path.name} as it is", f"{file.path.name}: {reason}")
@@ -200,8 +206,6 @@ def _first(recipe: Recipe) -> Iterator[str]:
 def _remarks_on_text(name: str, text: str) -> Iterator[str]:
     if re.search(r"[()]", text):
         yield f"the {name}'s parentheses are escaped, \\( and \\): without the backslash they weigh words"
-    if re.search(r"\\[()]", text):
-        yield f"the {name} has a backslash before a parenthesis: how to write that in ComfyUI is not known here"
     if re.search(r"\{.*\|.*\}", text, re.DOTALL):
         yield f"the {name} has {{a|b}}, of which ComfyUI's page picks one: run the API graph instead"
     if len(text) > _LONG:

@@ -7,12 +7,14 @@ noise levels differ by less than 1e-7 (a125cd84, 0.3.64, 2025-10-12).
 from __future__ import annotations
 
 import html
-import re
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from pipelines.catalog import MODELS
 from pipelines.comfyui.settings import LoraEntry, Save, Settings, Stage
+from pipelines.comfyui_schedules import comfyui_sigmas, high_noise_steps
+from pipelines.comfyui_text import escaped
+from pipelines.errors import UnreproducibleError
 from pipelines.recipe import Expert, Recipe
 
 
@@ -29,22 +31,19 @@ def clean_text(text: str) -> str | None:
 
 
 def comfyui_text(text: str) -> str:
-    """The text that ComfyUI encodes as ai-toolkit encodes `text`: cleaned, with its parentheses escaped."""
+    """The text that ComfyUI encodes as ai-toolkit encodes `text`: cleaned, its parentheses escaped if that is known."""
     cleaned = clean_text(text)
-    return re.sub(r"([()])", r"\\\1", " ".join(text.split()) if cleaned is None else cleaned)
+    text = " ".join(text.split()) if cleaned is None else cleaned
+    try:
+        return escaped(text)
+    except UnreproducibleError:
+        return text
 
 
 def split_of(recipe: Recipe) -> int:
     """Return how many steps of a Wan 2.2 14B preview are the high-noise expert's: those at or above its boundary."""
-    boundary, shift = recipe.boundary or 0.0, recipe.scheduler.shift
-    last = _shifted(1 / 1000, shift)
-    steps = max(recipe.steps, 1)
-    sigmas = (_shifted(1 - (1 - last) * number / max(steps - 1, 1), shift) for number in range(steps))
-    return sum(sigma >= boundary for sigma in sigmas)
-
-
-def _shifted(noise: float, shift: float) -> float:
-    return shift * noise / (1 + (shift - 1) * noise)
+    sigmas = comfyui_sigmas("euler", "normal", recipe.scheduler.shift, recipe.steps)
+    return high_noise_steps(sigmas, recipe.boundary or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

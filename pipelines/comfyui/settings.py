@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.scheduler import Scheduler, comfyui_schedule
@@ -98,3 +98,5 @@ class Settings:
     save: Save
     notes: tuple[str, ...] = ()
     """What was read and changes nothing, or had to be assumed."""
+    places: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """The node of the graph that holds each value, for people: `prompt`, `width`; of a stage `0.steps`, `1.shift`."""

@@ -152,7 +152,7 @@ class _Writer:
         self._save(images)
         return tuple(self._found)
 
-    def _add(self, kind: str, title: str, node_id: str | None = None, **inputs: Scalar | Link) -> Link:
+    def _add(self, kind: str, title: str, node_id: str = "", /, **inputs: Scalar | Link) -> Link:
         node = WrittenNode(id=node_id or next(self._ids), kind=kind, title=title, inputs=inputs)
         self._found.append(node)
         return Link(node.id)
@@ -191,7 +191,12 @@ class _Writer:
     def _start(self, positive: Link, negative: Link, vae: Link) -> tuple[Link, Link, Link]:
         """What the first sampler starts from: both conditionings, and the empty latent."""
         settings = self._settings
-        size = {name: getattr(settings, name) for name in ("width", "height", "length", "batch_size")}
+        size: dict[str, Scalar | Link] = {
+            "width": settings.width,
+            "height": settings.height,
+            "length": settings.length,
+            "batch_size": settings.batch_size,
+        }
         if settings.image is None:
             return positive, negative, self._add("EmptyHunyuanLatentVideo", "Empty Latent Video", **size)
         image = self._add("LoadImage", "Load Image", image=settings.image)
