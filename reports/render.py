@@ -145,6 +145,7 @@ class CaseView:
             "metrics": ("Metrics", bool(case.metrics)),
             "findings": ("Findings", bool(case.findings or self.missing_factors)),
             "recipes": ("Settings", bool(self.recipe_rows)),
+            "comfyui": ("In ComfyUI", case.comfyui is not None),
             "files": ("Files", True),
         }
         return [(name, label) for name, (label, exists) in found.items() if exists]

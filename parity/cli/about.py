@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from parity.cli.comfyui import explain_comfyui
 from parity.cli.installed import version_of
 from pipelines.errors import UsageError
 from pipelines.files.content import write_atomically
@@ -32,13 +33,24 @@ def add(parsers: Any) -> None:
         help="explain a factor, or what can be behind a symptom, and what to change",
         description="Explains a factor: what ai-toolkit and the server do, what a difference looks like, how to "
         "recognize it, and what to change. Without FACTOR it lists all factors. With --symptom it starts from what you "
-        "see: what it usually is, the command that decides it, and what to change.",
+        "see: what it usually is, the command that decides it, and what to change. With --comfyui it says what to set "
+        "in ComfyUI, node by node, for the preview of a case, and what cannot be had there.",
         epilog="examples:\n  parity explain\n  parity explain scheduler\n  parity explain --symptom\n"
-        "  parity explain --symptom the LoRA does nothing\n",
+        "  parity explain --symptom the LoRA does nothing\n  parity explain --comfyui my_case.yaml\n"
+        "  parity explain --comfyui my_case.yaml --write graph.json\n",
     )
     command.add_argument("factor", nargs="?", metavar="FACTOR", help="default: list all factors")
     command.add_argument(
         "--symptom", nargs="*", metavar="WORDS", help="what you see, in your words (default: list all symptoms)"
+    )
+    command.add_argument(
+        "--comfyui", type=Path, metavar="CASE", help="what to set in ComfyUI for this case's preview, node by node"
+    )
+    command.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="with --comfyui: write its API graph to FILE.json, and its workflow for the browser to FILE.workflow.json",
     )
     command.add_argument("--json", action="store_true", help="print pages or list as JSON")
     command.set_defaults(run=explain)
@@ -64,11 +76,15 @@ def add(parsers: Any) -> None:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print a factor's page, a symptom's, or the list of either."""
+    """Print a factor's page, a symptom's, the list of either, or what to set in ComfyUI."""
     from parity.factors.catalogue import BEYOND_RECIPES, CATALOGUE, explain
     from parity.terminal.as_json import json_text
     from parity.terminal.text import table
 
+    if options.comfyui is not None:
+        return explain_comfyui(options)
+    if options.write is not None:
+        raise UsageError("--write goes with --comfyui CASE")
     if options.symptom is not None:
         return _symptom(" ".join(options.symptom), options)
     notes = {name: entry.note for name, entry in CATALOGUE.items()} | dict(BEYOND_RECIPES)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from parity.case.load import Case
 from parity.comparison.compare import Comparison
 from parity.factors.code import combined
+from parity.factors.comfyui import comfy_advice
 from parity.factors.findings import known_differences, limits_in_words
 from parity.results.case import CaseResult, FindingResult, Status, TargetResult
 from parity.results.diagnosis import Snippet
@@ -40,6 +41,7 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         case_yaml=_yaml(case),
         notes=(*limits_in_words(case), *case.preview.notes),
         target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
+        comfyui=comfy_advice(case),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from parity.results.comfyui import ComfyAdvice
 from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
 from pipelines.files import strict_json
 from pipelines.files.versioned import first_mistake, other_version
@@ -324,6 +325,8 @@ class CaseResult:
     """The result of `--repeat`: does the request give the same video each time? null: not requested."""
     baseline: BaselineResult | None = None
     """The comparison with the baseline, which `status` and `verdict` then follow; null: run without `--baselines`."""
+    comfyui: ComfyAdvice | None = None
+    """What to set in ComfyUI for the preview; null: an older version wrote this."""
 
     @property
     def failed(self) -> bool:

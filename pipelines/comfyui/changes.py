@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipelines.comfyui.nodes import Scalar
 from pipelines.comfyui.settings import DEFAULT_SHIFT, Save, Settings, Stage
-from pipelines.comfyui.write import LAST_STEP, nodes_of
+from pipelines.comfyui.write import LAST_STEP, nodes_of, switch
 
 _CONSTANT = ("filename_prefix", "batch_size", "method", "device")
 """Widgets that decide no pixel here, or that nobody changes."""
@@ -132,8 +132,8 @@ def _of_stage(stage: Stage, number: int, of: str) -> Iterator[_Value]:
     end = stage.steps if stage.end is None else min(stage.end, stage.steps)
     yield value(*sampler, "start_at_step", stage.start, stage.start)
     yield value(*sampler, "end_at_step", LAST_STEP if stage.end is None else stage.end, end)
-    yield value(*sampler, "add_noise", stage.add_noise, stage.add_noise)
-    yield value(*sampler, "return_with_leftover_noise", stage.leftover_noise, stage.leftover_noise)
+    yield value(*sampler, "add_noise", switch(stage.add_noise), stage.add_noise)
+    yield value(*sampler, "return_with_leftover_noise", switch(stage.leftover_noise), stage.leftover_noise)
 
 
 def _file(save: Save) -> str:
@@ -144,5 +144,5 @@ def _file(save: Save) -> str:
 
 def _shown(value: Scalar) -> str:
     if isinstance(value, bool):
-        return "enable" if value else "disable"
+        return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -55,7 +55,10 @@ class ModelFiles:
     text_encoder: str
     vae: str
     clip_vision: str
+    checkpoint: str
+    """The checkpoint's own name."""
     official: bool
+    """True if these are the names of Comfy-Org's files."""
 
 
 _UNETS: dict[str, tuple[str, ...]] = {
@@ -89,6 +92,7 @@ def model_files(recipe: Recipe) -> ModelFiles:
             text_encoder="umt5_xxl_fp16.safetensors",
             vae="wan_2.1_vae.safetensors",
             clip_vision="clip_vision_h.safetensors",
+            checkpoint=name,
             official=True,
         )
     parts = ("",) if recipe.boundary is None else ("-high", "-low")
@@ -97,6 +101,7 @@ def model_files(recipe: Recipe) -> ModelFiles:
         text_encoder=f"{name}-te.safetensors",
         vae=f"{name}-vae.safetensors",
         clip_vision=f"{name}-clip.safetensors",
+        checkpoint=name,
         official=False,
     )
 

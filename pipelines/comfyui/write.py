@@ -50,7 +50,7 @@ _GREEN, _RED = {"color": "#232", "bgcolor": "#353"}, {"color": "#322", "bgcolor"
 
 
 def api_graph(settings: Settings, prefix: str = "wan-parity") -> dict[str, Any]:
-    """Write settings as an API graph, which ComfyUI's `/prompt` takes and its page opens.
+    """Write settings as an API graph, the form in which ComfyUI's server is asked for a video.
 
     `prefix`: how the names of the saved files begin. Raises GraphError for settings of nodes that are not written.
     """
@@ -241,12 +241,12 @@ class _Writer:
             title,
             stage.node,
             model=model,
-            add_noise=_switch(stage.add_noise),
+            add_noise=switch(stage.add_noise),
             noise_seed=stage.seed,
             **common,
             start_at_step=stage.start,
             end_at_step=LAST_STEP if stage.end is None else stage.end,
-            return_with_leftover_noise=_switch(stage.leftover_noise),
+            return_with_leftover_noise=switch(stage.leftover_noise),
         )
 
     def _custom(self, stage: Stage, model: Link, positive: Link, negative: Link, latent: Link) -> Link:
@@ -295,16 +295,19 @@ class _Writer:
         elif save.node == "SaveWEBM":
             crf = 32.0 if save.quality is None else float(save.quality)
             self._add("SaveWEBM", "SaveWEBM", images=images, filename_prefix=prefix, codec="vp9", fps=fps, crf=crf)
-        elif save.node == "SaveVideo" and save.format == "mp4":
+        elif save.node == "SaveVideo":
             video = self._add("CreateVideo", "Create Video", images=images, fps=fps)
-            self._add(
-                "SaveVideo", "Save Video", video=video, filename_prefix=f"video/{prefix}", format="auto", codec="auto"
-            )
+            container = "auto" if save.format == "mp4" else save.format  # the others since 0.38.1 (2026)
+            name = f"video/{prefix}"
+            self._add("SaveVideo", "Save Video", video=video, filename_prefix=name, format=container, codec="auto")
+        elif save.node == "PreviewImage":
+            self._add("PreviewImage", "Preview Image", images=images)
         else:
             raise GraphError(f"the node {save.node} ({save.format}) is not written; SaveAnimatedWEBP and SaveVideo are")
 
 
-def _switch(on: bool) -> str:
+def switch(on: bool) -> str:
+    """The word of KSamplerAdvanced for yes and no."""
     return "enable" if on else "disable"
 
 
@@ -342,7 +345,16 @@ _COLUMNS = (
     ("LoraLoaderModelOnly", "ModelSamplingSD3", "CLIPVisionEncode"),
     ("CLIPTextEncode", "EmptyHunyuanLatentVideo", "WanImageToVideo", "RandomNoise", "KSamplerSelect"),
     ("BasicScheduler", "CFGGuider", "KSampler", "KSamplerAdvanced", "SamplerCustomAdvanced"),
-    ("VAEDecode", "CreateVideo", "SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveImage"),
+    (
+        "VAEDecode",
+        "CreateVideo",
+        "SaveVideo",
+        "SaveWEBM",
+        "SaveAnimatedWEBP",
+        "SaveAnimatedPNG",
+        "SaveImage",
+        "PreviewImage",
+    ),
 )
 """The page's columns from left to right."""
 _WIDTH, _GAP, _LINE, _HEAD = 360, 60, 26, 46
