@@ -32,6 +32,8 @@ def explain_comfyui(options: argparse.Namespace) -> int:
         print(json_text(case=case.id, comfyui=asdict(advice), written=written))
         return 0
     print(comfy_text(advice))
+    if case.preview.notes:
+        print("\non the preview:", *(f"  {note}" for note in case.preview.notes), sep="\n")
     if written:
         print("\nwritten:", *(f"  {path}" for path in written), sep="\n")
     return 0

@@ -85,8 +85,8 @@ _NO_5B = "what its node for Wan 2.2 5B (Wan22ImageToVideoLatent) computes is not
 
 _UNIPC = Missing(
     "its UniPC schedule",
-    "ai-toolkit before 0.9.4 generated previews with Diffusers' UniPC, which no sampler of ComfyUI repeats: its uni_pc "
-    "is another method (36 dB from Diffusers'), euler is closer (47 dB)",
+    "before 2026-04-16 (ab1ee4df, in 0.9.3) ai-toolkit's previews were made with Diffusers' UniPC, which no sampler of "
+    "ComfyUI repeats: its uni_pc is another method (36 dB from Diffusers'), euler is closer (47 dB)",
 )
 
 
