@@ -19,6 +19,7 @@ from parity.results.case import CaseResult, Run, from_json, to_json
 from pipelines.comfyui.advice import advise
 from pipelines.comfyui.graph import read_graph
 from reports.render import render
+from tests.conftest import CaseFiles
 from tests.pipelines.comfyui.test_write import recorded
 from tests.support.paths import ROOT
 from tests.support.report_cases import HOSTILE, Page
