@@ -6,21 +6,29 @@ A factor is a group of fields that has one cause; a counterfactual is `take(reci
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeGuard
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeGuard, get_args
 
+from pipelines import lora_pairs
+from pipelines.experts import boundaries_differ
 from pipelines.recipe import EXPERT_PARTS, Expert, LoraFile, Recipe, frame_duration
+from pipelines.schedule_parts import Part, both_parts, parts_of, take_part
+from pipelines.scheduler import COMFYUI
 
 Factor = Literal[
     "checkpoint",
     "prompt",
     "negative_prompt",
+    "text_encoding",
     "snapping",
     "frame_count",
     "steps",
     "guidance",
     "seed",
     "scheduler",
+    "sampler",
+    "schedule",
+    "shift",
     "boundary",
     "lora_file",
     "lora_file_high",
@@ -28,16 +36,19 @@ Factor = Literal[
     "lora_scale",
     "lora_scale_high",
     "lora_scale_low",
+    "extra_loras",
     "lora_application",
     "precision",
     "quantization",
     "control_image",
     "resize",
+    "clip_image",
     "conditioning",
     "compilation",
     "vae_tiling",
     "vae_norm",
     "merge_residue",
+    "eight_bit",
     "codec",
     "fps",
 ]
@@ -45,14 +56,18 @@ Factor = Literal[
 
 FACTORS: dict[Factor, tuple[str, ...]] = {
     "checkpoint": ("weights",),
-    "prompt": ("prompt", "text_encoding"),
+    "prompt": ("prompt",),
     "negative_prompt": ("negative_prompt",),
+    "text_encoding": ("text_encoding",),
     "snapping": ("width", "height"),
     "frame_count": ("num_frames",),
     "steps": ("steps",),
     "guidance": ("guidance_scale",),
     "seed": ("seed",),
     "scheduler": ("scheduler",),
+    "sampler": ("scheduler",),
+    "schedule": ("scheduler",),
+    "shift": ("scheduler",),
     "boundary": ("boundary", "split"),
     "lora_file": ("lora_files",),
     "lora_file_high": ("lora_files",),
@@ -60,16 +75,19 @@ FACTORS: dict[Factor, tuple[str, ...]] = {
     "lora_scale": ("lora_scales",),
     "lora_scale_high": ("lora_scales",),
     "lora_scale_low": ("lora_scales",),
+    "extra_loras": ("lora_files", "lora_scales"),
     "lora_application": ("lora_application",),
-    "precision": ("precision", "float32_steps", "vae_dtype", "eight_bit"),
+    "precision": ("precision", "float32_steps", "vae_dtype"),
     "quantization": ("quantization",),
     "control_image": ("control_image",),
-    "resize": ("resize", "clip_image"),
+    "resize": ("resize",),
+    "clip_image": ("clip_image",),
     "conditioning": ("conditioning",),
     "compilation": ("compiled",),
     "vae_tiling": ("vae_tiling",),
     "vae_norm": ("vae_norm",),
     "merge_residue": ("earlier_merges",),
+    "eight_bit": ("eight_bit",),
     "codec": ("codec",),
     "fps": ("fps",),
 }
@@ -87,8 +105,14 @@ LORA_FACTORS: dict[Factor, Expert | None] = {
 """The factors about one expert's LoRA; None: the LoRA of a model's only transformer."""
 
 
-_OF_AN_IMAGE: tuple[Factor, ...] = ("resize", "conditioning")
+SCHEDULE_PARTS: tuple[Part, ...] = get_args(Part)
+"""The factors that replace `scheduler` where both sides have these parts, and one is ComfyUI's."""
+
+_OF_AN_IMAGE: tuple[Factor, ...] = ("resize", "clip_image", "conditioning")
 """The factors about what is done with a control image: none without one."""
+
+_MOVE_THE_EXPERTS = ("scheduler", *SCHEDULE_PARTS, "steps")
+"""The factors on which it depends after how many steps the experts of Wan 2.2 switch."""
 
 
 def is_factor(name: str) -> TypeGuard[Factor]:
@@ -105,7 +129,7 @@ def lora_field(recipe: Recipe, factor: Factor) -> tuple[LoraFile | float, ...]:
 def _effective(recipe: Recipe, name: str) -> Any:
     """The part of a field that reaches the pixels, so that a difference without effect is not called drift."""
     value = getattr(recipe, name)
-    if name == "prompt" or name == "negative_prompt":
+    if name in ("prompt", "negative_prompt") and recipe.text_encoding == "diffusers":
         return " ".join(value.split())  # diffusers' prompt_clean folds white space
     if name in ("width", "height", "num_frames"):
         return value.applied
@@ -113,12 +137,18 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return recipe.guidance
     if name == "weights":
         return tuple(value.places().values())
+    if name == "scheduler" and (parts := parts_of(value)) is not None and value.family == COMFYUI:
+        return (COMFYUI, *parts.effective)
+    if name == "boundary" and recipe.split is not None:
+        return None  # the split wins
     if name == "vae_tiling":
         return recipe.tiles
-    if name == "vae_norm" and recipe.precision.dtype == "float32":
+    if name == "vae_norm" and (recipe.vae_dtype or recipe.precision.dtype) == "float32":
         return "float32"
     if name == "quantization":
         return value.effective
+    if name == "clip_image" and not _has_clip(recipe):
+        return "resized"
     if name == "float32_steps" and recipe.precision.dtype == "float32":
         return False
     if name == "vae_dtype" and value == recipe.precision.dtype:
@@ -126,27 +156,42 @@ def _effective(recipe: Recipe, name: str) -> Any:
     return frame_duration(value) if name == "fps" else value
 
 
+def _has_clip(recipe: Recipe) -> bool:
+    """True if a control image goes through CLIP: that of Wan 2.1."""
+    return recipe.control_image is not None and recipe.boundary is None and not recipe.expand_timesteps
+
+
 def differing_factors(preview: Recipe, inference: Recipe) -> list[Factor]:
     """The factors in which two recipes generate different videos, in FACTORS order."""
-    found: list[Factor] = []
-    for factor, names in FACTORS.items():
-        if factor in LORA_FACTORS:
-            ours, theirs = lora_field(preview, factor), lora_field(inference, factor)
-            missing = factor.startswith("lora_scale") and not (ours and theirs)  # the missing file is the factor
-            if ours != theirs and not missing:
-                found.append(factor)
-            continue
-        if factor == "negative_prompt" and preview.guidance <= 1 and inference.guidance <= 1:
-            continue  # never read without guidance
-        if factor == "lora_application" and not (preview.lora_files and inference.lora_files):
-            continue  # the missing file is the factor
-        if factor in _OF_AN_IMAGE and (preview.control_image is None or inference.control_image is None):
-            continue  # the missing image is the factor
-        if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
-            continue  # a still has no frame rate
-        if any(_effective(preview, name) != _effective(inference, name) for name in names):
-            found.append(factor)
-    return found
+    return [factor for factor in FACTORS if _differs(factor, preview, inference)]
+
+
+def _differs(factor: Factor, preview: Recipe, inference: Recipe) -> bool:
+    if factor in LORA_FACTORS or factor == "extra_loras":
+        experts = EXPERT_PARTS if factor == "extra_loras" else (LORA_FACTORS[factor],)
+        differs = _LORAS[factor.removesuffix("_high").removesuffix("_low")][0]
+        return any(differs(preview.loras(expert), inference.loras(expert)) for expert in experts)
+    if factor == "scheduler" or factor in SCHEDULE_PARTS:
+        return factor in _scheduling(preview, inference)
+    if factor == "boundary":
+        return boundaries_differ(preview, inference)
+    if factor == "negative_prompt" and preview.guidance <= 1 and inference.guidance <= 1:
+        return False  # never read without guidance
+    if factor == "lora_application" and not (preview.lora_files and inference.lora_files):
+        return False  # the missing file is the factor
+    if factor in _OF_AN_IMAGE and (preview.control_image is None or inference.control_image is None):
+        return False  # the missing image is the factor
+    if factor == "fps" and preview.num_frames.applied == inference.num_frames.applied == 1:
+        return False  # a still has no frame rate
+    return any(_effective(preview, name) != _effective(inference, name) for name in FACTORS[factor])
+
+
+def _scheduling(preview: Recipe, inference: Recipe) -> tuple[Factor, ...]:
+    """The factors in which two schedules differ: the parts, where both have them, else `scheduler` as a whole."""
+    pair = both_parts(preview.scheduler, inference.scheduler)
+    if pair is None:
+        return () if preview.scheduler == inference.scheduler else ("scheduler",)
+    return tuple(part for part in SCHEDULE_PARTS if pair[0].of(part) != pair[1].of(part))
 
 
 _NO_SETTINGS = ("checkpoint", "codec", "fps")
@@ -171,33 +216,45 @@ def settings_key(recipe: Recipe) -> tuple[Any, ...]:
 def latents_key(recipe: Recipe) -> tuple[Any, ...]:
     """Recipes with equal keys denoise to equal latents.
 
-    Tiling counts where a control image goes through the VAE in tiles, the VAE's norm wherever it goes through it at
-    all; elsewhere they affect the decode alone.
+    Tiling counts where a control image goes through the VAE in tiles, the VAE's norm and dtype wherever it goes through
+    it at all; elsewhere they affect the decode alone, as the way to 8 bit always does.
     """
-    norm = recipe.vae_norm if recipe.control_image is not None else "float32"
-    return frames_key(dataclasses.replace(recipe, vae_tiling=recipe.encodes_tiled, vae_norm=norm))
+    recipe = dataclasses.replace(recipe, vae_tiling=recipe.encodes_tiled, eight_bit="rounded")
+    if recipe.control_image is None:
+        recipe = dataclasses.replace(recipe, vae_norm="float32", vae_dtype=None)
+    return frames_key(recipe)
 
 
 def take(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:
     """`recipe` with one factor's fields taken from `other`."""
-    if factor in LORA_FACTORS:
+    if factor in LORA_FACTORS or factor == "extra_loras":
         return _take_lora(recipe, factor, other)
     names = FACTORS[factor]
+    changes: dict[str, Any] = {name: getattr(other, name) for name in names}
+    if factor in SCHEDULE_PARTS:
+        changes = {"scheduler": take_part(recipe.scheduler, factor, other.scheduler)}
+    if factor in _MOVE_THE_EXPERTS and not boundaries_differ(recipe, other):
+        # A split that is right on one schedule is wrong on another one, where the same boundary is not.
+        changes |= {"boundary": other.boundary, "split": other.split}
     if factor == "control_image" and (recipe.control_image is None) != (other.control_image is None):
-        names = (*names, "pipeline", *(name for factor in _OF_AN_IMAGE for name in FACTORS[factor]))
-    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in names})
+        names = ("pipeline", *(name for factor in _OF_AN_IMAGE for name in FACTORS[factor]))
+        changes |= {name: getattr(other, name) for name in names}
+    return dataclasses.replace(recipe, **changes)
+
+
+_LORAS: dict[str, tuple[Callable[..., bool], Callable[..., tuple[lora_pairs.Lora, ...]]]] = {
+    "lora_file": (lora_pairs.files_differ, lora_pairs.take_files),
+    "lora_scale": (lora_pairs.scales_differ, lora_pairs.take_scales),
+    "extra_loras": (lora_pairs.extras_differ, lora_pairs.take_extras),
+}
+"""Whether the LoRAs of one transformer differ in a factor, and those of the first side with it taken from the other."""
 
 
 def _take_lora(recipe: Recipe, factor: Factor, other: Recipe) -> Recipe:
-    expert = LORA_FACTORS[factor]
-    ours, theirs = recipe.loras(expert), other.loras(expert)
-    if ours and theirs:
-        is_file = factor.startswith("lora_file")
-        pairs = zip(theirs if is_file else ours, ours if is_file else theirs, strict=True)
-        taken = tuple((file, scale) for (file, _), (_, scale) in pairs)
-    else:
-        taken = theirs  # no file, no scale
-    changed = with_loras(recipe, taken, expert)
+    taken = _LORAS[factor.removesuffix("_high").removesuffix("_low")][1]
+    changed = recipe
+    for expert in EXPERT_PARTS if factor == "extra_loras" else (LORA_FACTORS[factor],):
+        changed = with_loras(changed, taken(recipe.loras(expert), other.loras(expert)), expert)
     if recipe.lora_files and other.lora_files:
         return changed
     return dataclasses.replace(changed, lora_application=other.lora_application)

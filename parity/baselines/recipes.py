@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.drift import FACTORS, LORA_FACTORS, differing_factors
+from pipelines.drift import FACTORS, LORA_FACTORS, SCHEDULE_PARTS, Factor, differing_factors
 from pipelines.recipe import RECIPE_DEFAULTS, RECIPE_KEYS, Recipe, keys_of
 from pipelines.weights import WEIGHT_KEYS
 
@@ -19,6 +19,9 @@ _NOT_CONTENT = ("path", "source")
 
 _PATHS = (*WEIGHT_KEYS, *_NOT_CONTENT)
 """Fields that can hold a local path. A Hub id is kept."""
+
+_TELLS: dict[str, tuple[Factor, ...]] = {"scheduler": SCHEDULE_PARTS, **dict.fromkeys(LORA_FACTORS, ("extra_loras",))}
+"""Factors that tell the changes of others too, which have no field of their own."""
 
 _SHOWN = 40
 """Characters shown of a long text."""
@@ -64,7 +67,9 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
     reaching: list[str] = []
     harmless: list[str] = []
     of_factors: dict[str, Sequence[str]] = {
-        factor: [key for name in names for key in keys_of(name)] for factor, names in FACTORS.items()
+        factor: [key for name in names for key in keys_of(name)]
+        for factor, names in FACTORS.items()
+        if not any(factor in others for others in _TELLS.values())
     }
     grouped = {key for keys in of_factors.values() for key in keys}
     groups: dict[str, Sequence[str]] = {
@@ -79,6 +84,8 @@ def compare_recipes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Reci
             found += _changes(root, _part(before, factor, name), _part(after, factor, name))
         if factor in factors and any(before.get(name) != after.get(name) for name in names):
             reaching += found or [f"{factor} changed"]
+        elif factors.intersection(_TELLS.get(factor, ())):
+            reaching += found
         else:
             harmless += found
     return RecipeChanges(reaching=tuple(reaching), harmless=tuple(harmless))

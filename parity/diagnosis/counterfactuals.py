@@ -43,7 +43,7 @@ from pipelines.errors import ParityError
 from pipelines.files.words import plural
 from pipelines.limits import limits_of, within_limits
 from pipelines.media.video import Frames
-from pipelines.recipe import Precision, Recipe
+from pipelines.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +375,7 @@ def outside(case: Case, left_out: Mapping[Factor, str]) -> tuple[str, ...]:
     return tuple(causes)
 
 
-def _decode_settings(recipe: Recipe) -> tuple[str, Precision, bool]:
-    """The settings that decide how latents become frames: the VAE, its precision and tiling."""
-    return recipe.weights.places()["vae"], recipe.precision, recipe.tiles
+def _decode_settings(recipe: Recipe) -> tuple[object, ...]:
+    """The settings that decide how latents become frames: the VAE, its precision and tiling, the way to 8 bit."""
+    vae = recipe.weights.places()["vae"], recipe.precision, recipe.vae_dtype, recipe.vae_norm
+    return *vae, recipe.tiles, recipe.eight_bit

@@ -314,7 +314,7 @@ def _shown(name: Factor | Literal["shift"], recipe: Recipe) -> str:
     """Format the value of a setting; solver and shift of a schedule are two settings."""
     if name == "shift":
         return f"{recipe.scheduler.shift:g}"
-    return CLASSES[recipe.scheduler.family] if name == "scheduler" else show(recipe, name)
+    return CLASSES.get(recipe.scheduler.family, "ComfyUI's") if name == "scheduler" else show(recipe, name)
 
 
 def _number_of(axis: Axis, recipe: Recipe) -> float | None:

@@ -15,7 +15,8 @@ from pipelines.drift import LORA_FACTORS, Factor, lora_field
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean, near
 from pipelines.recipe import EXPERT_PARTS, Conditioning, Recipe
-from pipelines.scheduler import CLASSES
+from pipelines.schedule_parts import Parts, parts_of
+from pipelines.scheduler import CLASSES, COMFYUI
 
 _PAGES = Path(__file__).parent / "explain"
 
@@ -36,8 +37,54 @@ def _send(name: str, value: Callable[[Recipe], object]) -> Callable[[Recipe], st
 
 
 def _scheduler(recipe: Recipe) -> str:
+    if recipe.scheduler.family == COMFYUI:
+        return f"sample with {recipe.scheduler}"
     settings = ", ".join(f"{key}={value!r}" for key, value in recipe.scheduler.settings)
     return f"pipe.scheduler = {CLASSES[recipe.scheduler.family]}({settings})"
+
+
+def _node(text: str, value: Callable[[Parts], object]) -> Callable[[Recipe], str]:
+    """The fix for one part of a schedule, in ComfyUI's nodes: a graph is on the other side."""
+
+    def fix(recipe: Recipe) -> str:
+        parts = parts_of(recipe.scheduler)
+        return f"no node of ComfyUI has {recipe.scheduler}" if parts is None else text.format(value(parts))
+
+    return fix
+
+
+def _text_encoding(recipe: Recipe) -> str:
+    if recipe.text_encoding == "comfyui":
+        return "encode the prompts as ComfyUI's CLIPTextEncode does"
+    if any(char in recipe.prompt + recipe.negative_prompt for char in "()"):
+        return f"in CLIPTextEncode escape what would be weights: {_escaped(recipe.prompt)!r}"
+    return "write the text without weights such as (red:1.4); the rest rounds and cannot be set in ComfyUI"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{char}" if char in "()" else char for char in text)
+
+
+def _clip_image(recipe: Recipe) -> str:
+    if recipe.clip_image != "resized":
+        return f"let CLIP see the {recipe.clip_image.replace('_', ', ')} image"
+    width, height = recipe.width.applied, recipe.height.applied
+    return f"resize the image to {width}x{height} before CLIPVisionEncode, with crop center: LANCZOS, stretched"
+
+
+def _eight_bit(recipe: Recipe) -> str:
+    if recipe.eight_bit == "truncated":
+        return "cut pixels to 8 bit: (pixels * 255).astype('uint8')"
+    return "round pixels to 8 bit: (pixels * 255).round().astype('uint8'); ComfyUI's own save nodes cannot"
+
+
+def _extra_loras(recipe: Recipe) -> str:
+    loras = ", ".join(
+        f"{file} at {scale:g}" for file, scale in zip(recipe.lora_files, recipe.lora_scales, strict=True)
+    )
+    both = {file.expert for file in recipe.lora_files}
+    refused = "; the reference API takes one a transformer" if len(both) < len(recipe.lora_files) else ""
+    return f"load {loras} and no other LoRA{refused}" if loras else "load no LoRA"
 
 
 def _scale(factor: Factor) -> Callable[[Recipe], str]:
@@ -164,6 +211,26 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
         "different scheduler: build the preview's in the inference code instead of the checkpoint's",
         _scheduler,
     ),
+    (
+        "sampler",
+        "different sampler: the preview's is euler, which ComfyUI has too",
+        _node("set sampler_name {} in KSampler", lambda parts: parts.show("sampler")),
+    ),
+    (
+        "schedule",
+        "different noise levels: ComfyUI's scheduler `normal` has the trainer's",
+        _node("set scheduler {} in KSampler", lambda parts: parts.show("schedule")),
+    ),
+    (
+        "shift",
+        "different shift of the noise levels: a graph without ModelSamplingSD3 has 8",
+        _node("set shift {} in ModelSamplingSD3, one for each transformer", lambda parts: parts.show("shift")),
+    ),
+    (
+        "extra_loras",
+        "one side has more LoRAs, such as a lightning LoRA: load the preview's and no other",
+        _extra_loras,
+    ),
     ("checkpoint", "different weights: serve the checkpoint the LoRA was trained on", _checkpoint),
     (
         "boundary",
@@ -210,6 +277,11 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
     ("control_image", "different control image: send the exact file that the sample names", _control_image),
     ("resize", "the control image is resized differently: use the preview's filter and crop", _resize),
     (
+        "clip_image",
+        "CLIP sees the control image before it was resized: resize it first, and crop its center",
+        _clip_image,
+    ),
+    (
         "prompt",
         "different text: check the trigger word and inline flags (ai-toolkit cuts the prompt at every --)",
         _send("prompt", lambda recipe: repr(recipe.prompt)),
@@ -218,6 +290,11 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
         "negative_prompt",
         "different negative prompt: send the sample's as `neg`",
         _send("neg", lambda recipe: repr(recipe.negative_prompt)),
+    ),
+    (
+        "text_encoding",
+        "ComfyUI reads (words) as weights and encodes text in float32: escape the parentheses",
+        _text_encoding,
     ),
     (
         "quantization",
@@ -253,6 +330,11 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
         "merge_residue",
         "earlier previews merged and unmerged LoRAs, which leaves rounding errors in the weights",
         _merge_residue,
+    ),
+    (
+        "eight_bit",
+        "pixels are truncated to 8 bit instead of rounded: half of all values are lower by 1 of 255",
+        _eight_bit,
     ),
     (
         "codec",

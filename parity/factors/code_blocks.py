@@ -161,7 +161,7 @@ def _conditioning(names: frozenset[Factor], recipe: Recipe) -> Block | None:
 
 
 def _scheduler(names: frozenset[Factor], recipe: Recipe) -> Block | None:
-    if "scheduler" not in names:
+    if "scheduler" not in names or recipe.scheduler.family not in CLASSES:
         return None
     return Block(
         factors=frozenset({"scheduler"}),

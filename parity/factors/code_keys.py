@@ -20,7 +20,7 @@ _WIDTH = 88
 
 def request_keys(factor: Factor, recipe: Recipe) -> dict[str, Any] | None:
     """The keys that ask for a factor's value; None if the API has none, or does not accept this value."""
-    if factor in LORA_FACTORS:
+    if factor in LORA_FACTORS or factor == "extra_loras":
         return _loras(recipe)
     keys: dict[Factor, dict[str, Any]] = {
         "prompt": {"prompt": recipe.prompt},

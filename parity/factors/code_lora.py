@@ -81,7 +81,7 @@ def merge_residue(names: frozenset[Factor], recipe: Recipe) -> Block | None:
 
 def lora(names: frozenset[Factor], recipe: Recipe) -> Block | None:
     """Apply all LoRAs as the recipe does."""
-    about = names & {"lora_application", *LORA_FACTORS}
+    about = names & {"lora_application", "extra_loras", *LORA_FACTORS}
     loras = list(zip(recipe.lora_files, recipe.lora_scales, strict=True))
     if not about:
         return None

@@ -9,9 +9,11 @@ from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
 from parity.factors.code import code_of
 from parity.results.case import Evidence, FindingResult
-from pipelines.drift import FACTORS, LORA_FACTORS, Factor, differing_factors, lora_field
+from pipelines.drift import FACTORS, LORA_FACTORS, SCHEDULE_PARTS, Factor, differing_factors, lora_field
+from pipelines.experts import switch_in_words
 from pipelines.limits import limits_of
-from pipelines.recipe import RECIPE_DEFAULTS, Recipe, value_of
+from pipelines.recipe import RECIPE_DEFAULTS, ClipImage, Recipe, value_of
+from pipelines.schedule_parts import parts_of
 
 _UNSEEDED = "the noise in its control image's latents comes from an unseeded generator"
 NEVER_TWICE = (
@@ -27,6 +29,13 @@ _QUIET = ("split", "text_encoding", "clip_image", "float32_steps", "vae_dtype", 
 """Fields that are shown only where they are not what diffusers does."""
 
 
+_CLIP_IMAGE: dict[ClipImage, str] = {
+    "resized": "the resized image",
+    "original_stretched": "the original image, stretched",
+    "original_center": "the original image, its center",
+}
+
+
 def show_field(recipe: Recipe, name: str) -> str:
     """Format a recipe's field, or a key of `to_dict`, for people; a dash stands for nothing."""
     value = recipe.weights if name == "weights" else value_of(recipe, name)
@@ -38,6 +47,12 @@ def show_field(recipe: Recipe, name: str) -> str:
         return "-"
     if name == "float32_steps":
         return "float32 outside the transformer"
+    if name == "vae_dtype":
+        return f"VAE in {value}"
+    if name == "split" and value is not None:
+        return f"split at {value} of {recipe.steps}"
+    if name == "clip_image":
+        return _CLIP_IMAGE[recipe.clip_image]
     return _joined(value if isinstance(value, tuple) else (value,)) or "-"
 
 
@@ -53,8 +68,25 @@ def show(recipe: Recipe, factor: Factor) -> str:
         return applied if asked == applied else f"{applied} (asked {asked})"
     if factor in LORA_FACTORS:
         return _joined(lora_field(recipe, factor)) or "none"
+    if factor == "extra_loras":
+        loras = zip(recipe.lora_files, recipe.lora_scales, strict=True)
+        return _joined(f"{file} at {scale:g}" for file, scale in loras) or "none"
+    if factor in SCHEDULE_PARTS and (parts := parts_of(recipe.scheduler)) is not None:
+        return parts.show(factor)
+    if factor == "boundary" and recipe.split is not None:
+        return show_field(recipe, "split")
+    if factor == "clip_image":
+        return _CLIP_IMAGE[recipe.clip_image]
+    if factor in ("text_encoding", "eight_bit"):
+        return str(value_of(recipe, factor))
     shown = (show_field(recipe, name) for name in FACTORS[factor])
     return ", ".join(value for value in shown if value != "-") or "none"
+
+
+def note_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
+    """One line that says what a difference in a factor means; of two experts, where a split would have to be."""
+    switch = switch_in_words(preview, inference) if factor == "boundary" else ""
+    return switch or CATALOGUE[factor].note
 
 
 def known_differences(case: Case) -> tuple[FindingResult, ...]:
@@ -94,7 +126,7 @@ def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "r
             factor=factor,
             preview=show(preview, factor),
             inference=show(inference, factor),
-            note=CATALOGUE[factor].note,
+            note=note_on(factor, preview, inference),
             fix=CATALOGUE[factor].fix(preview),
             code=code_of(factor, preview),
             evidence=evidence,
