@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from pipelines.comfyui_schedules import comfyui_sigmas, high_noise_steps
 from pipelines.recipe import Recipe
 from pipelines.schedule_parts import parts_of
-from pipelines.scheduler import comfyui_schedule
 
 
 def steps_before(recipe: Recipe, boundary: float) -> int | None:
-    """The steps of a recipe whose noise is at or above `boundary`; None where its sigmas are only known to diffusers."""
-    from pipelines.comfyui_schedules import high_noise_steps  # it needs scipy, and no other recipe does
-
+    """The steps of a recipe whose noise is at or above `boundary`; None where only diffusers knows its sigmas."""
     parts = parts_of(recipe.scheduler)
     if parts is None:
         return None
-    schedule = comfyui_schedule(
-        parts.sampler, parts.schedule, parts.shift, denoise=parts.denoise, basic=parts.basic
+    sigmas = comfyui_sigmas(
+        parts.sampler,
+        parts.schedule,
+        parts.shift,
+        recipe.steps,
+        denoise=parts.denoise,
+        basic=parts.basic,
     )
-    return high_noise_steps(schedule.sigmas(recipe.steps), boundary)
+    return high_noise_steps(sigmas, boundary)
 
 
 def boundaries_differ(one: Recipe, other: Recipe) -> bool:

@@ -16,6 +16,7 @@ from pipelines.recipe import (
     EarlierMerge,
     EightBit,
     LoraApplication,
+    LoraFile,
     Precision,
     Recipe,
     Resize,
@@ -83,9 +84,11 @@ class Graph:
     float32_steps: bool = False
     vae_dtype: Dtype | None = None
     eight_bit: EightBit = "rounded"
+    extra_loras: tuple[tuple[LoraFile, float], ...] = ()
+    """LoRAs with their scales that are loaded besides those that are asked for."""
 
 
-_SHARED = tuple(item.name for item in fields(Graph) if item.name not in ("frame_rule", "size_rule"))
+_SHARED = tuple(item.name for item in fields(Graph) if item.name not in ("frame_rule", "size_rule", "extra_loras"))
 """A recipe has these fields too."""
 
 

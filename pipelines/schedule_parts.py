@@ -1,4 +1,4 @@
-"""Schedules in three parts, as ComfyUI's nodes have them: sampler, schedule, shift; the trainer's Euler has them too."""
+"""Schedules in three parts, as in ComfyUI's nodes: sampler, schedule, shift. The trainer's Euler has them too."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from pipelines.comfyui_schedules import DISCARDING
 from pipelines.scheduler import COMFYUI, Scheduler, comfyui_schedule
 
 Part = Literal["sampler", "schedule", "shift"]
 """A part that can differ by itself."""
 
 _EULER_SETTINGS = {"shift"}
-"""The settings of FlowMatchEulerDiscreteScheduler with which its sigmas are ComfyUI's `normal`, within 6e-8 (0.3.64)."""
-
-_SKIPS_A_STEP = ("uni_pc", "uni_pc_bh2", "dpm_2", "dpm_2_ancestral")
-"""Samplers whose grid differs between KSampler and BasicScheduler (ComfyUI 0.3.64, and 0.38.1)."""
+"""Settings of FlowMatchEulerDiscreteScheduler that leave its sigmas ComfyUI's `normal`, within 6e-8 (0.3.64)."""
 
 _SAME_SAMPLER = {"ddim": "euler"}
 """Samplers that are another one bit for bit; there is no noise mask here (ComfyUI 0.3.64)."""
@@ -40,7 +38,7 @@ class Parts:
         """The values that make up one part, as far as they reach the pixels."""
         sampler = _SAME_SAMPLER.get(self.sampler, self.sampler)
         if part == "sampler":
-            return sampler, self.basic and sampler in _SKIPS_A_STEP
+            return sampler, self.basic and sampler in DISCARDING
         if part == "schedule":
             return self.schedule, self.denoise
         # A browser writes 5.000000000000001 for 5.
@@ -103,6 +101,4 @@ def take_part(scheduler: Scheduler, part: Part, other: Scheduler) -> Scheduler:
         return other
     if taken.effective == ours.effective:
         return scheduler
-    return comfyui_schedule(
-        taken.sampler, taken.schedule, taken.shift, denoise=taken.denoise, basic=taken.basic
-    )
+    return comfyui_schedule(taken.sampler, taken.schedule, taken.shift, denoise=taken.denoise, basic=taken.basic)

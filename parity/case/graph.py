@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import origin_of
 from pipelines.aitoolkit.quantization import recovery_adapter
 from pipelines.errors import CaseError
+from pipelines.files.words import shorten
 from pipelines.graph import Graph
 from pipelines.lora_files import lora_file
 from pipelines.quantization import Quantization, unsupported
-from pipelines.recipe import Conditioning, EarlierMerge, Expert, Precision, Recipe, Resize
+from pipelines.recipe import Conditioning, EarlierMerge, Expert, LoraFile, Precision, Recipe, Resize
 from pipelines.reference.inference import reference_graph
-from pipelines.scheduler import Scheduler, flow_schedule
+from pipelines.scheduler import COMFYUI, Scheduler, comfyui_schedule, flow_schedule
 
 
 def graph_of_case(file: CaseDocument, preview: Recipe | None, job: Job | None, checkpoint: str | None) -> Graph:
@@ -68,6 +70,13 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
             latents=keys.conditioning.latents, noise=keys.conditioning.noise, rounded=keys.conditioning.rounded
         ),
         "compiled": keys.compiled,
+        "split": keys.split,
+        "extra_loras": _extra_loras(file, keys),
+        "text_encoding": keys.text_encoding,
+        "clip_image": keys.clip_image,
+        "float32_steps": keys.float32_steps,
+        "vae_dtype": keys.vae_dtype,
+        "eight_bit": keys.eight_bit,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -90,10 +99,47 @@ def _scheduler(file: CaseDocument, keys: PipelineKeys) -> Scheduler | None:
     scheduler = keys.scheduler
     if scheduler is None:
         return None
+    given = scheduler.model_extra or {}
     try:
-        return flow_schedule(scheduler.family, scheduler.shift, **scheduler.model_extra or {})
+        if scheduler.family == COMFYUI:
+            return _comfyui_schedule(scheduler.shift, given)
+        return flow_schedule(scheduler.family, scheduler.shift, **given)
     except CaseError as error:
         raise file.document.error(("pipeline", "scheduler"), str(error)) from None
+
+
+def _comfyui_schedule(shift: float, given: Mapping[str, Any]) -> Scheduler:
+    """A schedule by ComfyUI's names. Raises CaseError."""
+    kinds: dict[str, type | tuple[type, ...]]
+    kinds = {"sampler": str, "schedule": str, "denoise": (int, float), "basic": bool}
+    for name in ("sampler", "schedule"):
+        if name not in given:
+            raise CaseError(f"family comfyui needs {name}, e.g. {{sampler: euler, schedule: simple}}")
+    for name, value in given.items():
+        if name not in kinds:
+            raise CaseError(f"family comfyui has no setting {name}; it has {', '.join(kinds)} and shift")
+        if not isinstance(value, kinds[name]) or (name == "denoise" and isinstance(value, bool)):
+            raise CaseError(f"{name} cannot be {shorten(repr(value), 60)}")
+    return comfyui_schedule(shift=shift, **given)
+
+
+def _extra_loras(file: CaseDocument, keys: PipelineKeys) -> tuple[tuple[LoraFile, float], ...] | None:
+    if keys.extra_loras is None:
+        return None
+    found = []
+    for number, item in enumerate(keys.extra_loras):
+        path = file.folder / item.path
+        place = ("pipeline", "extra_loras", number)
+        if not path.is_file():
+            raise file.document.error(place, f"{item.path} does not exist")
+        if (item.transformer is None) != (file.model.experts is None):
+            right = "has one transformer: leave out `transformer`"
+            if file.model.experts is not None:
+                right = "has two transformers: say `transformer: high` or `low`"
+            raise file.document.error(place, f"{file.model.id} {right}")
+        scale = 1.0 if item.network_multiplier is None else item.network_multiplier
+        found.append((lora_file(path, item.transformer), scale))
+    return tuple(found)
 
 
 def _quantization(file: CaseDocument, keys: PipelineKeys) -> Quantization | None:
@@ -119,6 +165,8 @@ def _check_model(file: CaseDocument, keys: PipelineKeys) -> None:
         ("boundary", has_experts, "Wan 2.2 14B"),
         ("conditioning", file.model.own_conditioning, "Wan 2.2 I2V and 5B"),
         ("compiled", has_experts, "Wan 2.2 14B"),
+        ("split", has_experts, "Wan 2.2 14B"),
+        ("clip_image", file.model.needs_control_image and not has_experts, "Wan 2.1 I2V"),
     ):
         if getattr(keys, name) is not None and not fits:
             raise file.document.error(("pipeline", name), f"is for {kind}, not for {file.model.id}")

@@ -15,7 +15,7 @@ from pipelines.errors import CaseError
 from pipelines.files.document import Document, KeyPath
 from pipelines.files.words import did_you_mean, shorten
 from pipelines.graph import FrameRuleName, SizeRuleName
-from pipelines.recipe import Dtype, Filter, LoraApplication, VaeNorm
+from pipelines.recipe import ClipImage, Dtype, EightBit, Filter, LoraApplication, TextEncoding, VaeNorm
 from pipelines.reference.request import MEANT, LoraItem, PromptItem, Request
 
 DEFAULT_TOLERANCE = {"psnr": 40.0, "ssim": 0.98}
@@ -80,9 +80,10 @@ class SchedulerKeys(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, bool | int | float | str | None]
-    family: Literal["unipc", "flow_match_euler"] = Field(
+    family: Literal["unipc", "flow_match_euler", "comfyui"] = Field(
         description="unipc: UniPCMultistepScheduler. flow_match_euler: FlowMatchEulerDiscreteScheduler, as in "
-        "ai-toolkit's previews since 0.9.3"
+        "ai-toolkit's previews since 0.9.3. comfyui: a sampler and scheduler of ComfyUI, named by `sampler` and "
+        "`schedule`"
     )
     shift: float = Field(
         gt=0, description="shift of the noise levels: higher spends more steps on noise", examples=[3.0, 5.0]
@@ -198,10 +199,40 @@ class PipelineKeys(_Strict):
     boundary: float | None = Field(
         default=None, gt=0, lt=1, description="Wan 2.2: where the low-noise expert takes over", examples=[0.875]
     )
+    split: int | None = Field(
+        default=None,
+        ge=0,
+        description="Wan 2.2: steps of the high-noise expert, as ComfyUI counts them; it replaces `boundary`",
+        examples=[10],
+    )
     conditioning: ConditioningKeys | None = Field(
         default=None,
         description="Wan 2.2 I2V and 5B: how the video starts from its control image; default: the profile's",
         examples=[{"latents": "sample", "noise": "seeded"}],
+    )
+    extra_loras: list[LoraItem] | None = Field(
+        default=None,
+        description="LoRA files besides the request's, relative to the case; the inference server takes none",
+        examples=[[{"path": "../loras/lightning.safetensors", "network_multiplier": 1.0}]],
+    )
+    text_encoding: TextEncoding | None = Field(
+        default=None,
+        description="diffusers: cleaned, cut at 512 tokens. comfyui: (words:1.4) are weights, nothing is cut, computed "
+        "in float32; default: the profile's",
+    )
+    clip_image: ClipImage | None = Field(
+        default=None,
+        description="Wan 2.1 I2V: what CLIP sees. resized: the image at the video's size. Else the image as loaded, as "
+        "in ComfyUI: original_stretched, original_center",
+    )
+    float32_steps: bool | None = Field(
+        default=None, description="whether all between two passes of the transformer is float32, as in ComfyUI"
+    )
+    vae_dtype: Dtype | None = Field(
+        default=None, description="dtype of the VAE, if it is not that of `precision`", examples=["bfloat16"]
+    )
+    eight_bit: EightBit | None = Field(
+        default=None, description="how pixels become 8 bit: rounded, or truncated as by ComfyUI's save nodes"
     )
     compiled: bool | None = Field(default=None, description="Wan 2.2 on CUDA: torch.compile, as on the server")
     graph: str | None = Field(
@@ -335,6 +366,7 @@ _SCHEMAS: dict[tuple[str, ...], type[BaseModel]] = {
     ("pipeline", "quantization"): QuantizationKeys,
     ("pipeline", "resize"): ResizeKeys,
     ("pipeline", "conditioning"): ConditioningKeys,
+    ("pipeline", "extra_loras"): LoraItem,
     ("request",): Request,
     ("request", "prompts"): PromptItem,
     ("request", "loras"): LoraItem,

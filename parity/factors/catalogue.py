@@ -79,9 +79,7 @@ def _eight_bit(recipe: Recipe) -> str:
 
 
 def _extra_loras(recipe: Recipe) -> str:
-    loras = ", ".join(
-        f"{file} at {scale:g}" for file, scale in zip(recipe.lora_files, recipe.lora_scales, strict=True)
-    )
+    loras = ", ".join(f"{file} at {scale:g}" for file, scale in zip(recipe.lora_files, recipe.lora_scales, strict=True))
     both = {file.expert for file in recipe.lora_files}
     refused = "; the reference API takes one a transformer" if len(both) < len(recipe.lora_files) else ""
     return f"load {loras} and no other LoRA{refused}" if loras else "load no LoRA"

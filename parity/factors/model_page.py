@@ -86,6 +86,8 @@ def _server_schedule(model: Model) -> str:
 def _concerns(factor: Factor, model: Model) -> bool:
     if factor in ("control_image", "resize"):
         return model.takes_control_image
+    if factor == "clip_image":
+        return model.needs_control_image and model.experts is None
     if factor in LORA_FACTORS:
         return (LORA_FACTORS[factor] is None) == (model.experts is None)
     if factor in ("boundary", "compilation"):

@@ -37,7 +37,9 @@ def figure(metric: str, value: float | None, *, unit: bool = True) -> str:
 
 def factor_name(factor: str) -> str:
     """A factor as people write it: `lora_application` is "LoRA application"."""
-    return " ".join({"lora": "LoRA", "loras": "LoRAs", "vae": "VAE", "clip": "CLIP"}.get(word, word) for word in factor.split("_"))
+    return " ".join(
+        {"lora": "LoRA", "loras": "LoRAs", "vae": "VAE", "clip": "CLIP"}.get(word, word) for word in factor.split("_")
+    )
 
 
 def in_a_line(metric: str, tolerance: Iterable[str]) -> bool:

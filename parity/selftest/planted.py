@@ -70,6 +70,8 @@ class Plant:
     """Keys of the request's prompt item; None removes one."""
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the profile."""
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    """Parts of the trainer's schedule, told by ComfyUI's names."""
     lora: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the request's LoRA item; without a path: no item."""
     expert: Expert | None = None
@@ -124,6 +126,30 @@ PLANTS: tuple[Plant, ...] = (
             ),
         )
     ),
+    Plant(
+        factor="extra_loras",
+        value="a second LoRA",
+        pipeline={"extra_loras": [{"path": OTHER_LORA, "network_multiplier": 0.5}]},
+        kinds=(*WAN21, *WAN22_5B),
+    ),
+    Plant(
+        factor="extra_loras",
+        value="a second LoRA on the low-noise expert",
+        pipeline={"extra_loras": [{"path": lora_name("low", other=True), "transformer": "low"}]},
+        kinds=WAN22,
+    ),
+    Plant(factor="sampler", value="dpmpp_2m", schedule={"sampler": "dpmpp_2m"}),
+    Plant(factor="sampler", value="uni_pc", schedule={"sampler": "uni_pc"}),
+    Plant(factor="schedule", value="simple", schedule={"schedule": "simple"}),
+    Plant(factor="schedule", value="sgm_uniform", schedule={"schedule": "sgm_uniform"}, kinds=WAN22),
+    Plant(factor="schedule", value="beta", schedule={"schedule": "beta"}),
+    Plant(factor="shift", value="8", schedule={"shift": 8.0}, kinds=(*WAN21, *WAN22)),
+    Plant(factor="boundary", value="split at 1", pipeline={"split": 1}, kinds=WAN22),
+    Plant(factor="text_encoding", value="ComfyUI's", pipeline={"text_encoding": "comfyui"}, kinds=KINDS),
+    Plant(factor="clip_image", value="stretched", pipeline={"clip_image": "original_stretched"}, kinds=("i2v",)),
+    Plant(factor="precision", value="float32 steps", pipeline={"float32_steps": True}, kinds=("t2v", "wan22-t2v")),
+    Plant(factor="precision", value="VAE in float32", pipeline={"vae_dtype": "float32"}),
+    Plant(factor="eight_bit", value="truncated", pipeline={"eight_bit": "truncated"}, kinds=KINDS),
     Plant(factor="lora_application", value="adapter", pipeline={"lora_application": "adapter"}, kinds=KINDS),
     Plant(factor="lora_application", value="side path", pipeline={"lora_application": "side_path"}, kinds=KINDS),
     Plant(factor="precision", value="float32 modules", pipeline={"precision": {"dtype": "bfloat16"}}, kinds=KINDS),
@@ -302,12 +328,19 @@ def _possible(plants: Sequence[Plant]) -> bool:
         return False  # without an image neither is a factor
     if factors & {"codec", "vae_tiling"} and "fps" in factors and "frame_count" not in factors:
         return False  # a still has no frame rate
-    in_float32 = any(plant.pipeline.get("precision", {}).get("dtype") == "float32" for plant in plants)
+    if "scheduler" in factors and any(plant.schedule for plant in plants):
+        return False  # one whole schedule, or parts of one
+    in_float32 = any(
+        "float32" in (plant.pipeline.get("precision", {}).get("dtype"), plant.pipeline.get("vae_dtype"))
+        for plant in plants
+    )
     if in_float32 and "vae_norm" in factors:
         return False  # in float32 there is one way to normalize
     absent = {plant.expert for plant in plants if plant.lora.get("path", "") is None}
     if any(plant.factor.startswith("lora_scale") and plant.expert in absent for plant in plants):
         return False  # without a file there is no scale
+    if "low" in absent and "extra_loras" in factors:
+        return False  # the second LoRA would be the only one
     if absent == set(EXPERTS):
         return False  # the API refuses a request without a LoRA
     unguided = any(plant.prompt.get("guidance_scale") == 1 for plant in plants)

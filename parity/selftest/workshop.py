@@ -111,9 +111,13 @@ class Workshop:
         )
         pipeline = _faithful(model)
         checkpoint = str(_checkpoint(kind))
+        parts: dict[str, Any] = {"sampler": "euler", "schedule": "normal", "shift": model.trainer_shift}
         for plant in plants:
             item |= plant.prompt
             pipeline |= plant.pipeline
+            if plant.schedule:
+                parts |= plant.schedule
+                pipeline["scheduler"] = {"family": "comfyui"} | parts
             for expert, lora in loras.items():
                 if plant.expert in (None, expert):
                     lora |= plant.lora

@@ -82,9 +82,15 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     num_frames = _or(item.num_frames, defaults.num_frames)
     images = item.control_images() if model.takes_control_image else []
     image = load_control_image(images[0], folder) if images else None
-    loras = sorted(request.loras, key=lambda lora: lora.transformer or "")  # high before low
-    scales = [lora.network_multiplier for lora in loras]
-    files = tuple(lora_file(folder / lora.path, lora.transformer) for lora in loras)
+    asked = [
+        (
+            lora_file(folder / lora.path, lora.transformer),
+            defaults.network_multiplier if lora.network_multiplier is None else lora.network_multiplier,
+        )
+        for lora in request.loras
+    ]
+    loras = sorted((*asked, *graph.extra_loras), key=lambda lora: lora[0].expert or "")  # high before low
+    files = tuple(file for file, _ in loras)
     return Recipe(
         model=model.id,
         pipeline=model.pipeline(with_image=image is not None),
@@ -97,7 +103,7 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
         guidance_scale=defaults.guidance_scale if item.guidance_scale is None else item.guidance_scale,
         seed=None if seed < 0 else seed,
         lora_files=files,
-        lora_scales=tuple(defaults.network_multiplier if scale is None else scale for scale in scales),
+        lora_scales=tuple(scale for _, scale in loras),
         control_image=image,
         fps=_or(item.fps, defaults.fps),
         obstacles=_each(why_not_applied(file.path, graph.lora_application, file.expert) for file in files),

@@ -270,7 +270,9 @@ FACTORS_AND_OVERRIDES: list[Mistake] = [
     ),
     ("[scheduler,", "[zzz,", 25, "expect[0]", "unknown factor 'zzz'; known: "),
     pipeline("{base: other}", "base", "must be 'reference', 'faithful' or 'comfyui', is 'other'"),
-    pipeline("{scheduler: {family: dpm, shift: 3}}", "scheduler.family", "'unipc' or 'flow_match_euler', is 'dpm'"),
+    pipeline(
+        "{scheduler: {family: dpm, shift: 3}}", "scheduler.family", "'unipc', 'flow_match_euler' or 'comfyui', is 'dpm'"
+    ),
     pipeline("{scheduler: {family: unipc, shift: 0}}", "scheduler.shift", "must be greater than 0, is 0"),
     pipeline("{scheduler: {family: unipc, shift: .inf}}", "scheduler.shift", "is inf"),
     pipeline("{scheduler: {family: unipc, shift: 3, zeta: 1}}", "scheduler", "UniPCMultistepScheduler"),
