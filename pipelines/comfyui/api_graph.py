@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ MAX_CHAIN = 50
 """The most nodes through which a single value may come."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GraphNode:
     """One node of a graph."""
 
@@ -29,10 +29,14 @@ class GraphNode:
     inputs: Mapping[str, object]
     """Values, and links as `[id, output]`."""
 
-    def __str__(self) -> str:
+    @property
+    def label(self) -> str:
+        """Its title in quotes after a space, if that says more than its class."""
         plain = "".join(self.title.split()).lower()
-        title = f' "{_printed(self.title, 40)}"' if plain and plain != self.kind.lower() else ""
-        return f"{_printed(self.kind, 60)} {_printed(self.id, 30)}{title}"
+        return f' "{_printed(self.title, 40)}"' if plain and plain != self.kind.lower() else ""
+
+    def __str__(self) -> str:
+        return f"{_printed(self.kind, 60)} {_printed(self.id, 30)}{self.label}"
 
 
 class Output(NamedTuple):
@@ -51,20 +55,22 @@ class Output(NamedTuple):
 class ApiGraph:
     """The nodes of a graph. Everything that is asked of it raises GraphError, one message, where it is damaged."""
 
-    def __init__(self, nodes: Mapping[str, GraphNode], where: str) -> None:
+    def __init__(self, nodes: Mapping[str, GraphNode], where: str, controls: Mapping[str, str]) -> None:
         self.nodes = nodes
+        self.controls = controls
+        """Of a workflow: how the browser changes the seed of a node after each run."""
         self._where = where
         self._values: dict[tuple[str, str], Scalar] = {}
         self._open: list[tuple[str, str]] = []
 
     @classmethod
-    def of(cls, data: Mapping[str, object], where: str) -> ApiGraph:
+    def of(cls, data: Mapping[str, object], where: str, controls: Mapping[str, str] | None = None) -> ApiGraph:
         """Read the flat form: id -> class_type, inputs and perhaps _meta."""
         if len(data) > MAX_NODES:
             raise GraphError(f"{where}: has {len(data)} nodes, more than {MAX_NODES}")
         if not data:
             raise GraphError(f"{where}: has no nodes")
-        return cls({key: _node(key, value, where) for key, value in data.items()}, where)
+        return cls({key: _node(key, value, where) for key, value in data.items()}, where, controls or {})
 
     def error(self, message: str) -> GraphError:
         """An error that begins with where the graph is from."""
@@ -209,9 +215,14 @@ class ApiGraph:
         return result
 
 
-def names_of(nodes: list[GraphNode]) -> str:
-    """The nodes for a message, in the order given, each once."""
-    return listed(list(dict.fromkeys(map(str, nodes))), 20)
+def names_of(nodes: Sequence[GraphNode]) -> str:
+    """The nodes for a message, each once, by class: `LoadVideo 1, 4 "Pose"; Canny 7`."""
+    kinds: dict[str, list[str]] = {}
+    for node in dict.fromkeys(nodes):
+        kinds.setdefault(_printed(node.kind, 60), []).append(f"{_printed(node.id, 30)}{node.label}")
+    return "; ".join(
+        [f"{kind} {listed(ids, 5)}" for kind, ids in list(kinds.items())[:25]] + (["…"] if len(kinds) > 25 else [])
+    )
 
 
 def _side(switch: Scalar) -> str:

@@ -1,38 +1,50 @@
-"""ComfyUI's graphs into `Settings`: from the node that saved the video back to the files that were loaded."""
+"""ComfyUI's graphs into `Settings`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import chain
 
-from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output, names_of
-from pipelines.comfyui.saves import chosen, saved_by
-from pipelines.comfyui.settings import LoraEntry, Settings, Stage
+from pipelines.comfyui.api_graph import ApiGraph, names_of
+from pipelines.comfyui.saves import candidates
+from pipelines.comfyui.settings import Settings
+from pipelines.comfyui.walk import Walk
+from pipelines.comfyui.workflow import flatten, is_workflow
 from pipelines.errors import GraphError
 from pipelines.files.strict_json import loads
 
 MAX_BYTES = 16 << 20
 """The largest graph; that of the largest official Wan template has 0.2 MiB."""
 
-_SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
-
 
 def read_graph(source: str | Mapping[str, object], *, filename: str | None = None, where: str = "graph") -> Settings:
-    """Read what a graph asks for: an API graph, as JSON or parsed.
+    """Read what a graph asks for: an API graph, or a workflow as the browser saves it; as JSON or parsed.
 
     `filename`: the name of the video it is about, which decides where a graph saves several; `where`: what messages
     begin with. Raises GraphError, one message, for a damaged graph and for nodes that are not supported yet.
     """
-    graph = ApiGraph.of(_parsed(source, where), where)
-    node = chosen(graph, filename)
-    unsupported = graph.unsupported(node)
-    if unsupported:
+    graph = _graph(_parsed(source, where), where)
+    nodes = candidates(graph, filename)
+    unsupported = [graph.unsupported(node) for node in nodes]
+    if all(unsupported):
         raise graph.error(
-            f"nodes that are not supported yet: {names_of(unsupported)}. Understood are ComfyUI's own nodes for "
-            "Wan 2.1 and 2.2 14B, text to video and image to video; parity compare works with any two videos"
+            f"nodes that are not supported yet: {names_of([*chain(*unsupported)])}. Understood are ComfyUI's own nodes "
+            "for Wan 2.1 and 2.2 14B, text to video and image to video; parity compare works with any two videos"
         )
-    return _Walk(graph).settings(node)
+    if len(nodes) > 1:
+        named = f", and the file name {filename[:100]!r} does not say which" if filename is not None else ""
+        raise graph.error(
+            f"saves several videos{named}: {names_of(nodes)}; "
+            "give the file one of them wrote, under its own name, or a graph with one of them"
+        )
+    return Walk(graph).settings(nodes[0])
+
+
+def _graph(data: Mapping[str, object], where: str) -> ApiGraph:
+    if not is_workflow(data):
+        return ApiGraph.of(data, where)
+    flat = flatten(data, where)
+    return ApiGraph.of(flat.nodes, where, flat.controls)
 
 
 def _parsed(source: str | Mapping[str, object], where: str) -> Mapping[str, object]:
@@ -44,287 +56,9 @@ def _parsed(source: str | Mapping[str, object], where: str) -> Mapping[str, obje
             data = loads(source, constants=True)  # an is_changed of NaN is usual, and beside the point
         except ValueError as error:
             raise GraphError(f"{where}: is no readable JSON: {error}") from None
-    if isinstance(data, Mapping) and set(data) <= {"prompt", "client_id", "extra_data"} and "prompt" in data:
-        data = data["prompt"]  # as it is posted to ComfyUI
+    posted = data.get("prompt") if isinstance(data, Mapping) else None
+    if isinstance(posted, Mapping) and "class_type" not in posted:
+        return posted  # as it is sent to ComfyUI
     if not isinstance(data, Mapping):
         raise GraphError(f"{where}: is no ComfyUI graph: JSON, but not an object of nodes")
     return data
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A diffusion model with everything between its loader and a sampler."""
-
-    unet: str
-    weight_dtype: str
-    loras: tuple[LoraEntry, ...]
-    shift: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """What conditions a sampler: a text, its encoder, and the node that adds an image to it."""
-
-    text: str
-    encoder: str
-    image: str | None
-    """The id of a WanImageToVideo."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """The image that a video starts from; without a name: none, text to video."""
-
-    image: str | None = None
-    clip_vision: str | None = None
-    clip_crop: Literal["none", "center"] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Sampler:
-    """One sampler, read."""
-
-    stage: Stage
-    positive: _Text
-    negative: _Text | None
-    """None: BasicGuider, which has none."""
-
-
-class _Walk:
-    """Reads one graph, from its end to its beginning."""
-
-    def __init__(self, graph: ApiGraph) -> None:
-        self.graph = graph
-        self.notes: list[str] = []
-
-    def settings(self, node: GraphNode) -> Settings:
-        graph, saved = self.graph, saved_by(self.graph, node)
-        self.notes += saved.notes
-        decode = saved.images.node
-        if decode.kind not in ("VAEDecode", "VAEDecodeTiled"):
-            raise graph.error(f"{node}: saves images of {decode}, not of a VAEDecode: nothing generates them")
-        if decode.kind == "VAEDecodeTiled":
-            self.notes.append(
-                f"{decode}: decodes in tiles of {graph.whole(decode, 'tile_size')} pixels; taken as VAEDecode, "
-                "what the seams change was not measured"
-            )
-        nodes = self._samplers(decode)
-        samplers = [self._sampler(entry, index) for index, entry in enumerate(nodes)]
-        first = samplers[0]
-        for entry, other in zip(nodes[1:], samplers[1:], strict=True):
-            if (other.positive, other.negative) != (first.positive, first.negative):
-                raise graph.error(f"{nodes[0]} and {entry}: different prompts or images for them are not supported yet")
-        if first.negative is not None and first.negative.encoder != first.positive.encoder:
-            raise graph.error(f"{nodes[0]}: different text encoders for its two prompts are not supported yet")
-        vae = self._file(graph.required(decode, "vae", "VAE"))
-        size, image = self._start(nodes[0], first, vae)
-        return Settings(
-            stages=tuple(entry.stage for entry in samplers),
-            prompt=first.positive.text,
-            negative_prompt="" if first.negative is None else first.negative.text,
-            text_encoder=first.positive.encoder,
-            vae=vae,
-            clip_vision=image.clip_vision,
-            clip_crop=image.clip_crop,
-            image=image.image,
-            width=graph.whole(size, "width"),
-            height=graph.whole(size, "height"),
-            length=graph.whole(size, "length"),
-            batch_size=graph.whole(size, "batch_size"),
-            fps=saved.fps,
-            save=saved.save,
-            notes=tuple(self.notes),
-        )
-
-    def _samplers(self, decode: GraphNode) -> list[GraphNode]:
-        """The samplers that a video passes through, first to last."""
-        found: list[GraphNode] = []
-        output = self.graph.required(decode, "samples", "LATENT")
-        while output.node.kind in _SAMPLERS:
-            if output.node in found:
-                raise self.graph.error(f"{output.node}: its latent depends on itself")
-            found.insert(0, output.node)
-            if output.slot == 1:
-                self._last_denoised(output.node)
-            output = self.graph.required(output.node, "latent_image", "LATENT")
-        if not found:
-            raise self.graph.error(f"{decode}: decodes {output.node}, which no sampler has worked on")
-        if len(found) > 2:
-            raise self.graph.error(f"more than two samplers in a row are not supported yet: {names_of(found)}")
-        return found
-
-    def _last_denoised(self, node: GraphNode) -> None:
-        """Accept a sampler's second output, its last x0, where that is what its first is but for rounding."""
-        sampler = self.graph.text(self.graph.required(node, "sampler", "SAMPLER").node, "sampler_name")
-        if sampler != "euler":
-            raise self.graph.error(
-                f"{node}: its denoised_output is supported for euler alone, its sampler is {sampler}"
-            )
-        self.notes.append(f"{node}: denoised_output is taken as its output, which euler's last step makes equal")
-
-    def _sampler(self, node: GraphNode, index: int) -> _Sampler:
-        stage = {
-            "KSampler": self._ksampler,
-            "KSamplerAdvanced": self._advanced,
-            "SamplerCustom": self._custom,
-            "SamplerCustomAdvanced": self._custom_advanced,
-        }[node.kind](node)
-        if stage.stage.add_noise and index:
-            raise self.graph.error(f"{node}: adding noise to what another sampler has made is not supported yet")
-        if not stage.stage.add_noise and not index:
-            raise self.graph.error(f"{node}: a first sampler that adds no noise is not supported yet")
-        return stage
-
-    def _ksampler(self, node: GraphNode) -> _Sampler:
-        stage = self._stage(node, self._model(node), sampler=node, grid=node, guide=node, noise=node)
-        return self._conditioned(node, stage)
-
-    def _advanced(self, node: GraphNode) -> _Sampler:
-        graph = self.graph
-        stage = self._stage(node, self._model(node), sampler=node, grid=node, guide=node, noise=node)
-        end = graph.whole(node, "end_at_step")
-        stage = replace(
-            stage,
-            start=graph.whole(node, "start_at_step"),
-            end=end if end < stage.steps else None,
-            add_noise=graph.text(node, "add_noise") == "enable",
-            leftover_noise=graph.text(node, "return_with_leftover_noise") == "enable",
-        )
-        return self._conditioned(node, stage)
-
-    def _custom(self, node: GraphNode) -> _Sampler:
-        sampler = self.graph.required(node, "sampler", "SAMPLER").node
-        grid = self.graph.required(node, "sigmas", "SIGMAS").node
-        stage = self._stage(node, self._model(node), sampler=sampler, grid=grid, guide=node, noise=node)
-        return self._conditioned(node, replace(stage, add_noise=bool(self.graph.value(node, "add_noise"))))
-
-    def _custom_advanced(self, node: GraphNode) -> _Sampler:
-        graph = self.graph
-        guide, noise = graph.required(node, "guider", "GUIDER").node, graph.required(node, "noise", "NOISE").node
-        sampler, grid = graph.required(node, "sampler", "SAMPLER").node, graph.required(node, "sigmas", "SIGMAS").node
-        return self._conditioned(
-            guide, self._stage(node, self._model(guide), sampler=sampler, grid=grid, guide=guide, noise=noise)
-        )
-
-    def _stage(
-        self,
-        node: GraphNode,
-        model: _Model,
-        *,
-        sampler: GraphNode,
-        grid: GraphNode,
-        guide: GraphNode,
-        noise: GraphNode,
-    ) -> Stage:
-        """Make a stage of the nodes that hold the sampler's name, the schedule, the guidance and the seed."""
-        graph, basic = self.graph, grid.kind == "BasicScheduler"
-        if basic and self._model(grid).shift != model.shift:
-            raise graph.error(f"{grid}: a schedule of another shift than the sampler's model has is not supported yet")
-        return Stage(
-            node=node.id,
-            unet=model.unet,
-            weight_dtype=model.weight_dtype,
-            loras=model.loras,
-            shift=model.shift,
-            sampler=graph.text(sampler, "sampler_name"),
-            schedule=graph.text(grid, "scheduler"),
-            steps=graph.whole(grid, "steps"),
-            cfg=1.0 if guide.kind == "BasicGuider" else self._decimal(guide, "cfg"),
-            seed=graph.whole(noise, "seed" if noise.kind == "KSampler" else "noise_seed"),
-            denoise=1.0 if grid.kind == "KSamplerAdvanced" else graph.number(grid, "denoise"),
-            basic_scheduler=basic,
-        )
-
-    def _model(self, node: GraphNode) -> _Model:
-        """Follow the chain of models that ends in this node's input."""
-        graph = self.graph
-        loras: list[LoraEntry] = []
-        shift: float | None = None
-        seen: set[str] = set()
-        output = graph.required(node, "model", "MODEL")
-        while output.node.kind not in ("UNETLoader", "CheckpointLoaderSimple"):
-            at = output.node
-            if at.id in seen:
-                raise graph.error(f"{at}: its model depends on itself")
-            seen.add(at.id)
-            if at.kind == "ModelSamplingSD3":
-                shift = self._decimal(at, "shift") if shift is None else shift  # the last in the chain wins
-            elif strength := self._decimal(at, "strength_model"):  # 0 is skipped
-                loras.insert(0, LoraEntry(name=graph.text(at, "lora_name"), strength=strength))
-            output = graph.required(at, "model", "MODEL")
-        checkpoint = output.node.kind == "CheckpointLoaderSimple"
-        dtype = "default" if checkpoint else graph.text(output.node, "weight_dtype")
-        return _Model(self._file(output), dtype, tuple(loras), shift)
-
-    def _decimal(self, node: GraphNode, name: str) -> float:
-        """A number as its user typed it: the browser writes 5.000000000000001, which gives the sigmas of 5."""
-        return round(self.graph.number(node, name), 9)
-
-    def _file(self, output: Output) -> str:
-        """The file of a loader: its first input."""
-        names = {
-            "UNETLoader": "unet_name",
-            "CheckpointLoaderSimple": "ckpt_name",
-            "CLIPLoader": "clip_name",
-            "CLIPVisionLoader": "clip_name",
-            "VAELoader": "vae_name",
-            "LoadImage": "image",
-        }
-        return self.graph.text(output.node, names[output.node.kind])
-
-    def _conditioned(self, node: GraphNode, stage: Stage) -> _Sampler:
-        if node.kind == "BasicGuider":
-            return _Sampler(stage, self._text(node, "conditioning"), None)
-        return _Sampler(stage, self._text(node, "positive"), self._text(node, "negative"))
-
-    def _text(self, node: GraphNode, name: str) -> _Text:
-        graph = self.graph
-        output = graph.required(node, name, "CONDITIONING")
-        image = None
-        if output.node.kind == "WanImageToVideo":
-            image = output.node.id
-            output = graph.required(output.node, ("positive", "negative")[output.slot], "CONDITIONING")
-        if output.node.kind != "CLIPTextEncode":
-            raise graph.error(f"{output.node}: more than one such node in a row is not supported yet")
-        return _Text(graph.text(output.node, "text"), self._encoder(output.node), image)
-
-    def _encoder(self, node: GraphNode) -> str:
-        output = self.graph.required(node, "clip", "CLIP")
-        seen: set[str] = set()
-        while output.node.kind == "LoraLoader":  # without effect on Wan's text encoder: bit-equal
-            if output.node.id in seen:
-                raise self.graph.error(f"{output.node}: its clip depends on itself")
-            seen.add(output.node.id)
-            output = self.graph.required(output.node, "clip", "CLIP")
-        if output.node.kind == "CLIPLoader":
-            self.graph.text(output.node, "type")
-        return self._file(output)
-
-    def _start(self, node: GraphNode, sampler: _Sampler, vae: str) -> tuple[GraphNode, _Image]:
-        """The node with the video's size, and the image that the video starts from."""
-        graph, latent = self.graph, self.graph.required(node, "latent_image", "LATENT").node
-        used = {text.image for text in (sampler.positive, sampler.negative) if text is not None}
-        if latent.kind == "EmptyHunyuanLatentVideo" and used == {None}:
-            return latent, _Image()
-        if latent.kind != "WanImageToVideo" or used != {latent.id}:
-            raise graph.error(
-                f"{node}: a latent and prompts that are not of the same WanImageToVideo are not supported yet"
-            )
-        if graph.source(latent, "start_image") is None:
-            raise graph.error(f"{latent}: without a start_image it is not supported yet")
-        if self._file(graph.required(latent, "vae", "VAE")) != vae:
-            raise graph.error(f"{latent}: another VAE than the one that decodes is not supported yet")
-        image = graph.required(latent, "start_image", "IMAGE")
-        if image.node.kind != "LoadImage":
-            raise graph.error(f"{latent}: a start_image from {image.node} is not supported yet, only from LoadImage")
-        encode = graph.source(latent, "clip_vision_output")
-        if encode is None:
-            return latent, _Image(self._file(image))
-        encode = graph.required(latent, "clip_vision_output", "CLIP_VISION_OUTPUT")
-        seen = graph.required(encode.node, "image", "IMAGE")
-        if seen.node.kind != "LoadImage" or self._file(seen) != self._file(image):
-            raise graph.error(f"{encode.node}: another image than the video's start_image is not supported yet")
-        crop: Literal["none", "center"] = "none" if graph.text(encode.node, "crop") == "none" else "center"
-        return latent, _Image(
-            self._file(image), self._file(graph.required(encode.node, "clip_vision", "CLIP_VISION")), crop
-        )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output, names_of
+from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output
 from pipelines.comfyui.nodes import SAVING
 from pipelines.comfyui.settings import Save
+from pipelines.errors import GraphError
 from pipelines.files.words import together
 
 _H264_CRF = 23
@@ -87,10 +88,10 @@ def _images(graph: ApiGraph, node: GraphNode) -> Output:
     return graph.required(node, "images", "IMAGE")
 
 
-def chosen(graph: ApiGraph, filename: str | None) -> GraphNode:
-    """The save node that wrote a file: the one whose prefix and format fit its name, or the only one.
+def candidates(graph: ApiGraph, filename: str | None) -> list[GraphNode]:
+    """The save nodes that may have written a file: those whose prefix and format fit its name, or else all.
 
-    Several that save the same frames count as one. Raises GraphError, naming them, if it cannot be told.
+    Of several that save the same frames only the first is given. Raises GraphError if there are none.
     """
     nodes = saving_nodes(graph)
     if not nodes:
@@ -99,13 +100,7 @@ def chosen(graph: ApiGraph, filename: str | None) -> GraphNode:
         name = PurePosixPath(filename.replace("\\", "/"))
         nodes = _fitting(nodes, [_prefix_fits(graph, node, name.name) for node in nodes])
         nodes = _fitting(nodes, [name.suffix.lower() in _suffixes(graph, node) for node in nodes])
-    if len({_frames(graph, node) for node in nodes}) > 1:
-        named = f", and the file name {filename} does not say which" if filename is not None else ""
-        raise graph.error(
-            f"saves several videos{named}: {names_of(nodes)}; "
-            "give the file one of them wrote, under its own name, or a graph with one of them"
-        )
-    return nodes[0]
+    return list({_frames(graph, node): node for node in reversed(nodes)}.values())[::-1]
 
 
 _SUFFIXES = {
@@ -138,8 +133,11 @@ def _prefix_fits(graph: ApiGraph, node: GraphNode, name: str) -> bool:
 
 
 def _frames(graph: ApiGraph, node: GraphNode) -> str:
-    """The id of the node that gives the frames, behind CreateVideo; of the save node itself if that is not known."""
-    at = graph.source(node, "video" if node.kind == "SaveVideo" else "images")
-    if at is not None and at.node.kind == "CreateVideo":
-        at = graph.source(at.node, "images")
-    return node.id if at is None else at.node.id
+    """The id of the node that gives the frames, behind CreateVideo; of the save node if that cannot be told."""
+    try:
+        at = graph.source(node, "video" if node.kind == "SaveVideo" else "images")
+        if at is not None and at.node.kind == "CreateVideo":
+            at = graph.source(at.node, "images")
+    except GraphError:
+        return node.id
+    return "" if at is None else at.node.id
