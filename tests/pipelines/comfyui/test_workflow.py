@@ -53,17 +53,17 @@ WHOLE = {
     ),
 }
 BESIDE = {
-    "api_wan_image_to_video": {"LoadAudio"},  # bypassed, as all but those below that say otherwise
+    "api_wan_image_to_video": {"LoadAudio"},  # connected to nothing
     "api_wan_text_to_video": {"LoadAudio"},
     "video_wan21_scail2_character_replacement": {"PreviewAny"},  # shows a value
     "video_wan21_scail2_character_replacement_int8": {"PreviewAny"},
     "video_wan2_1_infinitetalk": {"AudioConcat"},  # of the sound alone
-    "video_wan2_2_14B_fun_control": {"Canny"},
-    "video_wan2_2_5B_fun_control": {"Canny"},
-    "video_wan_vace_14B_v2v": {"Canny"},
+    "video_wan2_2_14B_fun_control": {"Canny"},  # bypassed
+    "video_wan2_2_5B_fun_control": {"Canny"},  # bypassed
+    "video_wan_vace_14B_v2v": {"Canny"},  # bypassed
     "video_wan_animate2": {"ContextWindowsManual"},  # behind a switch that is off
     "video_wan_animate2_distilled": {"ContextWindowsManual", "PreviewAny"},
-    "video_wan_vace_14B_ref2v": {"RepeatImageBatch", "SolidMask", "ImageToMask", "MaskToImage"},
+    "video_wan_vace_14B_ref2v": {"RepeatImageBatch", "SolidMask", "ImageToMask", "MaskToImage"},  # bypassed
     "video_wan_vace_inpainting": {"MaskPreview"},
     "video_wanmove_480p": {"WanMoveTracksFromCoords", "WanMoveVisualizeTracks"},
 }
