@@ -49,14 +49,18 @@ def floor_size(asked: int, divisor: int) -> int:
     return max(64, asked - asked % 8) // divisor * divisor
 
 
-SizeRuleName = Literal["reference", "trainer"]
+SizeRuleName = Literal["reference", "trainer", "comfyui"]
 
 
 SIZE_RULES: dict[SizeRuleName, Callable[[int, Model], int]] = {
     "reference": lambda asked, model: asked // model.size_divisor * model.size_divisor,
     "trainer": lambda asked, model: floor_size(asked, model.trainer_size_divisor),
+    "comfyui": lambda asked, _model: asked // 8 * 8,
 }
-"""The rules, by name, that turn a width or height in pixels into the model's: the server's and the trainer's."""
+"""The rules, by name, that turn a width or height in pixels into the model's: the server's, the trainer's, ComfyUI's.
+
+ComfyUI (0.3.64) floors to the latent's grid of 8 pixels, also where its node offers steps of 16.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

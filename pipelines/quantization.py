@@ -38,8 +38,10 @@ QTYPES: tuple[str, ...] = (
 _QUANTO = re.compile(r"q(float|int)\d.*")
 """The qtypes of optimum-quanto, which cannot be combined with an adapter."""
 
-_NOT_YET = re.compile(r"qint[24]|qfloat8_e4m3fnuz|orbit(vq)?[234]|convrotcomfyw4a4")
-"""The other qtypes that ai-toolkit knows."""
+_NOT_YET = re.compile(
+    r"qint[24]|qfloat8_e4m3fnuz|orbit(vq)?[234]|convrotcomfyw4a4|fp8(_e4m3fn|_e4m3fn_fast|_e5m2|_scaled)?"
+)
+"""The other qtypes that ai-toolkit knows, and those of ComfyUI's files and UNETLoader (`fp8…`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

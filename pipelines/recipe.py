@@ -58,17 +58,24 @@ class Precision:
         return f"{self.dtype}, " + ("float32 modules kept" if self.fp32_modules == "kept" else "cast whole")
 
 
+MISSING = "missing: "
+"""The beginning of `sha256` for a file that is not on this machine; its name follows, so that such files compare by it.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraFile:
     """A LoRA file, compared by content."""
 
     path: Path = field(compare=False)
     sha256: str
+    """The hash of the file; `MISSING` and its name if it is not on this machine."""
     expert: Expert | None = None
     """The expert it is for; None: the model has one transformer."""
 
     def __str__(self) -> str:
-        return f"{self.path.name} (sha256 {self.sha256[:12]})"
+        missing = self.sha256.startswith(MISSING)
+        return f"{self.path.name} ({'not on this machine' if missing else f'sha256 {self.sha256[:12]}'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +99,13 @@ class ControlImage:
     data: bytes = field(compare=False, repr=False)
     """The encoded file."""
     sha256: str
-    """The hash of the decoded RGB pixels and their size."""
+    """The hash of the decoded RGB pixels and their size; `MISSING` and its name if it is not on this machine."""
     width: int
     height: int
 
     def __str__(self) -> str:
+        if self.sha256.startswith(MISSING):
+            return f"{self.source} (not on this machine)"
         return f"{self.source}, {self.width}x{self.height} (pixels {self.sha256[:12]})"
 
 

@@ -38,14 +38,18 @@ class CaseDocument:
 
 def read_case_file(path: Path, given: Given = NOTHING_GIVEN) -> CaseDocument:
     """Read a case file. `given`: the command line's target. Raises CaseError with a line for each mistake."""
-    document = read(path)
+    return case_document(read(path), given)
+
+
+def case_document(document: Document, given: Given = NOTHING_GIVEN) -> CaseDocument:
+    """Check the text of a case file. Raises CaseError as `read_case_file`."""
     keys = validate(document, CaseKeys)
     try:
         model = find_model(keys.model)
     except CaseError as error:
         raise document.error(("model",), str(error)) from None
     try:
-        target = target_of(keys.target, path.parent, given)
+        target = target_of(keys.target, document.path.parent, given)
     except ValueError as error:
         raise document.error(("target",), str(error)) from None
     return CaseDocument(document=document, keys=keys, model=model, target=target)

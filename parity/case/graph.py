@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from parity.case.comfyui import graph_of_settings, pipeline_keys, precision_of
 from parity.case.document import CaseDocument
 from parity.case.keys import PipelineKeys
 from pipelines.aitoolkit.graph import faithful_graph
@@ -14,24 +15,34 @@ from pipelines.aitoolkit.job import Job
 from pipelines.aitoolkit.job_folder import parse_video_name
 from pipelines.aitoolkit.preview import origin_of
 from pipelines.aitoolkit.quantization import recovery_adapter
+from pipelines.comfyui.settings import Settings
 from pipelines.errors import CaseError
 from pipelines.files.words import shorten
 from pipelines.graph import Graph
 from pipelines.lora_files import lora_file
 from pipelines.quantization import Quantization, unsupported
-from pipelines.recipe import Conditioning, EarlierMerge, Expert, LoraFile, Precision, Recipe, Resize
+from pipelines.recipe import Conditioning, EarlierMerge, Expert, LoraFile, Recipe, Resize
 from pipelines.reference.inference import reference_graph
 from pipelines.scheduler import COMFYUI, Scheduler, comfyui_schedule, flow_schedule
 
 
-def graph_of_case(file: CaseDocument, preview: Recipe | None, job: Job | None, checkpoint: str | None) -> Graph:
+def graph_of_case(
+    file: CaseDocument,
+    preview: Recipe | None,
+    job: Job | None,
+    checkpoint: str | None,
+    settings: Settings | None = None,
+) -> Graph:
     """The graph that `pipeline` asks for.
 
-    `checkpoint`: a folder or Hub id used instead of the model's own. Raises CaseError and WeightsError.
+    `checkpoint`: a folder or Hub id used instead of the model's own; `settings`: those of a ComfyUI graph, which is
+    then the profile. Raises CaseError and WeightsError.
     """
-    pipeline = file.keys.pipeline
-    keys = PipelineKeys(base=pipeline) if isinstance(pipeline, str) else pipeline
-    profile = _profile(file, keys, preview, job, checkpoint)
+    keys = pipeline_keys(file)
+    if settings is not None:
+        profile = graph_of_settings(file, settings, preview, checkpoint)
+    else:
+        profile = _profile(file, keys, preview, job, checkpoint)
     overrides = _overrides(file, keys)
     _check_model(file, keys)
     return dataclasses.replace(profile, **overrides)
@@ -56,7 +67,7 @@ def _overrides(file: CaseDocument, keys: PipelineKeys) -> dict[str, Any]:
     values = {
         "scheduler": _scheduler(file, keys),
         "lora_application": keys.lora_application,
-        "precision": keys.precision and Precision(keys.precision.dtype, keys.precision.fp32_modules),
+        "precision": precision_of(keys),
         "quantization": _quantization(file, keys),
         "frame_rule": keys.frame_rule,
         "size_rule": keys.size_rule,

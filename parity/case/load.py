@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parity.case.document import CaseDocument, read_case_file
+from parity.case.comfyui import CaseGraph, output_of, pipeline_keys, read_case_graph, recipe_of_settings, with_graph
+from parity.case.document import CaseDocument, case_document, read_case_file
 from parity.case.graph import graph_of_case
 from parity.case.keys import DEFAULT_TOLERANCE, CaseKeys
 from parity.case.posted import Posted, notes_of
@@ -18,11 +19,13 @@ from parity.case.select import select
 from parity.case.target import NOTHING_GIVEN, Given, Target
 from pipelines import catalog
 from pipelines.aitoolkit.job import Job, read_job
-from pipelines.aitoolkit.job_folder import parse_video_name
+from pipelines.aitoolkit.job_folder import JOB_CONFIGS, parse_video_name
 from pipelines.aitoolkit.preview import assumed_recipe, preview_recipe
+from pipelines.comfyui.metadata import FoundGraph
 from pipelines.comfyui.settings import Settings
 from pipelines.errors import CaseError, HubError, MediaError, UnexpectedError, UnreproducibleError, WeightsError
 from pipelines.files.content import present, real_path
+from pipelines.files.document import Document
 from pipelines.files.words import listed, plural, words_of
 from pipelines.graph import Graph
 from pipelines.hub import find_source, why_not_found
@@ -66,6 +69,8 @@ class Case:
     """The video made elsewhere that is compared instead of generating; `inference` then says what is known of it."""
     comfyui: Settings | None = None
     """The settings of the ComfyUI graph behind `inference`; None: it has none."""
+    found: FoundGraph | None = None
+    """Where the graph was looked for, and what was there; None: nowhere."""
     unknown: tuple[str, ...] = ()
     """What decides pixels and neither `output` nor its graph says, one sentence each."""
     metrics: tuple[str, ...] = ()
@@ -93,6 +98,13 @@ def find_case_files(arguments: Sequence[Path]) -> list[Path]:
     if not files:
         raise CaseError(f"no *.yaml case below {', '.join(str(argument) for argument in arguments)}")
     return list(dict.fromkeys(files))
+
+
+def is_job(path: Path) -> bool:
+    """Whether a path is an ai-toolkit job's folder or config, and not cases."""
+    if path.is_dir():
+        return (path / "samples").is_dir() and any((path / name).is_file() for name in JOB_CONFIGS)
+    return path.name in JOB_CONFIGS and (path.parent / "samples").is_dir()
 
 
 def _is_job_config(path: Path) -> bool:
@@ -198,6 +210,17 @@ def load_case(path: Path, given: Given = NOTHING_GIVEN) -> Case:
         raise CaseError(f"{path}: {error}") from None
 
 
+def load_case_for(document: Document, video: Path) -> Case:
+    """A case as it would be with a video made elsewhere as its `output`, or with the graph of a JSON file.
+
+    Raises CaseError as `load_case`.
+    """
+    try:
+        return _build_case(case_document(with_graph(document, video)))
+    except HubError as error:
+        raise CaseError(f"{document.path}: {error}") from None
+
+
 def _build_case(file: CaseDocument) -> Case:
     """Build a case's recipes. Raises HubError for a checkpoint that cannot be had, CaseError for anything else."""
     try:
@@ -211,17 +234,27 @@ def _build_case(file: CaseDocument) -> Case:
 def _build(file: CaseDocument) -> Case:
     keys = file.keys
     _check_files(file)
+    output = output_of(file)
+    elsewhere = read_case_graph(file, output)
     checkpoint = _checkpoint(file)
     job = read_job(file.folder / keys.preview.config) if keys.preview.config is not None else None
     preview = _preview(file, job, checkpoint) if job is not None else None
     if preview is not None and keys.preview.unpairable is not None:
         # Never generated, so a request for a LoRA or an image that is gone need not be complete.
         return _case(file, job, preview, preview, keys.request if isinstance(keys.request, Request) else None, 0)
+    if elsewhere.settings is not None:
+        graph = graph_of_case(file, preview, job, checkpoint, elsewhere.settings)
+        inference = recipe_of_settings(file, elsewhere.settings, graph, preview, job)
+        if keys.request is not None:
+            note = "`request` is not used: the ComfyUI graph says what was asked for"
+            inference = dataclasses.replace(inference, notes=(*inference.notes, note))
+        preview = preview or _assumed_preview(file, inference)
+        return _case(file, job, preview, inference, None, 0, elsewhere=elsewhere, output=output)
     asked = read_request(file, preview)
     inference = _inference(file, asked, graph_of_case(file, preview, job, checkpoint))
     preview = preview or _assumed_preview(file, inference)
     posted = asked.posted if file.target is not None else None
-    return _case(file, job, preview, inference, asked.request, asked.index, posted)
+    return _case(file, job, preview, inference, asked.request, asked.index, posted, elsewhere=elsewhere, output=output)
 
 
 def _check_files(file: CaseDocument) -> None:
@@ -286,8 +319,15 @@ def _case(
     request: Request | None,
     index: int,
     posted: Posted | None = None,
+    *,
+    elsewhere: CaseGraph | None = None,
+    output: Path | None = None,
 ) -> Case:
     keys = file.keys
+    profile: str | None = None
+    if isinstance(keys.pipeline, str):
+        read = elsewhere is not None and elsewhere.settings is not None
+        profile = "comfyui" if read else pipeline_keys(file).base
     return Case(
         id=file.id,
         path=file.document.path,
@@ -300,10 +340,14 @@ def _case(
         job=job,
         sample=keys.preview.sample or 0,
         trigger=(job and job.trigger_word) or _trigger(request, index),
-        profile=keys.pipeline if isinstance(keys.pipeline, str) else None,
+        profile=profile,
         token=request.hf_token if request is not None else None,
         target=file.target,
         posted=posted,
+        output=output,
+        comfyui=elsewhere.settings if elsewhere is not None else None,
+        found=elsewhere.found if elsewhere is not None else None,
+        unknown=elsewhere.unknown if elsewhere is not None else (),
         metrics=tuple(keys.metrics),
     )
 

@@ -12,6 +12,7 @@ from parity.importing.pairing import Pairing, pair
 from pipelines.aitoolkit.evidence import written_over
 from pipelines.aitoolkit.job import PROCESS, Job, read_job
 from pipelines.aitoolkit.job_folder import (
+    JOB_CONFIGS,
     LoraFiles,
     PreviewFile,
     all_lora_files,
@@ -83,7 +84,7 @@ def read_job_folder(folder: Path, options: ImportOptions) -> JobImport:
     Raises UsageError for a folder that is not a job or an option that matches nothing in it, CaseError for an invalid
     config, and UnsupportedModelError for a model that this version does not support.
     """
-    job = _open(folder)
+    job = open_job(folder)
     previews, ignored = find_previews(job.folder)
     if not previews:
         raise UsageError(_no_previews(job, ignored))
@@ -113,14 +114,14 @@ def read_job_folder(folder: Path, options: ImportOptions) -> JobImport:
     )
 
 
-def _open(folder: Path) -> Job:
+def open_job(folder: Path) -> Job:
     """Read the job of a folder; the error for a neighbouring folder suggests the right one."""
     if not folder.exists():
         raise UsageError(f"folder not found: {folder}; pass the folder that ai-toolkit wrote the job into")
     if not folder.is_dir():
         hint = f"; did you mean {folder.parent}?" if folder.name == "config.yaml" else ""
         raise UsageError(f"{folder}: is a file; pass the job's folder, which contains config.yaml and samples/{hint}")
-    config = next((folder / name for name in _CONFIGS if (folder / name).is_file()), None)
+    config = next((folder / name for name in JOB_CONFIGS if (folder / name).is_file()), None)
     if config is None:
         raise UsageError(_no_config(folder))
     job = read_job(config)
@@ -129,10 +130,6 @@ def _open(folder: Path) -> Job:
             f"{folder}: has no samples/ folder: this job has not generated a preview yet, or the folder was moved"
         )
     return job
-
-
-_CONFIGS = ("config.yaml", "config.yml", "config.json", ".job_config.json")
-"""ai-toolkit writes the first into each job's folder, its UI the last; the others are the user's own."""
 
 
 def _no_config(folder: Path) -> str:

@@ -24,14 +24,7 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
 def plan_text(case: Case) -> str:
     """Both recipes with every field, differences marked with `*`, and the factors in which they differ."""
     findings = known_differences(case)
-    factors = differing_factors(case.preview, case.inference)
-    differing = {key for factor in factors for name in FACTORS[factor] for key in keys_of(name)}
-    rows: list[tuple[str, ...]] = [("", "field", "preview", "inference")]
-    for name in RECIPE_KEYS:
-        mark = "*" if name in differing else ""
-        shown = (shorten(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
-        rows.append((mark, name, *shown))
-    parts = [f"{case.id}  ({case.path})", table(rows)]
+    parts = [f"{case.id}  ({case.path})", recipe_table(case)]
     if case.target is not None:
         parts.append(f"  generated on {case.target.url}: `inference` is what that server is expected to do")
     parts.append(f"  differs in: {', '.join(finding.factor for finding in findings) or 'nothing'}")
@@ -44,8 +37,24 @@ def plan_text(case: Case) -> str:
         parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
     reasons = [reason for reason in case.inference.obstacles if reason not in case.preview.obstacles]
     parts += [f"  cannot be generated: {reason}" for reason in reasons]
-    parts += [f"  note: {note}" for note in (*case.preview.notes, *notes_on_repeating(case))]
+    if case.output is not None and case.comfyui is not None and case.found is not None:
+        parts.append(f"  made elsewhere: {case.output}; `inference` is what its graph says ({case.found.origin})")
+    parts += [f"  not in the file: {sentence}" for sentence in case.unknown]
+    notes = (*(case.inference.notes if case.comfyui is not None else ()), *case.preview.notes)
+    parts += [f"  note: {note}" for note in (*dict.fromkeys(notes), *notes_on_repeating(case))]
     return "\n".join(parts)
+
+
+def recipe_table(case: Case) -> str:
+    """Every field of both recipes; differences are marked with `*`."""
+    factors = differing_factors(case.preview, case.inference)
+    differing = {key for factor in factors for name in FACTORS[factor] for key in keys_of(name)}
+    rows: list[tuple[str, ...]] = [("", "field", "preview", "inference")]
+    for name in RECIPE_KEYS:
+        mark = "*" if name in differing else ""
+        shown = (shorten(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
+        rows.append((mark, name, *shown))
+    return table(rows)
 
 
 def _unusable(case: Case) -> list[str]:

@@ -28,6 +28,10 @@ _VIDEO_NAME = re.compile(r"(?P<ms>\d{13})_(?:_(?P<step>\d{9}))?_(?P<index>\d+)\.
 # Beside an adapter or embedding the network's files are called NAME_LoRA (named_lora).
 _CHECKPOINT_NAME = r"{name}(?:_LoRA)?(?:_(?P<step>\d{{9}}))?(?:_(?P<expert>high|low)_noise)?\.safetensors"
 
+JOB_CONFIGS = ("config.yaml", "config.yml", "config.json", ".job_config.json")
+"""The names of a config in a job's folder: ai-toolkit writes the first into each, its UI the last; the others are the
+user's own."""
+
 _LONGEST_VERSION = 100
 """Characters. The version is written into every case; longer text is not a version."""
 

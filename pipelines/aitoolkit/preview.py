@@ -30,6 +30,7 @@ from pipelines.graph import FRAME_RULES, SIZE_RULES
 from pipelines.hub import find_source, is_hub_id, why_not_found
 from pipelines.lora_files import is_lokr, left_out, lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
+from pipelines.quantization import Quantization
 from pipelines.recipe import (
     Asked,
     Codec,
@@ -170,6 +171,14 @@ def assumed_recipe(inference: Recipe) -> Recipe:
         vae_norm="float32",
         earlier_merges=(),
         compiled=False,
+        quantization=Quantization(),
+        split=None,
+        text_encoding="diffusers",
+        clip_image="resized",
+        float32_steps=False,
+        vae_dtype=None,
+        eight_bit="rounded",
+        obstacles=(),
         notes=(note, *inference.notes),
     )
 

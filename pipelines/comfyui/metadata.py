@@ -30,7 +30,7 @@ _PROGRAMS = {
 }
 """Keys that other programs write their settings under."""
 
-_QUIET = ("encoder", "duration", "major_brand", "minor_version", "compatible_brands")
+_QUIET = ("encoder", "duration", "major_brand", "minor_version", "compatible_brands", "©too")
 """Keys of every encoder, which say nothing about a program."""
 
 

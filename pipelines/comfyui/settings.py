@@ -53,7 +53,7 @@ class Stage:
     @property
     def scheduler(self) -> Scheduler:
         """The schedule of a recipe. Raises CaseError for a sampler or scheduler that is not supported yet."""
-        shift = DEFAULT_SHIFT if self.shift is None else self.shift
+        shift = DEFAULT_SHIFT if self.shift is None else round(self.shift, 9)  # the browser writes 5.000000000000001
         return comfyui_schedule(self.sampler, self.schedule, shift, denoise=self.denoise, basic=self.basic_scheduler)
 
 
