@@ -113,7 +113,8 @@ PillowFilter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamm
 FILTERS: tuple[PillowFilter, ...] = get_args(PillowFilter)
 """Pillow's resampling filters."""
 Filter = Literal[PillowFilter, "bilinear_no_antialias"]
-"""Also ComfyUI's own for Wan: torch's bilinear without antialiasing, on floats."""
+"""Also ComfyUI's own for Wan: torch's bilinear without antialiasing, on floats, of the image as its EXIF data
+turn it."""
 
 ClipImage = Literal["resized", "original_stretched", "original_center"]
 """What CLIP sees of a Wan 2.1 control image. resized: the image at the video's size, as diffusers processes it. The

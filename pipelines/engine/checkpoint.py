@@ -108,7 +108,7 @@ def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
     parts: dict[str, Any] = {}
     if "text_encoder" in found:
         on_phase("load", _SPOKEN["text_encoder"])
-        parts["text_encoder"] = _text_encoder(found["text_encoder"], dtype)
+        parts["text_encoder"] = load_text_encoder(found["text_encoder"], dtype)
     if recipe.quantization.transformer is not None:
         from pipelines.engine.quantized import load_transformer
 
@@ -166,18 +166,27 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
     return pipeline(
         **loaded,
         vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),
-        text_encoder=_text_encoder(encoder, dtype),
+        text_encoder=load_text_encoder(encoder, dtype),
         tokenizer=AutoTokenizer.from_pretrained(encoder, subfolder="tokenizer", local_files_only=True),
         scheduler=recipe.scheduler.build(),
         boundary_ratio=recipe.boundary,
     )
 
 
-def _text_encoder(folder: Path, dtype: torch.dtype) -> Any:
+def load_text_encoder(folder: Path, dtype: torch.dtype) -> Any:
+    """Load the text encoder below a folder on the CPU. Raises WeightsError if it is incomplete."""
     from transformers import UMT5EncoderModel
 
     check_encoder(folder)
     return UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype)
+
+
+def load_image_encoder(folder: Path) -> Any:
+    """Load the CLIP model below a checked checkpoint's folder on the CPU, in float16."""
+    import torch
+    from transformers import CLIPVisionModel
+
+    return CLIPVisionModel.from_pretrained(folder, subfolder="image_encoder", dtype=torch.float16)
 
 
 def _check_whole(pipe: Any, folder: Path) -> None:

@@ -11,19 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipelines.recipe import Conditioning
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
 
 def latents_and_condition(
     pipe: Any,
-    picture: Image.Image,
-    conditioning: Conditioning,
+    pixels: torch.Tensor,
+    conditioning: Conditioning | None,
     seed: int,
     original: Callable[..., Any],
     image: torch.Tensor,
@@ -31,16 +28,17 @@ def latents_and_condition(
 ) -> tuple[torch.Tensor, ...]:
     """Replace WanImageToVideoPipeline.prepare_latents, whose arguments follow after `original`.
 
-    `picture` is the control image at the video's size. Returns noise (1, 16, latent frames, height / 8, width / 8) and
-    mask and image latents (1, 20, …), both float32 on the device the pipeline runs on. For 5B: noise (1, 48, latent
-    frames, height / 16, width / 16), the image's latents (1, 48, 1, …) and a mask (1, 1, latent frames, …) that is 0 in
-    the first frame; the mask's dtype decides whether the timestep, multiplied by it, is rounded.
+    `pixels` is the control image at the video's size: (1, 3, height, width), 0 to 1.
+    Returns noise (1, 16, latent frames, height / 8, width / 8) and mask and image latents (1, 20, …),
+    both float32 on the device the pipeline runs on. For 5B: noise (1, 48, latent frames, height / 16, width / 16), the
+    image's latents (1, 48, 1, …) and a mask (1, 1, latent frames, …) that is 0 in the first frame; the mask's dtype
+    decides whether the timestep, multiplied by it, is rounded.
     """
     import torch
     from diffusers.utils.torch_utils import randn_tensor
 
-    if conditioning == Conditioning(latents="mode", rounded=False):
-        prepared: tuple[torch.Tensor, ...] = original(image, *arguments)
+    if conditioning is None or conditioning == Conditioning(latents="mode", rounded=False):
+        prepared: tuple[torch.Tensor, ...] = original(pixels.to(image) * 2.0 - 1.0, *arguments)
         return prepared
     _, channels, height, width, num_frames, _, device, generator = arguments[:8]
     dtype: torch.dtype = pipe.vae.dtype if conditioning.rounded else torch.float32
@@ -48,8 +46,7 @@ def latents_and_condition(
     scale = pipe.vae_scale_factor_spatial
     shape = (1, channels, frames, height // scale, width // scale)
     noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32).to(dtype)
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div(255)
-    first = (pixels[None].to(device, dtype) * 2.0 - 1.0).unsqueeze(2)
+    first = (pixels.to(device, dtype) * 2.0 - 1.0).unsqueeze(2)
     whole = pipe.config.expand_timesteps  # the image replaces the first latent frame, so it is encoded alone
     video = first if whole else torch.cat([first, first.new_zeros(1, 3, num_frames - 1, height, width)], dim=2)
     posterior = pipe.vae.encode(video.to(pipe.vae.dtype)).latent_dist

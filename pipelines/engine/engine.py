@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import lora, merge_residue, precision, stages, vae_norm
+from pipelines.comfyui_text import segments
+from pipelines.engine import encoders, lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
@@ -136,7 +137,7 @@ class Engine:
             # The server switches TF32 on when it compiles (_apply_torch_compile).
             torch.backends.cuda.matmul.allow_tf32 = recipe.compiled
             try:
-                self._fit(pipe, recipe)
+                self._fit(pipe, recipe, token)
                 self._place(pipe)
                 yield pipe
             except torch.OutOfMemoryError as error:
@@ -146,13 +147,14 @@ class Engine:
                 if self.offload != "none":
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
 
-    def _fit(self, pipe: Any, recipe: Recipe) -> None:
-        """Apply precision, LoRAs, the VAE's norm, scheduler and tiling; keep what the last recipe has in common."""
+    def _fit(self, pipe: Any, recipe: Recipe, token: str | None) -> None:
+        """Apply precision, encoders, LoRAs, VAE norm, scheduler and tiling; keep what the last recipe has in common."""
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
+            (encoders.needed(recipe), lambda: encoders.apply(pipe, recipe, token, self.on_phase)),
             (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase)),
             (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),
@@ -216,3 +218,6 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
     if (reason := unsupported(recipe.quantization)) is not None:
         raise UnreproducibleError(reason)
+    if recipe.text_encoding == "comfyui":
+        for text in (recipe.prompt, recipe.negative_prompt) if recipe.guidance > 1 else (recipe.prompt,):
+            segments(text)

@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.engine.conditioning import latents_and_condition
+from pipelines.engine.images import clip_embeddings, first_frame
+from pipelines.engine.text import encode
 from pipelines.errors import MediaError, NotANumberError
-from pipelines.media.control_image import resized
 from pipelines.media.video import Frames
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
-
-MAX_TOKENS = 512
-"""The text length of both pipelines' `__call__` (`max_sequence_length`; the default of `encode_prompt` is 226)."""
 
 OnStep = Callable[[int, int], None]
 """Called with the number of denoising steps done and their total."""
@@ -118,11 +116,9 @@ def denoise(
     def encoded(text: str) -> torch.Tensor:
         def make() -> Any:
             on_phase("text", "")
-            return pipe.encode_prompt(
-                text, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS, device=device
-            )[0]
+            return encode(pipe, text, recipe.text_encoding, device)
 
-        embeddings: torch.Tensor = memory.get(("text", weights, text), work, make)
+        embeddings: torch.Tensor = memory.get(("text", weights, recipe.text_encoding, text), work, make)
         return embeddings
 
     inputs: dict[str, Any] = {"prompt_embeds": encoded(recipe.prompt)}
@@ -147,16 +143,19 @@ def denoise(
         if recipe.pipeline == "WanImageToVideoPipeline":
             if recipe.control_image is None or recipe.resize is None:
                 raise MediaError(f"{recipe.model} needs a control image")
-            inputs["image"] = resized(recipe.control_image, recipe.resize, width, height)
+            inputs["image"], pixels = first_frame(recipe.control_image, recipe.resize, width, height)
             picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
-            taps.enter_context(_remembered(pipe, "encode_image", memory, work, ("image", picture), on_phase))
+            clip = ("image", picture, recipe.clip_image)
+            if recipe.clip_image != "resized":
+                seen = partial(clip_embeddings, pipe, recipe.control_image, recipe.clip_image, device)
+                taps.enter_context(_tapped(pipe, "encode_image", lambda *_: seen()))
+            taps.enter_context(_remembered(pipe, "encode_image", memory, work, clip, on_phase))
             rounded = recipe.conditioning is not None and recipe.conditioning.rounded
             num_encoded = 1 if recipe.expand_timesteps else num_frames
             video = ("video", picture, num_encoded, recipe.encodes_tiled, recipe.vae_norm, rounded)
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video, on_phase))
-            if recipe.conditioning is not None:
-                conditioned = partial(latents_and_condition, pipe, inputs["image"], recipe.conditioning, recipe.seed)
-                taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
+            conditioned = partial(latents_and_condition, pipe, pixels, recipe.conditioning, recipe.seed)
+            taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
         if not recipe.encodes_tiled:

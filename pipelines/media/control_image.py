@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.errors import MediaError
 from pipelines.files.content import present, read_bytes
@@ -46,7 +46,7 @@ def from_bytes(data: bytes, source: str) -> ControlImage:
 
 
 def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Image.Image:
-    """Return the RGB image that the pipeline is conditioned on."""
+    """Return the RGB image that the pipeline is conditioned on, scaled by one of Pillow's filters."""
     picture = _decode(image.data, image.source)
     box = None
     if resize.crop == "center":
@@ -54,6 +54,12 @@ def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Ima
         left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
         box = (left, top, left + width * scale, top + height * scale)
     return picture.resize((width, height), Image.Resampling[resize.filter.upper()], box=box)
+
+
+def upright(image: ControlImage) -> Image.Image:
+    """Return the RGB image as ComfyUI's LoadImage does (a125cd84): turned and mirrored as its EXIF data say."""
+    with opened(image.data, image.source, "a readable image", MAX_PIXELS) as picture:
+        return ImageOps.exif_transpose(picture).convert("RGB")
 
 
 def _decode(data: bytes, source: str) -> Image.Image:
