@@ -47,18 +47,16 @@ def changes(now: Settings, wanted: Settings, *, same: Collection[str] = ()) -> t
     `same`: loras, image: they are known to be the same, whatever their files are called. Names of models and text
     encoders are not compared, only whether they are fp8: most people have other names for the same weights.
     """
-    given = {value.key: value for value in _values(now)}
+    given, places = {value.key: value for value in _values(now)}, dict(now.places)
     found = []
     if len(now.stages) != len(wanted.stages):
         found.append(_samplers(now, wanted))
     for value in _values(wanted):
-        other = given.get(value.key)
-        if other is None or value.name in same or value.key.partition(".")[2] in same or other.means == value.means:
+        other = given.get(value.key)  # a sampler that one side does not have is said as such
+        if other is None or value.name in same or other.means == value.means:
             continue
-        place = dict(now.places).get(value.key, value.node)
-        found.append(
-            NodeSetting(node=place, kind=value.kind, name=value.name, value=value.shown, now=other.shown),
-        )
+        place = places.get(other.place, value.node)
+        found.append(NodeSetting(node=place, kind=value.kind, name=value.name, value=value.shown, now=other.shown))
     return tuple(found)
 
 
@@ -73,6 +71,7 @@ class _Value(NamedTuple):
     """One value of settings, comparable with that of others."""
 
     key: str
+    place: str
     """Its key in `Settings.places`."""
     node: str
     kind: str
@@ -83,34 +82,34 @@ class _Value(NamedTuple):
 
 
 def _values(settings: Settings) -> Iterator[_Value]:
+    def value(key: str, node: str, kind: str, name: str, shown: str, means: object) -> _Value:
+        return _Value(key, key, node, kind, name, shown, means)
+
     experts = ("",) if len(settings.stages) == 1 else (", high noise", ", low noise")
     for number, (stage, of) in enumerate(zip(settings.stages, experts, strict=True)):
         yield from _of_stage(stage, number, of)
+    prompt, negative, encoder = settings.prompt, settings.negative_prompt, settings.text_encoder
     guided = any(stage.cfg != 1 for stage in settings.stages)
-    yield _Value("prompt", "Prompt", "CLIPTextEncode", "text", settings.prompt, settings.prompt)
-    negative = settings.negative_prompt
-    yield _Value("negative_prompt", "Negative Prompt", "CLIPTextEncode", "text", negative, negative if guided else None)
-    encoder = settings.text_encoder
-    yield _Value("text_encoder", "Load CLIP", "CLIPLoader", "clip_name", encoder, "fp8" in encoder.lower())
+    yield value("prompt", "Prompt", "CLIPTextEncode", "text", prompt, prompt)
+    yield value("negative_prompt", "Negative Prompt", "CLIPTextEncode", "text", negative, negative if guided else None)
+    yield value("text_encoder", "Load CLIP", "CLIPLoader", "clip_name", encoder, "fp8" in encoder.lower())
     start = "EmptyHunyuanLatentVideo" if settings.image is None else "WanImageToVideo"
-    for name, least in (("width", 8), ("height", 8)):
-        size: int = getattr(settings, name)
-        yield _Value(name, start, start, name, str(size), size // least)
-    yield _Value("length", start, start, "length", str(settings.length), (settings.length - 1) // 4)
-    if settings.image is not None:
-        yield _Value("image", "Load Image", "LoadImage", "image", settings.image, PurePosixPath(settings.image).name)
-    if settings.clip_crop is not None:
-        crop = settings.clip_crop
-        yield _Value("clip_crop", "CLIP Vision Encode", "CLIPVisionEncode", "crop", crop, crop)
+    yield value("width", start, start, "width", str(settings.width), settings.width // 8)
+    yield value("height", start, start, "height", str(settings.height), settings.height // 8)
+    yield value("length", start, start, "length", str(settings.length), (settings.length - 1) // 4)
+    image, crop = settings.image or "none", settings.clip_crop or "none"
+    yield value("image", "Load Image", "LoadImage", "image", image, PurePosixPath(image).name)
+    with_clip = settings.clip_vision is not None
+    yield value("clip_crop", "CLIP Vision Encode", "CLIPVisionEncode", "crop", crop, (with_clip, crop))
     save = settings.save
-    if settings.fps is not None:
-        yield _Value("fps", save.node, save.node, "fps", f"{settings.fps:g}", round(settings.fps, 3))
-    yield _Value("save", save.node, save.node, "file", _file(save), (save.format, save.lossless, save.quality))
+    fps = "none" if settings.fps is None else f"{settings.fps:g}"
+    yield value("fps", save.node, save.node, "fps", fps, fps)
+    yield value("save", save.node, save.node, "file", _file(save), (save.format, save.lossless, save.quality))
 
 
 def _of_stage(stage: Stage, number: int, of: str) -> Iterator[_Value]:
     def value(node: str, kind: str, name: str, shown: Scalar, means: object) -> _Value:
-        return _Value(f"{number}.{name}", f"{node}{of}", kind, name, _shown(shown), means)
+        return _Value(f"{number}.{name}", f"{stage.node}.{name}", f"{node}{of}", kind, name, _shown(shown), means)
 
     loader = ("Load Diffusion Model", "UNETLoader")
     yield value(*loader, "unet_name", stage.unet, "fp8" in stage.unet.lower())
@@ -129,7 +128,7 @@ def _of_stage(stage: Stage, number: int, of: str) -> Iterator[_Value]:
     yield value(*sampler, "sampler_name", stage.sampler, "euler" if stage.sampler == "ddim" else stage.sampler)
     yield value(*sampler, "scheduler", stage.schedule, stage.schedule)
     yield value(*sampler, "denoise", stage.denoise, round(stage.denoise, 6))
-    end = stage.steps if stage.end is None else min(stage.end, stage.steps)
+    end = None if stage.end is None or stage.end >= stage.steps else stage.end
     yield value(*sampler, "start_at_step", stage.start, stage.start)
     yield value(*sampler, "end_at_step", LAST_STEP if stage.end is None else stage.end, end)
     yield value(*sampler, "add_noise", switch(stage.add_noise), stage.add_noise)

@@ -99,4 +99,5 @@ class Settings:
     notes: tuple[str, ...] = ()
     """What was read and changes nothing, or had to be assumed."""
     places: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """The node of the graph that holds each value, for people: `prompt`, `width`; of a stage `0.steps`, `1.shift`."""
+    """The node of the graph that holds each value, for people: `prompt`, `width`; of a stage, after its node's id,
+    `3.steps`, `3.loras`. Empty: they were not read off a graph."""

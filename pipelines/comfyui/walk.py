@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output, names_of
@@ -20,6 +21,8 @@ class _Model:
     weight_dtype: str
     loras: tuple[LoraEntry, ...]
     shift: float | None
+    places: Mapping[str, str]
+    """The node that holds each value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class _Text:
     encoder: str
     image: str | None
     """The id of a WanImageToVideo."""
+    place: str = field(compare=False)
+    """The node that holds the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class _Image:
     image: str | None = None
     clip_vision: str | None = None
     clip_crop: Literal["none", "center"] | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The node that holds each value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Walk:
     def __init__(self, graph: ApiGraph) -> None:
         self.graph = graph
         self.notes: list[str] = []
+        self.places: dict[str, str] = {}
 
     def settings(self, node: GraphNode) -> Settings:
         """What the video that this node saves was made with. Raises GraphError."""
@@ -80,6 +88,10 @@ class Walk:
             raise graph.error(f"{nodes[0]}: different text encoders for its two prompts are not supported yet")
         vae = self._file(graph.required(decode, "vae", "VAE"))
         size, image = self._start(nodes[0], first, vae)
+        self.places |= {**self._held(size, "width", "height", "length"), **image.places, "save": str(node)}
+        self.places |= {"prompt": first.positive.place, "fps": self._held(node, "video")["video"]}
+        if first.negative is not None:
+            self.places["negative_prompt"] = first.negative.place
         return Settings(
             stages=tuple(entry.stage for entry in samplers),
             prompt=first.positive.text,
@@ -96,7 +108,13 @@ class Walk:
             fps=saved.fps,
             save=saved.save,
             notes=tuple(self.notes),
+            places=tuple(self.places.items()),
         )
+
+    def _held(self, node: GraphNode, *names: str) -> dict[str, str]:
+        """The node that holds each of these values: the one it is linked from, or `node` itself."""
+        sources = {name: self.graph.source(node, name) for name in names}
+        return {name: str(node if source is None else source.node) for name, source in sources.items()}
 
     def _samplers(self, decode: GraphNode) -> list[GraphNode]:
         """The samplers that a video passes through, first to last."""
@@ -145,6 +163,8 @@ class Walk:
         graph = self.graph
         stage = self._stage(node, self._model(node), sampler=node, grid=node, guide=node, noise=node)
         end = graph.whole(node, "end_at_step")
+        own = self._held(node, "start_at_step", "end_at_step", "add_noise", "return_with_leftover_noise")
+        self.places |= {f"{node.id}.{name}": place for name, place in own.items()}
         stage = replace(
             stage,
             start=graph.whole(node, "start_at_step"),
@@ -190,6 +210,9 @@ class Walk:
                 f"{node}: the browser changes its seed after each run ({control}), so a video made with it may "
                 "have another"
             )
+        places = self._held(sampler, "sampler_name") | self._held(grid, "scheduler", "steps", "denoise")
+        places |= self._held(guide, "cfg") | {"seed": self._held(noise, seed)[seed], **model.places}
+        self.places |= {f"{node.id}.{name}": place for name, place in places.items()}
         return Stage(
             node=node.id,
             unet=model.unet,
@@ -210,6 +233,7 @@ class Walk:
         graph = self.graph
         loras: list[LoraEntry] = []
         shift: float | None = None
+        places: dict[str, str] = {}
         seen: set[str] = set()
         output = graph.required(node, "model", "MODEL")
         while output.node.kind not in ("UNETLoader", "CheckpointLoaderSimple"):
@@ -218,13 +242,16 @@ class Walk:
                 raise graph.error(f"{at}: its model depends on itself")
             seen.add(at.id)
             if at.kind == "ModelSamplingSD3":
+                places = self._held(at, "shift") | places
                 shift = self._decimal(at, "shift") if shift is None else shift  # the last in the chain wins
             elif strength := self._decimal(at, "strength_model"):  # 0 is skipped
                 loras.insert(0, LoraEntry(name=graph.text(at, "lora_name"), strength=strength))
+                places["loras"] = ", ".join(dict.fromkeys([str(at), *filter(None, [places.get("loras")])]))
             output = graph.required(at, "model", "MODEL")
         checkpoint = output.node.kind == "CheckpointLoaderSimple"
         dtype = "default" if checkpoint else graph.text(output.node, "weight_dtype")
-        return _Model(self._file(output), dtype, tuple(loras), shift)
+        places |= {"unet_name": str(output.node), "weight_dtype": str(output.node)}
+        return _Model(self._file(output), dtype, tuple(loras), shift, places)
 
     def _decimal(self, node: GraphNode, name: str) -> float:
         """A number as its user typed it: the browser writes 5.000000000000001, which gives the sigmas of 5."""
@@ -256,7 +283,8 @@ class Walk:
             output = graph.required(output.node, ("positive", "negative")[output.slot], "CONDITIONING")
         if output.node.kind != "CLIPTextEncode":
             raise graph.error(f"{output.node}: more than one such node in a row is not supported yet")
-        return _Text(graph.text(output.node, "text"), self._encoder(output.node), image)
+        place = self._held(output.node, "text")["text"]
+        return _Text(graph.text(output.node, "text"), self._encoder(output.node), image, place)
 
     def _encoder(self, node: GraphNode) -> str:
         output = self.graph.required(node, "clip", "CLIP")
@@ -287,14 +315,18 @@ class Walk:
         image = graph.required(latent, "start_image", "IMAGE")
         if image.node.kind != "LoadImage":
             raise graph.error(f"{latent}: a start_image from {image.node} is not supported yet, only from LoadImage")
+        places = {"image": str(image.node)}
         encode = graph.source(latent, "clip_vision_output")
         if encode is None:
-            return latent, _Image(self._file(image))
+            return latent, _Image(self._file(image), places=places)
         encode = graph.required(latent, "clip_vision_output", "CLIP_VISION_OUTPUT")
         seen = graph.required(encode.node, "image", "IMAGE")
         if seen.node.kind != "LoadImage" or self._file(seen) != self._file(image):
             raise graph.error(f"{encode.node}: another image than the video's start_image is not supported yet")
         crop: Literal["none", "center"] = "none" if graph.text(encode.node, "crop") == "none" else "center"
         return latent, _Image(
-            self._file(image), self._file(graph.required(encode.node, "clip_vision", "CLIP_VISION")), crop
+            self._file(image),
+            self._file(graph.required(encode.node, "clip_vision", "CLIP_VISION")),
+            crop,
+            {**places, "clip_crop": self._held(encode.node, "crop")["crop"]},
         )

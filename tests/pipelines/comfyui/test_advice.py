@@ -13,8 +13,10 @@ from safetensors.numpy import save_file
 from parity.case.load import DEMO, load_case
 from pipelines.comfyui.advice import Advice, advise, why_not_loaded
 from pipelines.comfyui.changes import changes, node_settings
+from pipelines.comfyui.graph import read_graph
 from pipelines.comfyui.preview import comfyui_text, split_of
 from pipelines.comfyui.settings import Save, Settings
+from pipelines.comfyui.write import api_graph
 from pipelines.comfyui_text import unescaped, weighted
 from pipelines.engine.torch_setup import declare_missing_torchvision_operators
 from pipelines.quantization import Quantization
@@ -185,11 +187,11 @@ def test_nothing_changes_in_a_graph_that_is_set_right() -> None:
 def test_what_a_template_is_set_to_is_said_value_by_value() -> None:
     wanted = settings_of(SHAPES)
     found = changes(recorded("t2v-unipc-simple-8"), wanted)
-    assert [(row.name, row.now, row.value) for row in found] == [
-        ("shift", "8", "3"),
-        ("sampler_name", "uni_pc", "euler"),
-        ("scheduler", "simple", "normal"),
-        ("file", "mp4, quality 23", "webp, quality 80"),
+    assert [(row.node, row.name, row.now, row.value) for row in found] == [
+        ("ModelSamplingSD3 48", "shift", "8", "3"),
+        ("KSampler 3", "sampler_name", "uni_pc", "euler"),
+        ("KSampler 3", "scheduler", "simple", "normal"),
+        ("SaveVideo 58", "file", "mp4, quality 23", "webp, quality 80"),
     ]
     bare = changes(recorded("t2v-no-shift-node"), wanted)
     assert bare[0].now == "no such node, which is 8"
@@ -197,6 +199,38 @@ def test_what_a_template_is_set_to_is_said_value_by_value() -> None:
     loras = changes(recorded("t2v-lora-0.5"), wanted)[0]
     assert (loras.name, loras.now) == ("loras", "p0stcard_shapes.safetensors at 0.5")
     assert changes(recorded("t2v-lora-0.5"), wanted, same=("loras",))[0].name == "file"
+
+
+def test_a_value_is_to_be_changed_where_it_stands() -> None:
+    """In a node of its own for SamplerCustomAdvanced, in a primitive that is linked to several nodes."""
+    wanted = replace(settings_of(SHAPES), negative_prompt="blurry", fps=12.0)
+    (stage,) = wanted.stages
+    stage = replace(stage, sampler="heun", schedule="simple", cfg=6.0, seed=7, loras=())
+    found = changes(recorded("t2v-custom-sampler"), replace(wanted, stages=(stage,)))
+    assert {row.name: row.node for row in found} == {
+        "loras": "LoraLoaderModelOnly 50",
+        "seed": "RandomNoise 62",
+        "cfg": "CFGGuider 65",
+        "sampler_name": "KSamplerSelect 63",
+        "scheduler": "BasicScheduler 64",
+        "text": 'CLIPTextEncode 7 "CLIP Text Encode (Prompt)"',
+        "fps": "CreateVideo 57",
+        "file": "SaveVideo 58",
+    }
+    graph = api_graph(wanted)
+    graph["90"] = {"class_type": "PrimitiveInt", "inputs": {"value": 30}, "_meta": {"title": "Steps"}}
+    graph["3"]["inputs"]["steps"] = ["90", 0]
+    (change,) = changes(read_graph(graph), wanted)
+    assert (change.node, change.now, change.value) == ('PrimitiveInt 90 "Steps"', "30", "20")
+
+
+def test_an_image_that_one_side_lacks_is_said() -> None:
+    text, image = recorded("t2v-euler-normal-3"), recorded("i2v-exact-size")
+    added = {row.name: (row.now, row.value) for row in changes(text, image)}
+    assert added["image"] == ("none", "ctrl-shapes-96x64.png")
+    assert "crop" in added
+    assert {row.name: row.value for row in changes(image, text)}["image"] == "none"
+    assert "image" not in {row.name for row in changes(image, replace(image, image="other.png"), same=("image",))}
 
 
 def test_another_number_of_samplers_is_said() -> None:
