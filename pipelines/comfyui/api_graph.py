@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipelines.comfyui.expression import evaluate
-from pipelines.comfyui.nodes import IGNORED, NODES, Scalar
+from pipelines.comfyui.nodes import IGNORED, LATER, NODES, Scalar
 from pipelines.errors import GraphError
 from pipelines.files.words import listed, shorten
 
@@ -16,6 +16,9 @@ MAX_NODES = 4000
 
 MAX_CHAIN = 50
 """The most nodes through which a single value may come."""
+
+_OPEN = ("ComfyMathExpression", "Reroute")
+"""Nodes whose inputs have names of the user's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +64,7 @@ class ApiGraph:
         """Of a workflow: how the browser changes the seed of a node after each run."""
         self._where = where
         self._values: dict[tuple[str, str], Scalar] = {}
-        self._open: list[tuple[str, str]] = []
+        self._unfinished: list[tuple[str, str]] = []
 
     @classmethod
     def of(cls, data: Mapping[str, object], where: str, controls: Mapping[str, str] | None = None) -> ApiGraph:
@@ -110,18 +113,26 @@ class ApiGraph:
         """The value of a widget that holds text or a choice."""
         return str(self.value(node, name))
 
-    def unsupported(self, start: GraphNode) -> list[GraphNode]:
-        """The nodes on which `start` depends and that are not understood; of a switch only the side it is set to."""
-        found, seen, waiting = [], {start.id}, [start]
-        while waiting:
-            node = waiting.pop(0)
-            if node.kind not in NODES:
-                found.append(node)
+    def needed(self, start: GraphNode) -> list[GraphNode]:
+        """The nodes on which `start` depends, itself first; of a switch only the side it is set to."""
+        found, seen = [start], {start.id}
+        for node in found:  # grows on the way
             for name in self._followed(node):
                 link = _link(node.inputs[name])
                 if link and link[0] not in seen:
                     seen.add(link[0])
-                    waiting.append(self._target(node, name, link).node)
+                    found.append(self._target(node, name, link).node)
+        return found
+
+    def unknown_inputs(self, nodes: Sequence[GraphNode], *, linked: bool) -> list[str]:
+        """The inputs of known nodes that are not known and may reach the pixels: those with links, or the others."""
+        found = []
+        for node in nodes:
+            for name in self._followed(node) if node.kind in NODES else ():
+                value, plain = node.inputs[name], LATER.get(node.kind, {}).get(name, ())
+                known = node.kind in _OPEN or NODES[node.kind].input(name) or value in plain
+                if not known and (_link(value) is not None) == linked:
+                    found.append(f"{_printed(name, 40)} of {node}")
         return found
 
     def _followed(self, node: GraphNode) -> list[str]:
@@ -162,15 +173,15 @@ class ApiGraph:
         """Compute a value once, and refuse one that depends on itself or on too many others."""
         key = (node.id, name)
         if key not in self._values:
-            if key in self._open:
+            if key in self._unfinished:
                 raise self.error(f"{node}: the value of {name} depends on itself")
-            if len(self._open) >= MAX_CHAIN:
+            if len(self._unfinished) >= MAX_CHAIN:
                 raise self.error(f"{node}: the value of {name} comes through more than {MAX_CHAIN} nodes")
-            self._open.append(key)
+            self._unfinished.append(key)
             try:
                 self._values[key] = compute()
             finally:
-                self._open.pop()
+                self._unfinished.pop()
         return self._values[key]
 
     def _checked(self, node: GraphNode, name: str) -> Scalar:

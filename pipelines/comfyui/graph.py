@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 
 from pipelines.comfyui.api_graph import ApiGraph, names_of
+from pipelines.comfyui.nodes import NODES
 from pipelines.comfyui.saves import candidates
 from pipelines.comfyui.settings import Settings
 from pipelines.comfyui.walk import Walk
 from pipelines.comfyui.workflow import flatten, is_workflow
 from pipelines.errors import GraphError
 from pipelines.files.strict_json import loads
+from pipelines.files.words import listed
 
 MAX_BYTES = 16 << 20
 """The largest graph; that of the largest official Wan template has 0.2 MiB."""
@@ -25,7 +28,8 @@ def read_graph(source: str | Mapping[str, object], *, filename: str | None = Non
     """
     graph = _graph(_parsed(source, where), where)
     nodes = candidates(graph, filename)
-    unsupported = [graph.unsupported(node) for node in nodes]
+    needed = [graph.needed(node) for node in nodes]
+    unsupported = [[node for node in entry if node.kind not in NODES] for entry in needed]
     if all(unsupported):
         raise graph.error(
             f"nodes that are not supported yet: {names_of([*chain(*unsupported)])}. Understood are ComfyUI's own nodes "
@@ -37,7 +41,11 @@ def read_graph(source: str | Mapping[str, object], *, filename: str | None = Non
             f"saves several videos{named}: {names_of(nodes)}; "
             "give the file one of them wrote, under its own name, or a graph with one of them"
         )
-    return Walk(graph).settings(nodes[0])
+    linked, others = (graph.unknown_inputs(needed[0], linked=linked) for linked in (True, False))
+    if linked:
+        raise graph.error(f"inputs that are not supported yet: {listed(linked, 10)}")
+    read = Walk(graph).settings(nodes[0])
+    return replace(read, notes=(*read.notes, *(f"{entry}: not known here, not looked at" for entry in others[:10])))
 
 
 def _graph(data: Mapping[str, object], where: str) -> ApiGraph:

@@ -284,5 +284,16 @@ NODES: Mapping[str, Node] = {
     "Reroute": Node(("*",), ()),
 }
 
-IGNORED: Mapping[str, tuple[str, ...]] = {"CreateVideo": ("audio",), "VHS_VideoCombine": ("audio",)}
-"""Inputs that cannot reach the pixels: what is linked there is not looked at."""
+IGNORED: Mapping[str, tuple[str, ...]] = {
+    "CreateVideo": ("audio",),
+    "LoadImage": ("upload",),
+    "VHS_VideoCombine": ("audio", "save_metadata", "trim_to_audio", "videopreview"),
+}
+"""Further inputs that cannot reach the pixels: what is linked there is not looked at."""
+
+LATER: Mapping[str, Mapping[str, tuple[Scalar, ...]]] = {
+    "CreateVideo": {"bit_depth": (8, "auto"), "color_space": ("sRGB",)},
+    "SaveVideo": {"format.codec": ("auto", "h264")},
+    "VHS_VideoCombine": {"pix_fmt": ("yuv420p",)},
+}
+"""Inputs that came after 0.3.64, in the order of their widgets, with the values that leave everything as it was."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipelines.comfyui.api_graph import MAX_CHAIN, MAX_NODES
-from pipelines.comfyui.nodes import CONTROLS, NODES
+from pipelines.comfyui.nodes import CONTROLS, LATER, NODES
 from pipelines.errors import GraphError
 
 MAX_LINKS = 20_000
@@ -169,7 +169,7 @@ class _Flattening:
                 control = str(rest.pop())
                 if control != "fixed":
                     self.controls[key] = control
-        return found
+        return found | dict(zip(LATER.get(kind, ()), reversed(rest), strict=False))
 
     def _follow(self, scope: _Scope, link: Link | None) -> object:
         """What a link comes from: `[id, output]`, the value of a widget, or None if nothing is there."""

@@ -268,6 +268,22 @@ def test_other_nodes_that_are_understood() -> None:
     assert "denoised_output" in " ".join(read.notes)
 
 
+def test_inputs_of_later_versions_are_refused_if_linked_and_said_otherwise() -> None:
+    graph = load("i2v-euler-normal-3")
+    of("CreateVideo")(graph)["inputs"] |= {"bit_depth": 8, "color_space": "sRGB"}
+    of("LoadImage")(graph)["inputs"] |= {"upload": "image"}
+    assert read_graph(graph) == _I2V
+    of("CreateVideo")(graph)["inputs"]["bit_depth"] = 10
+    of("KSampler")(graph)["inputs"]["mood"] = "good"
+    assert read_graph(graph).notes == (
+        "bit_depth of CreateVideo 57: not known here, not looked at",
+        "mood of KSampler 3: not known here, not looked at",
+    )
+    of("WanImageToVideo")(graph)["inputs"]["ref_pad_image"] = ["52", 0]
+    with pytest.raises(GraphError, match="inputs that are not supported yet: ref_pad_image of WanImageToVideo 50"):
+        read_graph(graph)
+
+
 def of(kind: str) -> Callable[[Graph], Graph]:
     return lambda graph: next(node for node in graph.values() if node["class_type"] == kind)
 
