@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.catalog import MODELS
+from pipelines.comfyui.lora_layouts import why_not_loaded
 from pipelines.comfyui.preview import clean_text, image_name, model_files, preview_settings, split_of
 from pipelines.comfyui.settings import Settings
 from pipelines.comfyui_text import escaped
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.words import together
-from pipelines.lora_files import COMBINED, read_header
+from pipelines.lora_files import read_header
 from pipelines.recipe import Dtype, LoraFile, Recipe
 
 
@@ -124,31 +125,6 @@ def _missing(recipe: Recipe) -> Iterator[Missing]:
             yield Missing(f"the LoRA {file.path.name} as it is", f"{file.path.name}: {reason}")
     if recipe.codec.format == "jpeg":
         yield Missing("its JPEG", "no node saves JPEG; SaveImage's PNG holds the picture before that loss")
-
-
-_LOADED = re.compile(
-    r"(?:diffusion_model\.(?:blocks\.\d+\.(?:self_attn|cross_attn|ffn)\..+|head\.head|(?:text|time)_embedding\.\d"
-    r"|time_projection\.1|img_emb\.proj\.\d)|lora_unet_{1,2}.+)"
-    r"\.(?:lora_(?:A|B|down|up)(?:\.default)?\.weight|alpha)"
-)
-"""The layouts of which ComfyUI loaded all weights (run: 60 of 60), as far as they name modules of Wan's own code."""
-_SHOULD_LOAD = re.compile(r"diffusion_model\..+\.(?:lokr_\w+|alpha)")
-_NOT_LOADED = re.compile(r"(?!diffusion_model\.|lora_unet_|lycoris_)")
-_RENAME = "save it with keys like diffusion_model.blocks.0.self_attn.q.lora_A.weight"
-
-
-def why_not_loaded(keys: tuple[str, ...]) -> str | None:
-    """Say which keys of a LoRA file ComfyUI skips with no more than a line in its console; None: it loads all."""
-    if any(tag in key for key in keys for tag in COMBINED.values()):
-        return (
-            "holds both experts (transformer_1, transformer_2), of which ComfyUI loads nothing; split it into a file "
-            "for each expert, or train with split_multistage_loras: true"
-        )
-    skipped = [key for key in keys if _NOT_LOADED.match(key)]
-    if skipped:
-        return f"ComfyUI loads nothing of keys like {skipped[0]}; {_RENAME}"
-    unknown = [key for key in keys if not (_LOADED.fullmatch(key) or _SHOULD_LOAD.fullmatch(key))]
-    return f"whether ComfyUI loads {len(unknown)} of its keys is not known, e.g. {unknown[0]}" if unknown else None
 
 
 _MEASURED: dict[Dtype, str] = {

@@ -1,8 +1,4 @@
-"""The LoRA files of a graph: where they are on this machine, and which of their keys ComfyUI loads.
-
-Key layouts measured with ComfyUI 0.3.64 on LoRAs of 60 weights: all or none of them were loaded. Nothing says so but a
-line on its console ("lora key not loaded").
-"""
+"""The LoRA files of a graph: where they are on this machine, and what ComfyUI makes of them."""
 
 from __future__ import annotations
 
@@ -11,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pipelines.comfyui.lora_layouts import what_else_does_not_load, why_nothing_loads
 from pipelines.errors import UnreproducibleError
 from pipelines.files.content import present
-from pipelines.files.words import plural, shorten
-from pipelines.lora_files import COMBINED, lora_file, read_header, why_not_applied
-from pipelines.lora_keys import find_part
+from pipelines.files.words import shorten
+from pipelines.lora_files import lora_file, read_header, why_not_applied
 from pipelines.recipe import MISSING, Expert, LoraFile
 
-_LOADED = re.compile(r"(diffusion_model\.|lora_unet__?)")
 _MOST_FILES = 20_000
 """The most files that are looked through below a models folder."""
 
@@ -56,8 +51,8 @@ def find_lora(
         where = "name ComfyUI's models folder as pipeline.models, or copy the file into the job's folder"
         return FoundLora(file=missing, obstacle=f"the LoRA {shorten(name, 120)} is not on this machine; {where}")
     notes = [note] if (note := _of_the_other_expert(path.name, expert)) is not None else []
-    reason = why_not_loaded(path)
-    if reason is not None:
+    keys = read_header(path).shapes
+    if (reason := why_nothing_loads(keys)) is not None:
         return FoundLora(file=None, notes=(*notes, f"ComfyUI loads nothing of {path.name}: {reason}"))
     if models is not None and not path.is_relative_to(models):
         notes.append(f"{path.name} is not below {models / 'loras'}; taken is the one in {path.parent}")
@@ -66,32 +61,9 @@ def find_lora(
     except UnreproducibleError as error:
         unread = LoraFile(path=path, sha256=f"{MISSING}{name}", expert=expert)
         return FoundLora(file=unread, obstacle=str(error), notes=tuple(notes))
-    if (outside := _outside_blocks(path)) is not None:
-        notes.append(outside)
+    if (rest := what_else_does_not_load(keys)) is not None:
+        notes.append(f"{path.name}: {rest}; here all that fit are applied")
     return FoundLora(file=file, obstacle=why_not_applied(path, "merged", expert), notes=tuple(notes))
-
-
-def why_not_loaded(path: Path) -> str | None:
-    """Why ComfyUI loads nothing of a LoRA file, and what to do; None if it loads it. Raises WeightsError."""
-    keys = list(read_header(path).shapes)
-    if any(tag in key for key in keys for tag in COMBINED.values()):
-        return (
-            "it holds both experts in one file (`split_multistage_loras: false`), whose keys ComfyUI does not know; "
-            "split it into one file an expert"
-        )
-    if not keys or any(_LOADED.match(key) for key in keys):
-        return None
-    return f"its keys do not begin with diffusion_model. but, for example, {shorten(keys[0], 60)}; rename them"
-
-
-def _outside_blocks(path: Path) -> str | None:
-    keys = [key for key in read_header(path).shapes if (part := find_part(key)) and not part[0].startswith("blocks.")]
-    if not keys:
-        return None
-    return (
-        f"{path.name}: {plural(len(keys), 'key')} outside of the transformer's blocks; taken as loaded, which was not "
-        "measured in ComfyUI"
-    )
 
 
 def _of_the_other_expert(name: str, expert: Expert | None) -> str | None:

@@ -44,7 +44,7 @@ def test_the_graph_in_the_output_is_the_inference_side(tmp_path: Path) -> None:
     assert any("dtype" in sentence for sentence in loaded.unknown)
 
 
-@pytest.mark.parametrize("graph", ["prompt.json", VIDEO.name])
+@pytest.mark.parametrize("graph", ["prompt.json", "workflow.json", VIDEO.name])
 def test_a_graph_in_a_file_of_its_own(graph: str, tmp_path: Path) -> None:
     shutil.copy(RECORDING / graph, tmp_path / graph)
     loaded = load_case(case(tmp_path, pipeline={"base": "comfyui", "graph": graph}))

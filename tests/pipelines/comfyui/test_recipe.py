@@ -17,11 +17,13 @@ from safetensors.numpy import save_file
 from parity.case.load import DEMO
 from pipelines.catalog import MODELS, Model
 from pipelines.comfyui.graph import read_graph
-from pipelines.comfyui.loras import find_lora, why_not_loaded
+from pipelines.comfyui.lora_layouts import why_nothing_loads
+from pipelines.comfyui.loras import find_lora
 from pipelines.comfyui.recipe import Files, comfyui_graph, comfyui_recipe, unknown_of
 from pipelines.comfyui.settings import LoraEntry, Settings
 from pipelines.errors import GraphError
 from pipelines.limits import limits_of
+from pipelines.lora_files import read_header
 from pipelines.recipe import Asked, Codec, Conditioning, Precision, Recipe, Resize
 from pipelines.weights import Weights
 
@@ -293,7 +295,7 @@ def test_keys_that_comfyui_loads(prefix: str, loads: bool, tmp_path: Path) -> No
     """As measured: ComfyUI loads all 60 weights of a layout, or none and says so on its console alone."""
     (tmp_path / "loras").mkdir()
     path = lora(tmp_path / "loras" / "mine.safetensors", prefix)
-    assert (why_not_loaded(path) is None) is loads
+    assert (why_nothing_loads(read_header(path).shapes) is None) is loads
     recipe = recipe_of(with_lora("mine.safetensors"), T2V, Files(models=tmp_path))
     assert len(recipe.lora_files) == loads
     if not loads:
