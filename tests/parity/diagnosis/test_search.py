@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,14 @@ from pipelines.media.video import encode, read_video
 from pipelines.scheduler import flow_schedule
 from tests.conftest import CaseFiles
 from tests.parity.diagnosis.test_diagnose import Stops
+from tests.support.remembering import Remembering
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Remembering()
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="module")
