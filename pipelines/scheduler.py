@@ -16,6 +16,8 @@ from pipelines.files.content import read_text
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
+    from pipelines.comfyui_samplers import Sampler
+
 CLASSES = {
     "unipc": "UniPCMultistepScheduler",
     "flow_match_euler": "FlowMatchEulerDiscreteScheduler",
@@ -109,8 +111,12 @@ class Scheduler:
         extra = [f"{key} {value}" for key, value in self.settings if key not in quiet]
         return ", ".join([CLASSES[self.family], f"shift {self.shift}", *extra])
 
-    def build(self) -> SchedulerMixin:
-        """Build the diffusers scheduler."""
+    def build(self) -> SchedulerMixin | Sampler:
+        """Build the diffusers scheduler, or a sampler of ComfyUI's with what the Wan pipelines use of one."""
+        if self.family == COMFYUI:
+            from pipelines.comfyui_samplers import Sampler
+
+            return Sampler(str(dict(self.settings)["sampler"]), self.sigmas)
         import diffusers
 
         scheduler: SchedulerMixin = getattr(diffusers, CLASSES[self.family])(**dict(self.settings))
