@@ -119,9 +119,8 @@ def _uni_pc(x: Tensor, sigmas: Sequence[float], *, bh2: bool) -> Run:
 
 def _exploding(sigma: float) -> tuple[Tensor, Tensor]:
     """Return ratio sigma / alpha and lambda of a level in float32, where log(1 - alpha ** 2) is rounded visibly."""
-    level = torch.tensor(sigma)
-    log_alpha = torch.log(1 / torch.sqrt(1 + level**2))
-    variance = 1 - torch.exp(2 * log_alpha)
+    squared_alpha = 1 / (1 + torch.tensor(sigma) ** 2)
+    log_alpha, variance = torch.log(squared_alpha) / 2, 1 - squared_alpha
     return torch.sqrt(variance) / torch.exp(log_alpha), log_alpha - torch.log(variance) / 2
 
 
@@ -205,9 +204,7 @@ class Sampler:
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Do nothing: a walk begins at its beginning."""
 
-    def step(
-        self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool = False
-    ) -> tuple[Tensor]:
+    def step(self, model_output: Tensor, _timestep: Tensor, sample: Tensor, **_named: Any) -> tuple[Tensor]:
         """Return the next state, in the dtype of `model_output`: the velocity (noise - x0) that the transformer saw."""
         x = sample.float()
         if self._run is None:

@@ -19,6 +19,13 @@ LEVELS = 1000
 SAMPLERS = ("euler", "ddim", "heun", "dpmpp_2m", "dpm_2", "res_multistep", "uni_pc", "uni_pc_bh2")
 """ComfyUI's samplers that the engine has."""
 
+SPLIT_SAMPLERS = ("euler", "ddim", "dpmpp_2m", "res_multistep")
+"""These can be divided between two sampler nodes, an expert each: the second node begins anew. Of the others it was
+never measured."""
+
+TWO_PASSES = ("heun", "dpm_2")
+"""These look at two states in each step but the one to 0."""
+
 DISCARDING = ("uni_pc", "uni_pc_bh2", "dpm_2", "dpm_2_ancestral")
 """For these samplers KSampler asks for one step more and removes the last level but one; a BasicScheduler does not."""
 
@@ -39,6 +46,12 @@ def comfyui_sigmas(
         sigmas = SCHEDULES[schedule](shift, asked)
     kept = sigmas if denoise >= 1 else sigmas[-(steps + 1) :]
     return tuple(float(sigma) for sigma in kept)
+
+
+def steps_done(sampler: str, sigmas: Sequence[float]) -> tuple[int, ...]:
+    """Return the number of steps that are done after each pass of the transformer: some samplers take two a step."""
+    passes = [2 if sampler in TWO_PASSES and following > 0 else 1 for following in sigmas[1:]]
+    return tuple(step + (last == count) for step, count in enumerate(passes) for last in range(1, count + 1))
 
 
 def high_noise_steps(sigmas: Sequence[float], boundary: float) -> int:

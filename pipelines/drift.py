@@ -143,13 +143,13 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return None  # the split wins
     if name == "vae_tiling":
         return recipe.tiles
-    if name == "vae_norm" and (recipe.vae_dtype or recipe.precision.dtype) == "float32":
+    if name == "vae_norm" and recipe.vae_computes == "float32":
         return "float32"
     if name == "quantization":
         return value.effective
     if name == "clip_image" and not _has_clip(recipe):
         return "resized"
-    if name == "float32_steps" and recipe.precision.dtype == "float32":
+    if name == "float32_steps" and recipe.precision.dtype == recipe.vae_computes == "float32":
         return False
     if name == "vae_dtype" and value == recipe.precision.dtype:
         return None

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipelines.comfyui_schedules import SPLIT_SAMPLERS
 from pipelines.drift import Factor
 from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import Recipe
+from pipelines.scheduler import COMFYUI
 
 
 def limits_of(recipe: Recipe) -> dict[Factor, str]:
     """The factors of a recipe that this version cannot generate, each with the reason."""
     reason = unsupported(recipe.quantization)
     return {} if reason is None else {"quantization": reason}
+
+
+def why_not_sampled(recipe: Recipe) -> str | None:
+    """The reason why this version cannot sample as a recipe says; None if it can."""
+    if recipe.scheduler.family != COMFYUI:
+        return None
+    sampler = dict(recipe.scheduler.settings)["sampler"]
+    if recipe.guidance_scale < 1:
+        return f"cfg {recipe.guidance_scale:g}: ComfyUI guides below 1 too, not supported yet; supported: 1 and above"
+    if recipe.split is not None and sampler not in SPLIT_SAMPLERS:
+        return (
+            f"{sampler} with two experts: what this sampler does across two sampler nodes was never measured, so it is "
+            f"not supported yet; supported: {', '.join(SPLIT_SAMPLERS)}"
+        )
+    return "`compiled` with a sampler of ComfyUI's is not supported yet; remove `compiled`" if recipe.compiled else None
 
 
 def within_limits(recipe: Recipe) -> Recipe:

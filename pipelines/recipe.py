@@ -239,8 +239,8 @@ class Recipe:
     clip_image: ClipImage = "resized"
     """What CLIP sees of a control image; without effect where there is no CLIP."""
     float32_steps: bool = False
-    """True if everything between two passes of the transformer is float32: its input is cast, its output cast back, so
-    guidance, schedule and latents round nothing. Without effect in float32."""
+    """True if everything outside the transformer and the VAE is float32: their input is cast, their output cast back,
+    so that guidance, schedule, latents and the way to 8 bit round nothing. Without effect in float32."""
     vae_dtype: Dtype | None = None
     """The VAE's dtype, if it is not that of `precision`."""
     eight_bit: EightBit = "rounded"
@@ -254,6 +254,16 @@ class Recipe:
     def guidance(self) -> float:
         """The guidance that reaches the pixels: at 1 and below, both pipelines skip it."""
         return self.guidance_scale if self.guidance_scale > 1 else 1.0
+
+    @property
+    def passes(self) -> int:
+        """Passes of the transformer: one a step, but for some samplers. With guidance each is two calls."""
+        return len(self.scheduler.progress(self.steps))
+
+    @property
+    def vae_computes(self) -> Dtype:
+        """The VAE's dtype."""
+        return self.vae_dtype or self.precision.dtype
 
     @property
     def repeats(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.comfyui_schedules import SAMPLERS, SCHEDULES, comfyui_sigmas
+from pipelines.comfyui_schedules import SAMPLERS, SCHEDULES, comfyui_sigmas, steps_done
 from pipelines.errors import CaseError, WeightsError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
@@ -130,6 +130,12 @@ class Scheduler:
         scheduler: Any = self.build()
         scheduler.set_timesteps(steps)
         return tuple(float(sigma) for sigma in scheduler.sigmas)
+
+    def progress(self, steps: int) -> tuple[int, ...]:
+        """Return the number of steps that are done after each pass of the transformer."""
+        if self.family == COMFYUI:
+            return steps_done(str(dict(self.settings)["sampler"]), self.sigmas(steps))
+        return tuple(range(1, steps + 1))
 
 
 # Settings that all Wan UniPC schedules share: flow matching instead of epsilon prediction.

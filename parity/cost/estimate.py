@@ -39,7 +39,7 @@ def job_of_run(case: Case, times: int = 1) -> Job | None:
     if case.target is not None or case.inference.obstacles or case.preview.obstacles:
         return None
     recipe = within_limits(case.inference)
-    return Job(recipes=(recipe,), generations=times, steps=times * recipe.steps, token=case.token)
+    return Job(recipes=(recipe,), generations=times, steps=times * recipe.passes, token=case.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

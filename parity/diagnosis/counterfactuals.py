@@ -75,7 +75,7 @@ class Plan:
     @property
     def denoising_steps(self) -> int:
         """The largest number of denoising steps."""
-        return sum(recipe.steps for recipe in self._distinct().values())
+        return sum(recipe.passes for recipe in self._distinct().values())
 
     def _distinct(self) -> dict[object, Recipe]:
         recipes = (self.case.inference, self.case.preview, *(experiment.recipe for experiment in self.experiments))

@@ -14,7 +14,7 @@ from pipelines.errors import WeightsError
 from pipelines.hub import folder_of, is_hub_id
 from pipelines.large_imports import uncollected
 from pipelines.phases import OnPhase, unheard
-from pipelines.recipe import EXPERT_PARTS, Expert, Recipe
+from pipelines.recipe import EXPERT_PARTS, Dtype, Expert, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -144,8 +144,7 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
 
     folder = found["checkpoint"]
     experts, encoder = found.get("transformers", folder), found.get("text_encoder", folder)
-    vae = found.get("vae", folder)
-    vae = vae / "vae" if (vae / "vae").is_dir() or "vae" not in found else vae
+    vae = _vae_folder(found)
     for part in ("transformer", "transformer_2"):
         check_model(experts / part, "transformer")
     check_model(vae, "vae")
@@ -171,6 +170,24 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
         scheduler=recipe.scheduler.build(),
         boundary_ratio=recipe.boundary,
     )
+
+
+def load_vae(recipe: Recipe, dtype: Dtype, token: str | None = None) -> Any:
+    """Load the recipe's VAE in a dtype of its own, on the CPU. Raises WeightsError."""
+    import torch
+    from diffusers import AutoencoderKLWan
+
+    folder = _vae_folder(folders(recipe, token))
+    check_model(folder, "vae")
+    try:
+        return AutoencoderKLWan.from_pretrained(folder, torch_dtype=getattr(torch, dtype), local_files_only=True)
+    except _RAISED as error:
+        raise WeightsError(f"{folder}: does not load as a VAE: {' '.join(str(error).split())[:400]}") from None
+
+
+def _vae_folder(found: dict[str, Path]) -> Path:
+    vae = found.get("vae", found["checkpoint"])
+    return vae / "vae" if (vae / "vae").is_dir() or "vae" not in found else vae
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype) -> Any:

@@ -11,6 +11,7 @@ from pipelines.engine import encoders, lora, merge_residue, precision, stages, v
 from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
+from pipelines.limits import why_not_sampled
 from pipelines.media.video import Frames
 from pipelines.offload import Offload
 from pipelines.phases import OnPhase, unheard
@@ -100,7 +101,7 @@ class Engine:
         """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
         with self._ready(recipe, token) as pipe:
             self.on_phase("decode", "")
-            return stages.decode(pipe, latents, self.device, self.work)
+            return stages.decode(pipe, latents, recipe, self.device, self.work)
 
     def forget(self) -> None:
         """Discard all encodings: the next generation reuses nothing but the weights."""
@@ -148,7 +149,7 @@ class Engine:
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
 
     def _fit(self, pipe: Any, recipe: Recipe, token: str | None) -> None:
-        """Apply precision, encoders, LoRAs, VAE norm, scheduler and tiling; keep what the last recipe has in common."""
+        """Apply precision, encoders, LoRAs, VAE, scheduler and tiling; keep what the last recipe has in common."""
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
@@ -158,6 +159,8 @@ class Engine:
             (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase)),
             (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),
+            (recipe.float32_steps, lambda: precision.float32_outputs(pipe) if recipe.float32_steps else lora.nothing),
+            (recipe.vae_computes, lambda: precision.other_vae(pipe, recipe, token)),
             (recipe.vae_norm, lambda: vae_norm.apply(pipe, recipe.vae_norm)),
         ]
         kept = 0
@@ -166,8 +169,8 @@ class Engine:
         self._unfit(kept)
         for fit_key, fit in fittings[kept:]:
             self._fitted.append((fit_key, fit()))
-        pipe.scheduler = recipe.scheduler.build()
-        pipe.register_to_config(boundary_ratio=recipe.boundary, expand_timesteps=recipe.expand_timesteps)
+        pipe.scheduler = stages.scheduler(recipe)
+        pipe.register_to_config(boundary_ratio=stages.boundary(recipe), expand_timesteps=recipe.expand_timesteps)
         if recipe.vae_tiling:
             pipe.vae.enable_tiling()
         else:
@@ -216,8 +219,9 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError("seed -1: a random seed cannot be reproduced; set a seed in the request")
     if not -(2**63) <= recipe.seed < 2**64:
         raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
-    if (reason := unsupported(recipe.quantization)) is not None:
-        raise UnreproducibleError(reason)
+    for reason in (unsupported(recipe.quantization), why_not_sampled(recipe)):
+        if reason is not None:
+            raise UnreproducibleError(reason)
     if recipe.text_encoding == "comfyui":
         for text in (recipe.prompt, recipe.negative_prompt) if recipe.guidance > 1 else (recipe.prompt,):
             segments(text)

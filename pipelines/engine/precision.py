@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipelines.engine.checkpoint import load_vae
 from pipelines.engine.lora import Undo, nothing
-from pipelines.recipe import Precision
+from pipelines.recipe import EXPERT_PARTS, Precision, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,37 @@ def cast(pipe: DiffusionPipeline, precision: Precision) -> Undo:
     def undo() -> None:
         for module, name, tensor in originals:
             _put(module, name, tensor)
+
+    return undo
+
+
+def float32_outputs(pipe: DiffusionPipeline) -> Undo:
+    """Cast what the transformers return to float32, so that guidance and schedule compute and keep latents in it."""
+
+    def cast_output(_module: torch.nn.Module, _inputs: object, output: object) -> object:
+        return tuple(tensor.float() for tensor in output) if isinstance(output, tuple) else output
+
+    parts: list[Any] = [getattr(pipe, name, None) for name in dict.fromkeys(EXPERT_PARTS.values())]
+    handles = [part.register_forward_hook(cast_output) for part in parts if part is not None]
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return undo
+
+
+def other_vae(pipe: Any, recipe: Recipe, token: str | None = None) -> Undo:
+    """Replace the VAE if the recipe has a dtype for it alone; the pipeline's own is kept for the way back.
+
+    It is read again: float32 weights cannot be had from rounded ones.
+    """
+    if recipe.vae_computes == recipe.precision.dtype:
+        return nothing
+    own, pipe.vae = pipe.vae, load_vae(recipe, recipe.vae_computes, token)
+
+    def undo() -> None:
+        pipe.vae = own
 
     return undo
 

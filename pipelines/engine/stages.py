@@ -23,6 +23,7 @@ from pipelines.errors import MediaError, NotANumberError
 from pipelines.media.video import Frames
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
+from pipelines.scheduler import COMFYUI
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,8 @@ class Work:
     loads: int = 0
     """The number of loaded checkpoints."""
     denoising_steps: int = 0
-    """The number of denoising steps, each of one pass through the transformer, or two with guidance."""
+    """The number of passes through the transformer, each two calls with guidance. A step is one pass, but for two
+    samplers of ComfyUI's, which take two."""
     encodings: int = 0
     """The number of texts and images encoded, and of control images encoded by the VAE."""
     decodes: int = 0
@@ -61,7 +63,7 @@ class Trace:
     sigmas: tuple[float, ...] = ()
     """The sigmas of the schedule, one more than steps."""
     timesteps: tuple[float, ...] = ()
-    """The timesteps passed to the transformer, one per step."""
+    """The timesteps passed to the transformer, one per pass."""
     first_prediction: torch.Tensor | None = None
     """The prediction of the first step, after guidance."""
     latents: list[torch.Tensor] = field(default_factory=list)
@@ -89,6 +91,28 @@ class Memory:
 
     def clear(self) -> None:
         self._kept.clear()
+
+
+def scheduler(recipe: Recipe) -> Any:
+    """Build a recipe's scheduler. One of ComfyUI's is told where the second sampler node begins."""
+    built: Any = recipe.scheduler.build()
+    if recipe.scheduler.family == COMFYUI:
+        built.split = recipe.split
+    return built
+
+
+def boundary(recipe: Recipe) -> float | None:
+    """Return the share of the 1000 timesteps above which the high-noise expert works; None: there is one transformer.
+
+    A split by steps becomes the middle between the timesteps before and after it.
+    """
+    if recipe.split is None or recipe.boundary is None:
+        return recipe.boundary
+    built: Any = recipe.scheduler.build()
+    built.set_timesteps(recipe.steps)
+    timesteps = [2000.0, *(float(timestep) for timestep in built.timesteps), 0.0]
+    place = min(max(recipe.split, 0), len(timesteps) - 2)
+    return (timesteps[place] + timesteps[place + 1]) / 2000
 
 
 def denoise(
@@ -130,13 +154,18 @@ def denoise(
         if recipe.compiled:  # otherwise a CUDA graph of the next step overwrites the output of this one
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-    def step_done(_pipe: Any, step: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+    levels = recipe.scheduler.sigmas(recipe.steps)
+    progress = recipe.scheduler.progress(recipe.steps)
+
+    def pass_done(_pipe: Any, index: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
         work.denoising_steps += 1
         mark_step()
+        if progress[index] == (progress[index - 1] if index else 0):
+            return tensors  # half a step
         if trace is not None:
             trace.latents.append(tensors["latents"].detach().cpu().clone())
         if on_step is not None:
-            on_step(step + 1, recipe.steps)
+            on_step(progress[index], progress[-1])
         return tensors
 
     with ExitStack() as taps:
@@ -152,10 +181,13 @@ def denoise(
             taps.enter_context(_remembered(pipe, "encode_image", memory, work, clip, on_phase))
             rounded = recipe.conditioning is not None and recipe.conditioning.rounded
             num_encoded = 1 if recipe.expand_timesteps else num_frames
-            video = ("video", picture, num_encoded, recipe.encodes_tiled, recipe.vae_norm, rounded)
+            vae = (recipe.encodes_tiled, recipe.vae_norm, recipe.vae_computes)
+            video = ("video", picture, num_encoded, vae, rounded)
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video, on_phase))
             conditioned = partial(latents_and_condition, pipe, pixels, recipe.conditioning, recipe.seed)
             taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
+        if recipe.scheduler.family == COMFYUI:
+            taps.enter_context(_tapped(pipe, "prepare_latents", partial(_started, levels[0])))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
         if not recipe.encodes_tiled:
@@ -172,20 +204,26 @@ def denoise(
             # Both sides generate float32 noise on the CPU, so that it does not depend on the GPU.
             generator=torch.Generator("cpu").manual_seed(recipe.seed),
             output_type="latent",
-            callback_on_step_end=step_done,
+            callback_on_step_end=pass_done,
         ).frames
     if trace is not None:
-        _finish(trace, pipe, inputs)
+        _finish(trace, pipe, inputs, levels)
     _check_finite(latents, f"the latents after {recipe.steps} steps")
     return latents.cpu()
 
 
-def _finish(trace: Trace, pipe: Any, inputs: Mapping[str, Any]) -> None:
+def _started(sigma: float, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Scale the initial noise by the first sigma, as ComfyUI does; it is 1 in most schedules."""
+    prepared = original(*args, **kwargs)
+    return (prepared[0] * sigma, *prepared[1:]) if isinstance(prepared, tuple) else prepared * sigma
+
+
+def _finish(trace: Trace, pipe: Any, inputs: Mapping[str, Any], levels: tuple[float, ...]) -> None:
     """Record the conditioning and the schedule of a finished run."""
     trace.conditioning["prompt"] = inputs["prompt_embeds"].cpu()
     if "negative_prompt_embeds" in inputs:
         trace.conditioning["negative_prompt"] = inputs["negative_prompt_embeds"].cpu()
-    trace.sigmas = tuple(float(sigma) for sigma in pipe.scheduler.sigmas)
+    trace.sigmas = levels
     trace.timesteps = tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
 
 
@@ -199,22 +237,28 @@ def _check_finite(values: torch.Tensor, name: str) -> None:
         )
 
 
-def decode(pipe: Any, latents: torch.Tensor, device: torch.device, work: Work) -> Frames:
-    """Decode latents of `denoise` to frames (T, H, W, 3), as the end of both pipelines' `__call__` does."""
+def decode(pipe: Any, latents: torch.Tensor, recipe: Recipe, device: torch.device, work: Work) -> Frames:
+    """Decode latents of `denoise` to frames (T, H, W, 3), as the end of both pipelines' `__call__` does.
+
+    With `float32_steps` only the VAE itself computes in its dtype, as in ComfyUI.
+    """
     import torch
 
     vae = pipe.vae
-    latents = latents.to(device, dtype=vae.dtype)
+    latents = latents.to(device, dtype=torch.float32 if recipe.float32_steps else vae.dtype)
     shape = (1, vae.config.z_dim, 1, 1, 1)
     mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents.device, latents.dtype)
     # Divide by the reciprocal instead of multiplying: in bfloat16 the two round differently.
     std = 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(latents.device, latents.dtype)
-    video = vae.decode(latents / std + mean, return_dict=False)[0]
+    video = vae.decode((latents / std + mean).to(vae.dtype), return_dict=False)[0]
+    if recipe.float32_steps:
+        video = video.float()
     work.decodes += 1
     _check_finite(video, "the decoded pixels")
-    pictures = pipe.video_processor.postprocess_video(video, output_type="pil")[0]
+    pixels = pipe.video_processor.postprocess_video(video, output_type="np")[0] * np.float32(255)
     pipe.maybe_free_model_hooks()
-    return np.stack([np.asarray(picture, dtype=np.uint8) for picture in pictures])
+    frames: Frames = (pixels if recipe.eight_bit == "truncated" else pixels.round()).astype(np.uint8)
+    return frames
 
 
 @contextmanager

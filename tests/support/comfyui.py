@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +87,7 @@ def t2v_recipe(name: str, dtype: Dtype = "float32", **changes: Any) -> Recipe:
         "text_encoding": "comfyui",
         "float32_steps": True,
         "vae_dtype": "float32" if dtype == "float32" else "bfloat16",
+        "vae_norm": "vae_dtype",
         "eight_bit": "truncated",
     }  # fmt: skip
     return Recipe(**fields | changes)
@@ -106,5 +106,4 @@ def _texts(nodes: dict[str, Any]) -> dict[str, str]:
 
 def _lora(name: str) -> LoraFile:
     expert: Expert | None = "high" if "high_noise" in name else "low" if "low_noise" in name else None
-    found = lora_file(LORAS[name])
-    return LoraFile(path=Path(found.path), sha256=found.sha256, expert=expert)
+    return lora_file(LORAS[name], expert)
