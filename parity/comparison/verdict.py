@@ -36,7 +36,7 @@ def findings_from_pixels(
             "ai-toolkit writes WebP: this file was re-encoded, which no recipe can reproduce; compare the original WebP"
         )
         more.append(_finding("codec", comparison.encoded_again, "webp", note))
-    was_broken, broken = _broken(comparison.preview_frames), _broken(comparison.output_frames)
+    was_broken, broken = broken_in_words(comparison.preview_frames), broken_in_words(comparison.output_frames)
     if broken != was_broken:
         note = "the output is broken: check the server's precision, weights and driver before anything else"
         if broken is None:
@@ -53,7 +53,7 @@ def findings_from_pixels(
     return more
 
 
-def _broken(frames: Frames) -> str | None:
+def broken_in_words(frames: Frames) -> str | None:
     """A description of broken output, black or frozen; None if it is neither."""
     if frames.max() <= _BLACK:
         return "black in every frame"

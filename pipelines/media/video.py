@@ -41,7 +41,7 @@ _PILLOW = {".webp", ".gif", ".png", ".jpg", ".jpeg", ".apng"}
 _VIDEO_STREAM = re.compile(r"Stream #.*Video:.*?, (?P<width>\d+)x(?P<height>\d+)\b(?:.*?, (?P<fps>[\d.]+) fps)?")
 
 # Containers by ffmpeg's names: a list of other files (concat, HLS) must not be read under the name of a video.
-_CONTAINERS = ["-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"]
+CONTAINERS = ["-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"]
 
 _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
@@ -205,7 +205,7 @@ def _read_ffmpeg(path: Path) -> Video:
 
     path = path.absolute()  # ffmpeg reads text before a colon as a protocol
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    probe = subprocess.run([ffmpeg, "-hide_banner", *_CONTAINERS, "-i", str(path)], capture_output=True, check=False)
+    probe = subprocess.run([ffmpeg, "-hide_banner", *CONTAINERS, "-i", str(path)], capture_output=True, check=False)
     stream = _VIDEO_STREAM.search(probe.stderr.decode(errors="replace"))
     if stream is None:
         reason = probe.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no video stream"]
@@ -215,7 +215,7 @@ def _read_ffmpeg(path: Path) -> Video:
         raise MediaError(f"{path}: is {width}x{height}, more than the limit of {MAX_FRAME:,} pixels; is it damaged?")
     # -xerror: a damaged packet is an error, not a frame less. passthrough: no frame doubled or dropped for timing.
     command = [ffmpeg, "-v", "error", "-xerror", "-err_detect", "explode", "-noautorotate"]
-    command += [*_CONTAINERS, "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command += [*CONTAINERS, "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     with tempfile.TemporaryFile() as messages:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as decoder:
             assert decoder.stdout is not None
