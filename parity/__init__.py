@@ -3,14 +3,27 @@
 import typing
 
 if typing.TYPE_CHECKING:
-    from parity.api import Case, CaseResult, ParityError, Run, __version__, find_cases, read_results, run_cases
+    from parity.api import (
+        Case,
+        CaseResult,
+        PairResult,
+        ParityError,
+        Run,
+        __version__,
+        compare,
+        find_cases,
+        read_results,
+        run_cases,
+    )
 
 __all__ = [
     "Case",
     "CaseResult",
+    "PairResult",
     "ParityError",
     "Run",
     "__version__",
+    "compare",
     "find_cases",
     "read_results",
     "run_cases",

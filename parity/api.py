@@ -11,9 +11,21 @@ from parity.case.load import Case, find_case_files, load_cases
 from parity.cli.options import REPORT_BYTES
 from parity.results import merge
 from parity.results.case import CaseResult, Run
+from parity.results.pair import PairResult
 from pipelines.errors import ParityError
 
-__all__ = ["Case", "CaseResult", "ParityError", "Run", "__version__", "find_cases", "read_results", "run_cases"]
+__all__ = [
+    "Case",
+    "CaseResult",
+    "PairResult",
+    "ParityError",
+    "Run",
+    "__version__",
+    "compare",
+    "find_cases",
+    "read_results",
+    "run_cases",
+]
 
 __version__ = version("wan-parity")
 
@@ -68,6 +80,31 @@ def run_cases(
         run = session.finish([case.id for case in cases])
         write_page(run, options.out, REPORT_BYTES)
     return run
+
+
+def compare(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    metrics: Sequence[str] = (),
+) -> PairResult:
+    """Compare two video files, or folders of PNG frames, as `parity compare` does: what was done to A to have B.
+
+    `out`: write report.html, comparison.json and the frames there. `metrics`: "lpips" and "vmaf" on every frame.
+    Raises ParityError for a file that cannot be read, or if both are one file.
+    """
+    from parity.pair.compare import compare_files
+    from parity.pair.folder import STILLS, check_folder, write_pair
+    from reports.pair import write_pair_report
+
+    if out is not None:
+        check_folder(Path(out))
+    compared = compare_files(Path(a), Path(b), metrics)
+    if out is not None:
+        write_pair(compared, Path(out))
+        write_pair_report(compared.result, Path(out), Path(out) / "report.html", stills=STILLS, max_bytes=REPORT_BYTES)
+    return compared.result
 
 
 def read_results(path: str | os.PathLike[str]) -> Run:

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from parity.results.case import NOT_RUN, CaseResult, Run, to_json
 from parity.results.frames import leading_metric, worst_frame, worst_frames
+from parity.results.pair import PairResult
 from pipelines.files.content import write_atomically
 from reports import overview, view
 from reports.answer import answer
@@ -37,6 +38,9 @@ _LONGEST_PIECE = 24
 _PAGE = Path(__file__).parent / "page"
 _SLACK = 512
 """Bytes per case that are set aside for what stills bring along: thumbnails, the sentence about those left out."""
+_CASE_NAMES = {"preview": "Preview", "output": "Output"}
+_PAIR_NAMES = {"preview": "A", "output": "B"}
+"""What the two sides are called."""
 _STRIP = 6
 """Frames in the strip of the worst ones."""
 _STYLES = (
@@ -49,6 +53,7 @@ _STYLES = (
     "baseline.css",
     "approvals.css",
     "explain.css",
+    "pair.css",
 )
 _SCRIPTS = (
     "store.js",
@@ -167,18 +172,19 @@ class Tier:
     cases: list[CaseView]
 
 
-def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20) -> str:
+def render(run: Run, folder: Path, *, max_bytes: int = 25 << 20, pair: PairResult | None = None) -> str:
     """The page. `folder` is that of results.json, to which artifacts are relative.
 
     Stills are embedded, failures first, while the page stays within `max_bytes`; the page names what it left out.
+    With `pair` the run holds one case that stands for two files, and the page is about these alone.
     """
     order = view.ordered(run)
     books = albums([case for _, case in order], folder)
     cases = _case_views(order, books, run.environment)
-    room = max_bytes - _bytes(_page(run, cases, max_bytes, folder)) - _SLACK * len(cases)
+    room = max_bytes - _bytes(_page(run, cases, max_bytes, folder, pair)) - _SLACK * len(cases)
     while True:
         embed(books, room)
-        page = _page(run, cases, max_bytes, folder)
+        page = _page(run, cases, max_bytes, folder, pair)
         excess = _bytes(page) - max_bytes
         if excess <= 0 or not any(book.images for book in books):
             return page
@@ -251,7 +257,7 @@ def _anchors(cases: Sequence[CaseResult]) -> list[str]:
     return names
 
 
-def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> str:
+def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path, pair: PairResult | None) -> str:
     limit = f"{max_bytes / (1 << 20):.3g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes / 1024:.3g} KiB"
     return (
         _environment()
@@ -264,7 +270,9 @@ def _page(run: Run, cases: Sequence[CaseView], max_bytes: int, folder: Path) -> 
             counts=view.counts(run),
             factor_counts=view.factor_counts(run),
             tiers=_tiers(cases),
-            verdict=view.verdict(run),
+            pair=pair,
+            names=_CASE_NAMES if pair is None else _PAIR_NAMES,
+            verdict=view.verdict(run) if pair is None else pair.sentence,
             metrics=view.METRICS,
             columns=overview.columns([one.case for one in cases], [one.stills for one in cases]),
             thumbnails=lambda one: overview.thumbnails(one.case, one.stills, limit),

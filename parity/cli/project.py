@@ -82,7 +82,7 @@ KEYS = (
     Key(name="target", commands=(*_RUN, PYTEST), default="this machine"),
     Key(name="target-lora-root", commands=(*_RUN, PYTEST), default="none"),
     Key(name="target-timeout", commands=(*_RUN, PYTEST), default=f"{TIMEOUT_S:g}"),
-    Key(name="max-size", commands=(*_RUN, "report", PYTEST), default=f"{REPORT_BYTES >> 20}"),
+    Key(name="max-size", commands=(*_RUN, "report", "compare", PYTEST), default=f"{REPORT_BYTES >> 20}"),
     Key(name="stills", commands=(*_RUN, PYTEST), default=f"{STILLS}"),
     Key(name="baselines", commands=("run", *_BASELINE, PYTEST), default="baselines; run, pytest: none"),
     Key(name="baseline-stills", option="stills", commands=("baseline accept",), default=f"{KEPT_STILLS}"),

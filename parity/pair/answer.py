@@ -88,7 +88,9 @@ def _findings(found: Evidence) -> Iterator[PairFinding]:
         yield PairFinding(change=timing.change, text=text, values=timing.values)
     elif found.a.frames != found.b.frames:
         more = found.b.frames - found.a.frames
-        text = f"{plural(abs(more), 'frame')} {'longer' if more > 0 else 'shorter'}, {found.b.frames} not {found.a.frames}"
+        text = (
+            f"{plural(abs(more), 'frame')} {'longer' if more > 0 else 'shorter'}, {found.b.frames} not {found.a.frames}"
+        )
         yield PairFinding(change="length", text=text, values={"frames": more})
     if levels is not None:
         yield PairFinding(change=levels.change, text=levels.text, explains=levels.explains, values=levels.values)
@@ -149,7 +151,8 @@ def _sentence(found: Evidence, findings: tuple[PairFinding, ...], outcome: PairO
         return f"Identical, bit for bit: {size}."
     if outcome == "recoded":
         return f"The same video up to re-encoding: {_figures(found)}."
-    changes = together([finding.text for finding in findings])
+    texts = [finding.text for finding in findings]
+    changes = together(texts if len(texts) == 1 else [text.partition(":")[0] for text in texts])
     if outcome == "altered":
         return f"B is A, {changes}; {_rest(found)}."
     if outcome == "similar":

@@ -19,8 +19,9 @@ from PIL import Image
 from parity.results.pair import CodecEstimate
 from parity.results.words import decibels
 from pipelines.errors import MediaError
-from pipelines.media.facts import MediaFacts, stream_bytes
-from pipelines.media.video import Frames, decode, read_video
+from pipelines.media.facts import MediaFacts, stream_bytes, webp_facts
+from pipelines.media.video import Frames, decode, encode, read_video
+from pipelines.recipe import Codec
 
 _MOST_PIXELS = 6_000_000
 """Pixels that are encoded for an estimate, several times: 6 frames of 1280x720."""
@@ -130,12 +131,8 @@ def errors(a: Iterable[Frames], b: Frames) -> tuple[float, float]:
 
 
 def _webp(frames: Frames, quality: int) -> tuple[int, Callable[[], Frames]]:
-    files = []
-    for frame in frames:
-        out = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(frame)).save(out, format="WEBP", quality=quality)
-        files.append(out.getvalue())
-    return sum(map(len, files)), lambda: np.concatenate([decode(file, "a frame").frames for file in files])
+    file = encode(frames, Codec("webp", quality), 10)
+    return webp_facts(io.BytesIO(file)).picture_bytes, lambda: decode(file, "a WebP", 100, len(frames)).frames
 
 
 def _jpeg(frames: Frames, quality: int) -> tuple[int, Callable[[], Frames]]:

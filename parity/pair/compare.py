@@ -1,5 +1,6 @@
 """Two files compared: size, then timing, then levels, each kept only if it is clearly better than without; then the
-metrics of what is left, what the codecs cost, and the answer."""
+metrics of what is left, what the codecs cost, and the answer.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +50,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The result, and the frames that were compared, pair by pair, of equal sizes; none if they cannot be compared."""
+    """The result, and the frames that were compared, pair by pair, of equal sizes."""
 
     result: PairResult
-    a: Frames | None
-    b: Frames | None
+    a: Frames
+    b: Frames
 
 
 def open_file(path: Path) -> Opened:
@@ -131,10 +132,7 @@ def _try(a: Frames, b: Frames, geometry: Geometry, rate: float | None) -> _Found
     first, second = _thumbs(a, b, geometry)
     timing = plain(len(a), len(b))
     if max(len(a), len(b)) <= MOST_FRAMES:
-        second_like = levelled(second, first)
-        between = distances(first, second_like)
-        steps = distances(first[:-1], first[1:]).diagonal() if len(first) > 1 else np.zeros(0)
-        timing = best_timing(between, times.motion(list(steps)), rate)
+        timing = best_timing(distances(first, levelled(second, first)), times.motion(first), rate)
     rows, columns = np.array(timing.pairs).T
     return _Found(geometry, timing, likeness(first[rows], second[columns]))
 
@@ -189,6 +187,7 @@ def _finish(a: Opened, b: Opened, found: _Found, asked: Collection[str], tell: P
         sentence=found_answer.sentence,
         findings=found_answer.findings,
         pairs=timing.pairs,
+        compared_size=(int(first.shape[2]), int(first.shape[1])),
         metrics=metrics,
         as_they_are=_as_they_are(one, two),
         after_levels=None if levels is None else _psnr(apart[0]),

@@ -187,16 +187,16 @@ def _least(loss: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _saturation(a: Pixels, b: Pixels) -> Iterator[Levels]:
-    for name, (red, blue) in _KR_KB.items():
+    for red, blue in _KR_KB.values():
         weights = np.array([red, 1 - red - blue, blue], np.float32)
         luma = (a @ weights)[:, None]
         colour = a - luma
         energy = float(np.square(colour).sum())
         factor = float((colour * (b - luma)).sum() / energy) if energy > 0 else 1.0
-        yield _saturated(factor, weights, name)
+        yield _saturated(factor, weights)
 
 
-def _saturated(factor: float, weights: npt.NDArray[np.float32], name: str) -> Levels:
+def _saturated(factor: float, weights: npt.NDArray[np.float32]) -> Levels:
     def apply(pixels: Pixels) -> Pixels:
         luma = (pixels @ weights)[..., None]
         return np.asarray(luma + factor * (pixels - luma), np.float32)

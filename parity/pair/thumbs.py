@@ -87,7 +87,8 @@ def distances(a: Thumbs, b: Thumbs) -> npt.NDArray[np.float64]:
     centre = x.mean(axis=0)
     x, y = x - centre, y - centre
     squares = (x * x).mean(axis=1)[:, None] + (y * y).mean(axis=1)[None, :]
-    return np.maximum(squares - 2 * (x @ y.T) / x.shape[1], 0)
+    found: npt.NDArray[np.float64] = np.maximum(squares - 2 * (x @ y.T) / x.shape[1], 0)
+    return found
 
 
 def over(matrix: npt.NDArray[np.float64], pairs: Sequence[tuple[int, int]]) -> float:

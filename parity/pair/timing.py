@@ -6,13 +6,13 @@ A video that moves slowly, or not at all, has no clear timing, and then none is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from parity.pair.thumbs import over
+from parity.pair.thumbs import Thumbs, over
 from parity.results.pair import Change
 
 CLEAR = 0.6
@@ -91,7 +91,8 @@ def is_clear(between: Matrix, timing: Timing) -> bool:
 
 def _error(between: Matrix, timing: Timing) -> float:
     """The mean error of a timing, with a little more for each frame that it leaves without a counterpart."""
-    return over(between, timing.pairs) * (1 + 0.02 * (between.shape[1] - len(timing.pairs)))
+    alone = int(between.shape[1]) - len(timing.pairs)
+    return over(between, timing.pairs) * (1 + 0.02 * alone)
 
 
 def candidates(between: Matrix, motion_a: float, rate: float | None) -> Iterator[Timing]:
@@ -144,7 +145,7 @@ def _there_and_back(count_a: int, count_b: int) -> Iterator[Timing]:
 
 def _irregular(between: Matrix, motion_a: float) -> Iterator[Timing]:
     """Frames dropped, doubled or frozen: the cheapest way through the matrix on which time never runs backwards."""
-    count_a, count_b = between.shape
+    count_b = between.shape[1]
     if motion_a <= 0:
         return
     places = _cheapest_way(between, motion_a / 2)
@@ -198,7 +199,7 @@ def in_words(timing: Timing, count_a: int, count_b: int) -> str:
     """What a timing does to B, as part of a sentence that begins with "B is A"; empty for the plain one."""
     values = timing.values
     if timing.change == "offset":
-        return _offset_in_words(timing, count_a)
+        return _offset_in_words(timing)
     if timing.change == "reversed":
         return "played backwards"
     if timing.change == "speed":
@@ -220,7 +221,7 @@ def in_words(timing: Timing, count_a: int, count_b: int) -> str:
     return ""
 
 
-def _offset_in_words(timing: Timing, count_a: int) -> str:
+def _offset_in_words(timing: Timing) -> str:
     by = int(timing.values["frames"])
     (first_a, first_b), (last_a, last_b) = timing.pairs[0], timing.pairs[-1]
     much = "one frame" if abs(by) == 1 else f"{abs(by)} frames"
@@ -228,6 +229,6 @@ def _offset_in_words(timing: Timing, count_a: int) -> str:
     return f"{much} {'late' if by > 0 else 'early'}: {where}"
 
 
-def motion(within: Sequence[float]) -> float:
+def motion(images: Thumbs) -> float:
     """The mean squared difference of neighbouring frames."""
-    return float(np.mean(within)) if len(within) else 0.0
+    return float(np.square(np.diff(images, axis=0)).mean()) if len(images) > 1 else 0.0

@@ -102,7 +102,9 @@ class PairResult:
     findings: tuple[PairFinding, ...] = ()
     """The changes that make B of A, size first, then timing, then levels."""
     pairs: tuple[tuple[int, int], ...] = ()
-    """The frames that were compared, of A and of B, counted from 0; empty: no frame can be compared."""
+    """The frames that were compared, of A and of B, counted from 0."""
+    compared_size: tuple[int, int] = (0, 0)
+    """Width and height in pixels in which they were compared."""
     metrics: Mapping[str, MetricResult] = field(default_factory=dict)
     """psnr, ssim, lpips and what was asked for, over `pairs`, after size and timing, before levels."""
     as_they_are: float | None = None

@@ -7,6 +7,7 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pipelines.errors import MediaError
 from pipelines.files.content import check_file
@@ -61,29 +62,28 @@ def media_facts(path: Path) -> MediaFacts:
             return _of_stream(path, suffix)
         size = path.stat().st_size
         if suffix == "webp":
-            return _of_webp(path)
+            with path.open("rb") as file:
+                return webp_facts(file)
     except OSError as error:
         raise MediaError(cannot_read(path, error)) from None
     codec = {"png": "png", "apng": "apng", "gif": "gif", "jpg": "jpeg", "jpeg": "jpeg"}.get(suffix, "")
     return MediaFacts(container=suffix, codec=codec, picture_bytes=size)
 
 
-def _of_webp(path: Path) -> MediaFacts:
+def webp_facts(file: BinaryIO) -> MediaFacts:
     """Read the chunks of a WebP: `VP8L` is lossless, `VP8 ` is not; the rest of the file is metadata."""
     lossy = lossless = total = 0
-    with path.open("rb") as file:
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, size = head[:4], struct.unpack("<I", head[4:])[0]
-            padded = size + size % 2
-            if name == b"ANMF":
-                file.seek(16, 1)  # place, size and duration of a frame; its own chunks follow
-                continue
-            if name in (b"VP8 ", b"VP8L", b"ALPH"):
-                total += size
-                lossy += name == b"VP8 "
-                lossless += name == b"VP8L"
-            file.seek(padded, 1)
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        name, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if name == b"ANMF":
+            file.seek(16, 1)  # place, size and duration of a frame; its own chunks follow
+            continue
+        if name in (b"VP8 ", b"VP8L", b"ALPH"):
+            total += size
+            lossy += name == b"VP8 "
+            lossless += name == b"VP8L"
+        file.seek(size + size % 2, 1)
     codec = "webp lossless" if lossless and not lossy else "webp" if lossy else ""
     return MediaFacts(container="webp", codec=codec, picture_bytes=total)
 
@@ -113,7 +113,9 @@ def stream_bytes(path: Path) -> int:
     ffmpeg, file = imageio_ffmpeg.get_ffmpeg_exe(), str(path.absolute())
     command = [ffmpeg, "-v", "error", *CONTAINERS, "-i", file, "-map", "0:v:0", "-c", "copy", "-f", "data", "-"]
     total = 0
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reader:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as reader:
         assert reader.stdout is not None
         while chunk := reader.stdout.read(1 << 20):
             total += len(chunk)

@@ -143,7 +143,7 @@ function follow(position) {
   lostNote.hidden = lost === undefined;
 
   const from = route.shown; // null: the page opens
-  const section = element?.closest("section.case") ?? undefined;
+  const section = element?.closest("section.case") ?? document.querySelector("section.case.alone") ?? undefined;
   const other = show(section);
   route.wanted = frame ?? null;
   if (section) {
@@ -179,6 +179,7 @@ function casesInOrder() {
 /** The line above a case: its neighbours, and how many there are. */
 function showSteps(section) {
   const steps = document.getElementById("steps");
+  if (!steps) return; // a page about two files
   const all = casesInOrder();
   const at = all.indexOf(section);
   steps.querySelector(".steps-place").textContent = `${at + 1} of ${all.length}`;

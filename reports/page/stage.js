@@ -1,6 +1,6 @@
 // Stages: preview, output and their difference, painted still by still, zoomed and panned together.
 
-const SIDE_TEXT = { preview: "in the preview", output: "in the output" };
+const SIDE_TEXT = "alone" in document.documentElement.dataset ? { preview: "in A", output: "in B" } : { preview: "in the preview", output: "in the output" };
 const MOST_ZOOM = 16;
 function openStage(element) {
   const canvas = element.querySelector("canvas");

@@ -16,6 +16,7 @@ import parity
 from parity import api
 from parity.cli.main import main
 from tests.conftest import CaseFiles
+from tests.support.clips import animation, film, shapes
 from tests.support.documented import blocks
 
 
@@ -86,6 +87,9 @@ def test_the_page_shows_what_there_is(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(api, "run_cases", lambda found, out: (found[0].id, out) and run)
     monkeypatch.setattr(api, "read_results", lambda out: dataclasses.replace(run, command=(out,)))
     CaseFiles(tmp_path).write(tags=["smoke"])
+    animation(tmp_path / "preview.webp", shapes()[:1])
+    film(tmp_path / "comfyui.mp4", shapes()[:1])
     names: dict[str, Any] = {}
     exec(example.replace('"cases"', '"."'), names)
     assert names["earlier"].command == ("out",)
+    assert names["pair"].outcome == "recoded"

@@ -23,6 +23,7 @@ OTHER = {
     ("report", "baselines"): "judges results anew, perhaps another machine's: only when it is asked to",
     ("report", "noise-psnr"): "of those baselines",
     ("report", "noise-ssim"): "of those baselines",
+    ("compare", "out"): "asked for, or nothing is written",
     ("schema", "out"): "a file",
     ("serve", "timeout"): "of a whole request, and the server must have one",
     ("cache prune", "max-size"): "of the cache",
