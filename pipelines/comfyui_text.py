@@ -96,9 +96,7 @@ def segments(text: str) -> tuple[Segment, ...]:
 
 
 def _never_measured(text: str, what: str, instead: str) -> UnreproducibleError:
-    return UnreproducibleError(
-        f"prompt {_short(text)}: {what}: how ComfyUI reads that is not known, so it is not supported yet; {instead}"
-    )
+    return UnreproducibleError(f"prompt {_short(text)}: {what}: how ComfyUI reads that is not known; {instead}")
 
 
 def _short(text: str) -> str:

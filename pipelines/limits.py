@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pipelines.comfyui_schedules import SPLIT_SAMPLERS
+from pipelines.comfyui_text import not_known
 from pipelines.drift import Factor
 from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import Recipe
@@ -13,8 +14,11 @@ from pipelines.scheduler import COMFYUI
 
 def limits_of(recipe: Recipe) -> dict[Factor, str]:
     """The factors of a recipe that this version cannot generate, each with the reason."""
-    reason = unsupported(recipe.quantization)
-    return {} if reason is None else {"quantization": reason}
+    reasons: dict[Factor, str | None] = {
+        "quantization": unsupported(recipe.quantization),
+        "text_encoding": _why_not_read(recipe),
+    }
+    return {factor: reason for factor, reason in reasons.items() if reason is not None}
 
 
 def why_not_sampled(recipe: Recipe) -> str | None:
@@ -34,8 +38,19 @@ def why_not_sampled(recipe: Recipe) -> str | None:
 
 def within_limits(recipe: Recipe) -> Recipe:
     """The recipe without what this version cannot generate: equal to `recipe` if there is no such thing."""
-    if not limits_of(recipe):
+    limits = limits_of(recipe)
+    if "text_encoding" in limits:
+        recipe = dataclasses.replace(recipe, text_encoding="diffusers")
+    if "quantization" not in limits:
         return recipe
     text_encoder = Quantization(text_encoder=recipe.quantization.text_encoder)
     rest = text_encoder if unsupported(text_encoder) is None else Quantization()
     return dataclasses.replace(recipe, quantization=rest)
+
+
+def _why_not_read(recipe: Recipe) -> str | None:
+    """The reason why it is not known how ComfyUI reads a prompt, among those that reach the pixels."""
+    if recipe.text_encoding != "comfyui":
+        return None
+    texts = (recipe.prompt, recipe.negative_prompt) if recipe.guidance > 1 else (recipe.prompt,)
+    return next(filter(None, map(not_known, texts)), None)

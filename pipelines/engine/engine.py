@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipelines.comfyui_text import segments
 from pipelines.engine import encoders, lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import load_pipeline
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
-from pipelines.limits import why_not_sampled
+from pipelines.limits import limits_of, why_not_sampled
 from pipelines.media.video import Frames
 from pipelines.offload import Offload
 from pipelines.phases import OnPhase, unheard
-from pipelines.quantization import unsupported
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -219,9 +217,6 @@ def _refuse(recipe: Recipe) -> None:
         raise UnreproducibleError("seed -1: a random seed cannot be reproduced; set a seed in the request")
     if not -(2**63) <= recipe.seed < 2**64:
         raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
-    for reason in (unsupported(recipe.quantization), why_not_sampled(recipe)):
+    for reason in (*limits_of(recipe).values(), why_not_sampled(recipe)):
         if reason is not None:
             raise UnreproducibleError(reason)
-    if recipe.text_encoding == "comfyui":
-        for text in (recipe.prompt, recipe.negative_prompt) if recipe.guidance > 1 else (recipe.prompt,):
-            segments(text)

@@ -57,6 +57,16 @@ def test_what_is_left_of_a_recipe(cases: CaseFiles) -> None:
     assert within_limits(both).quantization == Quantization(None, "qfloat8")  # what is supported stays
 
 
+def test_a_prompt_that_comfyui_may_read_in_any_way_is_generated_as_it_stands(cases: CaseFiles) -> None:
+    smiling = dataclasses.replace(quantized(cases).preview, prompt="smile :)", quantization=Quantization())
+    assert limits_of(smiling) == {}
+    comfyui = dataclasses.replace(smiling, text_encoding="comfyui")
+    assert "how ComfyUI reads that is not known" in limits_of(comfyui)["text_encoding"]
+    assert within_limits(comfyui) == smiling
+    unread = dataclasses.replace(comfyui, prompt="smile", negative_prompt="sad :(", guidance_scale=1.0)
+    assert within_limits(unread) == unread
+
+
 def test_plan_and_import_say_it(cases: CaseFiles) -> None:
     case = quantized(cases)
     text = plan_text(case)
