@@ -37,7 +37,8 @@ def add(parsers: Any) -> None:
         "in ComfyUI, node by node, for the preview of a case, and what cannot be had there.",
         epilog="examples:\n  parity explain\n  parity explain scheduler\n  parity explain --symptom\n"
         "  parity explain --symptom the LoRA does nothing\n  parity explain --comfyui my_case.yaml\n"
-        "  parity explain --comfyui my_case.yaml --write graph.json\n",
+        "  parity explain --comfyui my_case.yaml --write graph.json\n"
+        "  parity explain --comfyui output/my_job --output ComfyUI_00001_.mp4\n",
     )
     command.add_argument("factor", nargs="?", metavar="FACTOR", help="default: list all factors")
     command.add_argument(
@@ -45,6 +46,13 @@ def add(parsers: Any) -> None:
     )
     command.add_argument(
         "--comfyui", type=Path, metavar="CASE", help="what to set in ComfyUI for this case's preview, node by node"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="with --comfyui: a video that ComfyUI saved, or a workflow's JSON; says what to change in its graph. CASE "
+        "may then be a job's folder",
     )
     command.add_argument(
         "--write",
@@ -83,8 +91,8 @@ def explain(options: argparse.Namespace) -> int:
 
     if options.comfyui is not None:
         return explain_comfyui(options)
-    if options.write is not None:
-        raise UsageError("--write goes with --comfyui CASE")
+    if stray := [name for name in ("output", "write") if getattr(options, name) is not None]:
+        raise UsageError(f"--{stray[0]} goes with --comfyui CASE")
     if options.symptom is not None:
         return _symptom(" ".join(options.symptom), options)
     notes = {name: entry.note for name, entry in CATALOGUE.items()} | dict(BEYOND_RECIPES)

@@ -18,14 +18,13 @@ def explain_comfyui(options: argparse.Namespace) -> int:
     """Print what to set, and write both forms of the graph if they are asked for."""
     from dataclasses import asdict
 
-    from parity.case.load import load_case
     from parity.factors.comfyui import comfy_advice
     from parity.terminal.as_json import json_text
     from parity.terminal.comfyui import comfy_text
 
     if options.factor is not None or options.symptom is not None:
         raise UsageError("give a factor, --symptom or --comfyui, not several")
-    case = load_case(options.comfyui)
+    case = _case(options.comfyui, options.output)
     advice = comfy_advice(case)
     written = [] if options.write is None else _write(case, options.write)
     if options.json:
@@ -37,6 +36,21 @@ def explain_comfyui(options: argparse.Namespace) -> int:
     if written:
         print("\nwritten:", *(f"  {path}" for path in written), sep="\n")
     return 0
+
+
+def _case(place: Path, output: Path | None) -> Case:
+    """The case, with the graph of `output` as what is set now."""
+    from parity.case.load import is_job, load_case
+    from parity.cli.plan import case_of_output
+
+    if output is not None:
+        return case_of_output([place], output)[0]
+    if is_job(place):
+        raise UsageError(
+            f"{place}: is a job's folder with many previews; name a case (parity import {place} writes them), or the "
+            "video from ComfyUI as --output"
+        )
+    return load_case(place)
 
 
 def _write(case: Case, path: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def _plan_output(options: argparse.Namespace) -> int:
     """Print what a video made elsewhere was generated with, against one preview."""
     from parity.terminal.made_elsewhere import output_plan_text
 
-    case, fit = _case_for(options)
+    case, fit = case_of_output(options.cases, options.output)
     if options.json:
         obstacles = {"preview": case.preview.obstacles, "inference": case.inference.obstacles}
         notes = {"preview": case.preview.notes, "inference": case.inference.notes}
@@ -103,8 +104,11 @@ def _plan_output(options: argparse.Namespace) -> int:
     return 0
 
 
-def _case_for(options: argparse.Namespace) -> tuple[Case, Fit | None]:
-    """The case that the video is compared in, and how its preview was chosen, if it was."""
+def case_of_output(places: Sequence[Path], video: Path) -> tuple[Case, Fit | None]:
+    """The case that a video or graph is compared in, and how its preview was chosen, if it was.
+
+    `places`: one case, or one job's folder. Raises UsageError and CaseError.
+    """
     from parity.case.load import find_case_files, is_job, load_case_for
     from parity.importing.fit import fit_to_job
     from pipelines.comfyui.graph import read_graph
@@ -112,15 +116,14 @@ def _case_for(options: argparse.Namespace) -> tuple[Case, Fit | None]:
     from pipelines.files.content import present
     from pipelines.files.document import parse, read
 
-    video: Path = options.output
     if not present(video):
         raise UsageError(f"--output {video}: does not exist")
-    if len(options.cases) != 1:
+    if len(places) != 1:
         raise UsageError(
             f"--output compares with one preview: name its case or the job's folder, e.g. parity plan --output {video} "
             "output/my_job"
         )
-    place: Path = options.cases[0]
+    place = places[0]
     if not is_job(place):
         files = find_case_files([place])
         if len(files) > 1:

@@ -67,6 +67,9 @@ def test_another_file_is_never_written_over(capsys: pytest.CaptureFixture[str], 
     ("arguments", "message"),
     [
         (["--write", "graph.json"], "--write goes with --comfyui CASE"),
+        (["--output", "comfy.mp4"], "--output goes with --comfyui CASE"),
+        (["--comfyui", SHAPES, "--output", "gone.mp4"], "gone.mp4: does not exist"),
+        (["--comfyui", DEMO / "jobs" / "shapes_t2v"], "is a job's folder with many previews; name a case"),
         (["scheduler", "--comfyui", SHAPES], "give a factor, --symptom or --comfyui, not several"),
         (["--comfyui", SHAPES, "--write", "graph.png"], "name a file that ends in .json"),
         (["--comfyui", "gone.yaml"], "gone.yaml"),
@@ -108,6 +111,16 @@ def test_a_case_with_a_graph_hears_what_to_change_first() -> None:
     assert [(row.now, row.value) for row in advice.changes][:2] == [("8", "3"), ("uni_pc", "euler")]
     right = recorded("t2v-euler-normal-3", "t2v-euler-normal-3-float32_00003_.webp")
     assert comfy_advice(replace(case, comfyui=right)).answer.startswith("The graph's settings are those of the preview")
+
+
+VIDEO = ROOT / "tests/data/comfyui/t2v-euler-simple-8/float32/t2v-euler-simple-8-float32_00001_.mp4"
+
+
+@pytest.mark.parametrize("place", [SHAPES, DEMO / "jobs" / "shapes_t2v"], ids=["case", "job"])
+def test_a_video_of_comfyui_hears_what_to_change(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = explained(capsys, "--comfyui", place, "--output", VIDEO).splitlines()
+    assert lines[0].startswith("The graph differs from the preview in 3 settings: shift, scheduler and file.")
+    assert lines[3].split() == ["ModelSamplingSD3", "48", "shift", "8", "->", "3"]
 
 
 @pytest.fixture(scope="module")
