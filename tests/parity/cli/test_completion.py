@@ -50,7 +50,7 @@ def complete_in_bash(script: Path, words: list[str]) -> list[str]:
         (["parity", "baseline", "accept", "--dry"], ["--dry-run"]),
         (["parity", "run", "--offload", "mo"], ["model"]),
         (["parity", "run", "--device", "cu"], ["cuda"]),
-        (["parity", "explain", "sched"], ["scheduler"]),
+        (["parity", "explain", "bound"], ["boundary"]),
         (["parity", "models", "wan22_5"], ["wan22_5b"]),
         (["parity", "import", "job", "--model", "wan22_5"], ["wan22_5b"]),
         (["parity", "plan", "my_c"], ["my_case.yaml"]),
@@ -76,7 +76,7 @@ def test_fish_completes(script: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["zsh"], indirect=True)
-@pytest.mark.parametrize(("typed", "shown"), [("parity ba", "parity baseline"), ("parity explain sched", "scheduler")])
+@pytest.mark.parametrize(("typed", "shown"), [("parity ba", "parity baseline"), ("parity explain bound", "boundary")])
 def test_zsh_completes(script: Path, typed: str, shown: str) -> None:
     """In a terminal of its own, since zsh completes nowhere else."""
     import pty
