@@ -77,6 +77,11 @@ class Case:
     """Metrics that the case names: `vmaf`, or `lpips` for every frame."""
 
     @property
+    def made_elsewhere(self) -> bool:
+        """True if this machine does not generate the video that is compared."""
+        return self.target is not None or self.output is not None
+
+    @property
     def asked_metrics(self) -> frozenset[str]:
         """The metrics that the case names, or limits by a tolerance."""
         return frozenset((*self.metrics, *(key.partition("_")[0] for key in self.tolerance)))

@@ -10,8 +10,9 @@ from parity.comparison.compare import Comparison
 from parity.factors.code import combined
 from parity.factors.comfyui import comfy_advice
 from parity.factors.findings import known_differences, limits_in_words
-from parity.results.case import CaseResult, FindingResult, Status, TargetResult
+from parity.results.case import CaseResult, FileResult, FindingResult, Status, TargetResult
 from parity.results.diagnosis import Snippet
+from pipelines.files.words import one_line
 from pipelines.recipe import Recipe, to_dict
 
 
@@ -42,12 +43,13 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         notes=(*limits_in_words(case), *case.preview.notes),
         target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
         comfyui=comfy_advice(case),
+        file=None if case.output is None else FileResult(path=one_line(case.output.as_posix())),
     )
 
 
 def _code(case: Case, findings: Iterable[FindingResult]) -> Snippet | None:
-    """The changes for all findings in one piece. What a server does wrong, no code of the user's can change."""
-    if case.target is not None:
+    """The changes for all findings in one piece. What a server or ComfyUI does, no code of the user's can change."""
+    if case.target is not None or case.comfyui is not None:
         return None
     return combined((finding.factor for finding in findings), case.preview)
 

@@ -35,8 +35,8 @@ class Job:
 
 
 def job_of_run(case: Case, times: int = 1) -> Job | None:
-    """Generating a case's request; None if a server does it, or nobody can."""
-    if case.target is not None or case.inference.obstacles or case.preview.obstacles:
+    """Generating a case's request; None if it is made elsewhere, or nobody can."""
+    if case.made_elsewhere or case.inference.obstacles or case.preview.obstacles:
         return None
     recipe = within_limits(case.inference)
     return Job(recipes=(recipe,), generations=times, steps=times * recipe.passes, token=case.token)

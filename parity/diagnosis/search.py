@@ -36,6 +36,9 @@ ROUNDING_GAIN_DB = 1.0
 TWIN_DB = 1.5
 """A verdict of `likely` needs a PSNR at most this much below that of the rounding twin."""
 
+_SAME_DB = 45.0
+"""What rounding is taken to cost where the twin is identical: another machine may round where this one does not."""
+
 CLEAR_DB = 3.0
 """A gain of this size is taken at once. Smaller ones wait until every setting was varied, because a proof may still
 follow: a better solver, for example, comes a little closer to a preview that had more steps."""
@@ -53,13 +56,14 @@ class _ProvenError(Exception):
 class Subject:
     """Whose settings are searched. The lab holds its case and video; `case.preview` is what is assumed about it."""
 
-    of: Literal["preview", "server"]
+    of: Literal["preview", "server", "file"]
     other_side: str
     """Whose values `case.inference` holds; they are tried as well."""
 
 
 OF_PREVIEW = Subject(of="preview", other_side="the request's")
 OF_SERVER = Subject(of="server", other_side="the preview's")
+OF_FILE = Subject(of="file", other_side="the preview's")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,17 +241,8 @@ class _Searching:
         return more
 
     def _measure_twin(self) -> None:
-        """Measure how far rounding alone moves the best hypothesis: the same recipe, applied or cast differently."""
-        twin: dict[str, Any] = (
-            {"lora_application": "side_path" if self.best.lora_application == "merged" else "merged"}
-            if self.best.lora_files
-            else {"precision": Precision("bfloat16", "kept" if self.best.precision.fp32_modules == "cast" else "cast")}
-        )
-        pair = (self.best, dataclasses.replace(self.best, **twin))
-        frames = [self.lab.generate(recipe, "rounding twin") for recipe in pair]
-        if not is_lossless(self.case.video):
-            frames = [deliver(raw, recipe)[1].frames for raw, recipe in zip(frames, pair, strict=True)]
-        self._twin = closeness(*frames)
+        """Measure how far rounding alone moves the best hypothesis."""
+        self._twin = rounding_twin(self.lab, self.best, raw=is_lossless(self.case.video))
 
     def result(self, stopped: Stopped | None) -> Search:
         """Return the best hypothesis so far, and how certain it is."""
@@ -256,8 +251,7 @@ class _Searching:
         if best.identical:
             verdict = "proven"
         elif self._twin is not None and best.psnr is not None:
-            floor = 45.0 if self._twin.psnr is None else self._twin.psnr
-            verdict = "likely" if best.psnr >= floor - TWIN_DB else "not found"
+            verdict = "likely" if within_rounding(best, self._twin) else "not found"
         settings = (*self._read, *(self._setting(axis) for axis in self._axes))
         return Search(
             verdict=verdict,
@@ -296,6 +290,35 @@ class _Searching:
             return f"{head}likely ({near}{twin}): {changed or 'everything is as assumed'}; generated on another machine"
         guess = f"best guess ({near}{twin}): {changed or 'everything is as assumed'}"
         return f"{head}not found among the values tried; {guess}"
+
+
+def rounding_twin(lab: Lab, recipe: Recipe, *, raw: bool) -> Closeness:
+    """How far rounding alone moves a recipe's frames: the same recipe, applied or cast differently.
+
+    `raw`: the frames are compared as they are, not as the recipe's files show them. Raises as `Lab.generate`.
+    """
+    twin: dict[str, Any] = (
+        {"lora_application": "side_path" if recipe.lora_application == "merged" else "merged"}
+        if recipe.lora_files
+        else {"precision": _other_cast(recipe.precision)}
+    )
+    pair = (recipe, dataclasses.replace(recipe, **twin))
+    frames = [lab.generate(one, "rounding twin") for one in pair]
+    if not raw:
+        frames = [deliver(video, one)[1].frames for video, one in zip(frames, pair, strict=True)]
+    return closeness(*frames)
+
+
+def within_rounding(found: Closeness, twin: Closeness) -> bool:
+    """Return whether a video is as close to a recipe's as rounding alone, by its twin, may move it."""
+    if found.identical or found.psnr is None:
+        return found.identical
+    return found.psnr >= (_SAME_DB if twin.psnr is None else twin.psnr) - TWIN_DB
+
+
+def _other_cast(precision: Precision) -> Precision:
+    half = "bfloat16" if precision.dtype == "float32" else precision.dtype
+    return Precision(half, "kept" if precision.fp32_modules == "cast" else "cast")
 
 
 def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -89,13 +90,27 @@ def note_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
     return switch or CATALOGUE[factor].note
 
 
+NOT_IN_A_GRAPH: tuple[Factor, ...] = ("precision", "vae_tiling", "vae_norm", "compilation")
+"""Factors that no ComfyUI graph says: it names files, not the command line's dtypes, nor what lacked memory."""
+
+
+def evidence_of(case: Case, factor: str) -> Evidence:
+    """The evidence for a difference in the case's recipes before anything is generated or compared."""
+    if not case.made_elsewhere:
+        return "recipe"
+    return "file" if case.comfyui is not None and factor not in NOT_IN_A_GRAPH else "expected"
+
+
 def known_differences(case: Case) -> tuple[FindingResult, ...]:
-    """Findings known before anything is generated. For a case on a server they are only expectations.
+    """Findings known before anything is generated; of a video made elsewhere what its graph says, or expectations.
 
     What this version cannot generate is a finding also if both sides have it: the output is generated without it.
     """
-    if case.target is not None:
-        return find_differences(case.preview, case.inference, "expected")
+    if case.made_elsewhere:
+        return tuple(
+            dataclasses.replace(finding, evidence=evidence_of(case, finding.factor))
+            for finding in find_differences(case.preview, case.inference)
+        )
     left_out = limits_of(case.inference)
     found = {finding.factor: finding for finding in find_differences(case.preview, case.inference)}
     found |= {
@@ -112,7 +127,7 @@ def known_differences(case: Case) -> tuple[FindingResult, ...]:
 
 def limits_in_words(case: Case) -> tuple[str, ...]:
     """What this version cannot generate of either side of a case, each with the reason and what is done instead."""
-    ours = {} if case.target is not None else limits_of(case.inference)
+    ours = {} if case.made_elsewhere else limits_of(case.inference)
     return tuple(
         f"{factor} is not supported yet: {reason}; both sides are generated without it, everything else is compared"
         for factor, reason in (limits_of(case.preview) | ours).items()

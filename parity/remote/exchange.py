@@ -13,6 +13,7 @@ from pathlib import Path
 from parity.case.load import Case
 from parity.case.progress import Progress
 from parity.case.target import Target
+from parity.elsewhere.made import Made
 from parity.remote.answers import RequestResult, RequestStatus, VideoAnswer, short
 from parity.remote.client import MAX_FILE, Client
 from parity.results.case import TargetResult
@@ -25,21 +26,6 @@ from pipelines.recipe import frame_duration
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _MOST_FRAMES = 1000
 """The most frames the API accepts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A case's video as a server generated it."""
-
-    encoded: bytes
-    suffix: str
-    """The suffix for the file's content, `.webp`."""
-    video: Video
-    answer: VideoAnswer
-    target: TargetResult
-    notes: tuple[str, ...]
-    seconds: dict[str, float]
-    """Seconds for the request, and for fetching the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +53,7 @@ class Exchange:
     def close(self) -> None:
         self._client.close()
 
-    def generate(self, case: Case, progress: Progress, *, anew: bool = False) -> Served:
+    def generate(self, case: Case, progress: Progress, *, anew: bool = False) -> Made:
         """Have the server generate a case. Raises TargetError; if anything ends it early, the request is canceled too.
 
         `anew`: send the request even if an equal one was sent in this run.
@@ -108,11 +94,12 @@ class Exchange:
             profile=self._client.redacted(short(profile, 60)) if profile is not None else None,
             reported=answer.reported(),
         )
-        return Served(
+        return Made(
             encoded=encoded,
             suffix=suffix,
             video=video,
-            answer=answer,
+            seed=answer.seed,
+            contradictions=_contradictions(answer, video),
             target=target,
             notes=done.notes,
             seconds={"request": asked_at - clock, "fetch": time.monotonic() - asked_at},
@@ -213,6 +200,20 @@ class Exchange:
 
     def _error(self, reason: str) -> TargetError:
         return TargetError(self._client.redacted(f"{self.target.url}: {reason}"))
+
+
+def _contradictions(answer: VideoAnswer, video: Video) -> tuple[str, ...]:
+    """Contradictions between a server's answer and its file."""
+    pairs = (
+        ("frames", answer.num_frames, len(video.frames)),
+        ("width", answer.width, video.width),
+        ("height", answer.height, video.height),
+    )
+    return tuple(
+        f"the server says {name} {reported}, its file has {found}"
+        for name, reported, found in pairs
+        if reported is not None and reported != found
+    )
 
 
 class _Shown:

@@ -288,7 +288,8 @@ class CaseResult:
     """psnr, ssim, lpips and, if asked for, vmaf."""
     codec_floor: Mapping[str, float | None] | None = None
     """The loss from the codec alone, on our own frames, by each metric that was measured (psnr in dB; null: none).
-    null: the preview is lossless, or the output was generated on a server, whose raw frames are unknown."""
+    null: the preview is lossless, or the output was generated on a server, whose raw frames are unknown. For a file
+    made elsewhere an estimate: the greater loss of the two videos, each encoded as the other is."""
     findings: tuple[FindingResult, ...] = ()
     """The factors in which the two sides differ."""
     code: Snippet | None = None
@@ -329,6 +330,11 @@ class CaseResult:
     """What to set in ComfyUI for the preview; null: an older version wrote this."""
 
     @property
+    def made_elsewhere(self) -> bool:
+        """True if a server generated the output, or a file was given as output."""
+        return self.target is not None or self.file is not None
+
+    @property
     def failed(self) -> bool:
         """True if the case fails its run. An unpairable case without a baseline does not fail a run with baselines."""
         return self.baseline.failed if self.baseline is not None else self.status in FAILING
@@ -338,14 +344,14 @@ class CaseResult:
         """All the time that the case took, with its diagnosis and search; None: no time was taken.
 
         `timings` are those of the comparison, but for a case that only ranks or searches. The clock of a diagnosis
-        runs from before its case is generated here, and from after the answer of a server.
+        runs from before its case is generated here, and from after the answer of a server or the reading of a file.
         """
         if not self.timings:
             return None
         total = self.timings.get("total", sum(self.timings.values()))
         parts = (self.diagnosis, self.search)
         why = sum(part.cost.seconds for part in parts if part is not None and part.cost is not None)
-        if self.target is not None:
+        if self.made_elsewhere:
             return total + why
         before = self.timings.get("read_preview", 0.0) + self.timings.get("repeat", 0.0)
         return max(total, before + why)

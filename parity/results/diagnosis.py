@@ -273,5 +273,6 @@ class Search:
     """What the search cost; null: unknown."""
     notes: tuple[str, ...] = field(default=())
     """What else limits the search."""
-    of: Literal["preview", "server"] = "preview"
-    """The source of the video; `assumed` values are those of the preview's config, or those expected of the server."""
+    of: Literal["preview", "server", "file"] = "preview"
+    """The video whose settings were searched: the preview, a server's, or a file made elsewhere (`output`). `assumed`
+    values are those of the preview's config, or those expected of the server or file."""

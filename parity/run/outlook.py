@@ -19,8 +19,8 @@ class Outlook:
     session: Session
 
     def expect(self, case: Case) -> Estimate | None:
-        """The seconds of one generation of the case's request; None for an unknown speed, and for a server's cases."""
-        if case.target is not None:
+        """The seconds of one generation of the case's request; None for an unknown speed, or if it is made elsewhere."""
+        if case.made_elsewhere:
             return None
         machine = machine_of(self.session.run.environment)
         return expected(within_limits(case.inference), machine, self.session.engine.offload)
@@ -35,5 +35,7 @@ class Outlook:
             return None
         if case.target is not None:
             return float(task.repeat or 1)
+        if case.output is not None and (task.diagnose is None or task.only_drifted):
+            return 0.0
         jobs = jobs_of([case], dataclasses.replace(task, diagnose=None) if task.only_drifted else task)
         return jobs[0].generations if jobs else 0.0

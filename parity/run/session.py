@@ -23,8 +23,10 @@ from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
 from parity.diagnosis.search import plan_text, search
+from parity.elsewhere.compare import MadeComparison
+from parity.elsewhere.diagnose import MadeDiagnosis
+from parity.elsewhere.file import compare_file
 from parity.factors.findings import known_differences
-from parity.remote.diagnose import ServerDiagnosis
 from parity.remote.exchange import Exchange
 from parity.remote.run import compare_served
 from parity.repeat.measure import generate_repeats
@@ -161,9 +163,9 @@ class Session:
             self.engine.on_phase = unheard
 
     def _remember(self, case: Case, stopwatch: Stopwatch) -> None:
-        """Keep how long the case's own generation took; a server's says nothing about this machine."""
+        """Keep how long the case's own generation took; a video made elsewhere says nothing about this machine."""
         timing = stopwatch.timing()
-        if timing is not None and case.target is None and self.options.task.begins_with_the_request:
+        if timing is not None and not case.made_elsewhere and self.options.task.begins_with_the_request:
             remember(within_limits(case.inference), machine_of(self.run.environment), self.engine.offload, timing)
 
     def finish(self, order: Sequence[str]) -> Run:
@@ -253,8 +255,8 @@ class Session:
             ) from None
 
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
-        if case.target is not None:
-            return self._compare_served(case.target, case, progress, thoroughness)
+        if case.made_elsewhere:
+            return self._compare_made(case, progress, thoroughness)
         _check(case)
         clock = time.perf_counter()
         progress.phase("read", "")
@@ -297,30 +299,44 @@ class Session:
             self._repeats = case.id, generate_repeats(self.engine, case, self.options.task.repeat, progress)
         return self._repeats[1]
 
-    def _compare_served(
-        self, target: Target, case: Case, progress: Progress, thoroughness: Thoroughness | None
-    ) -> CaseResult:
-        """Have a server generate the case, and compare what it returns."""
-        exchange = self._exchanges.get(target)
-        if exchange is None:
-            exchange = self._exchanges[target] = Exchange(target)
-        compared = compare_served(exchange, case, progress, self.options.task.repeat)
-        artifacts = self.out.write_videos(case, compared.comparison)
-        compared = dataclasses.replace(compared, result=dataclasses.replace(compared.result, artifacts=artifacts))
+    def _compare_made(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
+        """Compare a video that a server generates, or that the case gives as a file."""
+        compared = self._made(case, progress)
         if thoroughness is None:
             return compared.result
-        self._keep(compared.result)
-        lab = Lab(self.engine, case, compared.preview, progress, self.options.task.budget)
-        lab.keep_stills = stills = TrialStills(self.out, compared.result, case.video, self.options.task.stills)
         mode: Literal["full", "gains"] = "gains" if thoroughness == "gains" else "full"
+        return self._find_out(compared, mode, progress)
+
+    def _made(self, case: Case, progress: Progress) -> MadeComparison:
+        """Have the case's server generate it, or read its file, and compare."""
+        if case.target is None:
+            compared = compare_file(case, progress)
+        else:
+            if case.target not in self._exchanges:
+                self._exchanges[case.target] = Exchange(case.target)
+            compared = compare_served(self._exchanges[case.target], case, progress, self.options.task.repeat)
+        artifacts = self.out.write_videos(case, compared.comparison)
+        return dataclasses.replace(compared, result=dataclasses.replace(compared.result, artifacts=artifacts))
+
+    def _find_out(
+        self, compared: MadeComparison, mode: Literal["full", "gains"], progress: Progress, *, search: bool = False
+    ) -> CaseResult:
+        """Find out on this machine how a video was made elsewhere; with `search` by nothing but a search."""
+        case, result = compared.case, compared.result
+        self._keep(result)
+        lab = Lab(self.engine, case, compared.preview, progress, self.options.task.budget)
+        lab.keep_stills = stills = TrialStills(self.out, result, case.video, self.options.task.stills)
 
         def keep(known: CaseResult) -> CaseResult:
             return self._keep(stills.noted(known))
 
-        return stills.noted(ServerDiagnosis(compared, lab, mode, progress, keep).diagnose())
+        diagnosis = MadeDiagnosis(compared, lab, mode, progress, keep)
+        return stills.noted(diagnosis.search() if search else diagnosis.diagnose())
 
     def _search(self, case: Case, progress: Progress) -> CaseResult:
-        """Search for the settings behind the preview; the request itself is not generated."""
+        """Search for the settings behind the preview, or behind the case's file; no request is generated."""
+        if case.output is not None:
+            return self._find_out(self._made(case, progress), "full", progress, search=True)
         clock = time.perf_counter()
         progress.phase("read", "")
         preview = read_preview(case.video, case.preview)

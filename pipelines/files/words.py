@@ -28,6 +28,11 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def one_line(text: str) -> str:
+    """A text from elsewhere without control characters, on one line."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def listed(names: Sequence[object], most: int) -> str:
     """Join the first names with commas; an ellipsis replaces the rest."""
     return ", ".join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])
