@@ -19,7 +19,7 @@ class Outlook:
     session: Session
 
     def expect(self, case: Case) -> Estimate | None:
-        """The seconds of one generation of the case's request; None for an unknown speed, or if it is made elsewhere."""
+        """The seconds of one generation of the case's request; None: unknown, or it is made elsewhere."""
         if case.made_elsewhere:
             return None
         machine = machine_of(self.session.run.environment)
