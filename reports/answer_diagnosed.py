@@ -48,7 +48,7 @@ def diagnosed(case: CaseResult, diagnosis: Diagnosis) -> Answer | None:
     else:
         sentence = _culprits(case, diagnosis, needed)
     incomparable = diagnosis.residue is not None and diagnosis.residue.unavailable is not None
-    search = incomparable and case.target is None
+    search = incomparable and not case.made_elsewhere
     return Answer(
         sentence=sentence,
         more=sentences(effect, ended(diagnosis.stopped)),

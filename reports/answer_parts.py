@@ -10,7 +10,7 @@ from parity.results.case import CaseResult, FindingResult
 from parity.results.diagnosis import Closeness, FactorCost, Snippet, Stopped
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import plural, shorten, together
-from reports.view import EVIDENCE, tidy
+from reports.view import evidence, tidy
 
 STOPPED: dict[Stopped, str] = {
     "explained": "nothing more was needed",
@@ -38,7 +38,7 @@ class Change:
     code: Snippet | None
     """The change as code, unless one piece of code makes all changes."""
     evidence: str = ""
-    """How it is known that a server differs in it; empty: it was read."""
+    """How it is known that a video made elsewhere differs in it; empty: it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def changes(
     case: CaseResult, differing: Sequence[FactorCost | FindingResult], whole: Snippet | None
 ) -> tuple[Change, ...]:
     """List the settings to change; `whole` is the code that makes all changes at once."""
-    known = {item.factor: EVIDENCE[item.evidence] for item in case.findings if case.target is not None}
+    known = {item.factor: evidence(case, item.evidence) for item in case.findings if case.made_elsewhere}
     return tuple(
         Change(
             factor=item.factor,
@@ -99,6 +99,8 @@ def changes(
 
 def subject(case: CaseResult) -> str:
     """Name whose video is compared with the preview."""
+    if case.file is not None:
+        return "The file"
     return "The output" if case.target is None else "The server's video"
 
 

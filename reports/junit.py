@@ -49,6 +49,8 @@ def properties(case: CaseResult) -> dict[str, str | float]:
         values["repeat"] = case.repeat.sentence
     if case.target is not None:
         values["target"] = case.target.url
+    if case.file is not None:
+        values["file"] = case.file.path
     if case.baseline is not None:
         values["baseline"] = case.baseline.outcome
     return values

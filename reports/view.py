@@ -40,6 +40,13 @@ EVIDENCE: dict[Evidence, str] = {
 ABSENT = "–"
 
 
+def evidence(case: CaseResult, kind: Evidence) -> str:
+    """The evidence for a finding of a case in words."""
+    if case.file is not None and kind == "expected":
+        return "assumed, the file does not say it"
+    return "likely, as close as rounding lets it be" if case.file is not None and kind == "likely" else EVIDENCE[kind]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricName:
     """The name, unit and digits with which a metric is written."""
@@ -201,6 +208,14 @@ def server_facts(case: CaseResult) -> dict[str, Any]:
     known = asdict(case.target)
     del known["arguments"]
     return {name: value for name, value in known.items() if value not in (None, {}, 0)}
+
+
+def file_facts(case: CaseResult) -> dict[str, Any]:
+    """Collect what is known of the file that a case gives as output, without empty values; empty for other cases."""
+    if case.file is None:
+        return {}
+    known = {"file": case.file.path, "made by": case.file.made_by, "ComfyUI graph": case.file.graph or "none was read"}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def verdict(run: Run) -> str:

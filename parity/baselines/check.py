@@ -74,7 +74,7 @@ def _compared(
         baseline.metrics,
         result.metrics,
         (noise or Noise()) if changes else None,
-        lossless=result.codec_floor is None and result.target is None,
+        lossless=result.codec_floor is None and not result.made_elsewhere,
     )
     if _never_repeats(result) and not _frames_equal(output, baseline):
         note = "no two generations of this request are identical: only recipe, size and frame count are checked"
@@ -130,6 +130,8 @@ def _by_bits(
         problems.append("the file changed, but not its raw frames")
     if problems and recipe.reaching:
         problems += [f"because of {change}" for change in recipe.reaching]
+    elif not frames_equal and result.file is not None:
+        problems.append("another file is given as `output`")
     elif not frames_equal:
         problems.append("the recipe is unchanged: the code changed, or something the environment does not record")
     elif problems:
@@ -207,6 +209,8 @@ def _frame_changes(output: VideoResult, baseline: Baseline) -> str:
     changes = describe_frames(old.frame_sha256, output.frame_sha256)
     if not old.frame_sha256 or not output.frame_sha256:
         changes = "" if output.frames == old.frames else f"{output.frames} frames instead of {old.frames}"
+    if output.raw_sha256 is None and not changes:
+        return "the file changed"
     return changes or "frames changed (an older wan-parity did not record which)"
 
 

@@ -187,7 +187,12 @@ def from_result(result: CaseResult, environment: Mapping[str, Any], accepted: Ac
 
 
 def environment_of(result: CaseResult, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the environment that can change a result's bits. A server's is unknown; its address says nothing."""
+    """The part of the environment that can change a result's bits. A server's is unknown; its address says nothing.
+
+    A file is the same in any environment.
+    """
+    if result.file is not None:
+        return {"drawn by": "a file"}
     return reaching_the_bits(environment) if result.target is None else {"drawn by": "a server"}
 
 

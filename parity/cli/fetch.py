@@ -88,7 +88,7 @@ def _fetch_weights(options: argparse.Namespace) -> tuple[list[_Outcome], list[st
     from parity.cost.downloads import adapters_of, downloads, needs_of
 
     cases, refused = load_reachable(find_case_files(options.cases), expression=options.k, tags=options.tag)
-    here = [case for case in cases if case.target is None]
+    here = [case for case in cases if case.target is None]  # a diagnosis of a file needs its weights
     if len(here) < len(cases):
         away = plural(len(cases) - len(here), "case")
         print(f"{away}: generated on a server, nothing is downloaded for them here", file=sys.stderr)

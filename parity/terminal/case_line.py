@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Literal
 
 from parity.results.case import FAILING, CaseResult, Evidence, Status
@@ -91,4 +92,6 @@ def _time(result: CaseResult, *, kept: bool) -> str:
         parts.append(f"cached, generated {when(result.drawn_before)}")
     if result.target is not None:
         parts.append(result.target.url)
+    if result.file is not None:
+        parts.append(PurePosixPath(result.file.path).name)
     return ", ".join(parts)

@@ -129,7 +129,7 @@ def search_text(search: Search) -> str:
     rows += [
         (s.name, _cut(s.assumed), _cut(s.found) if s.changed else "unchanged", s.evidence) for s in search.settings
     ]
-    subject = "" if search.of == "preview" else "the server's settings: "
+    subject = {"preview": "", "server": "the server's settings: ", "file": "the settings behind the file: "}[search.of]
     parts = [f"  {subject}{search.sentence}", table(rows)]
     parts += [f"  note: {note}" for note in search.notes]
     if search.cost is not None:

@@ -9,7 +9,7 @@ from parity.case.load import Case
 from parity.factors.findings import known_differences, limits_in_words, notes_on_repeating, show_field
 from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS, differing_factors
-from pipelines.files.words import plural, shorten
+from pipelines.files.words import one_line, plural, shorten
 from pipelines.hub import why_offline, why_unusable
 from pipelines.recipe import RECIPE_KEYS, keys_of
 
@@ -27,18 +27,18 @@ def plan_text(case: Case) -> str:
     parts = [f"{case.id}  ({case.path})", recipe_table(case)]
     if case.target is not None:
         parts.append(f"  generated on {case.target.url}: `inference` is what that server is expected to do")
+    if case.output is not None:
+        parts.append(f"  made elsewhere: {one_line(str(case.output))}; {_known_of(case)}")
     parts.append(f"  differs in: {', '.join(finding.factor for finding in findings) or 'nothing'}")
     parts += [f"  {finding.factor}: {finding.note}" for finding in findings]
     if case.expect is not None:
         parts.append(f"  expected: {', '.join(case.expect) or 'nothing'}")
     parts += [f"  cannot be reproduced: {reason}" for reason in case.preview.obstacles]
     parts += [f"  {limit}" for limit in limits_in_words(case)]
-    if case.target is None:
+    if not case.made_elsewhere:
         parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
     reasons = [reason for reason in case.inference.obstacles if reason not in case.preview.obstacles]
     parts += [f"  cannot be generated: {reason}" for reason in reasons]
-    if case.output is not None and case.comfyui is not None and case.found is not None:
-        parts.append(f"  made elsewhere: {case.output}; `inference` is what its graph says ({case.found.origin})")
     parts += [f"  not in the file: {sentence}" for sentence in case.unknown]
     notes = (*(case.inference.notes if case.comfyui is not None else ()), *case.preview.notes)
     parts += [f"  note: {note}" for note in (*dict.fromkeys(notes), *notes_on_repeating(case))]
@@ -55,6 +55,13 @@ def recipe_table(case: Case) -> str:
         shown = (shorten(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
         rows.append((mark, name, *shown))
     return table(rows)
+
+
+def _known_of(case: Case) -> str:
+    """What `inference` says of a file that is given as output."""
+    if case.comfyui is not None and case.found is not None:
+        return f"`inference` is what its graph says ({one_line(case.found.origin)})"
+    return "`inference` is only assumed: no graph says it"
 
 
 def _unusable(case: Case) -> list[str]:
