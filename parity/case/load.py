@@ -244,7 +244,7 @@ def _build(file: CaseDocument) -> Case:
     checkpoint = _checkpoint(file)
     job = read_job(file.folder / keys.preview.config) if keys.preview.config is not None else None
     preview = _preview(file, job, checkpoint) if job is not None else None
-    if preview is not None and keys.preview.unpairable is not None:
+    if preview is not None and keys.preview.unpairable is not None and output is None:
         # Never generated, so a request for a LoRA or an image that is gone need not be complete.
         return _case(file, job, preview, preview, keys.request if isinstance(keys.request, Request) else None, 0)
     if elsewhere.settings is not None:
@@ -255,6 +255,10 @@ def _build(file: CaseDocument) -> Case:
             inference = dataclasses.replace(inference, notes=(*inference.notes, note))
         preview = preview or _assumed_preview(file, inference)
         return _case(file, job, preview, inference, None, 0, elsewhere=elsewhere, output=output)
+    if output is not None and preview is not None and not {"request", "pipeline"} & keys.model_fields_set:
+        # Nothing says how the file was made, so nothing is assumed to differ; a search starts from the preview.
+        unsaid = dataclasses.replace(preview, notes=(), obstacles=())
+        return _case(file, job, preview, unsaid, None, 0, elsewhere=elsewhere, output=output)
     asked = read_request(file, preview)
     inference = _inference(file, asked, graph_of_case(file, preview, job, checkpoint))
     preview = preview or _assumed_preview(file, inference)

@@ -82,7 +82,7 @@ class MadeDiagnosis:
 
     def search(self) -> CaseResult:
         """The comparison's result, with a search for the settings behind the video, whatever is known of them."""
-        obstacle = self._obstacle()
+        obstacle = why_not_generated(self._made.video)
         if obstacle:
             return dataclasses.replace(self._compared.result, diagnosis=_stopped(self._mode, obstacle))
         return self._search(dataclasses.replace(self._compared.known.recipe, obstacles=()))
@@ -99,7 +99,8 @@ class MadeDiagnosis:
         """Why nothing that is known of a file can be generated; empty: it can."""
         if self._made.file is None:
             return ""  # what is expected of a server is generated as far as it goes
-        obstacles = "; ".join(self._compared.case.inference.obstacles)
+        case = self._compared.case
+        obstacles = "; ".join(dict.fromkeys((*case.preview.obstacles, *case.inference.obstacles)))
         return obstacles or why_not_generated(self._made.video) or ""
 
     def _to_video(self, frames: Frames, recipe: Recipe) -> Closeness:
@@ -147,6 +148,8 @@ class MadeDiagnosis:
 
     def _explain(self, result: CaseResult, recipe: Recipe, lab: Lab, frames: Frames, trace: Trace) -> CaseResult:
         """Measure each factor's effect, with our frames in place of the video's."""
+        if self._compared.case.preview.obstacles:
+            return result  # of a file: its settings were searched for, the preview's own cannot be generated
         plan = make_plan(dataclasses.replace(self._compared.case, inference=recipe), self._mode)
         self._progress.planned(str(plan))
         self._keep(result)

@@ -9,18 +9,35 @@ from parity.case.load import Case
 from parity.case.progress import Progress
 from parity.comparison.compare import frames_sha256, read_preview
 from parity.elsewhere.compare import MadeComparison, compare_made
-from parity.elsewhere.evidence import IN_FILE
 from parity.elsewhere.made import Made
 from parity.factors.findings import show
 from parity.results.case import FileResult
 from parity.results.words import factor_name
-from pipelines.comfyui.metadata import FoundGraph, find_graph
-from pipelines.drift import FACTORS
-from pipelines.errors import ParityError
-from pipelines.files.words import one_line
+from pipelines.comfyui.metadata import FoundGraph
+from pipelines.drift import LORA_FACTORS, Factor
+from pipelines.files.words import capital, one_line, shorten
 from pipelines.media.encoding import suffix_of
 from pipelines.media.video import encode, read_video
 from pipelines.recipe import Codec, frame_duration
+
+_LONGEST = 200
+"""Characters of a setting's value."""
+
+_SETTINGS: tuple[Factor, ...] = (
+    "prompt",
+    "negative_prompt",
+    "steps",
+    "guidance",
+    "seed",
+    "scheduler",
+    "boundary",
+    *LORA_FACTORS,
+    "precision",
+    "quantization",
+    "control_image",
+    "resize",
+)
+"""The trainer's settings that a file without a graph is said to lack."""
 
 
 def compare_file(case: Case, progress: Progress) -> MadeComparison:
@@ -57,45 +74,48 @@ def read_made(case: Case) -> Made:
         encoded = path.read_bytes()
         suffix = suffix_of(encoded) or path.suffix.lower()
         sha256 = None
-    found, problem = _graph(path)
+    found = case.found
     file = FileResult(
         path=one_line(path.as_posix()),
         made_by=None if found is None else found.made_by,
-        graph=None if found is None or case.comfyui is None else found.where,
+        graph=None if found is None or case.comfyui is None else _place(found, path),
         unknown=_unknown(case),
     )
-    notes = (*problem, *_limits(case, path, found))
+    notes = _limits(case, path)
     return Made(encoded=encoded, suffix=suffix, sha256=sha256, video=video, notes=notes, file=file, seconds={})
 
 
-def _graph(path: Path) -> tuple[FoundGraph | None, list[str]]:
-    """What the file's metadata hold. That they cannot be read keeps nobody from looking at the pixels."""
-    try:
-        return find_graph(path), []
-    except ParityError as error:
-        return None, [f"the file's metadata were not read: {one_line(str(error))}"]
+def _place(found: FoundGraph, output: Path) -> str | None:
+    """Where the graph was read: a place in the file, or another file that the case names."""
+    inside = found.path == output or found.path.parent == output
+    return one_line(found.where or "") if inside else one_line(found.origin)
 
 
 def _unknown(case: Case) -> tuple[str, ...]:
     """What decides pixels and the file does not say."""
     if case.comfyui is not None:
-        return case.unknown
-    return tuple(
-        f"{factor_name(factor)}: the preview's is {one_line(show(case.preview, factor))}; the file does not say"
-        for factor in FACTORS
-        if factor not in IN_FILE and show(case.preview, factor) != "none"
+        return tuple(map(one_line, case.unknown))
+    settings = (
+        f"{capital(factor_name(factor))}: the preview's is {shorten(one_line(show(case.preview, factor)), _LONGEST)}."
+        for factor in _SETTINGS
+        if show(case.preview, factor) != "none"
     )
+    return (*map(one_line, case.unknown), *settings)
 
 
-def _limits(case: Case, path: Path, found: FoundGraph | None) -> list[str]:
+def _limits(case: Case, path: Path) -> tuple[str, ...]:
     """Where the findings come from, and what to do to know more."""
     name = one_line(path.name)
+    obstacles = case.preview.obstacles
+    lost = tuple(f"the preview cannot be reproduced: {reason}; pixels are compared" for reason in obstacles)
     floor = "the codec floor is an estimate: each of the two videos, encoded as the other is"
     if case.comfyui is not None:
-        return [f"{name} was made elsewhere: findings come from its ComfyUI graph and from the file itself; {floor}"]
-    holds = one_line(found.origin) if found is not None else name
-    return [
-        f"{holds}. So it shows its size, frame count, frame rate and codec, and no other setting; {floor}",
+        source = "findings come from its ComfyUI graph and from the file itself"
+        return (*lost, f"{name} was made elsewhere: {source}; {floor}")
+    return (
+        *lost,
+        f"{name} was made elsewhere; not known of it: {one_line(' '.join(case.unknown)) or 'its settings'}",
+        floor,
         "to know more: name the graph (`pipeline: {base: comfyui, graph: …}`), write the settings it was made with as "
         "`request`, or let `parity diagnose` search for settings that give these frames",
-    ]
+    )
