@@ -89,6 +89,9 @@ def _row(case: Case) -> dict[str, Any]:
 
 def _plan_output(options: argparse.Namespace) -> int:
     """Print what a video made elsewhere was generated with, against one preview."""
+    from dataclasses import asdict
+
+    from parity.factors.comfyui import comfy_advice
     from parity.terminal.made_elsewhere import output_plan_text
 
     case, fit = case_of_output(options.cases, options.output)
@@ -96,9 +99,9 @@ def _plan_output(options: argparse.Namespace) -> int:
         obstacles = {"preview": case.preview.obstacles, "inference": case.inference.obstacles}
         notes = {"preview": case.preview.notes, "inference": case.inference.notes}
         chosen = {"preview": str(case.video), "chosen_by": [] if fit is None else fit.reasons}
-        print(
-            json.dumps([_row(case) | chosen | {"obstacles": obstacles, "notes": notes}], indent=1, ensure_ascii=False)
-        )
+        changes = [asdict(row) for row in comfy_advice(case).changes]
+        row = _row(case) | chosen | {"changes": changes, "obstacles": obstacles, "notes": notes}
+        print(json.dumps([row], indent=1, ensure_ascii=False))
         return 0
     print(output_plan_text(case, options.output, () if fit is None else fit.reasons, fit.command if fit else None))
     return 0

@@ -82,7 +82,9 @@ def _sample(job: Job, settings: Settings, indices: Sequence[int]) -> tuple[int, 
     same = [index for index in indices if job.samples[index].seed == seed]
     if len(same) == 1:
         return same[0], f"sample {same[0]}: it alone has the graph's seed; no prompt of the job is like the graph's"
-    return index, f'sample {index} ("{shown}"): a guess, no prompt of the job is like the graph\'s; name a case instead'
+    first = indices[0]
+    shown = shorten(job.samples[first].prompt, 60)
+    return first, f'sample {first} ("{shown}"): a guess, no prompt of the job is like the graph\'s; name a case instead'
 
 
 def _plain(prompt: str) -> str:

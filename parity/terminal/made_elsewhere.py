@@ -3,63 +3,85 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parity.case.load import Case
+from parity.factors.comfyui import comfy_advice
 from parity.factors.findings import known_differences, limits_in_words
+from parity.results.case import FindingResult
 from parity.terminal.text import recipe_table, table
+from pipelines.comfyui_text import weighted
 from pipelines.files.words import shorten
+
+_ALWAYS = ("eight_bit", "precision", "text_encoding")
+"""Factors in which ComfyUI's videos differ from a trainer's whatever is set there: by rounding, as long as the prompt
+has no weights."""
 
 
 def output_plan_text(case: Case, video: Path, chosen_by: Sequence[str], command: str | None) -> str:
-    """The answer, what to change, what the file does not say, both recipes, and what to type next.
+    """The answer, what to change in the graph, what the file does not say, both recipes, and what to type next.
 
     `chosen_by`: how the preview was chosen; `command`: what writes a case for it, if there is none yet.
     """
+    return "\n".join([*_answer(case, video), *_details(case, chosen_by), "", *_next(case, video, command)])
+
+
+def _answer(case: Case, video: Path) -> Iterator[str]:
     findings = known_differences(case)
-    known = case.comfyui is not None
-    parts = [f"{video.name} {_difference([item.factor for item in findings if item.evidence != 'expected'], known)}"]
-    if not known:
-        parts.append(f"  {case.unknown[0]}")
-    assumed = [item.factor for item in findings if item.evidence == "expected"]
-    if assumed:
-        parts.append(f"  assumed, not in the file: {', '.join(assumed)}")
+    if case.comfyui is None:
+        yield f"{video.name} has no graph that can be read: its settings are not known"
+        yield from (f"  {sentence}" for sentence in case.unknown)
+    else:
+        yield f"{video.name} {_difference(case, findings)}"
+        always = [item.factor for item in findings if _is_always(case, item)]
+        if always:
+            yield f"  and, as every video that ComfyUI makes, in how it computes: {', '.join(always)} (rounding)"
+        if rows := [(row.node, row.name, f"{row.now} -> {row.value}") for row in comfy_advice(case).changes]:
+            yield f"\nchange in the graph, for the preview's settings:\n{table(rows)}"
     if findings:
-        shown = (tuple(shorten(value, 60) for value in (item.preview, item.inference)) for item in findings)
-        rows = ((item.factor, *values) for item, values in zip(findings, shown, strict=True))
-        parts.append(table([("", "preview", shorten(video.name, 60)), *rows]))
-    parts += [f"  {finding.factor}: {finding.note}" for finding in findings]
-    origin = case.found.origin if known and case.found is not None else None
-    parts += [f"  graph: {origin}"] if origin is not None else []
-    parts.append(f"  preview: {case.video}")
-    parts += [f"  chosen: {reason}" for reason in chosen_by]
-    parts += [f"  note: {note}" for note in dict.fromkeys((*case.inference.notes, *case.preview.notes))]
-    parts += [f"  the preview cannot be reproduced: {reason}" for reason in case.preview.obstacles]
-    parts += [f"  cannot be generated here: {reason}" for reason in case.inference.obstacles]
-    parts += [f"  {limit}" for limit in limits_in_words(case)]
-    if known:
-        parts += ["  not in the file:", *(f"    {sentence}" for sentence in case.unknown)]
-    parts += ["", recipe_table(case), "", *_next(case, video, command)]
-    return "\n".join(parts)
+        name = shorten(video.name, 60) if case.comfyui is not None else "assumed"
+        values = [(item.factor, *(shorten(text, 60) for text in (item.preview, item.inference))) for item in findings]
+        yield f"\ndifferences:\n{table([('', 'preview', name), *values])}"
+        yield from (f"  {item.factor}: {item.note}" for item in findings)
 
 
-def _difference(factors: Sequence[str], known: bool) -> str:
-    if not known:
-        return "has no graph: its settings are not known"
-    if not factors:
+def _difference(case: Case, findings: Sequence[FindingResult]) -> str:
+    names = [item.factor for item in findings if not _is_always(case, item)]
+    if not names:
         return "was generated with the preview's settings, as far as its graph says"
-    return f"differs from the preview in: {', '.join(factors)} (by its graph)"
+    return f"differs from the preview in: {', '.join(names)} (by its graph)"
 
 
-def _next(case: Case, video: Path, command: str | None) -> list[str]:
+def _is_always(case: Case, finding: FindingResult) -> bool:
+    texts = (case.inference.prompt, case.inference.negative_prompt)
+    return finding.factor in _ALWAYS and not (finding.factor == "text_encoding" and any(map(weighted, texts)))
+
+
+def _details(case: Case, chosen_by: Sequence[str]) -> Iterator[str]:
+    yield "\nfrom:"
+    if case.comfyui is not None and case.found is not None:
+        yield f"  graph: {case.found.origin}"
+    yield f"  preview: {case.video}"
+    yield from (f"  chosen: {reason}" for reason in chosen_by)
+    yield from (f"  note: {note}" for note in dict.fromkeys((*case.inference.notes, *case.preview.notes)))
+    yield from (f"  the preview cannot be reproduced: {reason}" for reason in case.preview.obstacles)
+    if case.comfyui is not None:
+        yield from (f"  cannot be generated here: {reason}" for reason in case.inference.obstacles)
+    yield from (f"  {limit}" for limit in limits_in_words(case))
+    if case.comfyui is not None:
+        yield "\nnot in the file:"
+        yield from (f"  {sentence}" for sentence in case.unknown)
+    yield f"\nall settings ({'inference: by the graph' if case.comfyui is not None else 'inference: assumed'}):"
+    yield recipe_table(case)
+
+
+def _next(case: Case, video: Path, command: str | None) -> Iterator[str]:
     """The commands that follow."""
-    file = shlex.quote(str(case.path))
-    steps = []
+    is_graph = video.suffix.lower() == ".json"
+    line = f"pipeline: {{base: comfyui, graph: {video.absolute()}}}" if is_graph else f"output: {video.absolute()}"
+    file = "CASE" if command is not None else shlex.quote(str(case.path))
     if command is not None:
-        steps.append(f"next: {command}")
-        file = "CASE"
-    line = f"`output: {video.absolute()}`"
-    if video.suffix.lower() == ".json":
-        line = f"`pipeline: {{base: comfyui, graph: {video.absolute()}}}`"
-    return [*steps, f"next: write {line} into {'that case' if command else file}, then: parity diagnose {file}"]
+        yield f"next: {command}"
+    yield f"next: with `{line}` in {'that case' if command else file}, parity diagnose {file} says what matters most"
+    yield f"next: parity explain --comfyui {file} --write graph.json writes a graph with the preview's settings"

@@ -11,7 +11,7 @@ from parity.results.case import RepeatResult, Run
 from pipelines.drift import FACTORS, differing_factors
 from pipelines.files.words import one_line, plural, shorten
 from pipelines.hub import why_offline, why_unusable
-from pipelines.recipe import RECIPE_KEYS, keys_of
+from pipelines.recipe import RECIPE_KEYS, keys_of, value_of
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
@@ -51,7 +51,7 @@ def recipe_table(case: Case) -> str:
     differing = {key for factor in factors for name in FACTORS[factor] for key in keys_of(name)}
     rows: list[tuple[str, ...]] = [("", "field", "preview", "inference")]
     for name in RECIPE_KEYS:
-        mark = "*" if name in differing else ""
+        mark = "*" if name in differing and value_of(case.preview, name) != value_of(case.inference, name) else ""
         shown = (shorten(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
         rows.append((mark, name, *shown))
     return table(rows)

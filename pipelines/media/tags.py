@@ -33,6 +33,8 @@ def read_tags(path: Path) -> tuple[Tag, ...]:
         check_file(path)
         with path.open("rb") as file:
             source = Source(file, path.stat().st_size)
+            if not source.size:
+                raise DamagedError("is empty")
             read = _reader(file.read(16))
             if read is not None:
                 read(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tests.malformed import pictures, records, texts, weights
+from tests.malformed import graphs, pictures, records, texts, weights
 from tests.malformed.inputs import Input
 
 _MAKERS = (
@@ -18,6 +18,8 @@ _MAKERS = (
     records.baseline_inputs,
     records.approval_inputs,
     records.results_inputs,
+    graphs.made_inputs,
+    graphs.graph_inputs,
     pictures.webp_inputs,
     pictures.mp4_inputs,
     pictures.frame_inputs,

@@ -38,6 +38,7 @@ def build(folder: Path) -> None:
     (folder / "pyproject.toml").write_text('[tool.wan-parity]\nmax-size = 25\ndevice = "cpu"\n', encoding="utf-8")
     _cases(folder)
     _videos(folder)
+    _made_with_comfyui(folder)
     _results(folder)
 
 
@@ -110,6 +111,13 @@ def _videos(folder: Path) -> None:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "96x64"]
     command += ["-r", "15", "-i", "-", "-threads", "1", "-pix_fmt", "yuv420p", str(folder / "preview.mp4")]
     subprocess.run(command, input=frames.tobytes(), check=True)
+
+
+def _made_with_comfyui(folder: Path) -> None:
+    recording = Path(__file__).parents[1] / "data" / "comfyui" / "t2v-euler-normal-3" / "float32"
+    for file in recording.glob("t2v-euler-normal-3-*"):
+        shutil.copy(file, folder / f"made{file.suffix}")
+    shutil.copy(recording / "prompt.json", folder / "made.json")
 
 
 def _results(folder: Path) -> None:
