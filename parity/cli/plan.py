@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,10 +132,15 @@ def case_of_output(places: Sequence[Path], video: Path) -> tuple[Case, Fit | Non
         files = find_case_files([place])
         if len(files) > 1:
             raise UsageError(f"{place}: has {len(files)} cases; --output compares with one: name its file")
-        return load_case_for(read(files[0]), video), None
+        return _made(load_case_for(read(files[0]), video), video), None
     found = find_graph(video)
     if found.graph is None:
         raise UsageError(f"{found.origin}, so nothing says which preview it belongs to; name a case instead of {place}")
     named = None if video.suffix.lower() == ".json" else video.name
     fit = fit_to_job(place, read_graph(found.graph, filename=named, where=found.origin))
-    return load_case_for(parse(fit.path, fit.text), video), fit
+    return _made(load_case_for(parse(fit.path, fit.text), video), video), fit
+
+
+def _made(case: Case, video: Path) -> Case:
+    """The case with a workflow's file as its output too: what is known of it is known by the file."""
+    return dataclasses.replace(case, output=video)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from parity.case.load import Case
 from parity.factors.comfyui import comfy_advice
-from parity.factors.findings import known_differences, limits_in_words
+from parity.factors.findings import NOT_IN_A_GRAPH, known_differences, limits_in_words
 from parity.results.case import FindingResult
 from parity.terminal.text import recipe_table, table
 from pipelines.comfyui_text import weighted
-from pipelines.files.words import shorten
+from pipelines.files.words import one_line, shorten
 
-_ALWAYS = ("eight_bit", "precision", "text_encoding")
+_ALWAYS = ("eight_bit", "text_encoding", *NOT_IN_A_GRAPH)
 """Factors in which ComfyUI's videos differ from a trainer's whatever is set there: by rounding, as long as the prompt
 has no weights."""
 
@@ -24,24 +24,31 @@ def output_plan_text(case: Case, video: Path, chosen_by: Sequence[str], command:
 
     `chosen_by`: how the preview was chosen; `command`: what writes a case for it, if there is none yet.
     """
-    return "\n".join([*_answer(case, video), *_details(case, chosen_by), "", *_next(case, video, command)])
+    name = shorten(one_line(video.name), 80)
+    return "\n".join([*_answer(case, name), *_details(case, chosen_by), "", *_next(case, video, command)])
 
 
-def _answer(case: Case, video: Path) -> Iterator[str]:
+def _answer(case: Case, video: str) -> Iterator[str]:
     findings = known_differences(case)
     if case.comfyui is None:
-        yield f"{video.name} has no graph that can be read: its settings are not known"
+        yield f"{video} has no graph that can be read: its settings are not known"
         yield from (f"  {sentence}" for sentence in case.unknown)
     else:
-        yield f"{video.name} {_difference(case, findings)}"
+        yield f"{video} {_difference(case, findings)}"
         always = [item.factor for item in findings if _is_always(case, item)]
         if always:
             yield f"  and, as every video that ComfyUI makes, in how it computes: {', '.join(always)} (rounding)"
-        if rows := [(row.node, row.name, f"{row.now} -> {row.value}") for row in comfy_advice(case).changes]:
+        if rows := [
+            tuple(shorten(one_line(text), 120) for text in (row.node, row.name, f"{row.now} -> {row.value}"))
+            for row in comfy_advice(case).changes
+        ]:
             yield f"\nchange in the graph, for the preview's settings:\n{table(rows)}"
     if findings:
-        name = shorten(video.name, 60) if case.comfyui is not None else "assumed"
-        values = [(item.factor, *(shorten(text, 60) for text in (item.preview, item.inference))) for item in findings]
+        name = video if case.comfyui is not None else "assumed"
+        values = [
+            (item.factor, *(shorten(one_line(text), 60) for text in (item.preview, item.inference)))
+            for item in findings
+        ]
         yield f"\ndifferences:\n{table([('', 'preview', name), *values])}"
         yield from (f"  {item.factor}: {item.note}" for item in findings)
 
@@ -61,9 +68,9 @@ def _is_always(case: Case, finding: FindingResult) -> bool:
 def _details(case: Case, chosen_by: Sequence[str]) -> Iterator[str]:
     yield "\nfrom:"
     if case.comfyui is not None and case.found is not None:
-        yield f"  graph: {case.found.origin}"
+        yield f"  graph: {one_line(case.found.origin)}"
     yield f"  preview: {case.video}"
-    yield from (f"  chosen: {reason}" for reason in chosen_by)
+    yield from (f"  chosen: {one_line(reason)}" for reason in chosen_by)
     yield from (f"  note: {note}" for note in dict.fromkeys((*case.inference.notes, *case.preview.notes)))
     yield from (f"  the preview cannot be reproduced: {reason}" for reason in case.preview.obstacles)
     if case.comfyui is not None:

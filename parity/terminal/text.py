@@ -52,7 +52,7 @@ def recipe_table(case: Case) -> str:
     rows: list[tuple[str, ...]] = [("", "field", "preview", "inference")]
     for name in RECIPE_KEYS:
         mark = "*" if name in differing and value_of(case.preview, name) != value_of(case.inference, name) else ""
-        shown = (shorten(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
+        shown = (shorten(one_line(show_field(recipe, name)), 70) for recipe in (case.preview, case.inference))
         rows.append((mark, name, *shown))
     return table(rows)
 
