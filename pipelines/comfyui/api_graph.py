@@ -231,9 +231,7 @@ def names_of(nodes: Sequence[GraphNode]) -> str:
     kinds: dict[str, list[str]] = {}
     for node in dict.fromkeys(nodes):
         kinds.setdefault(_printed(node.kind, 60), []).append(f"{_printed(node.id, 30)}{node.label}")
-    return "; ".join(
-        [f"{kind} {listed(ids, 5)}" for kind, ids in list(kinds.items())[:25]] + (["…"] if len(kinds) > 25 else [])
-    )
+    return shorten("; ".join(f"{kind} {listed(ids, 5)}" for kind, ids in kinds.items()), 1200)
 
 
 def _side(switch: Scalar) -> str:

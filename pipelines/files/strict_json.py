@@ -31,7 +31,7 @@ def loads(text: str, *, constants: bool = False) -> Any:
 
     def refuse(literal: str) -> float:
         shown = literal if len(literal) <= 20 else f"{literal[:8]}… of {len(literal)} digits"
-        found = re.search(rf"[:,\[]\s*{re.escape(literal)}", text)
+        found = re.search(rf"[:,\[]\s*{re.escape(literal[:MAX_DIGITS])}", text)
         line = text.count("\n", 0, found.end() if found else 0) + 1
         raise ValueError(f"line {line}: {shown} is not a usable number")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tests.malformed import graphs, pictures, records, texts, weights
+from tests.malformed import graph_texts, graphs, pictures, records, texts, weights
 from tests.malformed.inputs import Input
 
 _MAKERS = (
@@ -19,7 +19,7 @@ _MAKERS = (
     records.approval_inputs,
     records.results_inputs,
     graphs.made_inputs,
-    graphs.graph_inputs,
+    graph_texts.graph_inputs,
     pictures.webp_inputs,
     pictures.mp4_inputs,
     pictures.frame_inputs,

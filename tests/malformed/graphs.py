@@ -1,19 +1,17 @@
-"""Malformed files made by ComfyUI: the metadata of every format, and graphs as JSON."""
+"""Malformed files made by ComfyUI: the metadata of every format."""
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.malformed.inputs import Input, Target, bytes_of, cuts, instead, no_file, no_text, put, scattered_bits
+from tests.malformed.inputs import Input, Target, cuts, instead, no_file, put, scattered_bits
 
 MADE = tuple(
     Target(kind="ComfyUI video", path=f"made.{suffix}", command=("plan", "--output", f"made.{suffix}", "case.yaml"))
     for suffix in ("mp4", "webm", "webp", "png")
 )
-GRAPH = Target(kind="ComfyUI graph", path="made.json", command=("plan", "--output", "made.json", "case.yaml"))
 
 
 def made_inputs(folder: Path) -> Iterator[Input]:
@@ -36,29 +34,3 @@ def made_inputs(folder: Path) -> Iterator[Input]:
     )
     claimed = struct.pack(">I", 1 << 31)
     yield png.input("a graph of 2 GB", put((folder / png.path).read_bytes().index(b"comf") - 4, claimed))
-
-
-def graph_inputs(folder: Path) -> Iterator[Input]:
-    data = (folder / GRAPH.path).read_bytes()
-    yield from no_file(GRAPH)
-    yield from no_text(GRAPH)
-    yield from cuts(GRAPH, 1, 50, 99)
-    graph = json.loads(data)
-    yield GRAPH.input("a hundred thousand brackets", instead(b"[" * 100_000))
-    yield GRAPH.input("no nodes", instead(b"{}"))
-    yield GRAPH.input("nodes without inputs", instead(json.dumps({"1": {"class_type": "KSampler"}}).encode()))
-    yield GRAPH.input("every link leads to itself", instead(json.dumps(_looped(graph)).encode()))
-    yield GRAPH.input(
-        "a node nobody knows", bytes_of(lambda text: text.replace(b'"VAEDecode"', b'"Strange"')), says="Strange"
-    )
-    yield GRAPH.input("steps of 10^99", bytes_of(lambda text: text.replace(b'"steps": 20', b'"steps": 1' + b"0" * 99)))
-    yield GRAPH.input(
-        "a LoRA from elsewhere", bytes_of(lambda text: text.replace(b"p0stcard", b"../../../p0")), "clean"
-    )
-
-
-def _looped(graph: dict[str, dict[str, dict[str, object]]]) -> object:
-    for name, node in graph.items():
-        inputs = node["inputs"]
-        node["inputs"] = {key: [name, 0] if isinstance(value, list) else value for key, value in inputs.items()}
-    return graph

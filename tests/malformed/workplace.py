@@ -16,6 +16,7 @@ from parity.case.load import DEMO
 from parity.results.case import to_json
 from pipelines.media.video import read_video
 from tests.support.baseline_samples import ACCEPTED, ENVIRONMENT, result, run_of
+from tests.support.paths import DATA
 from tests.support.report_cases import drifted_case, error_case, passed_case
 from tests.support.report_cases import run_of as reported
 
@@ -114,10 +115,11 @@ def _videos(folder: Path) -> None:
 
 
 def _made_with_comfyui(folder: Path) -> None:
-    recording = Path(__file__).parents[1] / "data" / "comfyui" / "t2v-euler-normal-3" / "float32"
+    recording = DATA / "comfyui" / "t2v-euler-normal-3" / "float32"
     for file in recording.glob("t2v-euler-normal-3-*"):
         shutil.copy(file, folder / f"made{file.suffix}")
-    shutil.copy(recording / "prompt.json", folder / "made.json")
+    for name, file in (("graph", "prompt"), ("workflow", "workflow")):
+        shutil.copy(recording / f"{file}.json", folder / f"{name}.json")
 
 
 def _results(folder: Path) -> None:
