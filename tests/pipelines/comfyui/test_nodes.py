@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from pipelines.comfyui.expression import evaluate
 from pipelines.comfyui.nodes import NODES
-from tests.support.paths import DATA
+from tests.support.paths import DATA, ROOT
 
 RECORDED = json.loads((DATA / "comfyui" / "nodes.json").read_text(encoding="utf-8"))
 SCALARS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
@@ -33,6 +34,11 @@ def test_most_nodes_of_the_table_are_recorded() -> None:
     assert {name for name in set(NODES) - set(RECORDED) if not name.startswith("Primitive")} == unrecorded | {
         "VHS_VideoCombine"
     }
+
+
+def test_the_documentation_names_every_node_that_is_understood() -> None:
+    text = (ROOT / "docs" / "comfyui.md").read_text(encoding="utf-8").partition("## Which graphs are read")[2]
+    assert [name for name in NODES if not re.search(rf"\b{name}\b", text)] == []
 
 
 @pytest.mark.parametrize(
