@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output, names_of
+from pipelines.comfyui.api_graph import ApiGraph, GraphNode, names_of
+from pipelines.comfyui.chains import Model, Text, decimal, file_of, held, model_of, start_of, text_of
 from pipelines.comfyui.saves import saved_by
-from pipelines.comfyui.settings import LoraEntry, Settings, Stage
+from pipelines.comfyui.settings import Settings, Stage
 
 _SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A diffusion model with everything between its loader and a sampler."""
-
-    unet: str
-    weight_dtype: str
-    loras: tuple[LoraEntry, ...]
-    shift: float | None
-    places: Mapping[str, str]
-    """The node that holds each value."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """What conditions a sampler: a text, its encoder, and the node that adds an image to it."""
-
-    text: str
-    encoder: str
-    image: str | None
-    """The id of a WanImageToVideo."""
-    place: str = field(compare=False)
-    """The node that holds the text."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """The image that a video starts from; without a name: none, text to video."""
-
-    image: str | None = None
-    clip_vision: str | None = None
-    clip_crop: Literal["none", "center"] | None = None
-    places: Mapping[str, str] = field(default_factory=dict)
-    """The node that holds each value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +17,8 @@ class _Sampler:
     """One sampler, read."""
 
     stage: Stage
-    positive: _Text
-    negative: _Text | None
+    positive: Text
+    negative: Text | None
     """None: BasicGuider, which has none."""
 
 
@@ -86,10 +50,11 @@ class Walk:
                 raise graph.error(f"{nodes[0]} and {entry}: different prompts or images for them are not supported yet")
         if first.negative is not None and first.negative.encoder != first.positive.encoder:
             raise graph.error(f"{nodes[0]}: different text encoders for its two prompts are not supported yet")
-        vae = self._file(graph.required(decode, "vae", "VAE"))
-        size, image = self._start(nodes[0], first, vae)
-        self.places |= {**self._held(size, "width", "height", "length"), **image.places, "save": str(node)}
-        self.places |= {"prompt": first.positive.place, "fps": self._held(node, "video")["video"]}
+        texts = [text for text in (first.positive, first.negative) if text is not None]
+        vae = file_of(graph, graph.required(decode, "vae", "VAE"))
+        size, image = start_of(graph, nodes[0], texts, vae)
+        self.places |= {**held(self.graph, size, "width", "height", "length"), **image.places, "save": str(node)}
+        self.places |= {"prompt": first.positive.place, "fps": held(self.graph, node, "video")["video"]}
         if first.negative is not None:
             self.places["negative_prompt"] = first.negative.place
         return Settings(
@@ -110,11 +75,6 @@ class Walk:
             notes=tuple(self.notes),
             places=tuple(self.places.items()),
         )
-
-    def _held(self, node: GraphNode, *names: str) -> dict[str, str]:
-        """The node that holds each of these values: the one it is linked from, or `node` itself."""
-        sources = {name: self.graph.source(node, name) for name in names}
-        return {name: str(node if source is None else source.node) for name, source in sources.items()}
 
     def _samplers(self, decode: GraphNode) -> list[GraphNode]:
         """The samplers that a video passes through, first to last."""
@@ -156,14 +116,14 @@ class Walk:
         return stage
 
     def _ksampler(self, node: GraphNode) -> _Sampler:
-        stage = self._stage(node, self._model(node), sampler=node, grid=node, guide=node, noise=node)
+        stage = self._stage(node, model_of(self.graph, node), sampler=node, grid=node, guide=node, noise=node)
         return self._conditioned(node, stage)
 
     def _advanced(self, node: GraphNode) -> _Sampler:
         graph = self.graph
-        stage = self._stage(node, self._model(node), sampler=node, grid=node, guide=node, noise=node)
+        stage = self._stage(node, model_of(self.graph, node), sampler=node, grid=node, guide=node, noise=node)
         end = graph.whole(node, "end_at_step")
-        own = self._held(node, "start_at_step", "end_at_step", "add_noise", "return_with_leftover_noise")
+        own = held(self.graph, node, "start_at_step", "end_at_step", "add_noise", "return_with_leftover_noise")
         self.places |= {f"{node.id}.{name}": place for name, place in own.items()}
         stage = replace(
             stage,
@@ -177,7 +137,7 @@ class Walk:
     def _custom(self, node: GraphNode) -> _Sampler:
         sampler = self.graph.required(node, "sampler", "SAMPLER").node
         grid = self.graph.required(node, "sigmas", "SIGMAS").node
-        stage = self._stage(node, self._model(node), sampler=sampler, grid=grid, guide=node, noise=node)
+        stage = self._stage(node, model_of(self.graph, node), sampler=sampler, grid=grid, guide=node, noise=node)
         return self._conditioned(node, replace(stage, add_noise=bool(self.graph.value(node, "add_noise"))))
 
     def _custom_advanced(self, node: GraphNode) -> _Sampler:
@@ -185,13 +145,13 @@ class Walk:
         guide, noise = graph.required(node, "guider", "GUIDER").node, graph.required(node, "noise", "NOISE").node
         sampler, grid = graph.required(node, "sampler", "SAMPLER").node, graph.required(node, "sigmas", "SIGMAS").node
         return self._conditioned(
-            guide, self._stage(node, self._model(guide), sampler=sampler, grid=grid, guide=guide, noise=noise)
+            guide, self._stage(node, model_of(self.graph, guide), sampler=sampler, grid=grid, guide=guide, noise=noise)
         )
 
     def _stage(
         self,
         node: GraphNode,
-        model: _Model,
+        model: Model,
         *,
         sampler: GraphNode,
         grid: GraphNode,
@@ -200,7 +160,7 @@ class Walk:
     ) -> Stage:
         """Make a stage of the nodes that hold the sampler's name, the schedule, the guidance and the seed."""
         graph, basic = self.graph, grid.kind == "BasicScheduler"
-        if basic and self._model(grid).shift != model.shift:
+        if basic and model_of(self.graph, grid).shift != model.shift:
             raise graph.error(f"{grid}: a schedule of another shift than the sampler's model has is not supported yet")
         seed = "seed" if noise.kind == "KSampler" else "noise_seed"
         source = graph.source(noise, seed)
@@ -210,8 +170,8 @@ class Walk:
                 f"{node}: the browser changes its seed after each run ({control}), so a video made with it may "
                 "have another"
             )
-        places = self._held(sampler, "sampler_name") | self._held(grid, "scheduler", "steps", "denoise")
-        places |= self._held(guide, "cfg") | {"seed": self._held(noise, seed)[seed], **model.places}
+        places = held(self.graph, sampler, "sampler_name") | held(self.graph, grid, "scheduler", "steps", "denoise")
+        places |= held(self.graph, guide, "cfg") | {"seed": held(self.graph, noise, seed)[seed], **model.places}
         self.places |= {f"{node.id}.{name}": place for name, place in places.items()}
         return Stage(
             node=node.id,
@@ -222,111 +182,13 @@ class Walk:
             sampler=graph.text(sampler, "sampler_name"),
             schedule=graph.text(grid, "scheduler"),
             steps=graph.whole(grid, "steps"),
-            cfg=1.0 if guide.kind == "BasicGuider" else self._decimal(guide, "cfg"),
+            cfg=1.0 if guide.kind == "BasicGuider" else decimal(self.graph, guide, "cfg"),
             seed=graph.whole(noise, seed),
             denoise=1.0 if grid.kind == "KSamplerAdvanced" else graph.number(grid, "denoise"),
             basic_scheduler=basic,
         )
 
-    def _model(self, node: GraphNode) -> _Model:
-        """Follow the chain of models that ends in this node's input."""
-        graph = self.graph
-        loras: list[LoraEntry] = []
-        shift: float | None = None
-        places: dict[str, str] = {}
-        seen: set[str] = set()
-        output = graph.required(node, "model", "MODEL")
-        while output.node.kind not in ("UNETLoader", "CheckpointLoaderSimple"):
-            at = output.node
-            if at.id in seen:
-                raise graph.error(f"{at}: its model depends on itself")
-            seen.add(at.id)
-            if at.kind == "ModelSamplingSD3":
-                places = self._held(at, "shift") | places
-                shift = self._decimal(at, "shift") if shift is None else shift  # the last in the chain wins
-            elif strength := self._decimal(at, "strength_model"):  # 0 is skipped
-                loras.insert(0, LoraEntry(name=graph.text(at, "lora_name"), strength=strength))
-                places["loras"] = ", ".join(dict.fromkeys([str(at), *filter(None, [places.get("loras")])]))
-            output = graph.required(at, "model", "MODEL")
-        checkpoint = output.node.kind == "CheckpointLoaderSimple"
-        dtype = "default" if checkpoint else graph.text(output.node, "weight_dtype")
-        places |= {"unet_name": str(output.node), "weight_dtype": str(output.node)}
-        return _Model(self._file(output), dtype, tuple(loras), shift, places)
-
-    def _decimal(self, node: GraphNode, name: str) -> float:
-        """A number as its user typed it: the browser writes 5.000000000000001, which gives the sigmas of 5."""
-        return round(self.graph.number(node, name), 9)
-
-    def _file(self, output: Output) -> str:
-        """The file of a loader: its first input."""
-        names = {
-            "UNETLoader": "unet_name",
-            "CheckpointLoaderSimple": "ckpt_name",
-            "CLIPLoader": "clip_name",
-            "CLIPVisionLoader": "clip_name",
-            "VAELoader": "vae_name",
-            "LoadImage": "image",
-        }
-        return self.graph.text(output.node, names[output.node.kind])
-
     def _conditioned(self, node: GraphNode, stage: Stage) -> _Sampler:
         if node.kind == "BasicGuider":
-            return _Sampler(stage, self._text(node, "conditioning"), None)
-        return _Sampler(stage, self._text(node, "positive"), self._text(node, "negative"))
-
-    def _text(self, node: GraphNode, name: str) -> _Text:
-        graph = self.graph
-        output = graph.required(node, name, "CONDITIONING")
-        image = None
-        if output.node.kind == "WanImageToVideo":
-            image = output.node.id
-            output = graph.required(output.node, ("positive", "negative")[output.slot], "CONDITIONING")
-        if output.node.kind != "CLIPTextEncode":
-            raise graph.error(f"{output.node}: more than one such node in a row is not supported yet")
-        place = self._held(output.node, "text")["text"]
-        return _Text(graph.text(output.node, "text"), self._encoder(output.node), image, place)
-
-    def _encoder(self, node: GraphNode) -> str:
-        output = self.graph.required(node, "clip", "CLIP")
-        seen: set[str] = set()
-        while output.node.kind == "LoraLoader":  # without effect on Wan's text encoder: bit-equal
-            if output.node.id in seen:
-                raise self.graph.error(f"{output.node}: its clip depends on itself")
-            seen.add(output.node.id)
-            output = self.graph.required(output.node, "clip", "CLIP")
-        if output.node.kind == "CLIPLoader":
-            self.graph.text(output.node, "type")
-        return self._file(output)
-
-    def _start(self, node: GraphNode, sampler: _Sampler, vae: str) -> tuple[GraphNode, _Image]:
-        """The node with the video's size, and the image that the video starts from."""
-        graph, latent = self.graph, self.graph.required(node, "latent_image", "LATENT").node
-        used = {text.image for text in (sampler.positive, sampler.negative) if text is not None}
-        if latent.kind == "EmptyHunyuanLatentVideo" and used == {None}:
-            return latent, _Image()
-        if latent.kind != "WanImageToVideo" or used != {latent.id}:
-            raise graph.error(
-                f"{node}: a latent and prompts that are not of the same WanImageToVideo are not supported yet"
-            )
-        if graph.source(latent, "start_image") is None:
-            raise graph.error(f"{latent}: without a start_image it is not supported yet")
-        if self._file(graph.required(latent, "vae", "VAE")) != vae:
-            raise graph.error(f"{latent}: another VAE than the one that decodes is not supported yet")
-        image = graph.required(latent, "start_image", "IMAGE")
-        if image.node.kind != "LoadImage":
-            raise graph.error(f"{latent}: a start_image from {image.node} is not supported yet, only from LoadImage")
-        places = {"image": str(image.node)}
-        encode = graph.source(latent, "clip_vision_output")
-        if encode is None:
-            return latent, _Image(self._file(image), places=places)
-        encode = graph.required(latent, "clip_vision_output", "CLIP_VISION_OUTPUT")
-        seen = graph.required(encode.node, "image", "IMAGE")
-        if seen.node.kind != "LoadImage" or self._file(seen) != self._file(image):
-            raise graph.error(f"{encode.node}: another image than the video's start_image is not supported yet")
-        crop: Literal["none", "center"] = "none" if graph.text(encode.node, "crop") == "none" else "center"
-        return latent, _Image(
-            self._file(image),
-            self._file(graph.required(encode.node, "clip_vision", "CLIP_VISION")),
-            crop,
-            {**places, "clip_crop": self._held(encode.node, "crop")["crop"]},
-        )
+            return _Sampler(stage, text_of(self.graph, node, "conditioning"), None)
+        return _Sampler(stage, text_of(self.graph, node, "positive"), text_of(self.graph, node, "negative"))
