@@ -47,7 +47,7 @@ def graph_inputs(folder: Path) -> Iterator[Input]:
     yield GRAPH.input("a model from itself", set_to(model, ["3", 0]), says="model")
     yield GRAPH.input("a link of 100,000 letters", set_to(model, ["n" * 100_000, 0]), says="model")
     yield GRAPH.input("a slot of 40 digits", set_to(model, ["37", Raw("9" * 40)]), says="model")
-    yield GRAPH.input("nodes without inputs", edit(lambda data: {"1": {"class_type": "KSampler"}}))
+    yield GRAPH.input("nodes without inputs", instead(b'{"1": {"class_type": "KSampler"}}'))
     yield GRAPH.input("every link leads to its own node", edit(_looped))
     lora = bytes_of(lambda text: text.replace(b"p0stcard", b"../../../p0"))
     yield GRAPH.input("a LoRA from elsewhere", lora, "clean")

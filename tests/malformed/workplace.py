@@ -118,8 +118,8 @@ def _made_with_comfyui(folder: Path) -> None:
     recording = DATA / "comfyui" / "t2v-euler-normal-3" / "float32"
     for file in recording.glob("t2v-euler-normal-3-*"):
         shutil.copy(file, folder / f"made{file.suffix}")
-    for name, file in (("graph", "prompt"), ("workflow", "workflow")):
-        shutil.copy(recording / f"{file}.json", folder / f"{name}.json")
+    for name, text in (("graph", "prompt"), ("workflow", "workflow")):
+        shutil.copy(recording / f"{text}.json", folder / f"{name}.json")
 
 
 def _results(folder: Path) -> None:
