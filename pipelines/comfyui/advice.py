@@ -108,7 +108,8 @@ def _missing(recipe: Recipe) -> Iterator[Missing]:
     if recipe.conditioning is not None and recipe.conditioning.latents == "sample":
         yield Missing(
             "the noise in its control image's latents",
-            "ai-toolkit samples the image's latents from the VAE's posterior, ComfyUI takes its mode",
+            "ai-toolkit samples the image's latents from the VAE's posterior, ComfyUI takes its mode"
+            + (", and the noise depends on the GPU model" if recipe.conditioning.noise == "cuda" else ""),
         )
     if recipe.tiles:
         yield Missing(
@@ -193,9 +194,9 @@ def _first(recipe: Recipe) -> Iterator[str]:
         yield f"resize the control image as ai-toolkit does, stretched, and put it into ComfyUI's input: {resize}"
     for name, text in (("prompt", recipe.prompt), ("negative prompt", recipe.negative_prompt)):
         yield from _remarks_on_text(name, text)
-    if recipe.boundary is not None and split_of(recipe) in (0, recipe.steps):
+    if recipe.boundary is not None and len(preview_settings(recipe).stages) == 1:
         expert = "low" if split_of(recipe) == 0 else "high"
-        yield f"all {recipe.steps} steps are the {expert}-noise expert's: use one KSampler with it, without the other"
+        yield f"every step is the {expert}-noise expert's: one KSampler with it alone"
     if recipe.seed is not None and recipe.seed % 2**64 > 2**53:
         yield "a browser rounds seeds above 2^53: run the API graph, do not type the seed"
 

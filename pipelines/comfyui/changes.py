@@ -10,9 +10,13 @@ from typing import NamedTuple
 from pipelines.comfyui.nodes import Scalar
 from pipelines.comfyui.settings import DEFAULT_SHIFT, Save, Settings, Stage
 from pipelines.comfyui.write import LAST_STEP, nodes_of, switch
+from pipelines.files.words import shorten
 
 _CONSTANT = ("filename_prefix", "batch_size", "method", "device")
 """Widgets that decide no pixel here, or that nobody changes."""
+
+_LONGEST = 500
+"""Characters that are shown of a value in a graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,9 @@ def changes(now: Settings, wanted: Settings, *, same: Collection[str] = ()) -> t
         if other is None or value.name in same or other.means == value.means:
             continue
         place = places.get(other.place, value.node)
-        found.append(NodeSetting(node=place, kind=value.kind, name=value.name, value=value.shown, now=other.shown))
+        found.append(
+            NodeSetting(node=place, kind=value.kind, name=value.name, value=value.shown, now=_printable(other.shown))
+        )
     return tuple(found)
 
 
@@ -133,6 +139,11 @@ def _of_stage(stage: Stage, number: int, of: str) -> Iterator[_Value]:
     yield value(*sampler, "end_at_step", LAST_STEP if stage.end is None else stage.end, end)
     yield value(*sampler, "add_noise", switch(stage.add_noise), stage.add_noise)
     yield value(*sampler, "return_with_leftover_noise", switch(stage.leftover_noise), stage.leftover_noise)
+
+
+def _printable(text: str) -> str:
+    """A value of a graph that somebody made, on one line and without what moves a terminal's cursor."""
+    return shorten("".join(char if char.isprintable() else " " for char in text), _LONGEST)
 
 
 def _file(save: Save) -> str:

@@ -143,6 +143,9 @@ def _stages(recipe: Recipe, unets: tuple[str, ...]) -> tuple[Stage, ...]:
     if recipe.boundary is None:
         return (first,)
     split = split_of(recipe)
+    if split in (0, recipe.steps):  # the other expert has no step
+        expert: Expert = "low" if split == 0 else "high"
+        return (replace(first, unet=unets[split == 0], loras=_loras(recipe, expert)),)
     high = replace(first, node="57", loras=_loras(recipe, "high"), end=split, leftover_noise=True)
     low = replace(first, node="58", unet=unets[1], loras=_loras(recipe, "low"), seed=0, start=split, add_noise=False)
     return high, low

@@ -260,6 +260,22 @@ def test_an_image_that_one_side_lacks_is_said() -> None:
     assert "image" not in {row.name for row in changes(image, replace(image, image="other.png"), same=("image",))}
 
 
+def test_a_hostile_value_reaches_no_terminal_as_it_is() -> None:
+    wanted = settings_of(SHAPES)
+    (change,) = changes(replace(wanted, prompt="\x1b[2Jred\n" + "x" * 10_000), wanted)
+    assert change.now is not None
+    assert change.now.isprintable()
+    assert len(change.now) == 500
+
+
+def test_one_step_of_wan_22_needs_one_sampler() -> None:
+    advice = advise(replace(sample_recipe("wan22_t2v", 0), steps=1))
+    assert advice.settings is not None
+    (stage,) = advice.settings.stages
+    assert (stage.unet, stage.end, stage.add_noise) == ("tiny-wan22-t2v-high.safetensors", None, True)
+    assert "every step is the high-noise expert's: one KSampler with it alone" in advice.first
+
+
 def test_another_number_of_samplers_is_said() -> None:
     found = changes(preview("t2v_basic", 0), preview("wan22_t2v", 0))
     assert (found[0].node, found[0].now) == ("the samplers", "1")
