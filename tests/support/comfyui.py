@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from parity.case.load import DEMO
+from pipelines.catalog import MODELS
+from pipelines.comfyui.graph import read_graph
+from pipelines.comfyui.recipe import Files, comfyui_graph, comfyui_recipe
 from pipelines.lora_files import lora_file
+from pipelines.media.control_image import from_bytes
 from pipelines.media.video import Frames
 from pipelines.quantization import Quantization
-from pipelines.recipe import Asked, Codec, Dtype, Expert, LoraFile, Precision, Recipe
+from pipelines.recipe import Asked, Codec, ControlImage, Dtype, Expert, LoraFile, Precision, Recipe
 from pipelines.scheduler import comfyui_schedule
 from pipelines.weights import Weights
 from tests.support.paths import DATA
@@ -33,6 +39,38 @@ def recorded_frames(name: str, dtype: Dtype = "float32") -> Frames:
     with np.load(COMFYUI / name / dtype / "frames.npz") as data:
         frames: Frames = data["frames"]
     return frames
+
+
+def recorded_recipe(name: str, dtype: Dtype = "float32") -> Recipe:
+    """The recipe of a recording's graph, by the project's own reader, in the dtype in which ComfyUI was run."""
+    settings = read_graph((COMFYUI / name / dtype / "prompt.json").read_text(encoding="utf-8"), filename=None)
+    image, kind = settings.image is not None, "i2v" if settings.image is not None else "t2v"
+    two = len(settings.stages) == 2
+    model = MODELS[f"wan22_14b_{kind}" if two else "wan21_i2v_14b" if image else "wan21_14b"]
+    graph = comfyui_graph(
+        settings,
+        model=model,
+        weights=Weights(str(DEMO / "models" / f"{'tiny-wan22' if two else 'shapes'}-{kind}")),
+        boundary=0.875 if two else None,
+        precision=Precision(dtype, "cast"),
+    )
+    files = Files(
+        folders=tuple({path.parent for path in LORAS.values()}),
+        image=_image(settings.image) if settings.image else None,
+    )
+    return comfyui_recipe(settings, graph, model=model, files=files, fps=8)
+
+
+def _image(name: str) -> ControlImage:
+    """The image of a recorded graph, under the name it had there."""
+    job = "wan22_i2v" if name == "ctrl-w22.png" else "shapes_i2v"
+    data = (DEMO / "jobs" / job / "ctrl.png").read_bytes()
+    if name == "ctrl-shapes-96x64.png":  # made as the trainer resizes
+        written = io.BytesIO()
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.convert("RGB").resize((96, 64), Image.Resampling.LANCZOS).save(written, "PNG")
+        data = written.getvalue()
+    return from_bytes(data, name)
 
 
 def decibels(ours: npt.ArrayLike, theirs: npt.ArrayLike, span: float | None = None) -> float:
