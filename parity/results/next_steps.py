@@ -65,6 +65,7 @@ def next_steps(cases: Sequence[CaseResult], place: Place) -> list[Step]:
     drifted = [case for case in failed if case.output is not None and case.status == "drifted"]
     steps = [
         _why(drifted),
+        _in_comfyui(drifted),
         Step(purpose="to look", command=f"open {place.page}") if failed and place.page is not None else None,
         _intended(drifted, cases, place),
         _tolerance(drifted, place),
@@ -100,6 +101,16 @@ def _why(drifted: Sequence[CaseResult]) -> Step | None:
     target = first.target.arguments if first.target is not None else ()
     command = shlex.join(("parity", "diagnose", first.case_file, *target))
     return Step(purpose=f"to see why{worst}", command=command)
+
+
+def _in_comfyui(drifted: Sequence[CaseResult]) -> Step | None:
+    """The command that says what to change in the graph of the worst of the videos that ComfyUI made."""
+    changes = ((case, () if case.comfyui is None else case.comfyui.changes) for case in drifted)
+    graphs = [case for case, rows in changes if any(row.name != "file" for row in rows)]  # a codec is no setting
+    if not graphs:
+        return None
+    command = shlex.join(("parity", "explain", "--comfyui", min(graphs, key=_psnr).case_file))
+    return Step(purpose="what to change in ComfyUI", command=command)
 
 
 def _psnr(case: CaseResult) -> tuple[bool, float]:

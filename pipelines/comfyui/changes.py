@@ -61,7 +61,7 @@ def changes(now: Settings, wanted: Settings, *, same: Collection[str] = ()) -> t
             continue
         place = places.get(other.place, value.node)
         found.append(
-            NodeSetting(node=place, kind=value.kind, name=value.name, value=value.shown, now=_printable(other.shown))
+            NodeSetting(node=place, kind=other.kind, name=value.name, value=value.shown, now=_printable(other.shown))
         )
     return tuple(found)
 

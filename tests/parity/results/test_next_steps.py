@@ -12,6 +12,7 @@ import pytest
 from parity.cli.main import whole_parser
 from parity.comparison.metrics import unavailable
 from parity.results.case import BaselineResult, CaseResult, FindingResult, Status, TargetResult
+from parity.results.comfyui import ComfyAdvice, ComfySetting
 from parity.results.diagnosis import Closeness, Search
 from parity.results.next_steps import Place, next_steps, of_baselines, run_command
 from tests.support.baseline_samples import no_output, result, run_of
@@ -87,6 +88,16 @@ def test_an_explained_case_is_not_explained_again_and_a_servers_names_it() -> No
     target = TargetResult(url="http://gpu1:8000", arguments=("--target", "http://gpu1:8000"))
     there = drifted(target=target)
     assert said(there)[0] == "to see why: parity diagnose cases/guitar.yaml --target http://gpu1:8000"
+
+
+def test_what_to_change_in_comfyui_is_one_command() -> None:
+    shift = ComfySetting(node="ModelSamplingSD3 48", kind="ModelSamplingSD3", name="shift", value="3", now="8")
+    codec = ComfySetting(node="SaveVideo 58", kind="SaveVideo", name="file", value="webp", now="mp4")
+    wrong = ComfyAdvice(answer="", changes=(shift, codec))
+    found = said(drifted(comfyui=wrong), drifted("far", psnr=[20.0] * 9, comfyui=wrong))
+    assert found[1] == "what to change in ComfyUI: parity explain --comfyui cases/far.yaml"
+    alone = said(drifted(comfyui=ComfyAdvice(answer="", changes=(codec,))))
+    assert not any("ComfyUI" in line for line in alone)
 
 
 def test_what_no_factor_explains_needs_another_tolerance() -> None:
