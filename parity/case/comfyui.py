@@ -14,7 +14,7 @@ from pipelines.comfyui.graph import read_graph
 from pipelines.comfyui.metadata import FoundGraph, find_graph
 from pipelines.comfyui.recipe import Files, comfyui_graph, comfyui_recipe, unknown_of
 from pipelines.comfyui.settings import Settings
-from pipelines.errors import CaseError, GraphError
+from pipelines.errors import CaseError, GraphError, MediaError
 from pipelines.files.content import present, real_path
 from pipelines.files.document import Document
 from pipelines.graph import Graph
@@ -38,9 +38,9 @@ class CaseGraph:
         """What decides pixels and is not said by the file, one sentence each."""
         if self.settings is not None:
             return unknown_of(self.settings)
-        if self.found is None:
+        reason = self.why_not or (None if self.found is None else f"{self.found.origin}.")
+        if reason is None:
             return ()
-        reason = self.why_not or f"{self.found.origin}."
         return (f"Every setting but size, frame count and frame rate, which the file shows: {reason}",)
 
 
@@ -121,10 +121,9 @@ def read_case_graph(file: CaseDocument, output: Path | None) -> CaseGraph:
         return CaseGraph(found=None, settings=None)
     if asked and file.target is not None:
         raise file.document.error(("pipeline",), "comfyui says what ComfyUI makes, and `target` is a server of the API")
-    found = find_graph(path)
     if stated and not asked:
-        why_not = f"`pipeline` says {keys.base}, so its graph is not read." if found.graph is not None else None
-        return CaseGraph(found=found, settings=None, why_not=why_not)
+        return _not_read(path, keys.base)
+    found = find_graph(path)
     where = ("pipeline", "graph") if keys.graph is not None else ("output",)
     if found.graph is None:
         if asked or keys.graph is not None:
@@ -141,6 +140,16 @@ def read_case_graph(file: CaseDocument, output: Path | None) -> CaseGraph:
             raise file.document.error(where, str(error)) from None
         return CaseGraph(found=found, settings=None, why_not=f"its graph cannot be read: {error}.")
     return CaseGraph(found=found, settings=settings)
+
+
+def _not_read(path: Path, base: str) -> CaseGraph:
+    """What is said of a graph that the case does not want; metadata that cannot be read are no hindrance then."""
+    try:
+        found = find_graph(path)
+    except MediaError as error:
+        return CaseGraph(found=None, settings=None, why_not=f"{error}.")
+    why_not = f"`pipeline` says {base}, so its graph is not read." if found.graph is not None else None
+    return CaseGraph(found=found, settings=None, why_not=why_not)
 
 
 def precision_of(keys: PipelineKeys) -> Precision | None:
@@ -170,15 +179,12 @@ def graph_of_settings(file: CaseDocument, settings: Settings, preview: Recipe | 
 
 
 def recipe_of_settings(
-    file: CaseDocument, settings: Settings, graph: Graph, preview: Recipe | None, job: Job | None
+    file: CaseDocument, made: CaseGraph, graph: Graph, preview: Recipe | None, job: Job | None
 ) -> Recipe:
     """The recipe of a graph, with the files that it names looked for on this machine. Raises CaseError."""
-    keys = pipeline_keys(file)
-    models = None
-    if keys.models is not None:
-        models = real_path(file.folder / keys.models)
-        if not models.is_dir():
-            raise file.document.error(("pipeline", "models"), f"folder not found: {keys.models}")
+    settings = made.settings
+    assert settings is not None
+    models = _models(file, made)
     folders = [*([job.folder] if job is not None else []), file.folder]
     files = Files(
         models=models,
@@ -192,3 +198,18 @@ def recipe_of_settings(
         )
     except CaseError as error:
         raise file.document.error(("pipeline",), str(error)) from None
+
+
+def _models(file: CaseDocument, made: CaseGraph) -> Path | None:
+    """ComfyUI's models folder: the case's, or the one of the ComfyUI whose output folder holds the video."""
+    given = pipeline_keys(file).models
+    if given is not None:
+        models = real_path(file.folder / given)
+        if not models.is_dir():
+            raise file.document.error(("pipeline", "models"), f"folder not found: {given}")
+        return models
+    path = None if made.found is None else made.found.path
+    for parent in () if path is None else (*path.absolute().parents, *real_path(path).parents):
+        if parent.name == "output" and (parent.parent / "models" / "loras").is_dir():
+            return parent.parent / "models"
+    return None

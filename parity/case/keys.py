@@ -243,7 +243,7 @@ class PipelineKeys(_Strict):
     models: str | None = Field(
         default=None,
         description="comfyui: ComfyUI's models folder on this machine, where the graph's LoRA files are looked for "
-        "besides the job folder",
+        "besides the job folder; default: the one beside the output folder that holds the video",
         examples=["../ComfyUI/models"],
     )
 

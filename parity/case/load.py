@@ -249,7 +249,7 @@ def _build(file: CaseDocument) -> Case:
         return _case(file, job, preview, preview, keys.request if isinstance(keys.request, Request) else None, 0)
     if elsewhere.settings is not None:
         graph = graph_of_case(file, preview, job, checkpoint, elsewhere.settings)
-        inference = recipe_of_settings(file, elsewhere.settings, graph, preview, job)
+        inference = recipe_of_settings(file, elsewhere, graph, preview, job)
         if keys.request is not None:
             note = "`request` is not used: the ComfyUI graph says what was asked for"
             inference = dataclasses.replace(inference, notes=(*inference.notes, note))

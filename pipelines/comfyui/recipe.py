@@ -113,6 +113,11 @@ def comfyui_recipe(settings: Settings, graph: Graph, *, model: Model, files: Fil
             f"{width.applied}x{height.applied}: sizes that are no multiples of 16 are not supported yet; ComfyUI pads "
             "the latent, diffusers refuses it"
         )
+    if settings.batch_size > 1:
+        notes.append(
+            f"batch_size {settings.batch_size}: the recipe is that of the first video; how a file holds the others was "
+            "not recorded"
+        )
     rate = fps if settings.fps is None else max(round(settings.fps), 1)
     if settings.fps is not None and rate != settings.fps:
         notes.append(f"{settings.fps:g} frames a second, taken as {rate}")

@@ -13,6 +13,7 @@ from PIL import Image
 from parity.case.load import DEMO, load_case
 from pipelines.drift import differing_factors
 from pipelines.errors import CaseError
+from pipelines.recipe import Recipe
 
 RECORDING = Path(__file__).parents[2] / "data" / "comfyui" / "t2v-euler-simple-8" / "float32"
 VIDEO = RECORDING / "t2v-euler-simple-8-float32_00001_.mp4"
@@ -95,6 +96,29 @@ def test_what_pipeline_says_comes_before_the_graph(tmp_path: Path) -> None:
     loaded = load_case(case(tmp_path, output=str(VIDEO), pipeline="faithful"))
     assert loaded.comfyui is None
     assert "`pipeline` says faithful" in loaded.unknown[0]
+
+
+def test_metadata_that_cannot_be_read_hinder_only_a_case_that_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(VIDEO.read_bytes()[:3000])
+    loaded = load_case(case(tmp_path, output="cut.mp4", pipeline="faithful"))
+    assert "its metadata cannot be read" in loaded.unknown[0]
+
+
+def test_the_models_of_the_comfyui_that_saved_the_video(tmp_path: Path) -> None:
+    """A video in ComfyUI/output/video; the LoRA that it loaded is another file than the job's of that name."""
+    other = next((DEMO / "jobs" / "t2v_basic").glob("*.safetensors"))
+    (tmp_path / "ComfyUI" / "output" / "video").mkdir(parents=True)
+    (tmp_path / "ComfyUI" / "models" / "loras").mkdir(parents=True)
+    (tmp_path / "ComfyUI" / "models" / "loras" / "p0stcard_shapes.safetensors").symlink_to(other)
+    video = Path(shutil.copy(VIDEO, tmp_path / "ComfyUI" / "output" / "video"))
+    loaded = load_case(case(tmp_path, output=str(video)))
+    assert "lora_file" in differing_factors(loaded.preview, loaded.inference)
+    assert "lora_file" not in differing_factors(*_sides(case(tmp_path, output=str(VIDEO))))
+
+
+def _sides(path: Path) -> tuple[Recipe, Recipe]:
+    loaded = load_case(path)
+    return loaded.preview, loaded.inference
 
 
 def test_a_graph_that_is_not_understood_leaves_the_output_expected(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pipelines.catalog import MODELS, Model
 from pipelines.comfyui.graph import read_graph
 from pipelines.comfyui.lora_layouts import why_nothing_loads
 from pipelines.comfyui.loras import find_lora
+from pipelines.comfyui.metadata import find_graph
 from pipelines.comfyui.recipe import Files, comfyui_graph, comfyui_recipe, unknown_of
 from pipelines.comfyui.settings import LoraEntry, Settings
 from pipelines.errors import GraphError
@@ -71,6 +72,24 @@ def test_text_to_video(comfyui: Files) -> None:
     )
     assert (recipe.text_encoding, recipe.eight_bit, recipe.split) == ("comfyui", "truncated", None)
     assert (recipe.codec, recipe.fps) == (Codec("mp4", 23), 8)
+
+
+def test_every_saved_file_gives_the_recipe_that_made_it(comfyui: Files) -> None:
+    """Four formats of one run, and its graph: one recipe, but for the file."""
+    folder = RECORDINGS / "t2v-euler-normal-3" / "float32"
+    recipes = []
+    for path in (*sorted(folder.glob("t2v-*")), folder / "prompt.json", folder / "workflow.json"):
+        found = find_graph(path)
+        assert found.graph is not None
+        recipes.append(recipe_of(read_graph(found.graph, filename=path.name), T2V, comfyui))
+    assert len(recipes) == 6
+    assert len({dataclasses.replace(recipe, codec=Codec()) for recipe in recipes}) == 1
+
+
+def test_more_than_one_video_in_a_batch_is_said() -> None:
+    recipe = recipe_of(dataclasses.replace(settings_of("t2v-no-lora"), batch_size=2), T2V)
+    assert "the first video" in recipe.notes[0]
+    assert recipe.obstacles == ()
 
 
 def test_two_loras_and_their_order(comfyui: Files) -> None:
