@@ -6,6 +6,7 @@ in `tests/data/comfyui/sigmas.json`. Sigmas are noise levels of rectified flow, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -64,12 +65,22 @@ def high_noise_steps(sigmas: Sequence[float], boundary: float) -> int:
 
 
 def _shifted(levels: Sigmas, shift: float) -> Sigmas:
-    return (shift * levels / (1 + (shift - 1) * levels)).astype(np.float32)
+    return np.float32(shift) * levels / (np.float32(1) + np.float32(shift - 1) * levels)
 
 
 def _model(shift: float) -> Sigmas:
     """The model's own levels, rising: those of timesteps 1 to 1000."""
     return _shifted(np.arange(1, LEVELS + 1, dtype=np.float32) / np.float32(LEVELS), shift)
+
+
+def _even(start: float, end: float, count: int) -> Sigmas:
+    """Space numbers evenly as torch.linspace does: float32, from the nearer end, each rounded once."""
+    first, last = np.float32(start), np.float32(end)
+    if count == 1:
+        return np.array([first])
+    step, places = np.float64((last - first) / np.float32(count - 1)), np.arange(count)
+    spaced = np.where(places < count // 2, first + step * places, last - step * (count - 1 - places))
+    return spaced.astype(np.float32)
 
 
 def _ended(levels: npt.ArrayLike) -> Sigmas:
@@ -78,7 +89,8 @@ def _ended(levels: npt.ArrayLike) -> Sigmas:
 
 def _normal(shift: float, steps: int) -> Sigmas:
     """Even from 1 to the model's lowest level, which is shifted already, and then shifted: as FlowMatchEuler does."""
-    return _ended(_shifted(np.linspace(1, _model(shift)[0], steps, dtype=np.float32), shift))
+    timesteps = _even(LEVELS, _model(shift)[0] * np.float32(LEVELS), steps)
+    return _ended(_shifted(timesteps / np.float32(LEVELS), shift))
 
 
 def _sgm_uniform(shift: float, steps: int) -> Sigmas:
@@ -116,19 +128,17 @@ def _beta_quantiles(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _karras(shift: float, steps: int) -> Sigmas:
     """Even in the seventh root (arXiv 2206.00364)."""
-    model = _model(shift).astype(np.float64)
-    return _ended(np.linspace(model[-1] ** (1 / 7), model[0] ** (1 / 7), steps) ** 7)
+    lowest = float(_model(shift)[0]) ** (1 / 7)
+    return _ended((1 + _even(0, 1, steps) * np.float32(lowest - 1)).astype(np.float64) ** 7)
 
 
 def _exponential(shift: float, steps: int) -> Sigmas:
-    model = _model(shift).astype(np.float64)
-    return _ended(np.exp(np.linspace(np.log(model[-1]), np.log(model[0]), steps)))
+    return _ended(np.exp(_even(0, math.log(_model(shift)[0]), steps).astype(np.float64)))
 
 
 def _kl_optimal(shift: float, steps: int) -> Sigmas:
     """Even in the arc tangent (arXiv 2404.14507, theorem 3.1)."""
-    model = _model(shift).astype(np.float64)
-    return _ended(np.tan(np.linspace(np.arctan(model[-1]), np.arctan(model[0]), steps)))
+    return _ended(np.tan(np.linspace(math.atan(1), math.atan(_model(shift)[0]), steps)))
 
 
 def _linear_quadratic(_: float, steps: int) -> Sigmas:
