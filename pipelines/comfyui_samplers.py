@@ -8,22 +8,32 @@ float32; the rules are those of `tests/data/comfyui`, for which the facts were m
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipelines.comfyui_schedules import LEVELS
+from pipelines.comfyui_unipc import uni_pc
 
 Run = Generator[tuple[Tensor, float], tuple[Tensor, Tensor], Tensor]
 """Yields a state and its sigma; is sent the state, as the pipeline kept it, and its x0; returns the final state."""
 
 Method = Callable[[Tensor, Sequence[float]], Run]
+
+Values = npt.NDArray[np.float64]
+
+Noise = Callable[[Tensor], Tensor]
+"""New noise of a state's shape."""
 
 
 def _euler(x: Tensor, sigmas: Sequence[float]) -> Run:
@@ -94,69 +104,87 @@ def _res_multistep(x: Tensor, sigmas: Sequence[float]) -> Run:
     return x
 
 
-_LAST_SIGMA = 0.001
-"""uni_pc never reaches 0: it ends here, and what it ends with is divided by 1 - 0.001."""
+_ADAMS = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+"""Weights of the last slopes, the newest first, as if all steps were equally long."""
 
 
-def _uni_pc(x: Tensor, sigmas: Sequence[float], *, bh2: bool) -> Run:
-    """UniPC of third order (arXiv 2302.04867) with x0 prediction, as if sigma belonged to a variance-exploding model.
-
-    So lambda = -log sigma, where diffusers has log((1 - sigma) / sigma). Orders 1, 2, 3, 3, …, 2, 1; the last step is
-    not corrected.
-    """
-    levels = [_exploding(sigma or _LAST_SIGMA) for sigma in sigmas]
-    steps, order, start, known = len(levels) - 1, 0, x, list[Tensor]()
-    for step in range(steps):
-        x, x0 = yield x, sigmas[step]
-        if step:
-            x = _unified(start, levels[step::-1], known[:order], bh2, x0)
-        known = [x0, *known[:2]]
-        order = min(3, step + 1, steps - step)
-        start = x
-        x = _unified(start, levels[step + 1 :: -1], known[:order], bh2)
-    return x / (1 - _LAST_SIGMA if sigmas[-1] == 0 else 1 - sigmas[-1])
-
-
-def _exploding(sigma: float) -> tuple[Tensor, Tensor]:
-    """Return ratio sigma / alpha and lambda of a level in float32, where log(1 - alpha ** 2) is rounded visibly."""
-    squared_alpha = 1 / (1 + torch.tensor(sigma) ** 2)
-    log_alpha, variance = torch.log(squared_alpha) / 2, 1 - squared_alpha
-    return torch.sqrt(variance) / torch.exp(log_alpha), log_alpha - torch.log(variance) / 2
-
-
-def _unified(
-    x: Tensor, levels: Sequence[tuple[Tensor, Tensor]], known: Sequence[Tensor], bh2: bool, x0: Tensor | None = None
-) -> Tensor:
-    """Go from a state to the level before it: UniP, or with the `x0` found there UniC.
-
-    `levels` are ratios and lambdas from the one to reach backwards; `known` are x0 of those after it.
-    """
-    (ratio, target), (ratio_from, origin), *earlier = levels
-    h = target - origin
-    places = [(lamb - origin) / h for (_, lamb), _ in zip(earlier, known[1:], strict=False)]
-    slopes = [(other - known[0]) / place for other, place in zip(known[1:], places, strict=True)]
-    if x0 is not None:
-        places, slopes = [*places, torch.ones(())], [*slopes, x0 - known[0]]
-    grown = torch.expm1(-h)
-    scale = grown if bh2 else -h
-    x = ratio / ratio_from * x - grown * known[0]
-    for weight, slope in zip(_weights(places, -h, scale), slopes, strict=True):
-        x = x - scale * weight * slope
+def _ipndm(x: Tensor, sigmas: Sequence[float]) -> Run:
+    """Adams and Bashforth's fourth order (iPNDM, arXiv 2204.13902); the step to 0 takes the slope there."""
+    slopes: list[Tensor] = []
+    for sigma, following in pairwise(sigmas):
+        x, x0 = yield x, sigma
+        slopes = [(x - x0) / sigma, *slopes[:3]]
+        weights = _ADAMS[len(slopes) - 1] if following > 0 else _ADAMS[0]
+        x = x + (following - sigma) * _sum(weights, slopes)
     return x
 
 
-def _weights(places: Sequence[Tensor], h: Tensor, scale: Tensor) -> Sequence[Tensor]:
-    """Solve for the weights of the slopes (equation 12 of the paper); a single one is a half."""
-    if len(places) < 2:
-        return [torch.tensor(0.5)] * len(places)
-    moments, phi, factorial = [], torch.expm1(h) / h - 1, 1
-    for power in range(1, len(places) + 1):
-        moments.append(phi * factorial / scale)
-        factorial *= power + 1
-        phi = phi / h - 1 / factorial
-    row = torch.stack(list(places))
-    rows = torch.stack([row**power for power in range(len(places))])
-    return list(torch.linalg.solve(rows, torch.stack(moments)))
+def _deis(x: Tensor, sigmas: Sequence[float]) -> Run:
+    """DEIS of third order, fitted in time (tAB-DEIS, arXiv 2204.13902); the step to 0 takes the slope there."""
+    slopes: list[Tensor] = []
+    times = _times(np.asarray(sigmas))
+    for step, (sigma, following) in enumerate(pairwise(sigmas)):
+        x, x0 = yield x, sigma
+        slopes = [(x - x0) / sigma, *slopes[:2]]
+        if following > 0:
+            known = times[step::-1][: len(slopes)]
+            x = x + _sum(_integrals(known, times[step], times[step + 1]), slopes)
+        else:
+            x = x + (following - sigma) * slopes[0]
+    return x
+
+
+def _growth() -> tuple[float, float]:
+    """Return slope and start of beta in the variance-preserving model with sigma 0.002 at time 0.001 and 80 at 1."""
+    low, high = math.log1p(0.002**2), math.log1p(80**2)
+    slope = 2 * (high - low / 0.001) / (1 - 0.001)
+    return slope, high - slope / 2
+
+
+_SLOPE, _START = _growth()
+
+
+def _times(sigmas: Values) -> Values:
+    """The times in which deis fits (arXiv 2206.00364, table 1, VP)."""
+    times: Values = (np.sqrt(_START**2 + 2 * _SLOPE * np.log1p(sigmas**2)) - _START) / _SLOPE
+    return times
+
+
+def _integrals(known: Values, start: float, end: float) -> list[float]:
+    """Integrate over sigma, between two times, the polynomials that are 1 at one known time and 0 at the others."""
+    edges = np.linspace(start, end, 10_001)
+    sigmas = np.sqrt(np.expm1(_SLOPE / 2 * edges**2 + _START * edges))
+    middles = (edges[1:] + edges[:-1]) / 2
+    found = []
+    for time in known:
+        others = known[known != time]
+        polynomial = np.prod([(middles - other) / (time - other) for other in others], axis=0)
+        found.append(float(np.sum(polynomial * np.diff(sigmas))))
+    return found
+
+
+def _sum(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(operator.add, (weight * slope for weight, slope in zip(weights, slopes, strict=False)))
+
+
+def _lcm(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Run:
+    """Latent consistency (arXiv 2310.04378): x0, made noisy again."""
+    for sigma, following in pairwise(sigmas):
+        x, x0 = yield x, sigma
+        x = (1 - following) * x0 + following * noise(x0) if following > 0 else x0
+    return x
+
+
+def _euler_ancestral(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Run:
+    """Step to less noise than is due (down = following ** 2 / sigma) and add the rest anew."""
+    for sigma, following in pairwise(sigmas):
+        x, x0 = yield x, sigma
+        down = following**2 / sigma
+        x = x + (x - x0) / sigma * (down - sigma)
+        if following > 0:
+            kept = (1 - following) / (1 - down)
+            x = kept * x + math.sqrt(following**2 - (kept * down) ** 2) * noise(x)
+    return x
 
 
 _METHODS: dict[str, Method] = {
@@ -166,9 +194,17 @@ _METHODS: dict[str, Method] = {
     "dpm_2": _dpm_2,
     "dpmpp_2m": _dpmpp_2m,
     "res_multistep": _res_multistep,
-    "uni_pc": partial(_uni_pc, bh2=False),
-    "uni_pc_bh2": partial(_uni_pc, bh2=True),
+    "deis": _deis,
+    "ipndm": _ipndm,
+    "uni_pc": partial(uni_pc, bh2=False),
+    "uni_pc_bh2": partial(uni_pc, bh2=True),
 }
+
+_NOISY: dict[str, Callable[[Tensor, Sequence[float], Noise], Run]] = {
+    "lcm": _lcm,
+    "euler_ancestral": _euler_ancestral,
+}
+"""These take new noise in each step."""
 
 
 class Sampler:
@@ -178,11 +214,13 @@ class Sampler:
     config = SimpleNamespace(num_train_timesteps=LEVELS)
 
     def __init__(self, name: str, sigmas_of: Callable[[int], Sequence[float]]) -> None:
-        self._method = _METHODS[name]
+        self._name = name
         self._sigmas_of = sigmas_of
         self._run: Run | None = None
         self.split: int | None = None
         """Steps of the first of two sampler nodes: the second knows nothing of what the first did."""
+        self.seed = 0
+        """The seed of the noise that a sampler takes on its way."""
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Prepare a walk of that many steps."""
@@ -218,7 +256,16 @@ class Sampler:
 
     def _walk(self, x: Tensor) -> Run:
         """Walk through all levels; after a split, the method begins anew."""
+        if self._name in _NOISY:
+            return (yield from _NOISY[self._name](x, self._levels, _seeded(self.seed)))
+        method = _METHODS[self._name]
         if self.split is not None and 0 < self.split < len(self._levels) - 1:
-            x = yield from self._method(x, self._levels[: self.split + 1])
-            return (yield from self._method(x, self._levels[self.split :]))
-        return (yield from self._method(x, self._levels))
+            x = yield from method(x, self._levels[: self.split + 1])
+            return (yield from method(x, self._levels[self.split :]))
+        return (yield from method(x, self._levels))
+
+
+def _seeded(seed: int) -> Noise:
+    """Generate noise on the CPU from the seed of the initial noise, which so comes first again (recorded on a CPU)."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return lambda x: torch.randn(x.shape, generator=generator).to(x.device)

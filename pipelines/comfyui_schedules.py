@@ -17,12 +17,29 @@ Sigmas = npt.NDArray[np.float32]
 LEVELS = 1000
 """A Wan model knows that many noise levels; the timestep it is told is sigma times this."""
 
-SAMPLERS = ("euler", "ddim", "heun", "dpmpp_2m", "dpm_2", "res_multistep", "uni_pc", "uni_pc_bh2")
+SAMPLERS = (
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "dpm_2",
+    "lcm",
+    "dpmpp_2m",
+    "ipndm",
+    "deis",
+    "res_multistep",
+    "ddim",
+    "uni_pc",
+    "uni_pc_bh2",
+)
 """ComfyUI's samplers that the engine has."""
 
-SPLIT_SAMPLERS = ("euler", "ddim", "dpmpp_2m", "res_multistep")
+SPLIT_SAMPLERS = ("euler", "ddim", "dpmpp_2m", "ipndm", "deis", "res_multistep")
 """These can be divided between two sampler nodes, an expert each: the second node begins anew. Of the others it was
 never measured."""
+
+NOISY = ("euler_ancestral", "lcm")
+"""These take new noise in each step: the recordings, made on a CPU, took it from the seed on the CPU. Where a GPU takes
+it from is not known."""
 
 TWO_PASSES = ("heun", "dpm_2")
 """These look at two states in each step but the one to 0."""

@@ -14,7 +14,7 @@ from pipelines.catalog import Model
 from pipelines.comfyui.checks import names_at_odds, stage_obstacles
 from pipelines.comfyui.loras import base_name, find_lora
 from pipelines.comfyui.settings import Save, Settings, Stage
-from pipelines.comfyui_schedules import SAMPLERS
+from pipelines.comfyui_schedules import NOISY, SAMPLERS
 from pipelines.errors import CaseError, GraphError, MediaError
 from pipelines.files.content import present
 from pipelines.files.words import one_line, shorten
@@ -164,6 +164,9 @@ def unknown_of(settings: Settings) -> tuple[str, ...]:
         found.insert(
             1, f"What the LoRA files hold{' that each expert loaded' if several else ''}: {which} by name alone."
         )
+    noisy = [stage.sampler for stage in settings.stages if stage.sampler in NOISY]
+    if noisy:
+        found.append(f"Where {noisy[0]} took its noise from: taken for the CPU, as recorded; on a GPU it is not known.")
     if settings.image is not None:
         found.append(f"What the image {shorten(base_name(settings.image), 60)} showed: the graph names the file alone.")
     return tuple(map(one_line, found))

@@ -94,10 +94,10 @@ class Memory:
 
 
 def scheduler(recipe: Recipe) -> Any:
-    """Build a recipe's scheduler. One of ComfyUI's is told where the second sampler node begins."""
+    """Build a recipe's scheduler. One of ComfyUI's is told its seed, and where the second sampler node begins."""
     built: Any = recipe.scheduler.build()
     if recipe.scheduler.family == COMFYUI:
-        built.split = recipe.split
+        built.split, built.seed = recipe.split, recipe.seed
     return built
 
 
