@@ -167,7 +167,7 @@ def _linear_quadratic(_: float, steps: int) -> Sigmas:
     curved = np.arange(1, steps - linear + 1, dtype=np.float64)
     bend = (1 - 0.025 - slope * (steps - linear)) / (steps - linear) ** 2
     fallen = np.concatenate([slope * np.arange(linear + 1), 0.025 + slope * curved + bend * curved**2])
-    return (1 - fallen).astype(np.float32)
+    return _ended(1 - fallen[:-1])
 
 
 SCHEDULES: dict[str, Callable[[float, int], Sigmas]] = {
