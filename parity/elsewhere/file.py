@@ -20,6 +20,7 @@ from pipelines.media.encoding import suffix_of
 from pipelines.media.video import encode, read_video
 from pipelines.recipe import Codec, frame_duration
 
+_NO_REPEAT = ("nothing was repeated (--repeat): the file was made elsewhere, and nothing generates it here",)
 _LONGEST = 200
 """Characters of a setting's value."""
 
@@ -40,13 +41,16 @@ _SETTINGS: tuple[Factor, ...] = (
 """The trainer's settings that a file without a graph is said to lack."""
 
 
-def compare_file(case: Case, progress: Progress) -> MadeComparison:
-    """Compare the case's `output` with its preview. Raises MediaError for a file that cannot be read whole."""
+def compare_file(case: Case, progress: Progress, *, repeat: bool = False) -> MadeComparison:
+    """Compare the case's `output` with its preview. Raises MediaError for a file that cannot be read whole.
+
+    `repeat`: repeats were asked for (`--repeat`), which is said to be impossible.
+    """
     clock = time.perf_counter()
     progress.phase("read", "")
     preview = read_preview(case.video, case.preview)
     read_at = time.perf_counter()
-    made = read_made(case)
+    made = read_made(case, _NO_REPEAT if repeat else ())
     progress.phase("compare", "")
     made_at = time.perf_counter()
     compared = compare_made(case, preview, made)
@@ -61,7 +65,7 @@ def compare_file(case: Case, progress: Progress) -> MadeComparison:
     )
 
 
-def read_made(case: Case) -> Made:
+def read_made(case: Case, notes: tuple[str, ...] = ()) -> Made:
     """Read the case's `output`, and what is known of how it was made."""
     path = case.output
     assert path is not None
@@ -81,7 +85,7 @@ def read_made(case: Case) -> Made:
         graph=None if found is None or case.comfyui is None else _place(found, path),
         unknown=_unknown(case),
     )
-    notes = _limits(case, path)
+    notes = (*notes, *_limits(case, path))
     return Made(encoded=encoded, suffix=suffix, sha256=sha256, video=video, notes=notes, file=file, seconds={})
 
 

@@ -310,7 +310,7 @@ class Session:
     def _made(self, case: Case, progress: Progress) -> MadeComparison:
         """Have the case's server generate it, or read its file, and compare."""
         if case.target is None:
-            compared = compare_file(case, progress)
+            compared = compare_file(case, progress, repeat=self.options.task.repeat is not None)
         else:
             if case.target not in self._exchanges:
                 self._exchanges[case.target] = Exchange(case.target)
