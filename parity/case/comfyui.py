@@ -123,7 +123,12 @@ def read_case_graph(file: CaseDocument, output: Path | None) -> CaseGraph:
         raise file.document.error(("pipeline",), "comfyui says what ComfyUI makes, and `target` is a server of the API")
     if stated and not asked:
         return _not_read(path, keys.base)
-    found = find_graph(path)
+    try:
+        found = find_graph(path)
+    except MediaError as error:
+        if asked or keys.graph is not None:
+            raise
+        return CaseGraph(found=None, settings=None, why_not=f"{error}.")  # its pixels may be whole; a run says if not
     where = ("pipeline", "graph") if keys.graph is not None else ("output",)
     if found.graph is None:
         if asked or keys.graph is not None:

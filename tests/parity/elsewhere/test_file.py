@@ -194,10 +194,12 @@ def test_a_missing_or_damaged_file_is_one_message(write: Write, tmp_path: Path) 
         load_case(write("nowhere.mp4"))
     damaged = tmp_path / "half.webp"
     damaged.write_bytes(encode(recorded("t2v-euler-normal-3"), Codec("webp", 80), 8)[:3000])
-    print(0)
-    with pytest.raises(CaseError) as caught:
-        load_case(write(damaged))
-    assert 0, str(caught.value)
+    result = run(write(damaged), tmp_path / "out")  # an error of this case, not of the whole run
+    assert result.status == "error"
+    assert "half.webp: is not a complete video" in result.verdict
+    assert "\n" not in result.verdict
+    with pytest.raises(CaseError, match=r"half\.webp: its metadata cannot be read"):
+        load_case(write(damaged, pipeline="comfyui"))
 
 
 def test_a_hostile_name_is_cleaned(write: Write, tmp_path: Path) -> None:
