@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output
 from pipelines.comfyui.nodes import SAVING
@@ -75,12 +76,13 @@ def _video_combine(graph: ApiGraph, node: GraphNode) -> Saved:
     container = asked.rpartition("/")[2]
     if container in ("gif", "webp"):
         save = Save(node=node.kind, format="gif" if container == "gif" else "webp", truncates=False)
-    elif "webm" in container:
-        save = Save(node=node.kind, format="webm", quality=graph.whole(node, "crf"), truncates=False)
-    elif "mp4" in container:
-        save = Save(node=node.kind, format="mp4", quality=graph.whole(node, "crf"), truncates=False)
+    elif container.endswith(("mp4", "webm")):
+        known = asked == "video/h264-mp4" or node.inputs.get("crf") is not None  # the default of others is not known
+        quality = graph.whole(node, "crf") if known else None
+        kind: Literal["mp4", "webm"] = "mp4" if container.endswith("mp4") else "webm"
+        save = Save(node=node.kind, format=kind, quality=quality, truncates=False)
     else:
-        raise graph.error(f'{node}: format "{asked[:40]}" is not supported yet; mp4, webm, webp and gif are')
+        raise graph.error(f"{node}: format {asked[:40]!r} is not supported yet; mp4, webm, webp and gif are")
     return Saved(node, images, save, fps)
 
 

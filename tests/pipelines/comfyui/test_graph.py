@@ -268,6 +268,39 @@ def test_other_nodes_that_are_understood() -> None:
     assert "denoised_output" in " ".join(read.notes)
 
 
+def combined(**inputs: object) -> Settings:
+    """What is read off a graph whose video VideoHelperSuite saved."""
+    graph = load("t2v-cfg-1")
+    graph = {key: node for key, node in graph.items() if not node["class_type"].startswith(("Save", "CreateVideo"))}
+    graph["v"] = {
+        "class_type": "VHS_VideoCombine",
+        "inputs": {"images": ["8", 0], "frame_rate": 16.0, "filename_prefix": "a", "loop_count": 0} | inputs,
+    }
+    return read_graph(graph)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "quality"),
+    [
+        ({"format": "video/h264-mp4"}, "mp4", 19),
+        ({"format": "video/h264-mp4", "crf": 30, "pix_fmt": "yuv420p", "save_metadata": True}, "mp4", 30),
+        ({"format": "video/nvenc_h264-mp4"}, "mp4", None),
+        ({"format": "video/webm", "crf": 20}, "webm", 20),
+        ({"format": "image/gif"}, "gif", None),
+        ({"format": "image/webp"}, "webp", None),
+    ],
+)
+def test_formats_of_videohelpersuite(inputs: dict[str, object], kind: str, quality: int | None) -> None:
+    read = combined(**inputs)
+    assert (read.save.format, read.save.quality, read.save.truncates, read.notes) == (kind, quality, False, ())
+
+
+@pytest.mark.parametrize("inputs", [{"format": "video/ProRes"}, {"format": "image/gif", "pingpong": True}])
+def test_what_videohelpersuite_does_beyond_that_is_refused(inputs: dict[str, object]) -> None:
+    with pytest.raises(GraphError, match=r"VHS_VideoCombine v: .*not supported yet"):
+        combined(**inputs)
+
+
 def test_inputs_of_later_versions_are_refused_if_linked_and_said_otherwise() -> None:
     graph = load("i2v-euler-normal-3")
     of("CreateVideo")(graph)["inputs"] |= {"bit_depth": 8, "color_space": "sRGB"}
