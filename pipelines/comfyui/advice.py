@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from pipelines.catalog import MODELS
 from pipelines.comfyui.lora_layouts import why_not_loaded
+from pipelines.comfyui.nodes import NODES
 from pipelines.comfyui.preview import clean_text, image_name, model_files, preview_settings, split_of
 from pipelines.comfyui.settings import Settings
+from pipelines.comfyui.write import nodes_of
 from pipelines.comfyui_text import escaped
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.words import together
@@ -74,9 +76,10 @@ def advise(recipe: Recipe) -> Advice:
         return Advice(settings=None, missing=(Missing(model.title, _NO_5B),))
     if recipe.seed is None:
         return Advice(settings=None, missing=(Missing("the seed", "its seed was random and is not known"),))
+    settings = preview_settings(recipe)
     return Advice(
-        settings=preview_settings(recipe),
-        missing=tuple(_missing(recipe)),
+        settings=settings,
+        missing=(*_missing(recipe), *_out_of_range(settings)),
         rounding=tuple(_rounding(recipe)),
         first=tuple(_first(recipe)),
     )
@@ -126,6 +129,17 @@ def _missing(recipe: Recipe) -> Iterator[Missing]:
             yield Missing(f"the LoRA {file.path.name} as it is", f"{file.path.name}: {reason}")
     if recipe.codec.format == "jpeg":
         yield Missing("its JPEG", "no node saves JPEG; SaveImage's PNG holds the picture before that loss")
+
+
+def _out_of_range(settings: Settings) -> Iterator[Missing]:
+    """The values that ComfyUI's nodes refuse: ai-toolkit has no such limits."""
+    for node in nodes_of(settings):
+        for entry in NODES[node.kind].widgets:
+            try:
+                entry.check(node.widgets.get(entry.name, entry.default))
+            except ValueError as error:
+                value = node.widgets[entry.name]
+                yield Missing(f"its {entry.name} of {value}", f"{entry.name} of {node.title} must be {error}")
 
 
 _MEASURED: dict[Dtype, str] = {
@@ -197,6 +211,8 @@ def _first(recipe: Recipe) -> Iterator[str]:
     if recipe.boundary is not None and len(preview_settings(recipe).stages) == 1:
         expert = "low" if split_of(recipe) == 0 else "high"
         yield f"every step is the {expert}-noise expert's: one KSampler with it alone"
+    if round(recipe.guidance, 2) != recipe.guidance:
+        yield f"ComfyUI's page rounds cfg {recipe.guidance:g} to 0.01: run the API graph"
     if recipe.seed is not None and recipe.seed % 2**64 > 2**53:
         yield "a browser rounds seeds above 2^53: run the API graph, do not type the seed"
 

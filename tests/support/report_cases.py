@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from parity.results.case import CaseResult, FindingResult, MetricResult, Run, VideoResult
+from parity.results.comfyui import ComfyAdvice, ComfySetting
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial, WaterfallStep
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'>\u2028&amp;"
@@ -256,6 +257,17 @@ def passed_case(folder: Path) -> CaseResult:
         metrics={"psnr": psnr([None] * 9), "ssim": ssim([1.0] * 9), "lpips": NO_LPIPS},
         recipes={"preview": recipe(), "inference": recipe()},
         timings={"total": 5.5},
+        comfyui=ComfyAdvice(
+            answer="The graph differs from the preview in 1 setting: scheduler.",
+            settings=(
+                ComfySetting(node="KSampler", kind="KSampler", name="steps", value="20"),
+                ComfySetting(node="KSampler", kind="KSampler", name="scheduler", value="normal"),
+                ComfySetting(node="Load LoRA", kind="LoraLoaderModelOnly", name="lora_name", value="lora_" * 30),
+            ),
+            changes=(ComfySetting(node="KSampler 3", kind="KSampler", name="scheduler", value="normal", now="simple"),),
+            first=("resize the control image: Image.open(…).convert('RGB').resize((96, 64)).save('ctrl-96x64.png')",),
+            rounding=("pixels are cut to 8 bit where ai-toolkit rounds",),
+        ),
         artifacts={"preview_frames": "artifacts/i2v/preview", "output_frames": "artifacts/i2v/output"},
     )
 

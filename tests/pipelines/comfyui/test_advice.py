@@ -191,6 +191,19 @@ def test_numbers_are_comfyuis() -> None:
     assert (still.length, still.fps, still.save.node) == (1, None, "SaveImage")
 
 
+def test_numbers_that_its_nodes_refuse_are_said() -> None:
+    recipe = sample_recipe("t2v_basic", 0)
+    for change, what in (
+        ({"guidance_scale": 120.0}, "its cfg of 120.0"),
+        ({"lora_scales": (-101.0,)}, "its strength_model of -101.0"),
+        ({"steps": 10_001}, "its steps of 10001"),
+    ):
+        advice = advise(replace(recipe, **change))
+        assert missing(advice) == [what]
+        assert " must be from " in advice.missing[0].why
+    assert any("rounds cfg" in sentence for sentence in advise(replace(recipe, guidance_scale=3.333)).first)
+
+
 def test_published_models_have_the_files_that_people_have() -> None:
     recipe = replace(sample_recipe("wan22_t2v", 0), weights=Weights("ai-toolkit/Wan2.2-T2V-A14B-Diffusers-bf16"))
     settings = settings_of(recipe)
