@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, TypeGuard
 
 from pipelines import lora_pairs
 from pipelines.experts import boundaries_differ
 from pipelines.recipe import EXPERT_PARTS, Expert, LoraFile, Recipe, frame_duration
-from pipelines.schedule_parts import Part, both_parts, parts_of, take_part
-from pipelines.scheduler import COMFYUI
+from pipelines.schedule_parts import PARTS, both_parts, canonical, take_part
 
 Factor = Literal[
     "checkpoint",
@@ -105,7 +104,7 @@ LORA_FACTORS: dict[Factor, Expert | None] = {
 """The factors about one expert's LoRA; None: the LoRA of a model's only transformer."""
 
 
-SCHEDULE_PARTS: tuple[Part, ...] = get_args(Part)
+SCHEDULE_PARTS = PARTS
 """The factors that replace `scheduler` where both sides have these parts, and one is ComfyUI's."""
 
 _OF_AN_IMAGE: tuple[Factor, ...] = ("resize", "clip_image", "conditioning")
@@ -137,8 +136,8 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return recipe.guidance
     if name == "weights":
         return tuple(value.places().values())
-    if name == "scheduler" and (parts := parts_of(value)) is not None and value.family == COMFYUI:
-        return (COMFYUI, *parts.effective)
+    if name == "scheduler":
+        return canonical(value)
     if name == "boundary" and recipe.split is not None:
         return None  # the split wins
     if name == "vae_tiling":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pipelines.comfyui_schedules import DISCARDING
-from pipelines.scheduler import COMFYUI, Scheduler, comfyui_schedule
+from pipelines.scheduler import COMFYUI, Scheduler, comfyui_schedule, flow_schedule
 
 Part = Literal["sampler", "schedule", "shift"]
 """A part that can differ by itself."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
 
 _EULER_SETTINGS = {"shift"}
 """Settings of FlowMatchEulerDiscreteScheduler that leave its sigmas ComfyUI's `normal`, within 6e-8 (0.3.64)."""
@@ -47,7 +49,7 @@ class Parts:
     @property
     def effective(self) -> tuple[object, ...]:
         """Schedules with equal values generate equal videos."""
-        return (*self.of("sampler"), *self.of("schedule"), *self.of("shift"))
+        return tuple(self.of(part) for part in PARTS)
 
     def taking(self, part: Part, other: Parts) -> Parts:
         """These parts with one taken from `other`."""
@@ -80,6 +82,22 @@ def parts_of(scheduler: Scheduler) -> Parts | None:
     if scheduler.family == "flow_match_euler" and set(given) <= _EULER_SETTINGS:
         return Parts(sampler="euler", schedule="normal", shift=scheduler.shift)
     return None
+
+
+def canonical(scheduler: Scheduler) -> Scheduler:
+    """The one schedule that stands for all that generate the same video.
+
+    ComfyUI's `euler` with `normal` is the trainer's Euler, whose noise levels are within 6e-8 (0.3.64): generated as
+    such, both sides have the same bits.
+    """
+    parts = parts_of(scheduler)
+    if scheduler.family != COMFYUI or parts is None:
+        return scheduler
+    sampler, basic = parts.of("sampler")
+    shift = 1.0 if parts.schedule == _WITHOUT_SHIFT else round(parts.shift, 6)
+    if (sampler, parts.schedule, parts.denoise) == ("euler", "normal", 1.0):
+        return flow_schedule("flow_match_euler", shift)
+    return comfyui_schedule(str(sampler), parts.schedule, shift, denoise=parts.denoise, basic=bool(basic))
 
 
 def both_parts(one: Scheduler, other: Scheduler) -> tuple[Parts, Parts] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.lora_layers import Layer, make_layers, to_device
@@ -41,18 +42,25 @@ def apply(pipe: DiffusionPipeline, recipe: Recipe, on_phase: OnPhase = unheard) 
 
 
 def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo], on_phase: OnPhase) -> None:
-    for number, (file, scale) in enumerate(zip(recipe.lora_files, recipe.lora_scales, strict=True)):
-        on_phase("merge", file.path.name)
-        reason = why_not_applied(file.path, recipe.lora_application, file.expert)
-        if reason is not None:
-            raise UnreproducibleError(reason)
-        modules, found = _matched(pipe, file)
+    for expert in dict.fromkeys(file.expert for file in recipe.lora_files):
+        loras = recipe.loras(expert)
+        layers: dict[torch.nn.Module, list[tuple[Layer, float]]] = {}
+        for number, (file, scale) in enumerate(loras):
+            on_phase("merge", file.path.name)
+            reason = why_not_applied(file.path, recipe.lora_application, file.expert)
+            if reason is not None:
+                raise UnreproducibleError(reason)
+            modules, found = _matched(pipe, file)
+            if recipe.lora_application == "adapter":
+                undos.append(_load_adapter(pipe, file, scale, number, found, alone=len(loras) == 1))
+                continue
+            for name, layer in make_layers(found, _read(file)).items():
+                layers.setdefault(modules[name], []).append((layer, scale))
         if recipe.lora_application == "adapter":
-            undos.append(_load_adapter(pipe, file, scale, f"lora_{number}", found))
-            continue
-        attach = _merge if recipe.lora_application == "merged" else _side_path
-        for name, layer in make_layers(found, _read(file)).items():
-            undos.append(attach(modules[name], layer, scale))
+            names = [_adapter_name(number) for number in range(len(loras))]
+            getattr(pipe, EXPERT_PARTS[expert]).set_adapters(names, [scale for _, scale in loras])
+        attach = _merge if recipe.lora_application == "merged" else _side_paths
+        undos += [attach(module, several) for module, several in layers.items()]
 
 
 def _bias(module: Any) -> Any:
@@ -106,32 +114,36 @@ def _read(file: LoraFile) -> dict[str, torch.Tensor]:
     return {key: weights[name] for key, name in expert_keys(weights, file.expert).items()}
 
 
-def _merge(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
+def _merge(module: torch.nn.Module, layers: Sequence[tuple[Layer, float]]) -> Undo:
     """Merge: W.float() + scale * difference, cast back to W's dtype (ai-toolkit, network_mixins.py and lokr.py at
-    27a03a91, and in every version before). A bias likewise; ai-toolkit trains none.
+    27a03a91, and in every version before). Several LoRAs are added up in float32 and cast back once (ComfyUI 0.3.64).
+    A bias likewise; ai-toolkit trains none.
     """
     import torch
 
     from pipelines.engine.quantized import QuantizedLinear
 
     quantized = module if isinstance(module, QuantizedLinear) else None
-    changes: list[tuple[torch.Tensor, torch.Tensor]] = []
+    changes: list[tuple[torch.Tensor, list[tuple[torch.Tensor, float]]]] = []
     if quantized is None:
         weight: torch.Tensor = module.weight  # type: ignore[assignment]
-        layer = to_device(layer, weight.device)
-        changes.append((weight, layer.delta()))
+        changes.append((weight, [(to_device(layer, weight.device).delta(), scale) for layer, scale in layers]))
     else:  # no preview has this; it is for what-if experiments
-        quantized.merged.append((layer, scale))
-    if layer.bias is not None:
-        changes.append((_bias(module), layer.bias.to(_bias(module).device)))
+        quantized.merged += layers
+    biases = [(layer.bias.to(_bias(module).device), scale) for layer, scale in layers if layer.bias is not None]
+    if biases:
+        changes.append((_bias(module), biases))
     originals = [tensor.detach().to("cpu", copy=True) for tensor, _ in changes]
     with torch.no_grad():
-        for tensor, delta in changes:
-            tensor.copy_((tensor.float() + scale * delta).to(tensor.dtype))
+        for tensor, deltas in changes:
+            total = tensor.float()
+            for delta, scale in deltas:
+                total = total + scale * delta
+            tensor.copy_(total.to(tensor.dtype))
 
     def undo() -> None:
         if quantized is not None:
-            quantized.merged.pop()
+            del quantized.merged[-len(layers) :]
         with torch.no_grad():
             for (tensor, _), original in zip(changes, originals, strict=True):
                 tensor.copy_(original)
@@ -139,37 +151,53 @@ def _merge(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
     return undo
 
 
-def _side_path(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
-    """Add the layer's side path to the module's output. Scale 0 skips it, as in ai-toolkit."""
+def _side_paths(module: torch.nn.Module, layers: Sequence[tuple[Layer, float]]) -> Undo:
+    """Add the layers' side paths to the module's output, one after another. Scale 0 skips one, as in ai-toolkit."""
+    hooks = [_side_path(module, layer, scale) for layer, scale in layers if scale]
 
+    def undo() -> None:
+        for remove in hooks:
+            remove()
+
+    return undo
+
+
+def _side_path(module: torch.nn.Module, layer: Layer, scale: float) -> Undo:
     def add(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         nonlocal layer
         layer = to_device(layer, inputs[0].device)
         return layer.side(inputs[0], output, scale)
 
-    return module.register_forward_hook(add).remove if scale else nothing
+    return module.register_forward_hook(add).remove
 
 
 def nothing() -> None:
     """Undo nothing."""
 
 
-def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str, found: LoraKeys) -> Undo:
+def _adapter_name(number: int) -> str:
+    return f"lora_{number}"
+
+
+def _load_adapter(pipe: Any, file: LoraFile, scale: float, number: int, found: LoraKeys, *, alone: bool) -> Undo:
     """Load a PEFT adapter as the reference server does (src/pipelines/wan21.py, wan22_t2v.py at af4aec1).
 
     If a Wan 2.2 request lacks the LoRA of one expert, the server loads the other file there at scale 0, which changes
-    nothing. Raises WeightsError with the reason of a loader that refuses the file.
+    nothing. It never loads two for one transformer; `alone`: neither is this. Raises WeightsError with the reason of a
+    loader that refuses the file.
     """
     import torch
 
-    part = EXPERT_PARTS[file.expert]
+    part, adapter = EXPERT_PARTS[file.expert], _adapter_name(number)
     weights = _read(file)
     rank = max(weights[parts["down"]].shape[0] for parts in found.layers.values() if "down" in parts)
-    if file.expert is not None and rank <= _HOTSWAP_RANK:
+    if file.expert is not None and rank <= _HOTSWAP_RANK and alone:
         getattr(pipe, part).enable_lora_hotswap(target_rank=_HOTSWAP_RANK)
     transformer = getattr(pipe, part)
     try:
-        pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
+        with warnings.catch_warnings():  # PEFT warns of a second adapter, which is meant
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=part == "transformer_2")
         transformer.set_adapters([adapter], [scale])
     except torch.OutOfMemoryError:
         raise
@@ -181,6 +209,7 @@ def _load_adapter(pipe: Any, file: LoraFile, scale: float, adapter: str, found: 
         ) from None
 
     def undo() -> None:
-        transformer.unload_lora()
+        if number == 0:  # the last one to be undone unloads all
+            transformer.unload_lora()
 
     return undo

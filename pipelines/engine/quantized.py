@@ -45,9 +45,10 @@ class QuantizedLinear(torch.nn.Linear):
     def weight(self) -> torch.Tensor:  # type: ignore[override]
         """The plain weight (out, in) in its dtype before quantization, with merged LoRAs."""
         w = self.rounding.weight(self._codes(), (self.out_features, self.in_features), self.dtype)
+        merged = w.float() if self.merged else w
         for layer, scale in self.merged:
-            w = (w.float() + scale * to_device(layer, w.device).delta()).to(w.dtype)
-        return w
+            merged = merged + scale * to_device(layer, w.device).delta()
+        return merged.to(w.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The output for x (…, in), as the qtype computes it."""
