@@ -23,6 +23,7 @@ from pipelines.errors import MediaError, NotANumberError
 from pipelines.media.video import Frames
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
+from pipelines.schedule_parts import canonical
 from pipelines.scheduler import COMFYUI
 
 if TYPE_CHECKING:
@@ -95,8 +96,9 @@ class Memory:
 
 def scheduler(recipe: Recipe) -> Any:
     """Build a recipe's scheduler. One of ComfyUI's is told its seed, and where the second sampler node begins."""
-    built: Any = recipe.scheduler.build()
-    if recipe.scheduler.family == COMFYUI:
+    schedule = canonical(recipe.scheduler)
+    built: Any = schedule.build()
+    if schedule.family == COMFYUI:
         built.split, built.seed = recipe.split, recipe.seed
     return built
 
@@ -108,7 +110,7 @@ def boundary(recipe: Recipe) -> float | None:
     """
     if recipe.split is None or recipe.boundary is None:
         return recipe.boundary
-    built: Any = recipe.scheduler.build()
+    built: Any = canonical(recipe.scheduler).build()
     built.set_timesteps(recipe.steps)
     timesteps = [2000.0, *(float(timestep) for timestep in built.timesteps), 0.0]
     place = min(max(recipe.split, 0), len(timesteps) - 2)
@@ -154,8 +156,8 @@ def denoise(
         if recipe.compiled:  # otherwise a CUDA graph of the next step overwrites the output of this one
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-    levels = recipe.scheduler.sigmas(recipe.steps)
-    progress = recipe.scheduler.progress(recipe.steps)
+    schedule = canonical(recipe.scheduler)
+    levels, progress = schedule.sigmas(recipe.steps), schedule.progress(recipe.steps)
 
     def pass_done(_pipe: Any, index: int, _timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
         work.denoising_steps += 1
@@ -186,7 +188,7 @@ def denoise(
             taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video, on_phase))
             conditioned = partial(latents_and_condition, pipe, pixels, recipe.conditioning, recipe.seed)
             taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
-        if recipe.scheduler.family == COMFYUI:
+        if schedule.family == COMFYUI:
             taps.enter_context(_tapped(pipe, "prepare_latents", partial(_started, levels[0])))
         if trace is not None:
             taps.enter_context(_traced(pipe, trace))
