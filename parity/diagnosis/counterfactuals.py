@@ -250,7 +250,8 @@ class _Counterfactuals:
             return "frames do not pair"
         if trial.to_recipe.identical:
             return "none" if trial.file_sha256 == preview.file_sha256 else "file only"
-        return "rounding" if is_rounding(self.case.preview, trial.to_recipe) else "visible"
+        rounds = factor == "eight_bit" or is_rounding(self.case.preview, trial.to_recipe)
+        return "rounding" if rounds else "visible"
 
     def _find_smallest_set(self) -> None:
         """Set the smallest set if every loss changes the video, so that all factors are needed. Generates nothing."""

@@ -7,15 +7,17 @@ other prompts, its other LoRA files, the request.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from parity.case.load import Case
+from parity.diagnosis import comfyui_axes
+from parity.diagnosis.axis import Axis, Option
+from parity.factors.findings import show
 from pipelines.aitoolkit.job import Sample
 from pipelines.aitoolkit.job_folder import parse_video_name, step_files
-from pipelines.drift import LORA_FACTORS, Factor, with_loras
+from pipelines.drift import LORA_FACTORS, differing_factors, take, with_loras
 from pipelines.errors import ParityError
 from pipelines.lora_files import lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
@@ -31,7 +33,7 @@ from pipelines.recipe import (
     Recipe,
     Resize,
 )
-from pipelines.scheduler import flow_schedule
+from pipelines.scheduler import COMFYUI, Scheduler, flow_schedule
 
 _STEPS = (4, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50)
 _GUIDANCE = (1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 7.5)
@@ -54,40 +56,13 @@ _MOST_FILES = 12
 """The largest number of LoRA files, and of prompts, that are tried: the nearest ones."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One value of a setting."""
-
-    label: str
-    changes: Mapping[str, Any]
-    """Recipe fields."""
-    number: float | None = None
-    """The value of a numeric setting; it allows values between options to be tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
-    """One setting and how to vary it."""
-
-    factor: Factor | Literal["shift"]
-    """`shift`: of the schedule, whose family is an axis of its own."""
-    options: Callable[[Recipe], Iterable[Option]]
-    between: Callable[[Recipe, float], Option] | None = None
-    """Makes an option from a number between others."""
-    grain: tuple[float, ...] = ()
-    """The steps to which such a number is rounded, likeliest first: people write 0.8, not 0.7931."""
-    only_rounds: bool = False
-    """True if the options differ by rounding only, in half precision."""
-    screened: bool = False
-    """True if short runs already separate the options, so that only promising ones are generated in full."""
-
-
 def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
     """List every setting that a search varies for a case. `other_side` names whose values `case.inference` holds.
 
     Cheap ones come first (tiling costs a decode, seeds show after a few steps), then by likelihood and size of the
     effect, so that large differences are gone before small ones are measured; settings with many values come last.
     """
+    comfyui = comfyui_axes.involves_comfyui(case)
     found = [
         Axis(factor="vae_tiling", options=_tilings),
         Axis(factor="quantization", options=partial(_quantizations, case), only_rounds=True),
@@ -99,13 +74,15 @@ def axes(case: Case, other_side: str = "the request's") -> list[Axis]:
             if factor.startswith("lora_file")
         ),
         Axis(factor="scheduler", options=_families),
-        Axis(factor="boundary", options=_boundaries),
+        *(comfyui_axes.AXES if comfyui else ()),
+        Axis(factor="extra_loras", options=partial(_extra_loras, case)),
+        Axis(factor="boundary", options=partial(_boundaries, splits=comfyui)),
         Axis(factor="conditioning", options=_conditionings),
         Axis(factor="lora_application", options=_applications, only_rounds=True),
-        Axis(factor="precision", options=_precisions, only_rounds=True),
+        Axis(factor="precision", options=partial(_precisions, comfyui=comfyui), only_rounds=True),
         Axis(factor="merge_residue", options=lambda recipe: _residues(case, recipe), only_rounds=True),
         Axis(factor="control_image", options=lambda recipe: _images(case, recipe)),
-        Axis(factor="resize", options=_resizes),
+        Axis(factor="resize", options=partial(_resizes, comfyui=comfyui)),
         Axis(factor="prompt", options=lambda recipe: _prompts(case, recipe, other_side)),
         Axis(factor="negative_prompt", options=lambda recipe: _negatives(case, recipe)),
         *(
@@ -168,7 +145,16 @@ def _loras(case: Case, recipe: Recipe, expert: Expert | None) -> Iterator[Option
     scales = (*recipe.loras(expert), *case.inference.loras(expert))
     scale = scales[0][1] if scales else 1.0
     for file in files:
-        yield Option(label=str(file), changes=_with(recipe, expert, ((file, scale),)))
+        yield Option(label=str(file), changes=_with(recipe, expert, ((file, scale), *recipe.loras(expert)[1:])))
+
+
+def _extra_loras(case: Case, recipe: Recipe) -> Iterator[Option]:
+    """Try the LoRAs that one side has besides another, where there are some: none of them, and all of them."""
+    for side, other in ((case.preview, case.inference), (case.inference, case.preview)):
+        if "extra_loras" in differing_factors(side, other):
+            taken = take(recipe, "extra_loras", side)
+            changes = {"lora_files": taken.lora_files, "lora_scales": taken.lora_scales}
+            yield Option(label=show(taken, "extra_loras"), changes=changes)
 
 
 def _with(recipe: Recipe, expert: Expert | None, loras: tuple[tuple[LoraFile, float], ...]) -> dict[str, Any]:
@@ -184,15 +170,20 @@ def _families(recipe: Recipe) -> Iterator[Option]:
 
 
 def _shifts(recipe: Recipe) -> Iterator[Option]:
-    for family in (recipe.scheduler.family, *({"unipc", "flow_match_euler"} - {recipe.scheduler.family})):
+    yield from (_shift(recipe, shift) for shift in _SHIFTS)
+    others = {"unipc": ("flow_match_euler",), "flow_match_euler": ("unipc",)}
+    for family in others.get(recipe.scheduler.family, ()):
         for shift in _SHIFTS:
             schedule = flow_schedule(family, shift)
-            number = shift if family == recipe.scheduler.family else None
-            yield Option(label=str(schedule), changes={"scheduler": schedule}, number=number)
+            yield Option(label=str(schedule), changes={"scheduler": schedule})
 
 
 def _shift(recipe: Recipe, shift: float) -> Option:
-    schedule = flow_schedule(recipe.scheduler.family, shift)
+    given = dict(recipe.scheduler.settings)
+    if recipe.scheduler.family == COMFYUI:
+        schedule = Scheduler(COMFYUI, tuple(sorted((given | {"shift": shift}).items())))
+    else:
+        schedule = flow_schedule(recipe.scheduler.family, shift)
     return Option(label=str(schedule), changes={"scheduler": schedule}, number=shift)
 
 
@@ -202,14 +193,17 @@ def _scales(recipe: Recipe, expert: Expert | None) -> Iterator[Option]:
 
 
 def _scale(recipe: Recipe, scale: float, expert: Expert | None) -> Option:
-    loras = tuple((file, scale) for file, _ in recipe.loras(expert))
-    return Option(label=f"{scale:g}", changes=_with(recipe, expert, loras), number=scale)
+    (file, _), *others = recipe.loras(expert)
+    return Option(label=f"{scale:g}", changes=_with(recipe, expert, ((file, scale), *others)), number=scale)
 
 
-def _boundaries(recipe: Recipe) -> Iterator[Option]:
+def _boundaries(recipe: Recipe, *, splits: bool) -> Iterator[Option]:
     if recipe.boundary is not None:
         for boundary in _BOUNDARIES:
-            yield Option(label=f"{boundary:g}", changes={"boundary": boundary})
+            yield Option(label=f"{boundary:g}", changes={"boundary": boundary, "split": None})
+        if splits and recipe.steps > 1:
+            half = recipe.steps // 2  # as in the official templates
+            yield Option(label=f"split at {half} of {recipe.steps}", changes={"split": half})
 
 
 def _conditionings(recipe: Recipe) -> Iterator[Option]:
@@ -238,7 +232,10 @@ def _images(case: Case, recipe: Recipe) -> Iterator[Option]:
             yield Option(label=str(image), changes={"control_image": image})
 
 
-def _resizes(recipe: Recipe) -> Iterator[Option]:
+def _resizes(recipe: Recipe, *, comfyui: bool) -> Iterator[Option]:
+    if recipe.resize is not None and comfyui:
+        resize = Resize("bilinear_no_antialias", "center")
+        yield Option(label=str(resize), changes={"resize": resize})
     if recipe.resize is not None:
         for crop in ("stretch", "center"):
             for name in FILTERS:
@@ -287,10 +284,15 @@ def _applications(recipe: Recipe) -> Iterator[Option]:
             yield Option(label=name, changes={"lora_application": name})
 
 
-def _precisions(recipe: Recipe) -> Iterator[Option]:
+def _precisions(recipe: Recipe, *, comfyui: bool = False) -> Iterator[Option]:
     half = recipe.precision.dtype if recipe.precision.dtype != "float32" else "bfloat16"
     for precision in (Precision(half, "cast"), Precision(half, "kept"), Precision("float32", "kept")):
-        yield Option(label=str(precision), changes={"precision": precision})
+        whole = {"float32_steps": False, "vae_dtype": None} if comfyui else {}
+        yield Option(label=str(precision), changes={"precision": precision, **whole})
+    for dtype in comfyui_axes.DTYPES if comfyui else ():
+        precision = Precision(dtype, "cast")
+        changes = {"precision": precision, "float32_steps": True, "vae_dtype": "bfloat16"}
+        yield Option(label=f"{precision}, float32 outside the transformer, VAE in bfloat16", changes=changes)
 
 
 def _quantizations(case: Case, recipe: Recipe) -> Iterator[Option]:

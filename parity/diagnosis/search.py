@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from parity.case.load import Case
 from parity.comparison.compare import closeness, deliver, is_lossless
+from parity.diagnosis.axis import Axis, Option
 from parity.diagnosis.file_settings import read_from_file, why_not_generated
-from parity.diagnosis.hypotheses import Axis, Option, axes, rounding_variants
+from parity.diagnosis.hypotheses import axes, rounding_variants
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.factors.findings import show
 from parity.results.diagnosis import Candidate, Closeness, Search, Setting, Stopped, Trial, Verdict
@@ -333,11 +334,13 @@ def _distinct(options: Iterable[Option], present: Recipe) -> list[Option]:
     return kept
 
 
-def _shown(name: Factor | Literal["shift"], recipe: Recipe) -> str:
+def _shown(name: Factor, recipe: Recipe) -> str:
     """Format the value of a setting; solver and shift of a schedule are two settings."""
     if name == "shift":
         return f"{recipe.scheduler.shift:g}"
-    return CLASSES.get(recipe.scheduler.family, "ComfyUI's") if name == "scheduler" else show(recipe, name)
+    if name == "scheduler":  # one of ComfyUI's is told by sampler, schedule and shift
+        return CLASSES.get(recipe.scheduler.family, CLASSES["flow_match_euler"])
+    return show(recipe, name)
 
 
 def _number_of(axis: Axis, recipe: Recipe) -> float | None:

@@ -85,9 +85,12 @@ def show(recipe: Recipe, factor: Factor) -> str:
 
 
 def note_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
-    """One line that says what a difference in a factor means; of two experts, where a split would have to be."""
-    switch = switch_in_words(preview, inference) if factor == "boundary" else ""
-    return switch or CATALOGUE[factor].note
+    """One line that says what a difference in a factor means: of two experts where a split would have to be."""
+    if factor == "boundary" and (switch := switch_in_words(preview, inference)):
+        return switch
+    if factor == "text_encoding" and "(" not in preview.prompt + preview.negative_prompt + inference.prompt:
+        return "ComfyUI computes the text in float32: only rounding, for no word of this prompt has a weight"
+    return CATALOGUE[factor].note
 
 
 NOT_IN_A_GRAPH: tuple[Factor, ...] = ("precision", "vae_tiling", "vae_norm", "compilation")
