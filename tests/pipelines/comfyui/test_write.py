@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,51 @@ def test_what_is_not_written_is_refused_by_name() -> None:
         api_graph(replace(settings, stages=(replace(stage, basic_scheduler=True, end=4),)))
     with pytest.raises(GraphError, match="a graph of 3 samplers is not written"):
         api_graph(replace(settings, stages=(stage, stage, stage)))
+
+
+def as_comfyui_says(node: dict[str, Any], spec: dict[str, Any]) -> list[str]:
+    """What ComfyUI's server would refuse of a node, by what its nodes said of their own inputs."""
+    inputs, given = spec["inputs"], node["inputs"]
+    wrong = [name for name in given if name not in inputs]
+    wrong += [name for name, entry in inputs.items() if name not in given and not entry.get("optional")]
+    for name, value in given.items():
+        entry = inputs.get(name, {})
+        options, kind = entry.get("options"), entry.get("type")
+        if kind in ("INT", "FLOAT") and not entry.get("min", -math.inf) <= value <= entry.get("max", math.inf):
+            wrong.append(f"{name} {value}")
+        if kind == "INT" and not isinstance(value, int):
+            wrong.append(f"{name} {value!r}")
+        if isinstance(options, list) and node["class_type"] != "LoadImage" and value not in options:
+            wrong.append(f"{name} {value!r}")
+    return wrong
+
+
+def test_comfyui_would_accept_every_node() -> None:
+    """By its own list of inputs, types, ranges and options; real ComfyUI ran graphs with the same nodes."""
+    specs: dict[str, Any] = json.loads((RECORDINGS / "nodes.json").read_text(encoding="utf-8"))
+    made = [preview(job, index) for job, index in SAMPLES] + [recorded(path.parts[-3]) for path in PROMPTS]
+    still = replace(preview("t2v_basic", 0), save=Save(node="SaveImage", format="png", lossless=True), fps=None)
+    seen = set()
+    for settings in (*made, still):
+        graph = api_graph(settings)
+        for node in graph.values():
+            kind = node["class_type"]
+            if kind != "PreviewImage":  # the one that is not in the list
+                assert as_comfyui_says(node, specs[kind]) == [], kind
+            seen.add(kind)
+            for link in (value for value in node["inputs"].values() if isinstance(value, list)):
+                assert link[1] < len(specs[graph[link[0]]["class_type"]]["outputs"])
+    assert {"KSampler", "KSamplerAdvanced", "WanImageToVideo", "SaveAnimatedWEBP", "SaveImage"} <= seen
+
+
+def test_a_node_that_it_would_refuse_is_noticed() -> None:
+    specs: dict[str, Any] = json.loads((RECORDINGS / "nodes.json").read_text(encoding="utf-8"))
+    graph = api_graph(preview("t2v_basic", 0))
+    graph["3"]["inputs"] |= {"cfg": 101.0, "scheduler": "nrmal", "steps": 2.5, "size": 1}
+    del graph["3"]["inputs"]["denoise"]
+    assert as_comfyui_says(graph["3"], specs["KSampler"]) == [
+        "size", "denoise", "steps 2.5", "cfg 101.0", "scheduler 'nrmal'"
+    ]  # fmt: skip
 
 
 def test_a_workflow_has_the_shape_of_the_recordings() -> None:
