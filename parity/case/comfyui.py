@@ -94,6 +94,9 @@ def output_of(file: CaseDocument) -> Path | None:
     path = file.folder / name
     if not name or not present(path):
         raise file.document.error(("output",), f"{name} does not exist")
+    if path.suffix.lower() == ".json":
+        graph = "is a graph, not a video; write it as `pipeline: {base: comfyui, graph: …}`"
+        raise file.document.error(("output",), graph)
     if file.target is not None:
         raise file.document.error(("output",), "is a video that was made already, and `target` a server to make one")
     return path

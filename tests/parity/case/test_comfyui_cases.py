@@ -148,6 +148,7 @@ def test_a_graph_that_is_not_understood_leaves_the_output_expected(tmp_path: Pat
         ({"output": str(VIDEO), "target": "http://localhost:1"}, "output: is a video that was made already"),
         ({"output": "plain.webp", "pipeline": "comfyui"}, r"output: plain\.webp holds no metadata"),
         ({"output": "text.mp4"}, None),
+        ({"output": "bad.json"}, "output: is a graph, not a video"),
         ({"output": "cut.mp4"}, None),  # its pixels are an error of the case when they are read
         ({"output": "cut.mp4", "pipeline": "comfyui"}, r"cut\.mp4: its metadata cannot be read"),
         ({"pipeline": {"base": "comfyui", "graph": "bad.json"}}, r"bad\.json: is not JSON"),

@@ -88,8 +88,13 @@ def with_ffmpeg(path: Path) -> None:
     tags.write_text(";FFMETADATA1\n" + "".join(f"{key}={value}\n" for key, value in escaped.items()))
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=32x32:d=0.2"]
     command += ["-i", str(tags), "-map_metadata", "1"]
-    command += ["-movflags", "use_metadata_tags"] if path.suffix in (".mp4", ".mov") else []
-    subprocess.run([*command, str(path)], check=True)
+    flags = "use_metadata_tags" + ("+frag_keyframe+empty_moov" if path.stem == "fragments" else "")
+    command += ["-movflags", flags] if path.suffix in (".mp4", ".mov") else []
+    if path.stem == "stream":  # written without going back: no element knows its size
+        streamed = subprocess.run([*command, "-f", "webm", "-"], check=True, capture_output=True)
+        path.write_bytes(streamed.stdout)
+    else:
+        subprocess.run([*command, str(path)], check=True)
     tags.unlink()
 
 
@@ -105,6 +110,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "video.mov": with_ffmpeg,
     "video.webm": with_ffmpeg,
     "video.mkv": with_ffmpeg,
+    "stream.webm": with_ffmpeg,
+    "fragments.mp4": with_ffmpeg,
 }
 
 
