@@ -21,7 +21,7 @@ def pixels_of(picture: Image.Image) -> torch.Tensor:
     """Return an RGB image as a tensor (1, 3, height, width), float32, 0 to 1."""
     import torch
 
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float().div(255)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float().div_(255)
 
 
 def first_frame(image: ControlImage, resize: Resize, width: int, height: int) -> tuple[Image.Image, torch.Tensor]:
