@@ -16,7 +16,7 @@ from pipelines.comfyui.graph import read_graph
 from pipelines.comfyui.nodes import NODES
 from pipelines.comfyui.settings import LoraEntry, Settings
 from pipelines.errors import GraphError
-from tests.comfyui_templates import kept, row_of
+from tests.comfyui_templates import row_of, templates
 from tests.support.paths import DATA
 
 RECORDINGS = DATA / "comfyui"
@@ -41,7 +41,7 @@ def test_the_workflow_of_every_recording_gives_the_settings_of_the_graph_that_ra
     assert read_graph(path.read_text(encoding="utf-8")) == ran
 
 
-TEMPLATES = kept()
+TEMPLATES = templates()
 WHOLE = {
     "image_to_video_wan": "uni_pc/simple, 20 steps, cfg 6, shift 8, 512x512, 33 frames, 16 fps, no LoRA",
     "text_to_video_wan": "uni_pc/simple, 30 steps, cfg 6, shift 8, 832x480, 33 frames, 16 fps, no LoRA",
