@@ -50,7 +50,7 @@ class Advice:
     def answer(self) -> str:
         """What can be had, in one sentence."""
         if self.settings is None:
-            return "ComfyUI cannot give this preview: " + "; ".join(each.why for each in self.missing)
+            return "; ".join(each.why for each in self.missing)
         but = f", except for {together([each.what for each in self.missing])}" if self.missing else ""
         return f"ComfyUI can give this preview up to rounding{but}."
 
@@ -70,12 +70,12 @@ class Advice:
 def advise(recipe: Recipe) -> Advice:
     """Say what to set in ComfyUI for the preview of a recipe. Reads the headers of its LoRA files."""
     if recipe.obstacles:
-        return Advice(settings=None, missing=tuple(Missing("the preview", reason) for reason in recipe.obstacles))
+        return _nobody("; ".join(recipe.obstacles))
     model = MODELS.get(recipe.model)
     if model is not None and model.expand_timesteps:
         return Advice(settings=None, missing=(Missing(model.title, _NO_5B),))
     if recipe.seed is None:
-        return Advice(settings=None, missing=(Missing("the seed", "its seed was random and is not known"),))
+        return _nobody("its seed was random and is not known")
     settings = preview_settings(recipe)
     return Advice(
         settings=settings,
@@ -85,7 +85,15 @@ def advise(recipe: Recipe) -> Advice:
     )
 
 
-_NO_5B = "what its node for Wan 2.2 5B (Wan22ImageToVideoLatent) computes is not known here"
+def _nobody(reason: str) -> Advice:
+    why = f"This preview cannot be reproduced, in ComfyUI as little as elsewhere: {reason}"
+    return Advice(settings=None, missing=(Missing("the preview", why),))
+
+
+_NO_5B = (
+    "What to set in ComfyUI for this preview is not known: what its node for Wan 2.2 5B (Wan22ImageToVideoLatent) "
+    "computes was not measured"
+)
 
 _UNIPC = Missing(
     "its UniPC schedule",
