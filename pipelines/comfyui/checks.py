@@ -101,5 +101,8 @@ def _says(model: Model) -> Iterator[tuple[str, bool, str]]:
     yield r"(?<!\d)a?14b", model.id != "wan21_1b" and not model.expand_timesteps, "a 14B model"
     yield r"i2v", model.takes_control_image, "image to video"
     yield r"(?<!i)t2v", not model.needs_control_image, "text to video"
+    if model.needs_control_image and not two_two:  # two checkpoints, of one architecture
+        yield r"480p", model.id.endswith("480p"), "the 480P model"
+        yield r"720p", not model.id.endswith("480p"), "the 720P model"
     yield r"wan[._-]?2[._]?1", not two_two, "Wan 2.1"
     yield r"wan[._-]?2[._]?2", two_two, "Wan 2.2"

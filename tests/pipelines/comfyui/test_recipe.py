@@ -246,6 +246,8 @@ def test_a_graph_of_another_model(name: str, model: Model, says: str) -> None:
         ("wan2.1_t2v_14B_bf16.safetensors", MODELS["wan21_1b"], "a 14B model"),
         ("Wan2.1-I2V-14B-480P_fp16.safetensors", T2V, "image to video"),
         ("wan2.2_t2v_low_noise_14B_fp16.safetensors", T2V, "Wan 2.2"),
+        ("wan2.1_i2v_480p_14B_bf16.safetensors", I2V, "the 480P model"),
+        ("wan2.1_i2v_720p_14B_bf16.safetensors", I2V, None),
         ("wan2.1_t2v_14B_bf16.safetensors", T2V, None),
         ("my_finetune.safetensors", T2V, None),
     ],
