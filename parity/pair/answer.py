@@ -12,9 +12,9 @@ from parity.pair.codec import Loss
 from parity.pair.geometry import Geometry
 from parity.pair.levels import Levels
 from parity.pair.timing import MOST_FRAMES, Timing
-from parity.results.pair import FileFacts, PairFinding, PairOutcome
+from parity.results.pair import FileFacts, PairFinding, PairOutcome, SettingDifference
 from parity.results.words import decibels
-from pipelines.files.words import plural, together
+from pipelines.files.words import plural, shorten, together
 
 CODEC_TIMES = 1.6
 """Two files are the same up to re-encoding if their squared error is at most this many times what the codecs are
@@ -24,6 +24,10 @@ _RELATED = 0.5
 """The least likeness of structure at which two videos have something in common."""
 _OTHER_SPEED = 0.025
 """By which frame rates may differ: a WebP of 16 fps shows its frames for 62 ms, which is 16.13."""
+_NO_CAUSE = ("file", "fps")
+"""Settings of a graph that change how its frames are saved, not what they show."""
+_NAMED = 3
+"""Settings that are named in the sentence; the rest is listed."""
 _SCALED = 0.95
 """The likeness at which what is left of a scaled video may be the scaling."""
 
@@ -52,6 +56,8 @@ class Evidence:
     """The loss of the codecs; None: unknown, or none."""
     broken: tuple[str | None, str | None]
     """What is broken about each video: black or frozen."""
+    settings: tuple[SettingDifference, ...] | None = None
+    """Where the graphs in the files differ; None: not both hold one that can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,6 @@ class Answer:
     sentence: str
     findings: tuple[PairFinding, ...]
     notes: tuple[str, ...]
-    next_steps: tuple[str, ...] = ()
 
 
 def answer(found: Evidence) -> Answer:
@@ -156,16 +161,28 @@ def _sentence(found: Evidence, findings: tuple[PairFinding, ...], outcome: PairO
     if outcome == "altered":
         return f"B is A, {changes}; {_rest(found)}."
     if outcome == "similar":
-        unknown = "other settings or another program can do that, the files cannot say which"
+        unknown = _why(found, "other settings or another program can do that, the files cannot say which")
         if findings:
             return f"B looks like A, {changes}, but differs besides: {_figures(found)}; {unknown}."
         return f"The same scene, but not the same video: {_figures(found)}; {unknown}."
     besides = f" ({changes})" if findings else ""
     if found.likeness >= _RELATED:
         related = f"parts of the structure are alike ({found.likeness:.0%})"
-        return f"Not the same video{besides}: {related}, {_apart(found)}; the files cannot say why."
-    seed = "another seed, another prompt or other settings; the files cannot say which"
+        return f"Not the same video{besides}: {related}, {_apart(found)}; {_why(found, 'the files cannot say why')}."
+    seed = _why(found, "another seed, another prompt or other settings; the files cannot say which")
     return f"Another video{besides}: the structure differs ({_apart(found)}): {seed}."
+
+
+def _why(found: Evidence, unknown: str) -> str:
+    """Where the graphs in both files differ, or `unknown` where they are not both known."""
+    if found.settings is None:
+        return unknown
+    causes = [each for each in found.settings if each.name not in _NO_CAUSE]
+    if not causes:
+        return "their ComfyUI graphs ask for the same, so the cause is not in them (precision, files, low VRAM)"
+    some = [f"{each.name} ({shorten(each.b, 40)}, not {shorten(each.a, 40)})" for each in causes[:_NAMED]]
+    more = len(causes) - len(some)
+    return f"their ComfyUI graphs differ in {together([*some, *([f'{more} more'] if more else [])])}"
 
 
 def _apart(found: Evidence) -> str:

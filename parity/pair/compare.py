@@ -19,6 +19,7 @@ from parity.pair import timing as times
 from parity.pair.answer import Evidence, answer
 from parity.pair.codec import errors, estimate
 from parity.pair.geometry import Geometry
+from parity.pair.graphs import GraphOf, differences, graph_of, next_steps, notes
 from parity.pair.levels import Levels, best_levels, is_truncated, sample
 from parity.pair.thumbs import Thumbs, distances, levelled, likeness, thumbs
 from parity.pair.timing import CLEAR, MOST_FRAMES, Timing, best_timing, plain
@@ -45,6 +46,7 @@ class Opened:
     path: Path
     video: Video
     media: MediaFacts
+    graph: GraphOf
     facts: FileFacts
 
 
@@ -60,11 +62,12 @@ class Compared:
 def open_file(path: Path) -> Opened:
     """Read one file. Raises MediaError for a damaged, unknown or missing one."""
     video = read_video(path)
-    media = media_facts(path)
+    media, graph = media_facts(path), graph_of(path)
     return Opened(
         path=path,
         video=video,
         media=media,
+        graph=graph,
         facts=FileFacts(
             path=str(path),
             kind=media.kind,
@@ -74,6 +77,7 @@ def open_file(path: Path) -> Opened:
             height=video.height,
             fps=round(video.fps, 3),
             sha256=frames_sha256(video.frames) if path.is_dir() else sha256_file(path),
+            graph=graph.where,
         ),
     )
 
@@ -133,8 +137,16 @@ def _try(a: Frames, b: Frames, geometry: Geometry, rate: float | None) -> _Found
     timing = plain(len(a), len(b))
     if max(len(a), len(b)) <= MOST_FRAMES:
         timing = best_timing(distances(first, levelled(second, first)), times.motion(first), rate)
+    found = _Found(geometry, timing, _likeness(first, second, timing))
+    if found.likeness >= ALIKE or timing.change is None:
+        return found
+    as_numbered = plain(len(a), len(b))
+    return _Found(geometry, as_numbered, _likeness(first, second, as_numbered))
+
+
+def _likeness(a: Thumbs, b: Thumbs, timing: Timing) -> float:
     rows, columns = np.array(timing.pairs).T
-    return _Found(geometry, timing, likeness(first[rows], second[columns]))
+    return likeness(a[rows], b[columns])
 
 
 def _thumbs(a: Frames, b: Frames, geometry: Geometry) -> tuple[Thumbs, Thumbs]:
@@ -148,25 +160,33 @@ def _finish(a: Opened, b: Opened, found: _Found, asked: Collection[str], tell: P
     """Verify at full size, measure, and answer."""
     one, two = a.video.frames, b.video.frames
     trusted = found.likeness >= ALIKE
+    tell("estimating what the codecs cost")
+    identical = one.shape == two.shape and bool(np.array_equal(one, two))
+    cost = None if identical else estimate(one, two, a.media, b.media)
+    floor = 0.0 if cost is None else cost[1].fine
     tell("comparing frames")
-    first, second, filter_name = places.apply(one, two, found.geometry)
+    geometry = found.geometry
+    first, second, filter_name = places.apply(one, two, geometry)
     timing = found.timing if trusted else plain(len(one), len(two))
-    levels = best_levels(*sample(first, second, timing.pairs)) if trusted else None
+    levels = best_levels(*sample(first, second, timing.pairs), floor) if trusted else None
     if timing.change is not None and not _is_verified(first, second, timing, levels):
         timing = plain(len(one), len(two))
-        levels = best_levels(*sample(first, second, timing.pairs))
+        levels = best_levels(*sample(first, second, timing.pairs), floor)
+    if trusted and geometry.is_plain:
+        geometry, timing = _shift(first, second, geometry, timing, levels)
+        if geometry.change is not None:
+            first, second, _ = places.apply(one, two, geometry)
+            levels = best_levels(*sample(first, second, timing.pairs), floor)
     first, second = _taken(first, [i for i, _ in timing.pairs]), _taken(second, [j for _, j in timing.pairs])
     tell("measuring")
     metrics = measure(first, second, asked=asked)
     identical = bool(np.array_equal(first, second))
-    tell("estimating what the codecs cost")
-    cost = None if identical else estimate(one, two, a.media, b.media)
     apart = errors(_levelled(first, levels), second)
     found_answer = answer(
         Evidence(
             a=a.facts,
             b=b.facts,
-            geometry=found.geometry,
+            geometry=geometry,
             filter_name=filter_name,
             timing=timing,
             levels=levels,
@@ -178,6 +198,7 @@ def _finish(a: Opened, b: Opened, found: _Found, asked: Collection[str], tell: P
             before=errors(first, second)[0],
             loss=None if cost is None else cost[1],
             broken=(broken_in_words(one), broken_in_words(two)),
+            settings=differences(a.graph, b.graph),
         )
     )
     result = PairResult(
@@ -192,8 +213,9 @@ def _finish(a: Opened, b: Opened, found: _Found, asked: Collection[str], tell: P
         as_they_are=_as_they_are(one, two),
         after_levels=None if levels is None else _psnr(apart[0]),
         codec=None if cost is None else cost[0],
-        notes=found_answer.notes,
-        next_steps=found_answer.next_steps,
+        settings=differences(a.graph, b.graph),
+        notes=(*found_answer.notes, *notes(a.graph, b.graph)),
+        next_steps=tuple(next_steps(a.graph, b.graph)),
     )
     return Compared(result=result, a=first, b=second)
 
@@ -213,6 +235,29 @@ def _is_verified(a: Frames, b: Frames, timing: Timing, levels: Levels | None) ->
     found = sum(_apart(a[i], b[j], levels) for i, j in moved)
     same = sum(_apart(a[j], b[j], levels) for _, j in moved)
     return found <= CLEAR * same
+
+
+def _shift(a: Frames, b: Frames, geometry: Geometry, timing: Timing, levels: Levels | None) -> tuple[Geometry, Timing]:
+    """The shift by whole pixels that is clearly better than none, with its timing; as given where there is none.
+
+    Where the whole picture moves slowly, a shift looks like an offset in time: the one that is closer counts.
+    """
+    best, least = (geometry, timing), CLEAR * _distance(a, b, timing, levels)
+    for pairing in dict.fromkeys((timing.pairs, plain(len(a), len(b)).pairs)):
+        tried = timing if pairing == timing.pairs else Timing(pairs=pairing)
+        shifted = places.shifted(a, b, pairing[len(pairing) // 2])
+        if shifted is None:
+            continue
+        error = _distance(places.part(a, shifted.box_a), places.part(b, shifted.box_b), tried, levels)
+        if error < least:
+            best, least = (shifted, tried), error
+    return best
+
+
+def _distance(a: Frames, b: Frames, timing: Timing, levels: Levels | None) -> float:
+    """The mean squared error over some of a timing's pairs."""
+    some = timing.pairs[:: max(1, len(timing.pairs) // 8)]
+    return sum(_apart(a[i], b[j], levels) for i, j in some) / len(some)
 
 
 def _apart(a: Frames, b: Frames, levels: Levels | None) -> float:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from parity.pair.thumbs import Box, grid
 from parity.results.pair import Change
+from pipelines.files.words import plural
 from pipelines.media.video import Frames
 
 _FILTERS = {
@@ -36,6 +37,8 @@ _BACK = {
 """What undoes a turn, if not the same turn."""
 _BORDER = 10
 """Levels by which a border may vary and still be one colour."""
+_FARTHEST = 16
+"""Pixels by which a video of the same size may be shifted."""
 _STRAY = 0.15
 """The share of its pixels that may vary more: codecs blur the edge of a picture into its border."""
 
@@ -103,7 +106,7 @@ def candidates(a: Frames, b: Frames) -> Iterator[Geometry]:
     yield Geometry(box_a=full_a, box_b=full_b, change=None if same else "resized", sizes=sizes)
     if not same:
         yield from _windows(a, b, sizes)
-        yield from _to_one_aspect(full_a, full_b, sizes)
+        yield from _to_one_aspect(a, b, sizes)
     yield from _without_borders(a, b, sizes)
     upright = list(TURNS)[:3]
     if same or _alike(sizes[0], sizes[1]):
@@ -119,12 +122,14 @@ def _alike(first: tuple[int, int], second: tuple[int, int]) -> bool:
     return abs(first[0] * second[1] / (first[1] * second[0]) - 1) < 0.02
 
 
-def _to_one_aspect(full_a: Box, full_b: Box, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[Geometry]:
+def _to_one_aspect(a: Frames, b: Frames, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[Geometry]:
     """The larger cut in its middle to the aspect of the other, then scaled, as ComfyUI's nodes and many scripts do."""
     if _alike(*sizes):
         return
-    yield Geometry(box_a=_centre(full_a, sizes[1]), box_b=full_b, change="cropped", sizes=sizes)
-    yield Geometry(box_a=full_a, box_b=_centre(full_b, sizes[0]), change="cropped", sizes=sizes)
+    full_a, full_b = whole(a), whole(b)
+    for box_a, box_b in ((_centre(full_a, sizes[1]), full_b), (full_a, _centre(full_b, sizes[0]))):
+        is_border = _is_border(a, box_a) or _is_border(b, box_b)
+        yield Geometry(box_a=box_a, box_b=box_b, change="padded" if is_border else "cropped", sizes=sizes)
 
 
 def _centre(box: Box, like: tuple[int, int]) -> Box:
@@ -228,6 +233,30 @@ def _without_borders(a: Frames, b: Frames, sizes: tuple[tuple[int, int], tuple[i
             yield Geometry(box_a=box_a, box_b=box_b, change="padded", sizes=sizes)
 
 
+def shifted(a: Frames, b: Frames, pair: tuple[int, int]) -> Geometry | None:
+    """How B of the same size is shifted by a few whole pixels, by one pair of frames; None: it is not.
+
+    Thumbnails cannot tell: a pixel of a large picture is a tenth of theirs.
+    """
+    first, second = _luma(a[pair[0]]), _luma(b[pair[1]])
+    high, wide = first.shape
+    margin = min(_FARTHEST, wide // 8, high // 8)
+    if margin < 1:
+        return None
+    _, left, top = _place_of(first, second[margin : high - margin, margin : wide - margin])
+    right, down = margin - left, margin - top
+    if not right and not down:
+        return None
+    width, height = wide - abs(right), high - abs(down)
+    size = (wide, high)
+    return Geometry(
+        box_a=(max(0, -right), max(0, -down), width, height),
+        box_b=(max(0, right), max(0, down), width, height),
+        change="shifted",
+        sizes=(size, size),
+    )
+
+
 def apply(a: Frames, b: Frames, geometry: Geometry) -> tuple[Frames, Frames, str | None]:
     """Both videos as they can be compared, of equal frame sizes, and the filter that scaled one, if one was."""
     first = part(a, geometry.box_a)
@@ -264,6 +293,14 @@ def in_words(geometry: Geometry, filter_name: str | None) -> str:
     if geometry.change == "turned":
         also = f" and resized from {wide_a}x{high_a} to {wide_b}x{high_b}" if filter_name else ""
         return f"{geometry.turn}{also}"
+    if geometry.change == "shifted":
+        right, down = geometry.box_b[0] - geometry.box_a[0], geometry.box_b[1] - geometry.box_a[1]
+        ways = [
+            f"{plural(abs(by), 'pixel')} {ahead if by > 0 else back}"
+            for by, ahead, back in ((right, "to the right", "to the left"), (down, "down", "up"))
+            if by
+        ]
+        return f"shifted by {' and '.join(ways)}"
     if geometry.change == "resized":
         return f"resized from {wide_a}x{high_a} to {wide_b}x{high_b}"
     if geometry.change == "padded":

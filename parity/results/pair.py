@@ -25,6 +25,7 @@ Change = Literal[
     "cropped",
     "padded",
     "turned",
+    "shifted",
     "speed",
     "offset",
     "reversed",
@@ -81,6 +82,20 @@ class PairFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingDifference:
+    """One setting in which the ComfyUI graphs of the two files differ."""
+
+    node: str
+    """The node of B that holds it."""
+    name: str
+    """Its widget."""
+    a: str
+    """What A's graph asks for."""
+    b: str
+    """What B's graph asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CodecEstimate:
     """What the codecs of the two files cost, as an estimate: the frames before encoding are unknown."""
 
@@ -113,6 +128,8 @@ class PairResult:
     """The mean PSNR once the levels are alike, in dB; null: infinite, or no change of levels was found."""
     codec: CodecEstimate | None = None
     """null: both files are lossless, or the codec cannot be estimated."""
+    settings: tuple[SettingDifference, ...] | None = None
+    """Where the ComfyUI graphs in the files differ; null: not both hold one that can be read."""
     notes: tuple[str, ...] = ()
     """What was not compared or is not known."""
     next_steps: tuple[str, ...] = ()

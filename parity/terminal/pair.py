@@ -8,7 +8,7 @@ from parity.results.case import MetricResult
 from parity.results.pair import FileFacts, PairResult
 from parity.results.words import decibels, figure
 from parity.terminal.text import table
-from pipelines.files.words import plural
+from pipelines.files.words import plural, shorten
 
 
 def pair_text(result: PairResult) -> str:
@@ -34,6 +34,10 @@ def _lines(result: PairResult) -> Iterator[str]:
     for finding in result.findings:
         share = f" ({finding.explains:.0%} of the squared error)" if finding.explains is not None else ""
         yield f"  {finding.change}: {finding.text}{share}"
+    if result.settings:
+        yield "  settings that differ in the files' ComfyUI graphs:"
+        rows = [(each.node, each.name, shorten(each.a, 60), shorten(each.b, 60)) for each in result.settings]
+        yield table([("node", "setting", "A", "B"), *rows], indent="    ")
     for note in result.notes:
         yield f"  note: {note}"
     for step in result.next_steps:
@@ -46,7 +50,7 @@ def _which(result: PairResult) -> str:
     return ", after size and timing" if moved or any(f.change in _SIZES for f in result.findings) else ""
 
 
-_SIZES = ("resized", "cropped", "padded", "turned")
+_SIZES = ("resized", "cropped", "padded", "turned", "shifted")
 
 
 def _figures(name: str, metric: MetricResult, result: PairResult) -> tuple[str, str, str]:

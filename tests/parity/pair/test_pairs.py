@@ -42,6 +42,7 @@ KNOWN = {
     "shorter": Known(lambda a: a[:6], ["length"], "3 frames shorter, 6 not 9"),
     "cropped": Known(lambda a: a[:, 8:56, 10:80], ["cropped"], "the 70x48 at 10,8 of A's 96x64"),
     "padded": Known(lambda a: np.pad(a, ((0, 0), (16, 16), (0, 0), (0, 0))), ["padded"], "the 96x64 at 0,16"),
+    "a pixel to the right": Known(lambda a: np.roll(a, 1, 2), ["shifted"], "shifted by 1 pixel to the right"),
     "mirrored": Known(lambda a: a[:, :, ::-1], ["turned"], "mirrored left to right"),
     "upside down": Known(lambda a: a[:, ::-1, ::-1], ["turned"], "rotated by 180°"),
     "on its side": Known(lambda a: np.rot90(a, 1, (1, 2)), ["turned"], "rotated by 90° to the left"),
