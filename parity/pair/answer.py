@@ -18,8 +18,8 @@ from pipelines.files.words import plural, shorten, together
 
 CODEC_TIMES = 1.6
 """Two files are the same up to re-encoding if their squared error is at most this many times what the codecs are
-estimated to cost: 2 dB, of pixels and of the means of 8x8 blocks. The estimate itself was 0.1 to 0.8 dB too low on
-recordings of which the frames before encoding are known."""
+estimated to cost: 2 dB, of pixels and of the means of 8x8 blocks. The estimate is within 0.8 dB for H.264 and VP9 and
+1.9 dB for WebP, on recordings of real ComfyUI whose frames before encoding are known."""
 _RELATED = 0.5
 """The least likeness of structure at which two videos have something in common."""
 _OTHER_SPEED = 0.025

@@ -1,0 +1,86 @@
+"""Recordings of real ComfyUI: what its files cost is known, and the graphs in them say why two of them differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity.pair.codec import errors, loss_of
+from parity.pair.compare import compare_files
+from parity.results.pair import PairResult
+from pipelines.media.facts import media_facts
+from pipelines.media.video import read_video
+from tests.support.clips import animation, shapes
+from tests.support.paths import ROOT
+
+RECORDED = ROOT / "tests" / "data" / "comfyui"
+NORMAL = RECORDED / "t2v-euler-normal-3" / "float32"
+SIMPLE = RECORDED / "t2v-euler-simple-8" / "float32"
+
+
+def recorded(folder: Path, suffix: str) -> Path:
+    return next(iter(sorted(folder.glob(f"*_.{suffix}"))))
+
+
+@pytest.fixture(scope="module")
+def other_schedule() -> PairResult:
+    return compare_files(recorded(SIMPLE, "mp4"), recorded(NORMAL, "mp4")).result
+
+
+def test_the_graphs_say_why(other_schedule: PairResult) -> None:
+    """Two mp4 of one seed, apart by less than their codecs cost in pixels, by more in the means of blocks."""
+    assert other_schedule.outcome == "similar"
+    assert other_schedule.sentence.endswith(
+        "their ComfyUI graphs differ in shift (3, not 8) and scheduler (normal, not simple)."
+    )
+    assert other_schedule.settings is not None
+    assert [(each.name, each.a, each.b) for each in other_schedule.settings] == [
+        ("shift", "8", "3"),
+        ("scheduler", "simple", "normal"),
+    ]
+    assert other_schedule.a.graph is not None
+
+
+def test_the_next_command_is_given(other_schedule: PairResult) -> None:
+    (step,) = other_schedule.next_steps
+    assert step.startswith(f"parity plan --output {recorded(NORMAL, 'mp4')} CASE.yaml")
+
+
+@pytest.mark.parametrize("suffix", ["webp", "webm", "mp4"])
+def test_one_graph_saved_in_two_ways_is_one_video(suffix: str) -> None:
+    """The PNG is lossless; what the other file lost is known, and the estimate is near it."""
+    result = compare_files(recorded(NORMAL, "png"), recorded(NORMAL, suffix)).result
+    assert (result.outcome, result.findings) == ("recoded", ()), result.sentence
+    assert result.settings is not None
+    assert {each.name for each in result.settings} <= {"file", "fps"}
+
+
+@pytest.mark.parametrize(("suffix", "within"), [("webp", 2.0), ("webm", 1.0), ("mp4", 1.0)])
+def test_the_loss_of_a_codec_is_estimated_from_lossless_frames(suffix: str, within: float) -> None:
+    """A WebP does not say with which effort it was encoded, on which its size depends."""
+    with np.load(NORMAL / "frames.npz") as kept:
+        frames = kept[kept.files[0]]
+    path = recorded(NORMAL, suffix)
+    made = read_video(path)
+    loss = loss_of(media_facts(path), len(made.frames), frames)
+    assert loss is not None
+    true_loss, _ = errors(frames, made.frames)
+    assert abs(10 * np.log10(loss.fine / true_loss)) < within
+
+
+def test_a_file_without_a_graph_claims_none(tmp_path: Path) -> None:
+    result = compare_files(recorded(NORMAL, "mp4"), animation(tmp_path / "b.webp", shapes())).result
+    assert result.settings is None
+    assert result.b.graph is None
+    assert result.next_steps[0].endswith("A's ComfyUI graph against a preview's settings")
+
+
+def test_a_damaged_graph_hinders_no_comparison(tmp_path: Path) -> None:
+    data = recorded(NORMAL, "mp4").read_bytes()
+    path = tmp_path / "b.mp4"
+    path.write_bytes(data.replace(b'"class_type"', b'"klass_type"'))
+    result = compare_files(recorded(NORMAL, "png"), path).result
+    assert result.outcome == "recoded"
+    assert any(note.startswith("B: b.mp4") for note in result.notes), result.notes
