@@ -121,6 +121,9 @@ ClipImage = Literal["resized", "original_stretched", "original_center"]
 others are ComfyUI's CLIPVisionEncode, which takes the image as it was loaded: stretched to 224x224 (`crop: none`), or
 its center."""
 
+Encoder = Literal["text_encoder", "image_encoder"]
+"""The parts of a pipeline that encode what the transformer is told."""
+
 TextEncoding = Literal["diffusers", "comfyui"]
 """How a prompt becomes numbers. diffusers: cleaned, cut at 512 tokens, computed in the text encoder's dtype. comfyui:
 not cleaned, never cut, `(words:1.4)` is a weight, computed in float32 from weights stored in float16."""
@@ -269,6 +272,12 @@ class Recipe:
     def repeats(self) -> bool:
         """True if generating it again can give the same video."""
         return self.conditioning is None or self.conditioning.noise != "unseeded"
+
+    @property
+    def float16_encoders(self) -> tuple[Encoder, ...]:
+        """The encoders that run as ComfyUI's do: weights stored in float16, computed in float32."""
+        text: tuple[Encoder, ...] = ("text_encoder",) if self.text_encoding == "comfyui" else ()
+        return text if self.clip_image == "resized" else (*text, "image_encoder")
 
     def loras(self, expert: Expert | None) -> tuple[tuple[LoraFile, float], ...]:
         """An expert's LoRAs with their scales."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -70,10 +71,17 @@ def held(recipe: Recipe, parts: Parts | None = None) -> Held:
         parts={name: sum(size for _, size in sizes) for name, sizes in sized.items()},
         largest_layer=max(layers.values(), default=0),
         loras=loras + _adapter(recipe),
-        originals=originals + _cast_originals(recipe, parts),
+        originals=originals + _cast_originals(recipe, parts) + _waiting(recipe, parts),
         loading=_unquantized(parts, recipe) - sum(size for _, size in sized["text_encoder"]),
         assumed=parts.assumed,
     )
+
+
+def _waiting(recipe: Recipe, parts: Parts) -> int:
+    """The pipeline's own encoders, which wait in RAM where ComfyUI's are in use."""
+    own = dataclasses.replace(recipe, text_encoding="diffusers", clip_image="resized")
+    names = [name for name in recipe.float16_encoders if name in parts.tensors]
+    return sum(size for name in names for _, size in _sizes(name, parts.tensors[name], own))
 
 
 def _unquantized(parts: Parts, recipe: Recipe) -> int:
@@ -86,13 +94,16 @@ def _sizes(part: PartName, tensors: Tensors, recipe: Recipe) -> list[tuple[Tenso
     """Each tensor with its bytes."""
     quantization, width = recipe.quantization.effective, _width(part, recipe)
     qtype, names = _qtype(quantization, part), _chosen(quantization, part)
+    in_float16 = part in recipe.float16_encoders
 
     def size(tensor: Tensor) -> int:
         numbers = width(tensor.name)
         if qtype is not None and _is_linear(tensor) and names(layer_of(tensor.name)):
-            stored = stored_bytes(qtype, tensor.shape[0], tensor.shape[1], numbers)
+            stored = stored_bytes(qtype, tensor.shape[0], tensor.shape[1], 4 if in_float16 else numbers)
             if stored is not None:
                 return stored * tensor.count
+        if in_float16:  # matrices and tables; all else is float32
+            numbers = 2 if len(tensor.shape) == 2 else 4
         return tensor.numbers * numbers
 
     return [(tensor, size(tensor)) for tensor in tensors]
@@ -133,7 +144,7 @@ def _numberless(layer: str) -> str:
 
 def _width(part: PartName, recipe: Recipe, *, loaded: bool = False) -> Callable[[str], int]:
     """The bytes of a number of each tensor. `loaded`: as it is loaded, before ai-toolkit's cast of the whole."""
-    width = _BYTES[recipe.precision.dtype]
+    width = _BYTES[recipe.vae_computes if part == "vae" else recipe.precision.dtype]
     kept: tuple[str, ...] = ()
     if part.startswith("transformer"):
         kept = KEPT_IN_FLOAT32

@@ -7,36 +7,28 @@ file says which was given.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.engine.checkpoint import folders, load_image_encoder, load_text_encoder
 from pipelines.engine.lora import Undo, nothing
 from pipelines.phases import OnPhase
 from pipelines.recipe import Recipe
 
-Encoder = Literal["text_encoder", "image_encoder"]
-
-
-def needed(recipe: Recipe) -> tuple[Encoder, ...]:
-    """The encoders that a recipe runs as ComfyUI does."""
-    text: tuple[Encoder, ...] = ("text_encoder",) if recipe.text_encoding == "comfyui" else ()
-    return (*text, "image_encoder") if recipe.clip_image != "resized" else text
-
 
 def apply(pipe: Any, recipe: Recipe, token: str | None, on_phase: OnPhase) -> Undo:
-    """Replace the encoders that `needed` names, for now; the returned function puts the pipeline's own back.
+    """Replace a recipe's `float16_encoders`, for now; the returned function puts the pipeline's own back.
 
     They are read from their files again, because the pipeline's own are rounded to another dtype. Those wait on the
     CPU. A quantized text encoder is quantized from the weights in float16.
     """
-    if not needed(recipe):
+    if not recipe.float16_encoders:
         return nothing
     import torch
 
     from pipelines.engine.float16_storage import store_in_float16
 
-    originals: dict[Encoder, Any] = {}
-    for part in needed(recipe):
+    originals: dict[str, Any] = {}
+    for part in recipe.float16_encoders:
         original = getattr(pipe, part, None)
         if original is None:
             continue  # Wan 2.2 has no CLIP

@@ -153,7 +153,7 @@ class Engine:
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
-            (encoders.needed(recipe), lambda: encoders.apply(pipe, recipe, token, self.on_phase)),
+            (recipe.float16_encoders, lambda: encoders.apply(pipe, recipe, token, self.on_phase)),
             (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase)),
             (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),

@@ -64,6 +64,17 @@ def test_quantized_weights_are_as_large_as_the_engine_has_them(engine: Engine, q
 
 
 @pytest.mark.draws
+@pytest.mark.parametrize("qtype", [None, "qfloat8"])
+def test_encoders_as_comfyui_stores_them_and_the_own_ones_in_ram(engine: Engine, qtype: str | None) -> None:
+    own = dataclasses.replace(sample_recipe("i2v_basic", 0), precision=CAST, **NO_LORA)
+    own = dataclasses.replace(own, quantization=Quantization(text_encoder=qtype))
+    recipe = dataclasses.replace(own, text_encoding="comfyui", clip_image="original_center", vae_dtype="float32")
+    assert held(recipe).parts == in_memory(engine, recipe)
+    encoders = sum(held(own).parts[name] for name in ("text_encoder", "image_encoder"))
+    assert held(recipe).originals == held(own).originals + encoders
+
+
+@pytest.mark.draws
 def test_the_layers_that_an_adapter_names(engine: Engine) -> None:
     recipe = dataclasses.replace(recorded_recipe(ARA), **NO_LORA)
     expected = held(recipe)
