@@ -198,9 +198,9 @@ def _figures(found: Evidence) -> str:
         return f"{apart}, and both files are lossless" if lossless else apart
     cost = decibels(_psnr(found.loss.fine), 0)
     both = found.a.lossless is False and found.b.lossless is False
-    if both:
-        return f"{apart}; re-encoding one as the other alone gives about {cost}"
-    return f"{apart}; the codec alone gives about {cost}"
+    alone = f"re-encoding one as the other alone gives about {cost}" if both else f"the codec alone gives about {cost}"
+    hidden = found.apart[0] <= CODEC_TIMES * found.loss.fine and not _by_codec(found)
+    return f"{apart}; {alone}" + (", but leaves the means of 8x8 blocks closer" if hidden else "")
 
 
 def _rest(found: Evidence) -> str:

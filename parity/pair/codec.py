@@ -46,16 +46,31 @@ class Loss:
     how: str
 
 
-def estimate(a: Frames, b: Frames, facts_a: MediaFacts, facts_b: MediaFacts) -> tuple[CodecEstimate, Loss] | None:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file whose loss is estimated."""
+
+    path: Path
+    facts: MediaFacts
+    frames: int
+
+    def bytes_of(self, count: int) -> float:
+        """The bytes of the pictures of its first frames: a whole one first, then what changes, so no average."""
+        if count < self.frames and self.facts.codec in _ENCODERS:
+            return stream_bytes(self.path, count)
+        return self.facts.picture_bytes / max(1, self.frames) * count
+
+
+def estimate(a: Frames, b: Frames, of_a: Source, of_b: Source) -> tuple[CodecEstimate, Loss] | None:
     """The loss that two encodings of one video would show at these files' sizes. None: both are lossless, or unknown.
 
     `a` and `b`: the frames as each file has them, before anything is cut or moved.
     """
     losses = []
-    for facts, count, source in ((facts_a, len(a), b), (facts_b, len(b), a)):
-        if facts.lossless is True:
+    for file, frames in ((of_a, b), (of_b, a)):
+        if file.facts.lossless is True:
             continue
-        loss = loss_of(facts, count, source) if facts.lossless is False else None
+        loss = loss_of(file, frames) if file.facts.lossless is False else None
         if loss is None:
             return None
         losses.append(loss)
@@ -70,11 +85,11 @@ def estimate(a: Frames, b: Frames, facts_a: MediaFacts, facts_b: MediaFacts) -> 
     return CodecEstimate(psnr=round(psnr, 2), how=how), both
 
 
-def loss_of(facts: MediaFacts, count: int, source: Frames) -> Loss | None:
-    """What encoding `source` as a file of these facts costs; None: the codec is not known here, or cannot be tried."""
-    pixels = source.shape[1] * source.shape[2]
-    some = source[: max(1, min(len(source), _MOST_PIXELS // pixels))]
-    wanted = facts.picture_bytes / max(1, count) * len(some)
+def loss_of(file: Source, frames: Frames) -> Loss | None:
+    """What encoding frames as that file costs; None: its codec is not known here, or cannot be tried."""
+    facts, pixels = file.facts, frames.shape[1] * frames.shape[2]
+    some = frames[: max(1, min(len(frames), file.frames, _MOST_PIXELS // pixels))]
+    wanted = file.bytes_of(len(some))
     try:
         if facts.codec == "webp":
             return _at_size(some, wanted, lambda quality: _webp(some, quality), (0, 100), "WebP of quality")

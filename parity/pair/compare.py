@@ -17,7 +17,7 @@ from parity.comparison.verdict import broken_in_words
 from parity.pair import geometry as places
 from parity.pair import timing as times
 from parity.pair.answer import Evidence, answer
-from parity.pair.codec import errors, estimate
+from parity.pair.codec import Source, errors, estimate
 from parity.pair.geometry import Geometry
 from parity.pair.graphs import GraphOf, differences, graph_of, next_steps, notes
 from parity.pair.levels import Levels, best_levels, is_truncated, sample
@@ -48,6 +48,11 @@ class Opened:
     media: MediaFacts
     graph: GraphOf
     facts: FileFacts
+
+    @property
+    def source(self) -> Source:
+        """The file as the estimate of its codec's loss needs it."""
+        return Source(self.path, self.media, len(self.video.frames))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +167,9 @@ def _finish(a: Opened, b: Opened, found: _Found, asked: Collection[str], tell: P
     trusted = found.likeness >= ALIKE
     tell("estimating what the codecs cost")
     identical = one.shape == two.shape and bool(np.array_equal(one, two))
-    cost = None if identical else estimate(one, two, a.media, b.media)
-    floor = 0.0 if cost is None else cost[1].fine
+    cost = None if identical else estimate(one, two, a.source, b.source)
+    one_lossless = bool(a.media.lossless) != bool(b.media.lossless)
+    floor = cost[1].fine if cost is not None and one_lossless else 0.0  # of two lossy files it is too rough
     tell("comparing frames")
     geometry = found.geometry
     first, second, filter_name = places.apply(one, two, geometry)

@@ -29,8 +29,10 @@ _FRAMES = 24
 _AS_GOOD = 0.05
 """A simpler formula is taken if it takes away all that the best one does, but for this share."""
 _ROUNDING = 0.1
-_SURELY = 0.8
-"""The share of what the codecs are estimated to cost that no formula need explain."""
+_SURELY, _SIMPLE, _SEEN = 0.8, 2, 0.15
+"""The share of what a codec is estimated to cost that no formula need explain; the most numbers of a formula that may
+leave it out; and the least share of the whole error that this takes away. Without the last two, recordings of ComfyUI
+of one seed with other samplers, as WebP and mp4, were called tinted."""
 
 _KR_KB = {"BT.601": (0.299, 0.114), "BT.709": (0.2126, 0.0722)}
 
@@ -63,7 +65,7 @@ def sample(a: Frames, b: Frames, pairs: tuple[tuple[int, int], ...]) -> tuple[Pi
 def best_levels(a: Pixels, b: Pixels, floor: float = 0.0) -> Levels | None:
     """The simplest formula that explains most of what the pixels differ in beyond `floor`; None: none does.
 
-    `floor`: the squared error that the codecs cost, as far as it is known. The estimate may be too high.
+    `floor`: the squared error that the codec of one of the files costs; 0: not known. The estimate may be too high.
     """
     before = _error(a, b)
     if before < LEAST:
@@ -72,9 +74,12 @@ def best_levels(a: Pixels, b: Pixels, floor: float = 0.0) -> Levels | None:
     least = min(error for _, error in found)
     for levels, error in sorted(found, key=lambda item: (item[0].simplicity, item[1])):
         if error <= least + _AS_GOOD * (before - least) + _ROUNDING:
+            gain = before - error
+            share = gain / before
             beyond = before - _SURELY * floor
-            share = min(1.0, (before - error) / beyond) if beyond > 0 else 0.0
-            if share < EXPLAINS or before - error < LEAST:
+            if floor and levels.simplicity <= _SIMPLE and gain >= _SEEN * before and beyond > 0:
+                share = max(share, min(1.0, gain / beyond))
+            if share < EXPLAINS or gain < LEAST:
                 return None
             return Levels(
                 change=levels.change,

@@ -14,8 +14,10 @@ from pipelines.files.content import check_file
 from pipelines.files.words import cannot_read
 from pipelines.media.video import CONTAINERS
 
-_STREAM = re.compile(r"Stream #.*Video: (?P<codec>\w+)[^,]*, (?P<pixels>\w+)(?:\((?P<tags>[^)]*)\))?")
+_STREAM = re.compile(r"Stream #.*Video: (?P<codec>\w+)[^,]*, (?P<pixels>\w+)(?:\((?P<tags>[\w, /.-]*)\))?")
 _MOST_STREAM = 1 << 30
+_MOST_CHUNKS = 100_000
+"""Chunks of a WebP that are looked at: a hostile file has any number of empty ones."""
 _NO_LOSS = {"ffv1", "huffyuv", "rawvideo", "png", "apng"}
 _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
@@ -40,7 +42,8 @@ class MediaFacts:
         """Whether the file holds its frames without loss; None: unknown."""
         if not self.codec:
             return None
-        return self.codec in _NO_LOSS or self.codec == "webp lossless"
+        is_rgb = not self.pixels or self.pixels.startswith(("rgb", "gbr", "bgr"))  # to YUV and back is a loss
+        return self.codec == "webp lossless" or (self.codec in _NO_LOSS and is_rgb)
 
     @property
     def kind(self) -> str:
@@ -74,7 +77,10 @@ def webp_facts(file: BinaryIO) -> MediaFacts:
     """Read the chunks of a WebP: `VP8L` is lossless, `VP8 ` is not; the rest of the file is metadata."""
     lossy = lossless = total = 0
     file.seek(12)
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
         name, size = head[:4], struct.unpack("<I", head[4:])[0]
         if name == b"ANMF":
             file.seek(16, 1)  # place, size and duration of a frame; its own chunks follow
@@ -106,12 +112,13 @@ def _of_stream(path: Path, container: str) -> MediaFacts:
     )
 
 
-def stream_bytes(path: Path) -> int:
-    """The bytes of a file's video stream alone; 0 if it cannot be told."""
+def stream_bytes(path: Path, frames: int | None = None) -> int:
+    """The bytes of a file's video stream alone, or of its first `frames`; 0 if it cannot be told."""
     import imageio_ffmpeg
 
     ffmpeg, file = imageio_ffmpeg.get_ffmpeg_exe(), str(path.absolute())
-    command = [ffmpeg, "-v", "error", *CONTAINERS, "-i", file, "-map", "0:v:0", "-c", "copy", "-f", "data", "-"]
+    command = [ffmpeg, "-v", "error", *CONTAINERS, "-i", file, "-map", "0:v:0", "-c", "copy"]
+    command += [*([] if frames is None else ["-frames:v", str(frames)]), "-f", "data", "-"]
     total = 0
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

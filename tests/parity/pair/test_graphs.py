@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.pair.codec import errors, loss_of
+from parity.pair.codec import Source, errors, loss_of
 from parity.pair.compare import compare_files
 from parity.results.pair import PairResult
 from pipelines.media.facts import media_facts
 from pipelines.media.video import read_video
-from tests.support.clips import animation, shapes
+from tests.support.clips import animation, film, shapes
 from tests.support.paths import ROOT
 
 RECORDED = ROOT / "tests" / "data" / "comfyui"
@@ -64,7 +64,7 @@ def test_the_loss_of_a_codec_is_estimated_from_lossless_frames(suffix: str, with
         frames = kept[kept.files[0]]
     path = recorded(NORMAL, suffix)
     made = read_video(path)
-    loss = loss_of(media_facts(path), len(made.frames), frames)
+    loss = loss_of(Source(path, media_facts(path), len(made.frames)), frames)
     assert loss is not None
     true_loss, _ = errors(frames, made.frames)
     assert abs(10 * np.log10(loss.fine / true_loss)) < within
@@ -84,3 +84,13 @@ def test_a_damaged_graph_hinders_no_comparison(tmp_path: Path) -> None:
     result = compare_files(recorded(NORMAL, "png"), path).result
     assert result.outcome == "recoded"
     assert any(note.startswith("B: b.mp4") for note in result.notes), result.notes
+
+
+def test_other_settings_in_lossy_files_are_no_tint(tmp_path: Path) -> None:
+    """Another sampler's video has other colours on average, which is no change of colour."""
+    with np.load(NORMAL / "frames.npz") as kept, np.load(SIMPLE / "frames.npz") as other:
+        frames, others = kept[kept.files[0]], other[other.files[0]]
+    files = animation(tmp_path / "a.webp", frames), film(tmp_path / "b.mp4", others, "-crf", "23")
+    result = compare_files(*files).result
+    assert (result.outcome, result.findings) == ("similar", ()), result.sentence
+    assert "but leaves the means of 8x8 blocks closer" in result.sentence
