@@ -146,6 +146,8 @@ def _effective(recipe: Recipe, name: str) -> Any:
         return "float32"
     if name == "quantization":
         return value.effective
+    if name == "resize" and _fits(recipe):
+        return None
     if name == "clip_image" and not _has_clip(recipe):
         return "resized"
     if name == "float32_steps" and recipe.precision.dtype == recipe.vae_computes == "float32":
@@ -153,6 +155,14 @@ def _effective(recipe: Recipe, name: str) -> Any:
     if name == "vae_dtype" and value == recipe.precision.dtype:
         return None
     return frame_duration(value) if name == "fps" else value
+
+
+def _fits(recipe: Recipe) -> bool:
+    """True if the control image has the video's size, so that no resize changes it, nor turns it by its EXIF."""
+    image = recipe.control_image
+    if image is None or (image.width, image.height) != (recipe.width.applied, recipe.height.applied):
+        return False
+    return b"Exif" not in image.data and b"eXIf" not in image.data
 
 
 def _has_clip(recipe: Recipe) -> bool:

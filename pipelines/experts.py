@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.comfyui_schedules import comfyui_sigmas, high_noise_steps
+from pipelines.comfyui_schedules import SCHEDULES, comfyui_sigmas, high_noise_steps
 from pipelines.recipe import Recipe
 from pipelines.schedule_parts import parts_of
 
@@ -10,7 +10,7 @@ from pipelines.schedule_parts import parts_of
 def steps_before(recipe: Recipe, boundary: float) -> int | None:
     """The steps of a recipe whose noise is at or above `boundary`; None where only diffusers knows its sigmas."""
     parts = parts_of(recipe.scheduler)
-    if parts is None:
+    if parts is None or parts.schedule not in SCHEDULES:
         return None
     sigmas = comfyui_sigmas(
         parts.sampler,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pipelines.comfyui_schedules import DISCARDING
-from pipelines.scheduler import COMFYUI, Scheduler, comfyui_schedule, flow_schedule
+from pipelines.scheduler import COMFYUI, Scheduler, Setting, flow_schedule
 
 Part = Literal["sampler", "schedule", "shift"]
 """A part that can differ by itself."""
@@ -97,7 +97,15 @@ def canonical(scheduler: Scheduler) -> Scheduler:
     shift = 1.0 if parts.schedule == _WITHOUT_SHIFT else round(parts.shift, 6)
     if (sampler, parts.schedule, parts.denoise) == ("euler", "normal", 1.0):
         return flow_schedule("flow_match_euler", shift)
-    return comfyui_schedule(str(sampler), parts.schedule, shift, denoise=parts.denoise, basic=bool(basic))
+    return _scheduler(dataclasses.replace(parts, sampler=str(sampler), basic=bool(basic), shift=shift))
+
+
+def _scheduler(parts: Parts) -> Scheduler:
+    """The schedule with these parts, also of names that are not supported yet: they are differences all the same."""
+    given: dict[str, Setting] = {"sampler": parts.sampler, "schedule": parts.schedule, "shift": parts.shift}
+    given |= {} if parts.denoise == 1 else {"denoise": parts.denoise}
+    given |= {"basic": True} if parts.basic else {}
+    return Scheduler(COMFYUI, tuple(sorted(given.items())))
 
 
 def both_parts(one: Scheduler, other: Scheduler) -> tuple[Parts, Parts] | None:
@@ -119,4 +127,4 @@ def take_part(scheduler: Scheduler, part: Part, other: Scheduler) -> Scheduler:
         return other
     if taken.effective == ours.effective:
         return scheduler
-    return comfyui_schedule(taken.sampler, taken.schedule, taken.shift, denoise=taken.denoise, basic=taken.basic)
+    return _scheduler(taken)

@@ -13,6 +13,7 @@ from parity.factors.troubleshooting import find_symptoms
 from parity.results.case import BeyondRecipes
 from pipelines.drift import LORA_FACTORS, Factor, lora_field
 from pipelines.errors import UsageError
+from pipelines.experts import steps_before
 from pipelines.files.words import did_you_mean, near
 from pipelines.recipe import EXPERT_PARTS, Conditioning, Recipe
 from pipelines.schedule_parts import Parts, parts_of
@@ -111,7 +112,9 @@ def _lora_file(factor: Factor) -> Callable[[Recipe], str]:
 def _boundary(recipe: Recipe) -> str:
     if recipe.boundary is None:
         return "use only the first transformer"
-    return f"pipe.register_to_config(boundary_ratio={recipe.boundary:g})"
+    at = steps_before(recipe, recipe.boundary)
+    nodes = "" if at is None else f"  # ComfyUI: end_at_step and start_at_step {at} of {recipe.steps}"
+    return f"pipe.register_to_config(boundary_ratio={recipe.boundary:g}){nodes}"
 
 
 def _conditioning(recipe: Recipe) -> str:
@@ -232,7 +235,7 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
     ("checkpoint", "different weights: serve the checkpoint the LoRA was trained on", _checkpoint),
     (
         "boundary",
-        "the experts switch at another timestep: set the preview's boundary_ratio on the pipeline",
+        "the experts switch at another timestep: set the preview's boundary_ratio, or in ComfyUI its step",
         _boundary,
     ),
     (

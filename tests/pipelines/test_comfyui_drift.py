@@ -213,6 +213,27 @@ def test_clip_sees_an_image_in_wan21_alone() -> None:
     assert differing(sample_recipe("wan22_i2v", 0), clip_image="original_stretched") == []
 
 
+def test_an_image_of_the_videos_size_is_not_resized() -> None:
+    i2v = sample_recipe("i2v_basic", 0)
+    assert i2v.control_image is not None
+    width, height = i2v.width.applied, i2v.height.applied
+    changes: dict[str, Any] = {"resize": Resize("bilinear_no_antialias", "center")}
+    fitting = dataclasses.replace(i2v.control_image, width=width, height=height)
+    assert differing(i2v, **changes) == ["resize"]
+    assert differing(dataclasses.replace(i2v, control_image=fitting), **changes) == []
+    turned = dataclasses.replace(fitting, data=fitting.data + b"eXIf")
+    assert differing(dataclasses.replace(i2v, control_image=turned), **changes) == ["resize"]
+
+
+def test_names_that_are_not_supported_yet_are_differences_all_the_same(wan22: Recipe) -> None:
+    unknown = Scheduler("comfyui", (("sampler", "er_sde"), ("schedule", "bong_tangent"), ("shift", 5.0)))
+    inference = dataclasses.replace(wan22, scheduler=unknown, split=8)
+    assert differing_factors(wan22, inference) == ["sampler", "schedule", "boundary"]
+    assert str(take(wan22, "sampler", inference).scheduler) == "er_sde, normal, shift 5 (ComfyUI)"
+    assert frames_key(take_all(inference, ["sampler", "schedule", "boundary"], wan22)) == frames_key(wan22)
+    assert find_differences(wan22, inference)[0].inference == "er_sde"
+
+
 def test_what_only_the_decode_does_shares_its_latents(preview: Recipe) -> None:
     other = dataclasses.replace(preview, eight_bit="truncated", vae_dtype="float32", vae_norm="vae_dtype")
     assert latents_key(other) == latents_key(preview)
