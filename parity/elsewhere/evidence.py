@@ -126,8 +126,8 @@ def _with_evidence(finding: FindingResult, case: Case, known: Known) -> FindingR
     evidence = evidence_of(case, finding.factor)
     if finding.factor in IN_FILE or known.proof == "pixels":
         evidence = "pixels"
-    elif evidence == "expected" and known.proof is not None:
-        evidence = known.proof
+    elif evidence == "expected" and known.proof is not None and case.comfyui is None:
+        evidence = known.proof  # what a graph does not say only rounds, so closeness tells nothing about it
     elif evidence == "expected" and finding.factor in known.reported:
         evidence = "reported"
     return dataclasses.replace(finding, evidence=evidence)

@@ -17,7 +17,11 @@ from PIL import Image
 from parity.case.load import DEMO, load_case
 from parity.case.progress import Quiet
 from parity.cli.main import main
+from parity.comparison.compare import read_preview
 from parity.cost.estimate import job_of_run
+from parity.elsewhere.compare import compare_made
+from parity.elsewhere.evidence import findings_of
+from parity.elsewhere.file import read_made
 from parity.results.case import CaseResult, from_json
 from parity.run.resume import still_holds
 from parity.run.session import Session
@@ -114,6 +118,16 @@ def test_what_the_graph_does_not_say_is_only_assumed(write: Write, tmp_path: Pat
     assumed = dict.fromkeys(("precision", "vae_norm"), "expected")
     assert evidence(result) == dict.fromkeys(BY_THE_GRAPH, "file") | assumed | {"codec": "pixels"}
     assert "assumed, the graph does not say it: precision, vae_norm" in result.verdict
+
+
+def test_closeness_proves_nothing_that_only_rounds(write: Write) -> None:
+    """A graph's recipe in bfloat16 is as close to a float32 file as rounding lets it be: no dtype is known by that."""
+    case = load_case(write(saved("t2v-euler-simple-8", ".mp4")))
+    preview = read_preview(case.video, case.preview)
+    compared = compare_made(case, preview, read_made(case))
+    known = dataclasses.replace(compared.known, proof="likely")
+    found = findings_of(case, known, compared.comparison, compared.made)
+    assert {finding.factor: finding.evidence for finding in found} == evidence(compared.result)
 
 
 @pytest.fixture
