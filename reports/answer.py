@@ -113,7 +113,7 @@ def _pictures(case: CaseResult, changes: Sequence[Change]) -> tuple[Picture, ...
         return ()
     diagnosis = case.diagnosis
     fixed = [] if diagnosis is None or diagnosis.mode == "quick" else _fixed(diagnosis, changes)
-    title = "As requested" if fixed else "Output"
+    title = "The file" if case.file is not None else "As requested" if fixed else "Output"
     other = shape(case)
     pictures = [
         Picture(side="preview", title="Preview", caption=_extent(case.preview) if other else "from ai-toolkit"),

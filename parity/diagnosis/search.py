@@ -275,7 +275,7 @@ class _Searching:
             found=found,
             changed=assumed != found,
             tried=tried,
-            evidence=_evidence(tried),
+            evidence=_evidence(tried, proven=self._nearest is not None and self._nearest.to_preview.identical),
         )
 
     def _sentence(self, verdict: Verdict, best: Closeness, settings: Sequence[Setting], stopped: Stopped | None) -> str:
@@ -376,10 +376,10 @@ def _bottom(points: dict[float, float]) -> float | None:
     return min(max(x1 - over / (2 * under), numbers[0]), numbers[-1])
 
 
-def _evidence(tried: Sequence[Candidate]) -> str:
+def _evidence(tried: Sequence[Candidate], *, proven: bool) -> str:
     generated = [candidate for candidate in tried if candidate.to_preview is not None]
     if not tried:
-        return "not varied: already proven"
+        return "not varied: already proven" if proven else "not varied"
     hit = next((c for c in generated if c.to_preview is not None and c.to_preview.identical), None)
     if hit is not None:
         return f"{hit.value} is bit-identical"

@@ -193,6 +193,8 @@ class MadeDiagnosis:
             # What the server itself does wrong, no code of the user's can change.
             faults = {one.factor for one, before in zip(factors, known.factors, strict=True) if one.fix != before.fix}
             code = whole_code(factors, known.smallest_set, self._compared.case.preview, without=faults)
+            if self._compared.case.comfyui is not None:  # no code of a diffusers pipeline sets what a graph does
+                factors, code = tuple(dataclasses.replace(one, code=None) for one in factors), None
             return dataclasses.replace(result, diagnosis=dataclasses.replace(known, factors=factors, code=code))
 
         return with_diagnosis(diagnose(lab, plan, frames, trace, lambda known: self._keep(with_diagnosis(known))))

@@ -298,6 +298,8 @@ def test_the_graph_of_an_mp4_is_proven_and_explained(write: Write, tmp_path: Pat
     assert result.diagnosis.explained
     assert {cost.factor for cost in result.diagnosis.factors} == {*BY_THE_GRAPH, "codec"}
     assert {cost.factor for cost in result.diagnosis.factors[:2]} == {"shift", "schedule"}
+    codes = [result.code, result.diagnosis.code, *(cost.code for cost in result.diagnosis.factors)]
+    assert codes == [None] * len(codes)  # no code of a diffusers pipeline sets what a graph does
 
 
 @pytest.mark.draws
