@@ -85,7 +85,9 @@ def answer(found: Evidence) -> Answer:
 def _findings(found: Evidence) -> Iterator[PairFinding]:
     geometry, timing, levels = found.geometry, found.timing, found.levels
     if geometry.change is not None:
-        text = places.in_words(geometry, found.filter_name)
+        (wide_a, high_a), (wide_b, high_b) = geometry.sizes
+        other = f"of another size, {wide_b}x{high_b} not {wide_a}x{high_a}"
+        text = places.in_words(geometry, found.filter_name) if found.alike else other
         yield PairFinding(change=geometry.change, text=text)
     yield from _speed(found)
     if timing.change is not None:
@@ -148,9 +150,9 @@ def _by_rounding(found: Evidence) -> bool:
 
 
 def _sentence(found: Evidence, findings: tuple[PairFinding, ...], outcome: PairOutcome) -> str:
-    sides = [f"{name} is {what}" for name, what in zip("AB", found.broken, strict=True) if what]
-    if sides and outcome == "different":
-        return f"{' and '.join(sides)}."
+    black = [f"{name} is {what}" for name, what in zip("AB", found.broken, strict=True) if what and "black" in what]
+    if black and outcome == "different":
+        return f"{' and '.join(black)}."
     size = f"{plural(found.b.frames, 'frame')} of {found.b.width}x{found.b.height}"
     if outcome == "identical":
         return f"Identical, bit for bit: {size}."
@@ -221,8 +223,14 @@ def _rest(found: Evidence) -> str:
 
 def _notes(found: Evidence, outcome: PairOutcome) -> Iterator[str]:
     for name, what in zip("AB", found.broken, strict=True):
-        if what and outcome != "different":
+        if what and not (outcome == "different" and "black" in what):
             yield f"{name} is {what}"
+    if min(found.a.width, found.a.height, found.b.width, found.b.height) < 8:
+        yield "frames of fewer than 8 pixels a side have no structure to compare"
+    if found.a.frames != found.b.frames and any(
+        file.frames == 1 and "webp" in file.kind for file in (found.a, found.b)
+    ):
+        yield "a WebP whose frames are all equal holds one: how many were written is not in the file"
     if max(found.a.frames, found.b.frames) > MOST_FRAMES:
         yield f"no other timing was looked for: more than {MOST_FRAMES} frames"
     if not found.alike and (found.a.width, found.a.height) != (found.b.width, found.b.height):

@@ -128,8 +128,8 @@ def _at_size(
 
 
 def _loss(frames: Frames, made: Frames, how: str) -> Loss:
-    count = min(len(frames), len(made))
-    fine, coarse = errors(frames[:count], made[:count])
+    count, height, width = (min(sizes) for sizes in zip(frames.shape[:3], made.shape[:3], strict=True))
+    fine, coarse = errors(frames[:count, :height, :width], made[:count, :height, :width])
     return Loss(fine=fine, coarse=coarse, how=f"{how} ({decibels(float(10 * np.log10(255**2 / max(fine, 1e-9))), 1)})")
 
 
@@ -168,7 +168,8 @@ def _video(frames: Frames, codec: str, crf: int) -> tuple[int, Callable[[], Fram
     import imageio_ffmpeg
 
     encoder, options, _ = _ENCODERS[codec]
-    height, width = frames.shape[1:3]
+    height, width = (size // 2 * 2 for size in frames.shape[1:3])  # YUV 4:2:0 has a colour for two by two pixels
+    frames = np.ascontiguousarray(frames[:, :height, :width])
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-video_size", f"{width}x{height}", "-framerate", "16", "-i", "-", "-threads", "2"]
     command += ["-c:v", encoder, *options, "-crf", str(crf), "-pix_fmt", "yuv420p", "-f", "matroska"]

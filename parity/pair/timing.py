@@ -23,6 +23,8 @@ at least 0.85 where their likeness is 0.6 or more. 0.47 is reached where nothing
 """
 MOST_FRAMES = 1200
 """Frames of a video in which a timing is looked for: the search takes the product of both numbers."""
+_ROUNDING = 0.05
+"""The squared difference of thumbnails, of 255, that rounding alone may make."""
 _FEWEST = 3
 """Pairs without which a timing is chance."""
 
@@ -82,17 +84,22 @@ def is_clear(between: Matrix, timing: Timing) -> bool:
     if not moved:
         return False
     both = [pair for pair in moved if pair[1] < len(between)]
-    if both and over(between, both) > CLEAR * over(between, [(b, b) for _, b in both]):
+    if both and not _clearly(over(between, both), over(between, [(b, b) for _, b in both])):
         return False
     half = min(max(abs(a - b) for a, b in moved) // 2, len(between) // 3)
     return _is_sharp(between, moved, max(1, half))
+
+
+def _clearly(error: float, other: float) -> bool:
+    """Whether an error is clearly less than another, which is more than rounding."""
+    return other > _ROUNDING and error <= CLEAR * other
 
 
 def _is_sharp(between: Matrix, moved: Pairs, step: int) -> bool:
     """Whether a timing is clearly better than the same some frames earlier or later."""
     ways = [[(a, b) for a, b in moved if 0 <= a + by < len(between)] for by in (-step, step)]
     return any(ways) and all(
-        over(between, kept) <= CLEAR * over(between, [(a + by, b) for a, b in kept])
+        _clearly(over(between, kept), over(between, [(a + by, b) for a, b in kept]))
         for by, kept in zip((-step, step), ways, strict=True)
         if kept
     )

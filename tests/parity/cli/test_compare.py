@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import parity
 from parity.cli.main import main
 from pipelines.media.video import Frames
 from tests.support.clips import animation, folder, shapes
+from tests.support.paths import ROOT
 from tests.support.report_cases import Page
 
 
@@ -72,6 +75,16 @@ def test_python_gives_the_same(pair: tuple[str, str], tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert kept["sentence"] == found.sentence
     assert set(kept) == {field.name for field in dataclasses.fields(found)}
+
+
+@pytest.mark.process
+def test_identical_files_need_no_torch(source: Frames, tmp_path: Path) -> None:
+    a, b = animation(tmp_path / "a.png", source), folder(tmp_path / "b", source)
+    code = (
+        "import sys\nfrom parity.cli.main import main\n"
+        f"assert main(['compare', {str(a)!r}, {str(b)!r}]) == 0\nsys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def test_vmaf_on_request(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

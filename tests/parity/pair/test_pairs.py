@@ -192,6 +192,26 @@ def test_a_black_video_is_said_to_be_black(reference: Path, source: Frames, tmp_
     assert (result.outcome, result.sentence) == ("different", "B is black in every frame.")
 
 
+def test_videos_without_anything_in_them_have_no_timing(source: Frames, tmp_path: Path) -> None:
+    black = np.zeros_like(source)
+    result = compared(folder(tmp_path / "a", black), folder(tmp_path / "b", black + np.uint8(1)))
+    assert changes(result) == ["contrast"], result.sentence
+    assert result.sentence.startswith("B is A, 1.0 levels brighter; that alone is the difference")
+
+
+def test_nothing_is_claimed_about_frames_of_a_pixel(tmp_path: Path) -> None:
+    a, b = (folder(tmp_path / name, NOISE[0, :1, :1, :1] // 2 + number) for name, number in (("a", 0), ("b", 90)))
+    result = compared(a, b)
+    assert (result.outcome, changes(result)) == ("different", [])
+    assert "frames of fewer than 8 pixels a side have no structure to compare" in result.notes
+
+
+def test_an_odd_size_is_cut_for_a_codec_that_has_none(source: Frames, tmp_path: Path) -> None:
+    a, b = folder(tmp_path / "a", source[:, :63, :95]), film(tmp_path / "b.mp4", source[:, :62, :94], "-crf", "20")
+    result = compared(a, b)
+    assert (result.outcome, changes(result)) == ("altered", ["cropped"]), result.sentence
+
+
 def test_one_file_cannot_be_compared_with_itself(reference: Path) -> None:
     with pytest.raises(UsageError, match="one and the same file"):
         compared(reference, reference.parent / "." / reference.name)
@@ -203,3 +223,16 @@ def test_a_damaged_file_is_named(reference: Path, source: Frames, tmp_path: Path
     damaged.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"damaged\.mp4: is not a complete video"):
         compared(reference, damaged)
+
+
+def test_another_video_of_another_size_is_not_called_resized(source: Frames, tmp_path: Path) -> None:
+    other = scaled(preview("t2v_basic", "1795289016732__000000500_0.webp"), (48, 48))
+    result = compared(folder(tmp_path / "a", source), folder(tmp_path / "b", other))
+    assert result.outcome == "different"
+    assert result.sentence.startswith("Another video (of another size, 48x48 not 96x64): the structure differs")
+
+
+def test_a_still_webp_may_be_a_video_of_equal_frames(tmp_path: Path) -> None:
+    result = compared(folder(tmp_path / "a", STILL), animation(tmp_path / "b.webp", STILL))
+    assert changes(result) == ["length"]
+    assert any("a WebP whose frames are all equal holds one" in note for note in result.notes)
