@@ -66,6 +66,16 @@ def comfyui_sigmas(
     return tuple(float(sigma) for sigma in kept)
 
 
+def why_not_split(sampler: str) -> str | None:
+    """The reason why a sampler cannot be divided between two sampler nodes, one an expert; None if it can."""
+    if sampler in SPLIT_SAMPLERS:
+        return None
+    return (
+        f"{sampler} with two experts: what this sampler does across two sampler nodes was never measured, so it is not "
+        f"supported yet; supported: {', '.join(SPLIT_SAMPLERS)}"
+    )
+
+
 def steps_done(sampler: str, sigmas: Sequence[float]) -> tuple[int, ...]:
     """Return the number of steps that are done after each pass of the transformer: some samplers take two a step."""
     passes = [2 if sampler in TWO_PASSES and following > 0 else 1 for following in sigmas[1:]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipelines.comfyui_schedules import SPLIT_SAMPLERS
+from pipelines.comfyui_schedules import why_not_split
 from pipelines.comfyui_text import not_known
 from pipelines.drift import Factor
 from pipelines.quantization import Quantization, unsupported
@@ -25,15 +25,18 @@ def why_not_sampled(recipe: Recipe) -> str | None:
     """The reason why this version cannot sample as a recipe says; None if it can."""
     if recipe.scheduler.family != COMFYUI:
         return None
-    sampler = dict(recipe.scheduler.settings)["sampler"]
     if recipe.guidance_scale < 1:
         return f"cfg {recipe.guidance_scale:g}: ComfyUI guides below 1 too, not supported yet; supported: 1 and above"
-    if recipe.split is not None and sampler not in SPLIT_SAMPLERS:
-        return (
-            f"{sampler} with two experts: what this sampler does across two sampler nodes was never measured, so it is "
-            f"not supported yet; supported: {', '.join(SPLIT_SAMPLERS)}"
-        )
-    return "`compiled` with a sampler of ComfyUI's is not supported yet; remove `compiled`" if recipe.compiled else None
+    if recipe.compiled:
+        return "`compiled` with a sampler of ComfyUI's is not supported yet; remove `compiled`"
+    if recipe.split is not None:
+        sampler = str(dict(recipe.scheduler.settings)["sampler"])
+        if (reason := why_not_split(sampler)) is not None:
+            return reason
+    sigmas = recipe.scheduler.sigmas(recipe.steps)
+    if len(set(sigmas)) < len(sigmas):
+        return f"{recipe.steps} steps: some would be at the same noise level as the one before; use fewer"
+    return None
 
 
 def within_limits(recipe: Recipe) -> Recipe:

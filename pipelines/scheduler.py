@@ -189,10 +189,10 @@ def comfyui_schedule(
         raise CaseError(
             f"ComfyUI's scheduler {schedule[:60]!r} is not supported yet; supported: {', '.join(SCHEDULES)}"
         )
-    if not (math.isfinite(shift) and shift > 0):
-        raise CaseError(f"shift {shift:g}: ComfyUI's schedules need one above 0")
-    if not 0 < denoise <= 1:
-        raise CaseError(f"denoise {denoise:g}: must be above 0 and at most 1")
+    if not 0.01 <= shift <= 100:
+        raise CaseError(f"shift {shift:g}: ComfyUI's schedules need one of 0.01 to 100")
+    if not 0.01 <= denoise <= 1:
+        raise CaseError(f"denoise {denoise:g}: must be 0.01 to 1")
     settings: dict[str, Setting] = {"sampler": sampler, "schedule": schedule, "shift": float(shift)}
     if denoise != 1.0:
         settings["denoise"] = float(denoise)

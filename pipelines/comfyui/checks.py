@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipelines.catalog import Model
 from pipelines.comfyui.loras import base_name
 from pipelines.comfyui.settings import DEFAULT_SHIFT, Settings, Stage
-from pipelines.comfyui_schedules import SAMPLERS
+from pipelines.comfyui_schedules import SAMPLERS, why_not_split
 from pipelines.files.words import shorten, together
 
 _SAME = {"cfg": "cfg", "shift": "shift", "sampler": "sampler_name", "schedule": "scheduler", "steps": "steps"}
@@ -57,6 +57,8 @@ def _between(first: Stage, second: Stage) -> Iterator[str]:
     elif first.end != second.start:
         gap = f"ends at step {first.end}, and the second begins at {second.start}"
         yield f"the first sampler {gap}: a gap or an overlap is not supported yet"
+    if first.sampler in SAMPLERS and (reason := why_not_split(first.sampler)) is not None:
+        yield reason
     if not first.leftover_noise:
         yield f"node {first.node}: without return_with_leftover_noise the next starts clean: not supported yet"
     if second.add_noise:

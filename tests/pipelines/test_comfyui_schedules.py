@@ -99,7 +99,10 @@ def test_steps_before_a_boundary() -> None:
         ({"schedule": "bong_tangent"}, "bong_tangent.*not supported yet; supported: normal"),
         ({"shift": 0.0}, "shift 0"),
         ({"shift": float("nan")}, "shift nan"),
+        ({"shift": 1e-30}, "shift 1e-30"),
+        ({"shift": 1e9}, r"shift 1e\+09"),
         ({"denoise": 0.0}, "denoise 0"),
+        ({"denoise": 1e-9}, "denoise 1e-09"),
         ({"denoise": 1.5}, "denoise 1.5"),
     ],
 )

@@ -168,6 +168,12 @@ def test_precision_is_float16_unless_the_case_says_otherwise() -> None:
     assert any("dtype" in sentence for sentence in unknown_of(settings))
 
 
+def test_noise_on_the_way_is_taken_for_the_cpus(comfyui: Files) -> None:
+    assert recipe_of(settings_of("t2v-sampler-lcm"), T2V, comfyui).obstacles == ()
+    assert any("lcm took its noise" in sentence for sentence in unknown_of(settings_of("t2v-sampler-lcm")))
+    assert not any("noise" in sentence for sentence in unknown_of(settings_of("t2v-no-lora")))
+
+
 @pytest.mark.parametrize(
     ("save", "codec", "eight_bit"),
     [
@@ -200,6 +206,7 @@ def staged(**changes: Any) -> Settings:
         ({"shift": 8.0}, r"different shift \(5 and 8\)"),
         ({"shift": None}, r"different shift \(5 and 8\)"),
         ({"sampler": "uni_pc"}, r"different sampler_name \(euler and uni_pc\)"),
+        ({"first__sampler": "uni_pc", "sampler": "uni_pc"}, "uni_pc with two experts.*supported: euler"),
         ({"schedule": "simple"}, r"different scheduler \(normal and simple\)"),
         ({"steps": 30}, r"different steps \(20 and 30\)"),
         ({"start": 12}, "ends at step 10, and the second begins at 12"),

@@ -117,6 +117,7 @@ def test_noise_on_the_way_is_the_seeds(own_engine: Engine) -> None:
         ({"guidance_scale": 0.5}, r"cfg 0\.5"),
         ({"height": Asked(72, 72)}, "96x72 is not a multiple of 16"),
         ({"compiled": True}, "compiled"),
+        ({"steps": 2000, "scheduler": of("dpmpp_2m")}, "2000 steps.*same noise level"),
         ({"scheduler": of("uni_pc"), "boundary": 0.875, "split": 2}, "uni_pc with two experts.*supported: euler"),
         ({"scheduler": of("heun"), "boundary": 0.875, "split": 2}, "heun with two experts"),
         ({"scheduler": of("lcm"), "boundary": 0.875, "split": 2}, "lcm with two experts"),
