@@ -324,7 +324,7 @@ _ENTRIES: tuple[tuple[Factor, str, Callable[[Recipe], str]], ...] = (
     ),
     (
         "vae_norm",
-        "the VAE's norms round differently: ai-toolkit's before 2026-07-10 normalized in the VAE's own dtype",
+        "the VAE's norms round differently: ComfyUI's, and ai-toolkit's before 2026-07-10, in the VAE's dtype",
         _vae_norm,
     ),
     (
