@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from parity.cli.options import add_max_size
 from pipelines.files.words import did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 METRICS = ("lpips", "vmaf")
 """The metrics that can be asked for; PSNR and SSIM are always measured, LPIPS on the worst frames of a long video."""
@@ -69,14 +66,13 @@ def compare(options: argparse.Namespace) -> int:
 
     if options.out is not None:
         check_folder(options.out)
-    tell = _teller()
-    compared = compare_files(options.a, options.b, options.metrics, tell)
-    tell("")
+    with _Told() as told:
+        compared = compare_files(options.a, options.b, options.metrics, told.tell)
     result = compared.result
+    written = [] if options.out is None else [write_pair(compared, options.out), _write_page(compared, options)]
     print(pair_json(result) if options.json else pair_text(result))
-    if options.out is not None:
-        written = [write_pair(compared, options.out), _write_page(compared, options)]
-        print(*written, sep="\n", file=sys.stderr if options.json else sys.stdout)
+    for path in written:
+        print(path, file=sys.stderr if options.json else sys.stdout)
     return result.exit_code
 
 
@@ -94,12 +90,31 @@ def _write_page(compared: Any, options: argparse.Namespace) -> Path:
     return page
 
 
-def _teller() -> Callable[[str], None]:
-    """Shows on a terminal what is being done, in one line that the next one replaces; elsewhere nothing."""
-    if not sys.stderr.isatty():
-        return lambda _: None
+class _Told:
+    """Says on stderr what is being done: on a terminal in one line that is replaced, elsewhere if it takes long."""
 
-    def tell(text: str) -> None:
-        print(f"\r\x1b[K{text + ' …' if text else ''}", end="", file=sys.stderr, flush=True)
+    def __init__(self) -> None:
+        from parity.terminal.heartbeat import EVERY_S, Heartbeat
 
-    return tell
+        self._live = sys.stderr.isatty()
+        self._text = "reading"
+        self._heartbeat = Heartbeat(lambda: f"still {self._text}", self._write, None if self._live else EVERY_S)
+
+    def __enter__(self) -> _Told:
+        self._heartbeat.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._heartbeat.stop()
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def tell(self, text: str) -> None:
+        """What is being done now."""
+        self._text = text
+        if self._live:
+            print(f"\r\x1b[K{text} …", end="", file=sys.stderr, flush=True)
+
+    @staticmethod
+    def _write(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)

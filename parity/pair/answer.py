@@ -24,6 +24,8 @@ _RELATED = 0.5
 """The least likeness of structure at which two videos have something in common."""
 _OTHER_SPEED = 0.025
 """By which frame rates may differ: a WebP of 16 fps shows its frames for 62 ms, which is 16.13."""
+_GIF_MS = 10
+"""Milliseconds to which a GIF rounds the time of its frames."""
 _NO_CAUSE = ("file", "fps")
 """Settings of a graph that change how its frames are saved, not what they show."""
 _NAMED = 3
@@ -110,6 +112,8 @@ def _speed(found: Evidence) -> Iterator[PairFinding]:
     """Another frame rate; with as many frames that is another speed."""
     a, b = found.a.fps, found.b.fps
     if not a or not b or abs(a / b - 1) <= _OTHER_SPEED:
+        return
+    if "gif" in (found.a.kind, found.b.kind) and abs(1000 / a - 1000 / b) <= _GIF_MS:
         return
     resampled = found.timing.change == "speed"
     text = f"{'at' if resampled else 'played at'} {b:.4g} instead of {a:.4g} frames per second"

@@ -56,22 +56,27 @@ def differences(a: GraphOf, b: GraphOf) -> tuple[SettingDifference, ...] | None:
         return None
     return tuple(
         SettingDifference(
-            node=change.node,
+            node=_in_a_line(change.node),
             name=change.name,
-            a=shorten(change.value, _LONGEST),
-            b=shorten("" if change.now is None else change.now, _LONGEST),
+            a=_in_a_line(change.value),
+            b=_in_a_line("" if change.now is None else change.now),
         )
         for change in changes(b.settings, a.settings)
     )
+
+
+def _in_a_line(text: str) -> str:
+    """A text out of a file as part of a line: shortened, and without what a terminal would obey."""
+    return shorten("".join(sign if sign.isprintable() else " " for sign in text), _LONGEST)
 
 
 def notes(a: GraphOf, b: GraphOf) -> Iterator[str]:
     """What the files say about how they were made."""
     for name, side in (("A", a), ("B", b)):
         if side.problem is not None:
-            yield f"{name}: {shorten(side.problem, _LONGEST)}"
+            yield f"{name}: {_in_a_line(side.problem)}"
         elif side.found is not None and side.found.where is None and side.found.made_by is not None:
-            yield f"{name} names {side.found.made_by} as its program"
+            yield f"{name} names {_in_a_line(side.found.made_by)} as its program"
 
 
 def next_steps(a: GraphOf, b: GraphOf) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from parity.pair.codec import Source, errors, loss_of
 from parity.pair.compare import compare_files
@@ -94,3 +96,22 @@ def test_other_settings_in_lossy_files_are_no_tint(tmp_path: Path) -> None:
     result = compare_files(*files).result
     assert (result.outcome, result.findings) == ("similar", ()), result.sentence
     assert "but leaves the means of 8x8 blocks closer" in result.sentence
+
+
+def test_what_a_graph_says_is_one_printable_line(tmp_path: Path) -> None:
+    """A prompt of several lines keeps its row of the table, and an escape sequence reaches no terminal."""
+    graphs = []
+    for name, text in (("a", "a red\nsquare"), ("b", "a blue\n\x1b[31msquare")):
+        graph = json.loads((NORMAL / "prompt.json").read_text(encoding="utf-8"))
+        for node in graph.values():
+            if node["class_type"] == "CLIPTextEncode":
+                node["inputs"]["text"] = text
+        path = tmp_path / f"{name}.webp"
+        exif = Image.Exif()
+        exif[0x0110] = "prompt:" + json.dumps(graph)
+        first, *rest = (Image.fromarray(frame) for frame in shapes())
+        first.save(path, append_images=rest, save_all=True, duration=125, quality=80, exif=exif.tobytes())
+        graphs.append(path)
+    result = compare_files(graphs[0], graphs[1]).result
+    assert result.settings is not None
+    assert ("text", "a red square", "a blue  [31msquare") in [(each.name, each.a, each.b) for each in result.settings]

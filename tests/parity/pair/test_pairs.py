@@ -132,6 +132,12 @@ def test_another_speed_of_the_same_frames(source: Frames, tmp_path: Path) -> Non
     assert "played at 24.39 instead of 16.13 frames per second; the rest is identical" in result.sentence
 
 
+def test_a_gif_rounds_the_time_of_its_frames(source: Frames, tmp_path: Path) -> None:
+    """A frame of 62 ms is one of 60 ms there, which is no other speed."""
+    result = compared(animation(tmp_path / "a.webp", source), animation(tmp_path / "b.gif", source))
+    assert (result.outcome, changes(result)) == ("recoded", []), result.sentence
+
+
 def test_8_bits_cut_off_instead_of_rounded(source: Frames, reference: Path, tmp_path: Path) -> None:
     lower = np.random.default_rng(0).random(source.shape) < 0.5
     result = compared(reference, folder(tmp_path / "b", np.where(lower & (source > 0), source - 1, source)))
