@@ -175,7 +175,7 @@ def _sentence(found: Evidence, findings: tuple[PairFinding, ...], outcome: PairO
     if found.likeness >= _RELATED:
         related = f"parts of the structure are alike ({found.likeness:.0%})"
         return f"Not the same video{besides}: {related}, {_apart(found)}; {_why(found, 'the files cannot say why')}."
-    seed = _why(found, "another seed, another prompt or other settings; the files cannot say which")
+    seed = _why(found, "another seed, prompt or settings, or a change not looked for here; the files cannot say which")
     return f"Another video{besides}: the structure differs ({_apart(found)}): {seed}."
 
 
