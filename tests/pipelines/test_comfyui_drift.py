@@ -86,6 +86,15 @@ def test_parts_are_taken_one_by_one_and_end_in_the_previews_own_schedule(preview
     assert take(inference, "scheduler", unipc).scheduler == unipc.scheduler
 
 
+def test_the_fix_of_a_part_is_a_node_and_no_python(preview: Recipe) -> None:
+    found = find_differences(preview, dataclasses.replace(preview, scheduler=comfyui("uni_pc", "simple", 8.0)))
+    assert [(finding.preview, finding.inference, finding.fix, finding.code) for finding in found] == [
+        ("euler", "uni_pc", "set sampler_name euler in KSampler", None),
+        ("normal", "simple", "set scheduler normal in KSampler", None),
+        ("3", "8", "set shift 3 in ModelSamplingSD3, one for each transformer", None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("schedule", "split", "expected"),
     [
@@ -122,6 +131,7 @@ def test_a_boundary_that_was_right_moves_with_the_steps(wan22: Recipe) -> None:
 def test_the_note_says_where_the_split_has_to_be(wan22: Recipe) -> None:
     (found,) = find_differences(wan22, dataclasses.replace(wan22, scheduler=comfyui(shift=5.0), split=10))
     assert (found.factor, found.preview, found.inference) == ("boundary", "0.875", "split at 10 of 20")
+    assert "end_at_step and start_at_step 8 of 20" in found.fix
     assert found.note == "split at 10 of 20; the trainer's boundary 0.875 is at 8"
 
 
