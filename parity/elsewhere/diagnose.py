@@ -96,7 +96,7 @@ class MadeDiagnosis:
         obstacle = why_not_generated(self._made.video)
         if obstacle:
             return dataclasses.replace(self._compared.result, diagnosis=_stopped(self._mode, obstacle))
-        return self._search(dataclasses.replace(self._compared.known.recipe, obstacles=()))
+        return self._search(dataclasses.replace(self._compared.known.recipe, obstacles=()), explain=False)
 
     def _nearest(self, trace: Trace) -> tuple[Recipe, Frames, Closeness]:
         """Generate what is assumed of the video. Returns its recipe, its frames and how close they come to the video.
@@ -199,7 +199,8 @@ class MadeDiagnosis:
 
         return with_diagnosis(diagnose(lab, plan, frames, trace, lambda known: self._keep(with_diagnosis(known))))
 
-    def _search(self, expected: Recipe) -> CaseResult:
+    def _search(self, expected: Recipe, *, explain: bool = True) -> CaseResult:
+        """Search for the settings behind the video; `explain`: what each of those that were found costs."""
         compared, made = self._compared, self._made
         subject = OF_SERVER if made.file is None else OF_FILE
         case = dataclasses.replace(
@@ -215,22 +216,22 @@ class MadeDiagnosis:
 
         lab = self._lab.for_video(case, made.video)
         found, best = search(lab, keep, subject)
+        if found.verdict == "not found":
+            note = f"neither {made.its_recipe} nor any setting tried gives {self._its_file} on this machine"
+            return dataclasses.replace(compared.result, search=found, notes=(*compared.result.notes, note))
         if found.verdict == "proven":
             note = f"{made.its_settings} were found: generated on this machine, they give {self._its_file} bit for bit"
             result = dataclasses.replace(self._known_as(best, "pixels", note), search=found)
-            frames = lab.generate(best, made.its_settings)  # its latents are known
-            again = lab.for_video(compared.case, compared.preview)
-            again.keep_stills = self._lab.keep_stills
-            return self._explain(result, best, again, frames, Trace())
-        if found.verdict == "likely":
-            note = (
-                f"{made.its_settings} were found up to rounding: {self._its_file} was generated on another kind of CPU "
-                "or GPU"
-            )
-            return dataclasses.replace(self._known_as(best, "likely", note), search=found)
-        note = f"neither {made.its_recipe} nor any setting tried gives {self._its_file} on this machine"
-        result = dataclasses.replace(compared.result, notes=(*compared.result.notes, note))
-        return dataclasses.replace(result, search=found)
+        else:
+            where = "on another kind of CPU or GPU" + ("" if made.file is None else ", or by another program")
+            note = f"{made.its_settings} were found up to rounding: {self._its_file} was generated {where}"
+            result = dataclasses.replace(self._known_as(best, "likely", note), search=found)
+        if not explain or (found.verdict == "likely" and made.file is None):
+            return result
+        frames = lab.generate(best, made.its_settings)  # its latents are known
+        again = lab.for_video(compared.case, compared.preview)
+        again.keep_stills = self._lab.keep_stills
+        return self._explain(result, best, again, frames, Trace())
 
 
 def _stopped(mode: Literal["full", "gains"], reason: str) -> Diagnosis:
