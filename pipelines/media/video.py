@@ -87,8 +87,10 @@ def encode(frames: Frames, codec: Codec, fps: int) -> bytes:
         images[0].save(out, format="JPEG", quality=codec.quality)
     elif codec.format == "png":
         images[0].save(out, format="PNG")
+    elif codec.format == "gif":
+        images[0].save(out, format="GIF", loop=0, **several)
     else:
-        images[0].save(out, format="GIF" if codec.format == "gif" else "PNG", loop=0, **several)
+        images[0].save(out, format="PNG", loop=0, compress_level=1, **several)  # as lossless, three times as fast
     return out.getvalue()
 
 
