@@ -166,6 +166,7 @@ class _Counterfactuals:
         self.lab, self.plan, self.case = lab, plan, plan.case
         self.stopped: Stopped | None = None
         self._as_is_frames, self._trace = as_is, trace
+        self._before = max(0.0, lab.used - 1)  # finding out how a video was made; the request is part of the plan
         gains = [experiment for experiment in plan.experiments if experiment.kind == "gain"]
         noisy = frozenset(experiment.factor for experiment in gains if not experiment.recipe.repeats)
         self._noise = RequestNoise(factors=noisy, psnr=noise) if noisy else None
@@ -288,7 +289,8 @@ class _Counterfactuals:
 
     def _make_waterfall(self) -> None:
         """Add fixes one by one, starting from the request, as far as that costs nothing or fits the budget."""
-        allowed = self.lab.budget if self.lab.budget is not None else self.plan.cost
+        planned = self.lab.spent - self.lab.used + self._before + self.plan.cost
+        allowed = planned if self.lab.budget is None else self.lab.budget
         ranked = sorted(self.plan.factors, key=[cost.factor for cost in self._ranked()].index)
         recipe = self.case.inference
         steps = [WaterfallStep(taken=None, trial=self._as_is_trial)]
@@ -351,7 +353,7 @@ class _Counterfactuals:
             outside=() if explained else outside(self.case, self.plan.left_out),
             waterfall=self._waterfall,
             origin=self._origin,
-            cost=self.lab.cost(self.plan.cost),
+            cost=self.lab.cost(self._before + self.plan.cost),
         )
 
 

@@ -135,12 +135,17 @@ class Lab:
         """Check whether the latents of a recipe are known, so that generating it denoises nothing."""
         return latents_key(within_limits(recipe)) in self._latents
 
+    @property
+    def used(self) -> float:
+        """What this lab spent, in full-generation equivalents."""
+        return self.spent - self._spent_before
+
     def cost(self, planned: float) -> Cost:
         """Return what was spent so far."""
         done, before = self.engine.work, self._work_before
         return Cost(
             planned=round(planned, 2),
-            spent=round(self.spent - self._spent_before, 2),
+            spent=round(self.used, 2),
             denoising_steps=done.denoising_steps - before.denoising_steps,
             decodes=done.decodes - before.decodes,
             encodings=done.encodings - before.encodings,

@@ -99,7 +99,7 @@ def _waterfall(steps: tuple[WaterfallStep, ...]) -> str:
     for step in steps:
         name = "as requested" if step.taken is None else f"+ {step.taken}"
         if step.trial is None:
-            rows.append((name, "not generated (--budget)", ""))
+            rows.append((name, "not generated: more than the generations planned", ""))
         else:
             rows.append((name, figures(step.trial.to_preview), _bar(step.trial.to_preview)))
     return "  adding fixes one by one (each file compared with the preview):\n" + table(rows, indent="    ")
