@@ -21,9 +21,9 @@ from parity.diagnosis.conclusion import conclude
 from parity.diagnosis.lab import BudgetSpentError, Lab
 from parity.diagnosis.origin import find_origin
 from parity.diagnosis.ranking import RequestNoise, is_rounding, rank
-from parity.factors.catalogue import CATALOGUE, likeliest_first
+from parity.factors.catalogue import likeliest_first
 from parity.factors.code import code_of, combined
-from parity.factors.findings import show
+from parity.factors.findings import fix_on, show
 from parity.results.diagnosis import (
     Diagnosis,
     FactorCost,
@@ -121,7 +121,7 @@ def left_out_costs(declared: Case, left_out: Mapping[Factor, str]) -> list[Facto
             factor=factor,
             preview=show(declared.preview, factor),
             inference=show(declared.inference, factor),
-            fix=CATALOGUE[factor].fix(declared.preview),
+            fix=fix_on(factor, declared.preview, declared.inference),
             code=code_of(factor, declared.preview),
             not_measured=f"not supported yet, both sides are generated without it: {reason}",
         )
@@ -310,7 +310,7 @@ class _Counterfactuals:
                     factor=factor,
                     preview=show(self.case.preview, factor),
                     inference=show(self.case.inference, factor),
-                    fix=CATALOGUE[factor].fix(self.case.preview),
+                    fix=fix_on(factor, self.case.preview, self.case.inference),
                     code=code_of(factor, self.case.preview),
                     level=self._level(factor),
                     gain=gain,

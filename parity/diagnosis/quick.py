@@ -12,9 +12,9 @@ from parity.diagnosis.counterfactuals import left_out_costs, whole_code, without
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.origin import squared_gap
 from parity.diagnosis.ranking import ORDER
-from parity.factors.catalogue import CATALOGUE, likeliest_first
+from parity.factors.catalogue import likeliest_first
 from parity.factors.code import code_of
-from parity.factors.findings import show
+from parity.factors.findings import fix_on, show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Stopped
 from pipelines.drift import Factor, differing_factors, latents_key, take
 from pipelines.errors import ParityError
@@ -153,7 +153,7 @@ def _ranked(plan: QuickPlan, gaps: dict[Factor, float]) -> list[FactorCost]:
             factor=factor,
             preview=show(plan.case.preview, factor),
             inference=show(plan.case.inference, factor),
-            fix=CATALOGUE[factor].fix(plan.case.preview),
+            fix=fix_on(factor, plan.case.preview, plan.case.inference),
             code=code_of(factor, plan.case.preview),
             level=level(factor),
             rank=numbers.get(factor),

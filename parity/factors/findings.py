@@ -10,6 +10,7 @@ from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
 from parity.factors.code import code_of
 from parity.results.case import Evidence, FindingResult
+from pipelines.comfyui.advice import HOW_TO_START
 from pipelines.drift import FACTORS, LORA_FACTORS, SCHEDULE_PARTS, Factor, differing_factors, lora_field
 from pipelines.experts import switch_in_words
 from pipelines.limits import limits_of
@@ -93,6 +94,13 @@ def note_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
     return CATALOGUE[factor].note
 
 
+def fix_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
+    """What to change so that the inference side has the preview's value; ComfyUI's dtype is on its command line."""
+    if factor == "precision" and inference.text_encoding == "comfyui":
+        return HOW_TO_START[preview.precision.dtype]
+    return CATALOGUE[factor].fix(preview)
+
+
 NOT_IN_A_GRAPH: tuple[Factor, ...] = ("precision", "vae_tiling", "vae_norm", "compilation")
 """Factors that no ComfyUI graph says: it names files, not the command line's dtypes, nor what lacked memory."""
 
@@ -145,7 +153,7 @@ def find_differences(preview: Recipe, inference: Recipe, evidence: Evidence = "r
             preview=show(preview, factor),
             inference=show(inference, factor),
             note=note_on(factor, preview, inference),
-            fix=CATALOGUE[factor].fix(preview),
+            fix=fix_on(factor, preview, inference),
             code=code_of(factor, preview),
             evidence=evidence,
         )

@@ -124,7 +124,7 @@ def _outcome(found: Evidence, findings: tuple[PairFinding, ...]) -> PairOutcome:
     if not found.alike and not found.identical:
         return "different"
     explained = found.identical or _by_codec(found) or _by_rounding(found)
-    if not explained:
+    if not explained or (_causes(found) and not found.identical):
         return "similar"
     if findings:
         return "altered"
@@ -170,6 +170,8 @@ def _sentence(found: Evidence, findings: tuple[PairFinding, ...], outcome: PairO
         unknown = _why(found, "other settings or another program can do that, the files cannot say which")
         if findings:
             return f"B looks like A, {changes}, but differs besides: {_figures(found)}; {unknown}."
+        if _by_codec(found):
+            return f"No further apart than re-encoding puts them ({_figures(found)}), but not one video: {unknown}."
         return f"The same scene, but not the same video: {_figures(found)}; {unknown}."
     besides = f" ({changes})" if findings else ""
     if found.likeness >= _RELATED:
@@ -183,12 +185,17 @@ def _why(found: Evidence, unknown: str) -> str:
     """Where the graphs in both files differ, or `unknown` where they are not both known."""
     if found.settings is None:
         return unknown
-    causes = [each for each in found.settings if each.name not in _NO_CAUSE]
+    causes = _causes(found)
     if not causes:
         return "their ComfyUI graphs ask for the same, so the cause is not in them (precision, files, low VRAM)"
     some = [f"{each.name} ({shorten(each.b, 40)}, not {shorten(each.a, 40)})" for each in causes[:_NAMED]]
     more = len(causes) - len(some)
     return f"their ComfyUI graphs differ in {together([*some, *([f'{more} more'] if more else [])])}"
+
+
+def _causes(found: Evidence) -> list[SettingDifference]:
+    """Where the graphs in both files differ in what the frames show."""
+    return [each for each in found.settings or () if each.name not in _NO_CAUSE]
 
 
 def _apart(found: Evidence) -> str:

@@ -14,8 +14,8 @@ SCHEMA_VERSION = 1
 
 PairOutcome = Literal["identical", "recoded", "altered", "similar", "different"]
 """identical: every pixel. recoded: they differ by no more than their codecs cost. altered: one video, changed in ways
-that are named, the rest identical or recoded. similar: one scene, with differences that nothing here explains.
-different: the structure differs."""
+that are named, the rest identical or recoded. similar: one scene, with differences that nothing here explains, or whose
+ComfyUI graphs differ in more than how they save. different: the structure differs."""
 
 SAME: frozenset[PairOutcome] = frozenset(("identical", "recoded"))
 """Outcomes with exit code 0."""

@@ -185,17 +185,18 @@ def _keys(file: LoraFile) -> tuple[str, ...]:
         return ()
 
 
-_START: dict[Dtype, str] = {
+HOW_TO_START: dict[Dtype, str] = {
     "bfloat16": "start ComfyUI with --bf16-unet: without it a GPU computes in float16, whatever the file holds",
     "float16": "start ComfyUI with --fp16-vae: the preview's VAE was float16, a GPU's default is bfloat16",
     "float32": "start ComfyUI with --fp32-unet --fp32-vae, or --cpu: without it a GPU computes in 16 bit",
 }
+"""What makes ComfyUI compute in a preview's dtype: no node does."""
 _LONG = 1000
 """Characters of a prompt which may be more than the 512 tokens that ai-toolkit keeps."""
 
 
 def _first(recipe: Recipe) -> Iterator[str]:
-    yield _START[recipe.precision.dtype]
+    yield HOW_TO_START[recipe.precision.dtype]
     files = model_files(recipe)
     own = "" if files.official else f"; they must hold the weights of {files.checkpoint}"
     kind = "an fp32" if recipe.precision.dtype == "float32" else "a bf16 or fp16"

@@ -118,6 +118,8 @@ def test_what_the_graph_does_not_say_is_only_assumed(write: Write, tmp_path: Pat
     assumed = dict.fromkeys(("precision", "vae_norm"), "expected")
     assert evidence(result) == dict.fromkeys(BY_THE_GRAPH, "file") | assumed | {"codec": "pixels"}
     assert "assumed, the graph does not say it: precision, vae_norm" in result.verdict
+    fixes = {finding.factor: finding.fix for finding in result.findings}
+    assert fixes["precision"].startswith("start ComfyUI with --fp32-unet")  # what a user of diffusers types is no help
 
 
 def test_closeness_proves_nothing_that_only_rounds(write: Write) -> None:

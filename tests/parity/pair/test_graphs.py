@@ -45,6 +45,14 @@ def test_the_graphs_say_why(other_schedule: PairResult) -> None:
     assert other_schedule.a.graph is not None
 
 
+def test_codecs_may_hide_what_the_graphs_say() -> None:
+    """Two lossy files are no further apart than their codecs put them, and are of two videos all the same."""
+    result = compare_files(recorded(NORMAL, "webp"), recorded(SIMPLE, "mp4")).result
+    assert (result.outcome, result.exit_code) == ("similar", 1)
+    assert result.sentence.startswith("No further apart than re-encoding puts them (")
+    assert "differ in shift (8, not 3) and scheduler (simple, not normal)" in result.sentence
+
+
 def test_the_next_command_is_given(other_schedule: PairResult) -> None:
     (step,) = other_schedule.next_steps
     assert step.startswith(f"parity plan --output {recorded(NORMAL, 'mp4')} CASE.yaml")
