@@ -17,6 +17,7 @@ from tests.support.paths import ROOT
 
 PARTIAL = {
     "pipelines.drift.LORA_FACTORS": "the factors of a LoRA alone",
+    "parity.factors.comfyui_fixes.FIXES": "the catalogue names the node of the others, or that there is none",
 }
 """Mappings that are about some values on purpose, and which."""
 

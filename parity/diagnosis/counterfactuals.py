@@ -23,7 +23,8 @@ from parity.diagnosis.origin import find_origin
 from parity.diagnosis.ranking import RequestNoise, is_rounding, rank
 from parity.factors.catalogue import likeliest_first
 from parity.factors.code import code_of, combined
-from parity.factors.findings import fix_on, show
+from parity.factors.comfyui_fixes import fix_on
+from parity.factors.findings import show
 from parity.results.diagnosis import (
     Diagnosis,
     FactorCost,

@@ -14,7 +14,8 @@ from parity.diagnosis.origin import squared_gap
 from parity.diagnosis.ranking import ORDER
 from parity.factors.catalogue import likeliest_first
 from parity.factors.code import code_of
-from parity.factors.findings import fix_on, show
+from parity.factors.comfyui_fixes import fix_on
+from parity.factors.findings import show
 from parity.results.diagnosis import Diagnosis, FactorCost, Level, Stopped
 from pipelines.drift import Factor, differing_factors, latents_key, take
 from pipelines.errors import ParityError

@@ -9,8 +9,8 @@ from typing import Any
 from parity.case.load import Case
 from parity.factors.catalogue import CATALOGUE
 from parity.factors.code import code_of
+from parity.factors.comfyui_fixes import fix_on
 from parity.results.case import Evidence, FindingResult
-from pipelines.comfyui.advice import HOW_TO_START
 from pipelines.drift import FACTORS, LORA_FACTORS, SCHEDULE_PARTS, Factor, differing_factors, lora_field
 from pipelines.experts import switch_in_words
 from pipelines.limits import limits_of
@@ -92,13 +92,6 @@ def note_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
     if factor == "text_encoding" and "(" not in preview.prompt + preview.negative_prompt + inference.prompt:
         return "ComfyUI computes the text in float32: only rounding, for no word of this prompt has a weight"
     return CATALOGUE[factor].note
-
-
-def fix_on(factor: Factor, preview: Recipe, inference: Recipe) -> str:
-    """What to change so that the inference side has the preview's value; ComfyUI's dtype is on its command line."""
-    if factor == "precision" and inference.text_encoding == "comfyui":
-        return HOW_TO_START[preview.precision.dtype]
-    return CATALOGUE[factor].fix(preview)
 
 
 NOT_IN_A_GRAPH: tuple[Factor, ...] = ("precision", "vae_tiling", "vae_norm", "compilation")
