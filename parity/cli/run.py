@@ -12,7 +12,6 @@ from parity.cli.options import add_baselines, add_max_size, add_repeat, add_runn
 from parity.cli.parser import EXIT_CODES
 from parity.cli.selection import add_selection, narrowing, selected
 from pipelines.errors import UsageError
-from pipelines.files.words import cannot_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +117,7 @@ def diagnose(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`parity run`. Returns the run's exit code. Raises StoppedError after Ctrl-C, once all is written and said."""
-    from parity.results.folders import default_out
+    from parity.results.folders import check_writable, default_out
     from parity.results.last_run import last_results
     from parity.run import interrupt
     from parity.terminal.progress import Shown
@@ -128,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     cases = selected(options)
     gate = _gate(options)
     out = options.out or (last_results().parent if options.resume else default_out())
-    _check_writable(out)
+    check_writable(out)
     interrupted = False
     with Shown() as shown:
         shown.between(f"loading {plural(len(cases), 'case')}")
@@ -245,16 +244,3 @@ def _tell_cost(cases: Sequence[Case], session: Session) -> None:
     cost = cost_of(jobs, (machine_of(session.run.environment), offload))
     lines = lines_before_a_run(cost, machine_under(session.engine), session.options.out, offload)
     print(*lines, sep="\n", file=sys.stderr, flush=True)
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise UsageError if results cannot be written, before minutes of work."""
-    from parity.results.folders import make_out
-
-    try:
-        make_out(folder)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(cannot_write(f"--out {folder}", error)) from None

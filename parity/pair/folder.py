@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from parity.pair.compare import Compared
-from parity.results.folders import make_out
+from parity.results.folders import check_writable
 from parity.results.pair import pair_json
 from pipelines.errors import MediaError, UsageError
 from pipelines.files.content import write_atomically
-from pipelines.files.words import cannot_write, reason_of
+from pipelines.files.words import reason_of
 from pipelines.media.video import Frames
 
 JSON = "comparison.json"
@@ -26,13 +26,7 @@ def check_folder(folder: Path) -> None:
         raise UsageError(
             f"--out {folder}: holds the results of a run, whose report.html this would replace; name another"
         )
-    try:
-        make_out(folder)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(cannot_write(f"--out {folder}", error)) from None
+    check_writable(folder)
 
 
 def write_pair(compared: Compared, folder: Path) -> Path:

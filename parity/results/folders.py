@@ -6,7 +6,9 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from pipelines.errors import UsageError
 from pipelines.files.content import ignore, make_ignored
+from pipelines.files.words import cannot_write
 
 OUT = Path("reports/out")
 
@@ -23,6 +25,17 @@ def make_out(folder: Path) -> None:
         ignore(OUT)
     else:
         make_ignored(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Create the folder that `--out` names. Raises UsageError if nothing can be written there."""
+    try:
+        make_out(folder)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(cannot_write(f"--out {folder}", error)) from None
 
 
 def cache_folder() -> Path | None:
