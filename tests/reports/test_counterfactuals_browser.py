@@ -78,6 +78,8 @@ def test_differences_are_black_where_a_fix_makes_the_picture_right(tmp_path: Pat
 
 def test_a_picture_opens_large_beside_the_preview(tmp_path: Path, browse: Browse) -> None:
     page = browse(run_of(diagnosed_case(tmp_path)), PART)
+    scrubber = case(page).locator(".trials-frame").first
+    expect(scrubber).to_have_attribute("aria-valuetext", re.compile("frame"))  # before that no key is listened to
     picture(page, "loss:scheduler").focus()
     page.keyboard.press("Enter")
     large = case(page).locator("dialog.trials-large")
