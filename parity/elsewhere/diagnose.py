@@ -42,8 +42,7 @@ coefficients have five digits. Another way to 8 bit is at 51 dB."""
 
 _NO_PROOF = (
     "the server's settings were not searched for: it gives a different video for each request, so no generation on "
-    "this "
-    "machine could prove them"
+    "this machine could prove them"
 )
 
 

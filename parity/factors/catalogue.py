@@ -11,6 +11,7 @@ from pathlib import Path
 
 from parity.factors.troubleshooting import find_symptoms
 from parity.results.case import BeyondRecipes
+from pipelines.comfyui.preview import comfyui_text
 from pipelines.drift import LORA_FACTORS, Factor, lora_field
 from pipelines.errors import UsageError
 from pipelines.experts import steps_before
@@ -58,12 +59,8 @@ def _text_encoding(recipe: Recipe) -> str:
     if recipe.text_encoding == "comfyui":
         return "encode the prompts as ComfyUI's CLIPTextEncode does"
     if any(char in recipe.prompt + recipe.negative_prompt for char in "()"):
-        return f"in CLIPTextEncode escape what would be weights: {_escaped(recipe.prompt)!r}"
+        return f"in CLIPTextEncode escape what would be weights: {comfyui_text(recipe.prompt)!r}"
     return "write the text without weights such as (red:1.4); the rest rounds and cannot be set in ComfyUI"
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{char}" if char in "()" else char for char in text)
 
 
 def _clip_image(recipe: Recipe) -> str:

@@ -7,9 +7,8 @@ from functools import partial
 
 from parity.factors.catalogue import CATALOGUE
 from pipelines.comfyui.advice import HOW_TO_START
-from pipelines.comfyui_text import escaped
-from pipelines.drift import Factor, lora_field
-from pipelines.errors import UnreproducibleError
+from pipelines.comfyui.preview import comfyui_text, split_of
+from pipelines.drift import LORA_FACTORS, Factor, lora_field
 from pipelines.files.words import together
 from pipelines.recipe import Recipe
 
@@ -25,40 +24,40 @@ def _set(widget: str, node: str, value: Callable[[Recipe], object]) -> Callable[
     return lambda recipe: f"set {widget} {value(recipe)} in {node}"
 
 
-def _frames(recipe: Recipe) -> str:
-    node = "EmptyHunyuanLatentVideo" if recipe.control_image is None else "WanImageToVideo"
-    return f"set length {recipe.num_frames.applied} in {node}"
+def _start(recipe: Recipe) -> str:
+    return "EmptyHunyuanLatentVideo" if recipe.control_image is None else "WanImageToVideo"
 
 
 def _size(recipe: Recipe) -> str:
-    node = "EmptyHunyuanLatentVideo" if recipe.control_image is None else "WanImageToVideo"
-    return f"set width {recipe.width.applied} and height {recipe.height.applied} in {node}"
+    return f"set width {recipe.width.applied} and height {recipe.height.applied} in {_start(recipe)}"
+
+
+def _model(factor: Factor) -> str:
+    expert = LORA_FACTORS[factor]
+    return "" if expert is None else f" of the {expert}-noise model"
 
 
 def _text(which: str, recipe: Recipe) -> str:
-    text = recipe.prompt if which == "positive" else recipe.negative_prompt
-    if not text:
-        return f"leave the {which} CLIPTextEncode empty"
-    try:
-        return f"write into the {which} CLIPTextEncode: {escaped(text)!r}"
-    except UnreproducibleError:  # no spelling of it is known
-        return f"write into the {which} CLIPTextEncode, parentheses escaped: {text!r}"
+    text = comfyui_text(recipe.prompt if which == "positive" else recipe.negative_prompt)
+    return f"write into the {which} CLIPTextEncode: {text!r}" if text else f"leave the {which} CLIPTextEncode empty"
 
 
 def _boundary(recipe: Recipe) -> str:
-    return CATALOGUE["boundary"].fix(recipe).partition("ComfyUI: ")[2] or CATALOGUE["boundary"].fix(recipe)
+    if recipe.boundary is None:
+        return "use one KSampler, of one model"
+    at = split_of(recipe)
+    return f"set end_at_step of the first and start_at_step of the second KSamplerAdvanced to {at} of {recipe.steps}"
 
 
 def _lora_file(factor: Factor, recipe: Recipe) -> str:
     files = together([str(file) for file in lora_field(recipe, factor)])
-    model = {"high": " on the high-noise model", "low": " on the low-noise model"}.get(factor.rpartition("_")[2], "")
-    return f"load {files} in LoraLoaderModelOnly{model}" if files else f"bypass LoraLoaderModelOnly{model}"
+    node = f"LoraLoaderModelOnly{_model(factor)}"
+    return f"load {files} in {node}" if files else f"bypass {node}"
 
 
 def _lora_scale(factor: Factor, recipe: Recipe) -> str:
     scales = together([f"{scale:g}" for scale in lora_field(recipe, factor)])
-    model = {"high": " of the high-noise model", "low": " of the low-noise model"}.get(factor.rpartition("_")[2], "")
-    return f"set strength_model {scales} in LoraLoaderModelOnly{model}"
+    return f"set strength_model {scales} in LoraLoaderModelOnly{_model(factor)}"
 
 
 def _quantization(recipe: Recipe) -> str:
@@ -71,7 +70,7 @@ def _image(recipe: Recipe) -> str:
 
 
 FIXES: dict[Factor, Callable[[Recipe], str]] = {
-    "frame_count": _frames,
+    "frame_count": lambda recipe: f"set length {recipe.num_frames.applied} in {_start(recipe)}",
     "snapping": _size,
     "seed": _set("seed", "KSampler", lambda recipe: recipe.seed),
     "steps": _set("steps", "KSampler", lambda recipe: recipe.steps),

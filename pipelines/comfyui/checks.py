@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from pipelines.catalog import Model
-from pipelines.comfyui.loras import base_name
+from pipelines.comfyui.loras import base_name, noise_of
 from pipelines.comfyui.settings import DEFAULT_SHIFT, Settings, Stage
 from pipelines.comfyui_schedules import SAMPLERS, why_not_split
 from pipelines.files.words import shorten, together
@@ -73,17 +73,12 @@ def _value(stage: Stage, name: str) -> object:
 
 def _swapped(first: str, second: str) -> str | None:
     """The two experts in the wrong order, by their names."""
-    high, low = (_noise(base_name(name)) for name in (first, second))
+    high, low = (noise_of(base_name(name)) for name in (first, second))
     if (high, low) == ("low", "high"):
         return f"the experts are swapped: {base_name(first)} samples first, {base_name(second)} second; not supported"
     if first == second and high is not None:
         return f"both samplers use {base_name(first)}: one expert for all steps is not supported yet"
     return None
-
-
-def _noise(name: str) -> str | None:
-    found = set(re.findall(r"(?<![a-z])(high|low)(?![a-z])", name.lower()))
-    return found.pop() if len(found) == 1 else None
 
 
 def names_at_odds(settings: Settings, model: Model) -> Iterator[str]:

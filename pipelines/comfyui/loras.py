@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from pipelines.comfyui.lora_layouts import what_else_does_not_load, why_nothing_loads
@@ -69,33 +70,33 @@ def find_lora(
 
 
 def _of_the_other_expert(name: str, expert: Expert | None) -> str | None:
-    other = {"high": "low", "low": "high"}.get(expert or "")
-    if other is None or not re.search(rf"(?<![a-z]){other}(?![a-z])", name.lower().replace("_", "-")):
-        return None
-    if re.search(rf"(?<![a-z]){expert}(?![a-z])", name.lower().replace("_", "-")):
+    other = noise_of(name)
+    if None in (expert, other) or other == expert:
         return None
     return f"{name} is loaded into the {expert}-noise expert, but its name says {other} noise; ComfyUI loads it anyway"
 
 
-def _find(name: str, models: Path | None, folders: Sequence[Path]) -> Path | None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+def noise_of(name: str) -> str | None:
+    """The expert that a file's name says, high or low; None: neither, or both."""
+    found = set(re.findall(r"(?<![a-z])(high|low)(?![a-z])", name.lower()))
+    return found.pop() if len(found) == 1 else None
+
+
+def places_below(folder: Path, name: str) -> list[Path]:
+    """Where a folder may hold what a graph names: by its path, unless that leads out of the folder, and by its name."""
+    parts, bare = PurePosixPath(name.replace("\\", "/")).parts, base_name(name)
     inside = not any(part in ("..", "/") or ":" in part for part in parts)  # a graph may name any place
-    bare = base_name(name)
-    if not bare:
-        return None
-    if models is not None:
+    return [*([folder.joinpath(*parts)] if inside else []), folder / bare] if bare else []
+
+
+def _find(name: str, models: Path | None, folders: Sequence[Path]) -> Path | None:
+    below_models: Iterator[Path] = iter(())
+    if models is not None and base_name(name):
         loras = models / "loras"
-        for place in ([loras.joinpath(*parts)] if inside else []) + [loras / bare]:
-            if _is_file(place):
-                return place
-        found = next((path for path in _files_below(loras) if path.name == bare), None)
-        if found is not None:
-            return found
-    for folder in folders:
-        for place in ([folder.joinpath(*parts)] if inside else []) + [folder / bare]:
-            if _is_file(place):
-                return place
-    return None
+        same_name = (path for path in _files_below(loras) if path.name == base_name(name))
+        below_models = chain(places_below(loras, name), same_name)
+    places = chain(below_models, *(places_below(folder, name) for folder in folders))
+    return next((place for place in places if _is_file(place)), None)
 
 
 def _is_file(path: Path) -> bool:

@@ -9,7 +9,6 @@ VHS_VideoCombine: as SaveVideo; nothing in WebP and GIF, but a PNG of the first 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipelines.files.content import read_text
 from pipelines.files.words import cannot_read, listed, one_line, shorten
 from pipelines.media.bounded import MAX_VALUE, Tag
 from pipelines.media.tags import read_tags
+from pipelines.media.video import png_frames
 
 _PROGRAMS = {
     "parameters": "AUTOMATIC1111's web UI, or a program that writes the same `parameters`",
@@ -75,10 +75,7 @@ def find_graph(path: Path) -> FoundGraph:
     or too large, CaseError for a JSON file that is no graph.
     """
     if path.is_dir():
-        frames = [file for file in path.iterdir() if file.suffix.lower() == ".png"]
-        first = min(frames, key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name), default=None)
-        if first is None:
-            raise MediaError(f"{path}: contains no PNG frames")
+        first = png_frames(path)[0]
         return _in_tags(first, read_tags(first))
     if path.suffix.lower() == ".json":
         return _in_json(path)
@@ -115,7 +112,7 @@ def _in_json(path: Path) -> FoundGraph:
     """A file of either form, or what `POST /prompt` is sent: the API graph under `prompt`."""
     try:
         text = read_text(path, MAX_VALUE)
-        data = strict_json.loads(text.replace("NaN", "null"))  # ComfyUI itself writes NaN into `is_changed`
+        data = strict_json.loads(text, constants=True)  # ComfyUI itself writes NaN into `is_changed`
     except (OSError, UnicodeDecodeError) as error:
         raise MediaError(cannot_read(path, error)) from None
     except ValueError as error:

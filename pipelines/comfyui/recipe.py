@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from pipelines.catalog import Model
 from pipelines.comfyui.checks import names_at_odds, stage_obstacles
-from pipelines.comfyui.loras import base_name, find_lora
+from pipelines.comfyui.loras import base_name, find_lora, places_below
 from pipelines.comfyui.settings import Save, Settings, Stage
 from pipelines.comfyui_schedules import NOISY, SAMPLERS
 from pipelines.errors import CaseError, GraphError, MediaError
@@ -237,12 +237,9 @@ def _image(settings: Settings, files: Files) -> tuple[ControlImage | None, str |
     if settings.image is None:
         return None, None
     name = settings.image.removesuffix(" [input]")
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    inside = not any(part in ("..", "/") or ":" in part for part in parts)
     places = [folder / base_name(name) for folder in files.folders]
     if files.models is not None:
-        beside = files.models.parent / "input"
-        places = [*([beside.joinpath(*parts)] if inside else []), beside / base_name(name), *places]
+        places = [*places_below(files.models.parent / "input", name), *places]
     path = next((place for place in places if base_name(name) and present(place) and place.is_file()), None)
     if files.image is not None and base_name(files.image.source) == base_name(name) and files.models is None:
         return files.image, None

@@ -28,6 +28,7 @@ from pipelines.scheduler import COMFYUI
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 OnStep = Callable[[int, int], None]
 """Called with the number of denoising steps done and their total."""
@@ -172,22 +173,8 @@ def denoise(
 
     with ExitStack() as taps:
         if recipe.pipeline == "WanImageToVideoPipeline":
-            if recipe.control_image is None or recipe.resize is None:
-                raise MediaError(f"{recipe.model} needs a control image")
-            inputs["image"], pixels = first_frame(recipe.control_image, recipe.resize, width, height)
-            picture = (weights, recipe.control_image.sha256, recipe.resize, width, height)
-            clip = ("image", picture, recipe.clip_image)
-            if recipe.clip_image != "resized":
-                seen = partial(clip_embeddings, pipe, recipe.control_image, recipe.clip_image, device)
-                taps.enter_context(_tapped(pipe, "encode_image", lambda *_: seen()))
-            taps.enter_context(_remembered(pipe, "encode_image", memory, work, clip, on_phase))
-            rounded = recipe.conditioning is not None and recipe.conditioning.rounded
-            num_encoded = 1 if recipe.expand_timesteps else num_frames
-            vae = (recipe.encodes_tiled, recipe.vae_norm, recipe.vae_computes)
-            video = ("video", picture, num_encoded, vae, rounded)
-            taps.enter_context(_remembered(pipe.vae, "encode", memory, work, video, on_phase))
-            conditioned = partial(latents_and_condition, pipe, pixels, recipe.conditioning, recipe.seed)
-            taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
+            remembered = partial(_remembered, memory=memory, work=work, on_phase=on_phase)
+            inputs["image"] = taps.enter_context(_from_image(pipe, recipe, weights, device, remembered))
         if schedule.family == COMFYUI:
             taps.enter_context(_tapped(pipe, "prepare_latents", partial(_started, levels[0])))
         if trace is not None:
@@ -212,6 +199,35 @@ def denoise(
         _finish(trace, pipe, inputs, levels)
     _check_finite(latents, f"the latents after {recipe.steps} steps")
     return latents.cpu()
+
+
+@contextmanager
+def _from_image(
+    pipe: Any, recipe: Recipe, weights: Hashable, device: torch.device, remembered: Callable[..., Any]
+) -> Iterator[Image.Image]:
+    """Let the pipeline start from the recipe's control image, which is returned at the video's size.
+
+    `remembered` taps a method so that what it returns is kept. Raises MediaError if there is no image.
+    """
+    image, resize = recipe.control_image, recipe.resize
+    if image is None or resize is None:
+        raise MediaError(f"{recipe.model} needs a control image")
+    assert recipe.seed is not None
+    width, height = recipe.width.applied, recipe.height.applied
+    resized, pixels = first_frame(image, resize, width, height)
+    picture = (weights, image.sha256, resize, width, height)
+    rounded = recipe.conditioning is not None and recipe.conditioning.rounded
+    num_encoded = 1 if recipe.expand_timesteps else recipe.num_frames.applied
+    vae = (recipe.encodes_tiled, recipe.vae_norm, recipe.vae_computes)
+    with ExitStack() as taps:
+        if recipe.clip_image != "resized":
+            seen = partial(clip_embeddings, pipe, image, recipe.clip_image, device)
+            taps.enter_context(_tapped(pipe, "encode_image", lambda *_: seen()))
+        taps.enter_context(remembered(pipe, "encode_image", key=("image", picture, recipe.clip_image)))
+        taps.enter_context(remembered(pipe.vae, "encode", key=("video", picture, num_encoded, vae, rounded)))
+        conditioned = partial(latents_and_condition, pipe, pixels, recipe.conditioning, recipe.seed)
+        taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
+        yield resized
 
 
 def _started(sigma: float, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -277,7 +293,7 @@ def _tapped(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]
             delattr(owner, name)
 
 
-def _remembered(owner: Any, name: str, memory: Memory, work: Work, key: Hashable, on_phase: OnPhase) -> Any:
+def _remembered(owner: Any, name: str, *, key: Hashable, memory: Memory, work: Work, on_phase: OnPhase) -> Any:
     """Keep what a method returns. The method is called inside the pipeline's `__call__`, before the first step."""
 
     def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

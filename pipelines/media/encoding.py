@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from pipelines.errors import MediaError
 from pipelines.files.words import shorten
+from pipelines.media.webp import webp_pictures
 from pipelines.recipe import Codec, CodecFormat
 
 # ComfyUI's SaveVideo and SaveWEBM (0.3.64) encode with PyAV, which scales the chroma bilinearly: written like this, the
@@ -86,7 +88,8 @@ def codec_of(data: bytes, suffix: str) -> Codec:
     in neither, so Pillow's default is assumed. A crf of None is not known.
     """
     if suffix == ".webp":
-        return Codec("webp", None if _is_lossless_webp(data) else 80)
+        lossless, _ = webp_pictures(io.BytesIO(data))
+        return Codec("webp", None if lossless else 80)
     if suffix in (".jpg", ".jpeg"):
         return Codec("jpeg", 75)
     if suffix in (".png", ".apng"):
@@ -95,15 +98,3 @@ def codec_of(data: bytes, suffix: str) -> Codec:
     place = data.find(b"x264 - core") if written_by_ffmpeg(codec) else -1
     found = _X264_CRF.search(data, place, place + _X264_TEXT) if place >= 0 else None
     return codec if found is None else Codec(codec.format, round(float(found[1])))
-
-
-def _is_lossless_webp(data: bytes) -> bool:
-    """True if every image of a WebP is lossless. Chunks of a frame follow the 16 bytes that say where it goes."""
-    place, found = 12, False
-    while place + 8 <= len(data):
-        kind, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
-        if kind == b"VP8 ":
-            return False
-        found |= kind == b"VP8L"
-        place += 8 + (16 if kind == b"ANMF" else size + size % 2)
-    return found

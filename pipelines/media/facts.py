@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from pipelines.errors import MediaError
 from pipelines.files.content import check_file
 from pipelines.files.words import cannot_read
 from pipelines.media.video import CONTAINERS
+from pipelines.media.webp import webp_pictures
 
 _STREAM = re.compile(r"Stream #.*Video: (?P<codec>\w+)[^,]*, (?P<pixels>\w+)(?:\((?P<tags>[\w, /.-]*)\))?")
 _MOST_STREAM = 1 << 30
-_MOST_CHUNKS = 100_000
-"""Chunks of a WebP that are looked at: a hostile file has any number of empty ones."""
 _NO_LOSS = {"ffv1", "huffyuv", "rawvideo", "png", "apng"}
 _FFMPEG = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
@@ -74,24 +72,10 @@ def media_facts(path: Path) -> MediaFacts:
 
 
 def webp_facts(file: BinaryIO) -> MediaFacts:
-    """Read the chunks of a WebP: `VP8L` is lossless, `VP8 ` is not; the rest of the file is metadata."""
-    lossy = lossless = total = 0
-    file.seek(12)
-    for _ in range(_MOST_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8:
-            break
-        name, size = head[:4], struct.unpack("<I", head[4:])[0]
-        if name == b"ANMF":
-            file.seek(16, 1)  # place, size and duration of a frame; its own chunks follow
-            continue
-        if name in (b"VP8 ", b"VP8L", b"ALPH"):
-            total += size
-            lossy += name == b"VP8 "
-            lossless += name == b"VP8L"
-        file.seek(size + size % 2, 1)
-    codec = "webp lossless" if lossless and not lossy else "webp" if lossy else ""
-    return MediaFacts(container="webp", codec=codec, picture_bytes=total)
+    """The format of an open WebP."""
+    lossless, size = webp_pictures(file)
+    codec = {True: "webp lossless", False: "webp", None: ""}[lossless]
+    return MediaFacts(container="webp", codec=codec, picture_bytes=size)
 
 
 def _of_stream(path: Path, container: str) -> MediaFacts:

@@ -168,10 +168,16 @@ def read_video(path: Path, frame_ms: int | None = None, count: int | None = None
     raise MediaError(f"{path}: empty, or not a supported video format ({kinds}, or a folder of PNGs)")
 
 
-def _read_folder(path: Path, frame_ms: int | None) -> Video:
-    files = sorted(path.glob("*.png"), key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name))
+def png_frames(folder: Path) -> list[Path]:
+    """The frames of a folder, by the numbers in their names. Raises MediaError if there are none."""
+    files = sorted(folder.glob("*.png"), key=lambda file: ([int(d) for d in re.findall(r"\d+", file.stem)], file.name))
     if not files:
-        raise MediaError(f"{path}: contains no PNG frames")
+        raise MediaError(f"{folder}: contains no PNG frames")
+    return files
+
+
+def _read_folder(path: Path, frame_ms: int | None) -> Video:
+    files = png_frames(path)
     first = _read_frame(files[0])
     _check_amount(str(path), len(files), first.shape[1], first.shape[0])
     frames = np.empty((len(files), *first.shape), dtype=np.uint8)

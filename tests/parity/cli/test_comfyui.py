@@ -171,6 +171,6 @@ def test_the_document_quotes_what_is_printed(tmp_path: Path) -> None:
 def test_it_needs_no_torch() -> None:
     code = (
         "import sys; from parity.cli.main import main; "
-        f"main(['explain', '--comfyui', {str(SHAPES)!r}]); assert 'torch' not in sys.modules"
+        f"assert main(['explain', '--comfyui', {str(SHAPES)!r}]) == 0; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -135,6 +135,16 @@ def test_a_folder_is_read_by_its_first_frame(tmp_path: Path) -> None:
         find_graph(tmp_path / "empty")
 
 
+def test_what_a_server_was_sent_keeps_its_texts(tmp_path: Path) -> None:
+    """ComfyUI writes NaN for a number that is none; in a prompt it is a word."""
+    nodes = {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "NaNcy, NaN"}, "is_changed": [float("nan")]}}
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps({"prompt": nodes, "client_id": "me"}))
+    found = find_graph(path)
+    assert found.prompt is not None
+    assert json.loads(found.prompt)["1"]["inputs"]["text"] == "NaNcy, NaN"
+
+
 @pytest.mark.parametrize(
     ("content", "prompt", "workflow"),
     [(GRAPH, True, False), (WORKFLOW, False, True), ({"client_id": "1", "prompt": GRAPH}, True, False)],
