@@ -9,7 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import UnreproducibleError, WeightsError
-from pipelines.files.content import check_file, sha256_file
+from pipelines.files.content import check_file
+from pipelines.files.digests import sha256_file
 from pipelines.files.words import cannot_read, shorten
 from pipelines.lora_keys import LoraKeys, Part, find_part, sort_keys, why_not_served, why_unreadable
 from pipelines.recipe import Expert, LoraApplication, LoraFile

@@ -29,7 +29,7 @@ from PIL import Image
 import parity.cli.main
 from parity.results.case import Run, from_json
 from parity.run.cache import Cache
-from pipelines.files.content import sha256_file
+from pipelines.files.digests import sha256_file
 from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
 

@@ -17,6 +17,7 @@ from parity.case.posted import Posted, notes_of
 from parity.case.request import CaseRequest, read_request
 from parity.case.select import select
 from parity.case.target import NOTHING_GIVEN, Given, Target
+from parity.results.folders import remember_hashes
 from pipelines import catalog
 from pipelines.aitoolkit.job import Job, read_job
 from pipelines.aitoolkit.job_folder import JOB_CONFIGS, parse_video_name
@@ -156,6 +157,7 @@ def load_reachable(
 
     Returns the cases that could be read, and a message about each such source with the cases that need it.
     """
+    remember_hashes()
     files, mistakes = _read_all(paths, given)
     cases: list[Case] = []
     refused: dict[str, tuple[str, list[Path]]] = {}

@@ -125,8 +125,10 @@ def serve(options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. Raises UsageError before anything is loaded."""
     if any(find_spec(name) is None for name in _EXTRA):
         raise UsageError("`parity serve` needs more packages: pip install 'wan-parity[server]'")
+    from parity.results.folders import remember_hashes
     from parity.server.serving import serve
 
+    remember_hashes()
     serve(_settings(options))
     return 0
 

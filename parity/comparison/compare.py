@@ -13,7 +13,7 @@ import numpy as np
 from parity.comparison.metrics import STANDARD, codec_floor, measure, unavailable
 from parity.results.case import MetricResult, VideoResult
 from parity.results.diagnosis import Closeness
-from pipelines.files.content import sha256_file
+from pipelines.files.digests import sha256_file
 from pipelines.media.encoding import codec_of
 from pipelines.media.video import Frames, Video, decode, encode, read_video
 from pipelines.recipe import Codec, Recipe, frame_duration

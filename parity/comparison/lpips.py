@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.files.content import sha256_file
+from pipelines.files.digests import sha256_file
 from pipelines.media.video import Frames
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from parity.pair.thumbs import Thumbs, distances, levelled, likeness, thumbs
 from parity.pair.timing import CLEAR, MOST_FRAMES, Timing, best_timing, plain
 from parity.results.pair import FileFacts, PairResult
 from pipelines.errors import UsageError
-from pipelines.files.content import sha256_file
+from pipelines.files.digests import sha256_file
 from pipelines.media.facts import MediaFacts, media_facts
 from pipelines.media.video import Frames, Video, read_video
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.errors import UsageError
+from pipelines.files import digests
 from pipelines.files.content import ignore, make_ignored
 from pipelines.files.words import cannot_write
 
@@ -39,7 +40,7 @@ def check_writable(folder: Path) -> None:
 
 
 def cache_folder() -> Path | None:
-    """The folder of generated frames and of speeds: `$WAN_PARITY_CACHE`, None if that is empty.
+    """The folder of generated frames, of speeds and of hashes: `$WAN_PARITY_CACHE`, None if that is empty.
 
     By default it is wan-parity/frames in the user's cache folder.
     """
@@ -48,3 +49,9 @@ def cache_folder() -> Path | None:
         return Path(chosen) if chosen else None
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "wan-parity" / "frames"
+
+
+def remember_hashes() -> None:
+    """Keep the hashes of large files in the cache folder, so that no later process reads those files to hash them."""
+    folder = cache_folder()
+    digests.remember_in(None if folder is None else folder / "hashes.json")

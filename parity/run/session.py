@@ -33,6 +33,7 @@ from parity.repeat.measure import generate_repeats
 from parity.results.case import CaseResult, Run, Status, in_order, now, to_json
 from parity.results.diagnosis import Diagnosis, Search
 from parity.results.environment import describe
+from parity.results.folders import remember_hashes
 from parity.run.cache import open_cache
 from parity.run.generation import Shelf
 from parity.run.local import compare_locally
@@ -70,6 +71,7 @@ class Session:
 
     def __init__(self, options: Options, engine: Engine | None = None) -> None:
         """`engine` is shared with other sessions and stays loaded; with None the session creates its own."""
+        remember_hashes()
         self.options = options
         self.out = OutDir(options.out, options.shard)
         self._own_engine = engine is None

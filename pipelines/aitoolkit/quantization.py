@@ -12,7 +12,8 @@ from pipelines.aitoolkit.job import Job
 from pipelines.aitoolkit.remarks import Remarks
 from pipelines.aitoolkit.versions import CHANGES, ChangeName, Origin
 from pipelines.catalog import Model
-from pipelines.files.content import present, sha256_file
+from pipelines.files.content import present
+from pipelines.files.digests import sha256_file
 from pipelines.hub import is_hub_id
 from pipelines.lora_files import is_lokr
 from pipelines.quantization import Quantization, RecoveryAdapter

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.engine.checkpoint import folders
-from pipelines.files.content import sha256_file
+from pipelines.files.digests import sha256_files
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
 
@@ -37,14 +37,19 @@ def weights(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unhear
 
 def _folder(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in _READ and path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{_content(path)}\n".encode())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in _READ and path.is_file())
+    named = {path: name for path in paths if (name := _blob_name(path)) is not None}
+    read = [path for path in paths if path not in named]
+    hashes = named | dict(zip(read, sha256_files(read), strict=True))
+    for path in paths:
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{hashes[path]}\n".encode())
     return digest.hexdigest()
 
 
-def _content(path: Path) -> str:
+def _blob_name(path: Path) -> str | None:
+    """The SHA-256 in the name of a file of the Hub's cache, which need not be read."""
     target = path.resolve().name if path.is_symlink() else ""
-    return target if _BLOB.fullmatch(target) else sha256_file(path)
+    return target if _BLOB.fullmatch(target) else None
 
 
 @functools.cache

@@ -1,10 +1,8 @@
-"""Reads files within limits, hashes them, and writes them atomically."""
+"""Reads files within limits, and writes them atomically."""
 
 from __future__ import annotations
 
 import errno
-import functools
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -47,21 +45,6 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 def read_text(path: Path, max_bytes: int) -> str:
     """Read UTF-8 text, with or without a byte order mark. Raises OSError like `check_file`, and UnicodeDecodeError."""
     return read_bytes(path, max_bytes).decode("utf-8-sig").replace("\r\n", "\n")
-
-
-def sha256_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file. An unchanged file is not read again: many cases name the same LoRA."""
-    found = path.stat()
-    return _sha256(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256(path: Path, _state: tuple[int, ...]) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def make_ignored(folder: Path, mode: int = 0o777) -> None:

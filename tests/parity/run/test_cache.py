@@ -23,6 +23,7 @@ from parity.run.session import Session
 from pipelines.engine import fingerprint
 from pipelines.engine.engine import Engine
 from pipelines.errors import UsageError
+from pipelines.files import digests
 from pipelines.media.video import Frames
 from pipelines.recipe import Asked, LoraFile, Recipe
 from pipelines.scheduler import flow_schedule
@@ -147,7 +148,7 @@ def test_files_of_the_hubs_cache_are_known_by_their_names(
     blob.write_bytes(b"gigabytes")
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "model.safetensors").symlink_to(blob)
-    monkeypatch.setattr(fingerprint, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(digests, "_read", lambda path: pytest.fail(f"{path} was read"))
     assert fingerprint.weights(dataclasses.replace(recipe, weights=Weights(str(tmp_path / "snapshot"))))
 
 
