@@ -159,9 +159,16 @@ def _pairs(case: CaseResult, check: BaselineResult) -> Iterator[Pair]:
         then = figure(name, check.accepted_means[name]) if name in check.accepted_means else "not measured"
         now = figure(name, case.metrics[name].mean) if _measured(case, name) else "not measured"
         yield Pair(name=f"{name.upper()} against the preview", accepted=then, now=now)
+    if check.accepted_seconds is not None and case.seconds_ratio is not None:
+        seconds = "not measured" if case.speed is None else _seconds(case.speed.seconds)
+        yield Pair(name="Denoising and decoding", accepted=_seconds(check.accepted_seconds), now=seconds)
     rows = (("Frames", _frames), ("Size", size_text), ("Frame rate", _rate))
     for title, write in rows:
         yield Pair(name=title, accepted=write(old), now="none" if new is None else write(new))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s"
 
 
 def _measured(case: CaseResult, name: str) -> bool:

@@ -53,6 +53,12 @@ def properties(case: CaseResult) -> dict[str, str | float]:
         values["file"] = case.file.path
     if case.baseline is not None:
         values["baseline"] = case.baseline.outcome
+    if case.speed is not None:
+        values["seconds"] = case.speed.seconds
+    if case.seconds_ratio is not None:
+        values["seconds_ratio_allowed"] = case.seconds_ratio
+        slowdown = case.baseline.slowdown if case.baseline is not None else None
+        values["seconds_ratio"] = "not judged" if slowdown is None else round(slowdown, 3)
     return values
 
 

@@ -15,6 +15,7 @@ from parity.baselines.file import Accepted, Baseline, accept, file_name, from_re
 from parity.baselines.recipes import compare_recipes
 from parity.baselines.rules import factor_changes, rule_changes
 from parity.baselines.sources import SourcedCase
+from parity.baselines.speed import speed_changes
 from parity.baselines.stills import Picked, damage, pick
 from parity.results.case import FAILING
 from parity.results.environment import differences
@@ -130,15 +131,17 @@ def propose(
         new = from_result(item.result, item.source.run.environment, accepted)
         old = baselines.get(new.case)
         picked = _picked(item, old if old is not None and old.output == new.output else None, stills)
-        new = replace(new, stills=picked.stills)
+        kept_speed = old.speed if old is not None and new.speed is None and new.output == old.output else new.speed
+        new = replace(new, stills=picked.stills, speed=kept_speed)
         if file_name(new.case) in broken:
             proposal = Proposal(baseline=new, kind="changed", changes=("replaces a file that cannot be read",))
         elif old is None:
             proposal = Proposal(baseline=new, kind="new", changes=())
-        elif new.says_the_same(old) and not _other_stills(old, picked, folder):
+        elif new.says_the_same(old) and not speed_changes(item.result, old) and not _other_stills(old, picked, folder):
             proposal = Proposal(baseline=old, kind="unchanged", changes=())
         else:
-            proposal = Proposal(baseline=new, kind="changed", changes=_changes(old, new) or ("stills",))
+            changes = (*_changes(old, new), *speed_changes(item.result, old))
+            proposal = Proposal(baseline=new, kind="changed", changes=changes or ("stills",))
         proposals.append(replace(proposal, stills=picked.data, notes=picked.notes))
     return proposals
 
@@ -175,6 +178,8 @@ def _changes(old: Baseline, new: Baseline) -> tuple[str, ...]:
     if new.recipe != old.recipe and not (recipe.reaching or recipe.harmless):
         changes.append("file names in the recipe")
     changes += differences(old.environment, new.environment)
+    if old.speed is not None and new.speed is None:
+        changes.append("no seconds, because this run did not generate it")
     return (*changes, *_acceptance_changes(old.accepted, new.accepted))
 
 

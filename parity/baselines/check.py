@@ -12,6 +12,7 @@ from parity.baselines.nearness import Nearness, compare_metrics
 from parity.baselines.noise import Noise
 from parity.baselines.recipes import RecipeChanges, compare_recipes, without_paths
 from parity.baselines.rules import factor_changes, rule_failures
+from parity.baselines.speed import with_speed
 from parity.results.case import BaselineResult, CaseResult, VideoResult
 from parity.results.environment import differences
 
@@ -31,6 +32,7 @@ def check_case(
         check = BaselineResult(outcome="not_run", problems=(f"not run: {own.verdict}",), **_own(own))
     else:
         check = _with_rules(_compared(own, own.output, environment, baseline, noise), own, baseline)
+    check = with_speed(check, own, baseline)
     return dataclasses.replace(
         check,
         accepted_at=baseline.accepted.at,

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from parity.baselines.recipes import without_paths
 from parity.case.keys import ToleranceKeys
 from parity.results.case import CaseResult, MetricResult, Status
 from parity.results.environment import reaching_the_bits
+from parity.results.speed import Speed
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
@@ -38,6 +39,9 @@ STILL_NAME = r"\d{4,}-[0-9a-f]{12}\.webp"
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Unknown keys are refused: one could be a rule that this version would not apply."""
+
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 def _known_limits(tolerance: Mapping[str, float]) -> Mapping[str, float]:
@@ -115,6 +119,14 @@ class BaselineStill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineSpeed(Speed):
+    """How long the accepted generation took, with the fields of `speed` in results.json."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    seconds: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """The accepted output of a case: its recipe, its environment, and how close it is to the preview."""
 
@@ -132,13 +144,16 @@ class Baseline:
     """The part of the environment that can change the bits."""
     stills: tuple[BaselineStill, ...] = ()
     """Pictures to look at; no gate needs them. Empty: an older file, or none were kept."""
+    speed: BaselineSpeed | None = None
+    """How long the accepted generation took; null: an older file, or it was not measured."""
     kind: Literal["wan-parity baseline"] = "wan-parity baseline"
     schema_version: int = SCHEMA_VERSION
 
     def says_the_same(self, other: Baseline) -> bool:
-        """Return whether the two differ in nothing but stills, and when and from which run they were accepted."""
+        """Return whether the two differ in nothing but stills, time, and when and from which run they were accepted."""
         same = self.accepted.decides_the_same(other.accepted)
-        return same and dataclasses.replace(self, accepted=other.accepted, stills=other.stills) == other
+        mine = dataclasses.replace(self, accepted=other.accepted, stills=other.stills, speed=other.speed)
+        return same and mine == other
 
 
 def file_name(case_id: str) -> str:
@@ -183,6 +198,7 @@ def from_result(result: CaseResult, environment: Mapping[str, Any], accepted: Ac
         metrics=measured,
         recipe=without_paths(result.recipes.get("inference", {})),
         environment=environment_of(result, environment),
+        speed=None if result.speed is None else BaselineSpeed(**dataclasses.asdict(result.speed)),
     )
 
 

@@ -74,10 +74,13 @@ def _judged(own: CaseResult, check: BaselineResult) -> tuple[Status, str]:
         return "error" if own.status == "error" else "drifted", _failure(own, check)
     status: Status = "expected_drift" if own.status in FAILING else own.status
     opening = f"as accepted {_day(check)}" if check.outcome == "holds" else f"closer than accepted {_day(check)}"
-    return status, f"{opening}: {', '.join(_facts(own))}"
+    unjudged = "; speed not judged" if own.seconds_ratio is not None and check.slowdown is None else ""
+    return status, f"{opening}: {', '.join(_facts(own))}{unjudged}"
 
 
 def _failure(own: CaseResult, check: BaselineResult) -> str:
+    if check.only_slower:
+        return f"slower than accepted {_day(check)}: {check.problems[0].removeprefix('slower: ')}"
     if check.accepted_at is None:
         return f"no baseline; by its own rules {own.status}: {own.verdict}"
     return f"changed since it was accepted {_day(check)}: {_sentence(check.problems)}"

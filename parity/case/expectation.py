@@ -46,7 +46,8 @@ def expect_these(file: CaseDocument, factors: Sequence[str] | None) -> Expectati
     before = _before(file)
     after = None if factors is None else tuple(factors)
     note = ""
-    if after is not None and file.keys.tolerance is not None:
+    limits = file.keys.tolerance.model_dump(exclude_none=True) if file.keys.tolerance is not None else {}
+    if after is not None and limits.keys() - {"seconds_ratio"}:
         note = "its tolerance decides too"
     if _set(before) == _set(after):
         return Expectation(case=file.id, path=file.document.path, state="kept", before=before, after=before)

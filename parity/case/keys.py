@@ -270,7 +270,7 @@ class TargetKeys(_Strict):
 
 
 class ToleranceKeys(_Strict):
-    """Gates: on the mean over all frames, or, with `_min` or `_max`, on the worst frame."""
+    """Gates: on the mean over all frames, or, with `_min` or `_max`, on the worst frame; and one on the time."""
 
     psnr: float | None = Field(default=None, ge=0, description="dB, at least", examples=[40])
     psnr_min: float | None = Field(default=None, ge=0, description="dB, at least, worst frame", examples=[35])
@@ -280,6 +280,13 @@ class ToleranceKeys(_Strict):
     lpips_max: float | None = Field(default=None, ge=0, description="at most, worst frame", examples=[0.05])
     vmaf: float | None = Field(default=None, ge=0, le=100, description="at least, of 100", examples=[90])
     vmaf_min: float | None = Field(default=None, ge=0, le=100, description="at least, worst frame", examples=[80])
+    seconds_ratio: float | None = Field(
+        default=None,
+        ge=1,
+        description="times the seconds of the accepted baseline that the generation may take, at most; judged with "
+        "baselines, on the kind of machine where it was accepted",
+        examples=[1.2],
+    )
 
 
 def _kind(value: Any) -> str:

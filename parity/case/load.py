@@ -49,7 +49,7 @@ class Case:
     video: Path
     """The preview's file or folder."""
     tolerance: dict[str, float]
-    """Gates by tolerance key; empty: only `expect` decides."""
+    """Gates by tolerance key, on pixels; empty: only `expect` decides."""
     expect: tuple[str, ...] | None
     tags: tuple[str, ...]
     job: Job | None
@@ -74,6 +74,8 @@ class Case:
     """Where the graph was looked for, and what was there; None: nowhere."""
     unknown: tuple[str, ...] = ()
     """What decides pixels and neither `output` nor its graph says, one sentence each."""
+    seconds_ratio: float | None = None
+    """The gate on time: times the accepted baseline's seconds, at most; None: any time."""
     metrics: tuple[str, ...] = ()
     """Metrics that the case names: `vmaf`, or `lpips` for every frame."""
 
@@ -359,13 +361,14 @@ def _case(
         comfyui=elsewhere.settings if elsewhere is not None else None,
         found=elsewhere.found if elsewhere is not None else None,
         unknown=elsewhere.unknown if elsewhere is not None else (),
+        seconds_ratio=keys.tolerance.seconds_ratio if keys.tolerance else None,
         metrics=tuple(keys.metrics),
     )
 
 
 def _tolerance(keys: CaseKeys) -> dict[str, float]:
-    """The gates; a case that neither states one nor expects a difference has the default."""
-    tolerance = keys.tolerance.model_dump(exclude_none=True) if keys.tolerance else {}
+    """The gates on pixels; a case that neither states one nor expects a difference has the default."""
+    tolerance = keys.tolerance.model_dump(exclude_none=True, exclude={"seconds_ratio"}) if keys.tolerance else {}
     return tolerance if tolerance or keys.expect else dict(DEFAULT_TOLERANCE)
 
 

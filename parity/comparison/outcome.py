@@ -36,6 +36,7 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         tags=case.tags,
         expect=case.expect,
         tolerance=case.tolerance,
+        seconds_ratio=case.seconds_ratio,
         findings=findings,
         code=_code(case, findings),
         recipes={"preview": to_dict(case.preview), "inference": to_dict(case.inference)},

@@ -105,6 +105,8 @@ def judge(
     same = "bit-identical" if comparison.bit_identical else _numbers(comparison.metrics, case.tolerance)
     factors = f"; differs in {', '.join(f.factor for f in findings)}" if findings and not evidence else ""
     repeats = _against_floor(floor, noise)
+    if case.seconds_ratio is not None:
+        repeats += "; speed not judged: only a baseline has the seconds to compare with"
     if problems:
         return "drifted", f"{'; '.join(problems)} ({same}{factors}{evidence}{repeats})"
     if case.expect:

@@ -180,6 +180,13 @@ def machine_of(environment: Mapping[str, Any]) -> str:
     return f"{environment.get('cpu')}, {plural(flags.get('threads') or 1, 'thread')}{kernels}"
 
 
+def kind_of_machine(environment: Mapping[str, Any], offload: str, workers: int = 1) -> str:
+    """The kind of machine on which seconds can be compared: `machine_of`, its offload mode, workers that share it."""
+    more = [f"offload {offload}"] if offload != "none" else []
+    more += [f"{workers} workers at once"] if workers > 1 else []
+    return ", ".join((machine_of(environment), *more))
+
+
 def last_used() -> tuple[str, str] | None:
     """The machine and offload mode of the last generation whose speed was kept; needs no torch. None: there is none."""
     path = _path()

@@ -266,6 +266,7 @@ def _options(config: pytest.Config) -> Options:
         resume=config.getoption("--parity-resume"),
         timeout=config.getoption("--parity-timeout"),
         shard=Path(given["shard"]) if given else None,
+        workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)),
         gate=_gate(config),
         narrowed=_narrowing(config),
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from parity.results.comfyui import ComfyAdvice
 from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
+from parity.results.speed import Speed
 from pipelines.files import strict_json
 from pipelines.files.versioned import first_mistake, other_version
 
@@ -250,10 +251,21 @@ class BaselineResult:
     record them."""
     frames_changed: tuple[int, ...] | None = None
     """Indices of frames whose bits are others than the accepted ones; null: unknown, or the frame counts differ."""
+    accepted_seconds: float | None = None
+    """Seconds of the accepted generation, measured like `speed`; null: there is no baseline, or it has none."""
+    slowdown: float | None = None
+    """`speed.seconds` divided by the accepted seconds; null: not judged, and a note says why, or no `seconds_ratio`."""
+    slower: bool = False
+    """True if that is more than the case's `seconds_ratio` allows."""
 
     @property
     def failed(self) -> bool:
         return self.outcome in BASELINE_FAILS
+
+    @property
+    def only_slower(self) -> bool:
+        """True if the case fails for its time alone."""
+        return self.slower and len(self.problems) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +287,9 @@ class CaseResult:
     expect: tuple[str, ...] | None = None
     """Factors that the case expects to differ; null: it states none."""
     tolerance: Mapping[str, float] = field(default_factory=dict)
-    """The gates by tolerance key, as in the case file."""
+    """The gates by tolerance key, as in the case file, but for `seconds_ratio`."""
+    seconds_ratio: float | None = None
+    """The gate on time: how many times the accepted baseline's seconds the generation may take; null: any time."""
     preview: VideoResult | None = None
     """The preview's file; null: not read."""
     output: VideoResult | None = None
@@ -312,6 +326,9 @@ class CaseResult:
     """When the output was generated (ISO 8601, UTC) if its frames come from the cache; null: in this run."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
+    speed: Speed | None = None
+    """How long the generation itself took, for `seconds_ratio`; null: not measured, as for frames from the cache and
+    videos made elsewhere."""
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Paths relative to results.json. `preview_frames` and `output_frames` are folders of stills for viewing,
     `baseline_frames` is one with the few stills that the baseline kept of the accepted output."""

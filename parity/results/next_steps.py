@@ -91,7 +91,7 @@ def of_baselines(run: Run, place: Place) -> Step | None:
 
 def _why(drifted: Sequence[CaseResult]) -> Step | None:
     """The command that explains the worst of the cases that drifted; None if all are explained."""
-    unexplained = [case for case in drifted if case.diagnosis is None and case.search is None]
+    unexplained = [case for case in drifted if case.diagnosis is None and case.search is None and not _slow(case)]
     if not unexplained:
         return None
     first = min(unexplained, key=_psnr)
@@ -101,6 +101,11 @@ def _why(drifted: Sequence[CaseResult]) -> Step | None:
     target = first.target.arguments if first.target is not None else ()
     command = shlex.join(("parity", "diagnose", first.case_file, *target))
     return Step(purpose=f"to see why{worst}", command=command)
+
+
+def _slow(case: CaseResult) -> bool:
+    """Return whether a case fails for its time alone, which no diagnosis explains."""
+    return case.baseline is not None and case.baseline.only_slower
 
 
 def _in_comfyui(drifted: Sequence[CaseResult]) -> Step | None:

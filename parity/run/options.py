@@ -28,6 +28,8 @@ class Options:
     """Seconds that loading, a denoising step or decoding may take; None: no limit."""
     shard: Path | None = None
     """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
+    workers: int = 1
+    """The number of processes that share this machine and run cases at the same time."""
     gate: Gate | None = None
     """The baselines that decide; None: the cases' own rules do."""
     narrowed: str | None = None

@@ -18,7 +18,7 @@ from parity.comparison.compare import read_preview
 from parity.comparison.outcome import blank_result, result_without_output
 from parity.comparison.verdict import not_a_number
 from parity.cost.fetching import quiet
-from parity.cost.speeds import machine_of, remember
+from parity.cost.speeds import kind_of_machine, machine_of, remember
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
 from parity.diagnosis.quick import diagnose_quickly, make_quick_plan
@@ -135,6 +135,7 @@ class Session:
             with watchdog.watching("loading"), self._telling(Watched(progress, watchdog, stopwatch)) as watched:
                 result = self._run_once_more(case, watched)
             self._remember(case, stopwatch)
+            result = self._timed(result, stopwatch)
         except UnreproducibleError as error:
             result = result_without_output(case, "unpairable", str(error))
         except HubError as error:
@@ -169,6 +170,14 @@ class Session:
         timing = stopwatch.timing()
         if timing is not None and not case.made_elsewhere and self.options.task.begins_with_the_request:
             remember(within_limits(case.inference), machine_of(self.run.environment), self.engine.offload, timing)
+
+    def _timed(self, result: CaseResult, stopwatch: Stopwatch) -> CaseResult:
+        """The result with the time of its own generation, if this run made one."""
+        task = self.options.task
+        if result.made_elsewhere or result.output is None or result.drawn_before is not None:
+            return result
+        machine = kind_of_machine(self.run.environment, self.engine.offload, self.options.workers)
+        return dataclasses.replace(result, speed=stopwatch.speed(task.repeat or 1, machine))
 
     def finish(self, order: Sequence[str]) -> Run:
         """Put the cases in `order` (ids), and close the run if all of them were run."""

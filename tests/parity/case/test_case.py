@@ -235,6 +235,7 @@ OUT_OF_BOUNDS: list[Mistake] = [
     *bounds("request.prompts[0].fps", 19, "15", 0, 121),
     *bounds("request.loras[0].network_multiplier", 22, "1.0", -2.1, 2.1, ".nan"),
     ("{psnr: 40}", "{psnr: -1}", 24, "tolerance.psnr", "must be greater than or equal to 0, is -1"),
+    ("{psnr: 40}", "{seconds_ratio: 0.9}", 24, "tolerance.seconds_ratio", "must be greater than or equal to 1, is 0.9"),
     ("{psnr: 40}", "{psnr: .nan}", 24, "tolerance.psnr", "is nan"),
     ("{psnr: 40}", "{psnr: .inf}", 24, "tolerance.psnr", "is inf"),
     ("{psnr: 40}", "{ssim_min: 1.1}", 24, "tolerance.ssim_min", "must be less than or equal to 1, is 1.1"),

@@ -10,6 +10,7 @@ import pytest
 from parity.case.load import load_case
 from parity.case.progress import Quiet
 from parity.cost.speeds import Timing
+from parity.results.speed import Speed
 from parity.run.options import Options
 from parity.run.outlook import Outlook
 from parity.run.session import Session
@@ -55,6 +56,37 @@ def test_the_stopwatch_adds_phases_up_until_the_second_generation() -> None:
     during("denoise", 500.0)
     stopwatch.step(3)
     assert stopwatch.timing() == Timing(load=6.0, text=9.0, step=2.0, decode=7.0, encode=0.5, compare=17.0)
+
+
+def test_the_stopwatch_takes_the_time_of_the_generation_itself() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+
+    def generate(first: float, step: float, decode: float) -> None:
+        stopwatch.generation()
+        for phase, seconds in (("merge", 50.0), ("text", 40.0), ("denoise", 0.0), ("image", 30.0), ("denoise", 0.0)):
+            stopwatch.phase(phase)  # type: ignore[arg-type]
+            clock.now += seconds
+        for number, seconds in enumerate((first, step, step), start=1):
+            clock.now += seconds
+            stopwatch.step(number)
+        stopwatch.phase("decode")
+        clock.now += decode
+
+    stopwatch.phase("load")
+    clock.now += 100.0
+    generate(9.0, 2.0, 1.0)  # the first step compiles
+    stopwatch.phase("read")  # memory ran out in the decode: the case begins again
+    assert stopwatch.speed(1, "CPU") is None
+    generate(9.0, 2.0, 1.0)
+    generate(2.0, 4.0, 2.0)
+    generate(2.0, 3.0, 2.0)
+    stopwatch.phase("encode")
+    clock.now += 70.0
+    generate(2.0, 100.0, 100.0)  # of a diagnosis
+    assert stopwatch.speed(1, "CPU") == Speed(seconds=7.0, step=2.0, decode=1.0, generations=1, machine="CPU")
+    assert stopwatch.speed(3, "CPU") == Speed(seconds=11.0, step=3.0, decode=2.0, generations=3, machine="CPU")
+    assert stopwatch.speed(5, "CPU") is None
 
 
 def test_cached_frames_have_no_timing() -> None:
