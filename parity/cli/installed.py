@@ -14,7 +14,6 @@ PACKAGES = {
     "imageio_ffmpeg": "imageio-ffmpeg",
     "lpips": "lpips",
     "peft": "peft",
-    "skimage": "scikit-image",
     "torch": "torch",
     "torchvision": "torchvision",
     "transformers": "transformers",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from parity.comparison import lpips, vmaf
+from parity.comparison.ssim import WINDOW, ssim_frame
 from parity.results.case import MetricResult
 from pipelines.errors import MediaError
 from pipelines.media.video import Frames
@@ -20,13 +22,14 @@ STANDARD = ("psnr", "ssim", "lpips")
 
 VARIANTS = {
     "psnr": "RGB, 8 bit, peak 255; mean over the frames that differ",
-    "ssim": "scikit-image, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels",
+    "ssim": "numpy, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels",
     "lpips": "lpips 0.1, AlexNet, RGB scaled to -1..1",
     "vmaf": f"model {vmaf.MODEL}, luma of BT.601",
 }
-"""The exact formula of each metric."""
+"""The exact formula of each metric. That of SSIM begins with the program, whose numbers are scikit-image's to 1e-6."""
 
-_SSIM_WINDOW = 11
+_AT_ONCE = 1_000_000
+"""Pixels of a video above which its frames are measured in threads: for fewer these cost more than they gain."""
 
 
 def psnr_frame(a: Frames, b: Frames) -> float:
@@ -34,16 +37,6 @@ def psnr_frame(a: Frames, b: Frames) -> float:
     apart = (np.maximum(a, b) - np.minimum(a, b)).astype(np.uint16)
     error = int(np.square(apart, out=apart).sum(dtype=np.uint64)) / apart.size  # in whole numbers, so exact
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def ssim_frame(a: Frames, b: Frames) -> float:
-    """Structural similarity of two frames (H, W, 3), -1 to 1."""
-    from skimage.metrics import structural_similarity
-
-    value: Any = structural_similarity(
-        a, b, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-    )
-    return float(value)
 
 
 def measure(
@@ -72,8 +65,8 @@ def codec_floor(raw: Frames, delivered: Frames, metrics: Mapping[str, MetricResu
     measured = [name for name, metric in metrics.items() if metric.unavailable is None]
     psnr = psnr_frame(raw, delivered)
     floor: dict[str, float | None] = {"psnr": psnr if math.isfinite(psnr) else None}
-    if min(raw.shape[1:3]) >= _SSIM_WINDOW:
-        floor["ssim"] = float(np.mean(_ssim_frames(raw, delivered)))
+    if min(raw.shape[1:3]) >= WINDOW:
+        floor["ssim"] = float(np.mean(_each(ssim_frame, raw, delivered)))
     if "lpips" in measured:
         chosen = list(metrics["lpips"].measured or range(len(raw)))
         floor["lpips"] = float(np.mean(lpips.distances(raw[chosen], delivered[chosen])))
@@ -83,17 +76,23 @@ def codec_floor(raw: Frames, delivered: Frames, metrics: Mapping[str, MetricResu
 
 
 def _psnr(preview: Frames, output: Frames) -> MetricResult:
-    return summarize("psnr", [psnr_frame(a, b) for a, b in zip(preview, output, strict=True)])
+    return summarize("psnr", _each(psnr_frame, preview, output))
 
 
 def _ssim(preview: Frames, output: Frames) -> MetricResult:
-    if min(preview.shape[1:3]) < _SSIM_WINDOW:
+    if min(preview.shape[1:3]) < WINDOW:
         return unavailable("ssim", "frames are smaller than the 11x11 window")
-    return summarize("ssim", _ssim_frames(preview, output))
+    return summarize("ssim", _each(ssim_frame, preview, output))
 
 
-def _ssim_frames(a: Frames, b: Frames) -> list[float]:
-    return [ssim_frame(first, second) for first, second in zip(a, b, strict=True)]
+def _each(metric: Callable[[Frames, Frames], float], a: Frames, b: Frames) -> list[float]:
+    """A metric of each pair of frames, on all cores: a frame is measured by one thread, so the numbers are the same."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(len(a), cores if a[..., 0].size > _AT_ONCE else 1)
+    if workers <= 1:
+        return [metric(first, second) for first, second in zip(a, b, strict=True)]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(metric, a, b))
 
 
 def _lpips(preview: Frames, output: Frames, *, every_frame: bool) -> MetricResult:
@@ -117,7 +116,7 @@ def _worst(a: Frames, b: Frames, most: int) -> list[int]:
     """The indices of up to `most` frames, at least one, those with the lowest PSNR."""
     if len(a) <= most:
         return list(range(len(a)))
-    psnr = [psnr_frame(first, second) for first, second in zip(a, b, strict=True)]
+    psnr = _each(psnr_frame, a, b)
     return sorted(sorted(range(len(a)), key=psnr.__getitem__)[: max(1, most)])
 
 

