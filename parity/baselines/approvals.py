@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parity.baselines.sources import SourcedCase
 from parity.results.folders import OUT
-from parity.results.merge import MAX_BYTES as RESULTS_BYTES
+from parity.results.merge import read_results
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
@@ -94,8 +94,8 @@ def results_of(path: Path, given: Sequence[Path] = ()) -> list[Path]:
 def _started(path: Path) -> str | None:
     """When the run of a results.json was started; None if that cannot be read."""
     try:
-        return str(strict_json.loads(read_text(path, RESULTS_BYTES))["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_results(path).started
+    except UsageError:
         return None
 
 

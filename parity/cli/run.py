@@ -241,6 +241,6 @@ def _tell_cost(cases: Sequence[Case], session: Session) -> None:
     if not jobs:
         return
     offload = session.engine.offload
-    cost = cost_of(jobs, (machine_of(session.run.environment), offload))
+    cost = cost_of(jobs, (machine_of(session.environment), offload))
     lines = lines_before_a_run(cost, machine_under(session.engine), session.options.out, offload)
     print(*lines, sep="\n", file=sys.stderr, flush=True)

@@ -17,7 +17,6 @@ from parity.baselines.noise import Noise
 from parity.case.load import Case, find_case_files, load_cases
 from parity.case.progress import Progress
 from parity.cli.options import given_target
-from parity.pytest_plugin.shards import Devices, Shards
 from parity.pytest_plugin.wording import conclude, failure, in_pytests_words, marker_name
 from parity.results.case import Run
 from parity.results.folders import cache_folder, default_out
@@ -27,6 +26,7 @@ from parity.run.options import Options
 from parity.run.outlook import Outlook
 from parity.run.session import Session, in_loading_order
 from parity.run.task import Task
+from parity.run.workers import Devices, Shares
 from parity.terminal import heartbeat
 from parity.terminal.tracker import Tracker
 from pipelines.engine.engine import Engine
@@ -144,7 +144,7 @@ class Controller:
         self._config = config
         self._devices = Devices("auto", 0)
         self._cases: dict[str, Case] = {}
-        self._shards: Shards | None = None
+        self._shares: Shares | None = None
         self._begun = False
 
     @pytest.hookimpl(tryfirst=True)
@@ -165,7 +165,7 @@ class Controller:
             out = _out(config)
             resume = config.getoption("--parity-resume")
             folder = None if gate is None else str(gate.folder)
-            self._shards = Shards(
+            self._shares = Shares(
                 out, uuid4().hex[:12], _command(config), resume=resume, baselines=folder, narrowed=_narrowing(config)
             )
 
@@ -176,33 +176,33 @@ class Controller:
         return f"wan-parity: {self._devices.sentence(len(parse_tx_spec_config(self._config)))}"
 
     def pytest_configure_node(self, node: Any) -> None:
-        assert self._shards is not None
+        assert self._shares is not None
         name = node.gateway.id
         node.workerinput["parity"] = {
-            "out": str(self._shards.out.path),
-            "shard": str(self._shards.shard(name)),
+            "out": str(self._shares.out.path),
+            "share": str(self._shares.share(name)),
             "device": self._devices.take(name),
         }
 
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         found = [case for case in map(self._case, ids) if case is not None]
-        if found and not self._begun and self._shards is not None:
+        if found and not self._begun and self._shares is not None:
             with _stopping(None):
-                self._shards.begin([case.id for case in found])
+                self._shares.begin([case.id for case in found])
             self._begun = True
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "teardown" and self._case(report.nodeid) is not None and self._shards is not None:
+        if report.when == "teardown" and self._case(report.nodeid) is not None and self._shares is not None:
             with _stopping(None):
-                self._shards.read(report.node.gateway.id)
+                self._shares.read(report.node.gateway.id)
 
     def pytest_handlecrashitem(self, crashitem: str, report: Any) -> None:
         case = self._case(crashitem)
-        if case is not None and self._shards is not None:
+        if case is not None and self._shares is not None:
             name = report.node.gateway.id
             with _stopping(None):
-                result = self._shards.died(case, name)
-            report.longrepr = "\n".join(failure(result, self._shards.place) or [f"worker {name} died"])
+                result = self._shares.died(case, name)
+            report.longrepr = "\n".join(failure(result, self._shares.place) or [f"worker {name} died"])
             report.when, report.location = "call", (*report.location[:2], f"test_case[{case.id}]")
 
     def pytest_testnodedown(self, node: Any) -> None:
@@ -210,8 +210,8 @@ class Controller:
 
     def close(self) -> None:
         """Merge the results, after the workers have ended."""
-        if self._begun and self._shards is not None:
-            self._config.stash[_RUN] = self._shards.close(), self._shards.out.path
+        if self._begun and self._shares is not None:
+            self._config.stash[_RUN] = self._shares.close(), self._shares.out.path
 
     def _case(self, nodeid: str) -> Case | None:
         found = re.search(r"(?:^|test_parity\.py)::test_case\[(.*)\]", nodeid)
@@ -265,7 +265,7 @@ def _options(config: pytest.Config) -> Options:
         cache=_cache(config),
         resume=config.getoption("--parity-resume"),
         timeout=config.getoption("--parity-timeout"),
-        shard=Path(given["shard"]) if given else None,
+        share=Path(given["share"]) if given else None,
         workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)),
         gate=_gate(config),
         narrowed=_narrowing(config),

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from parity.results.comfyui import ComfyAdvice
 from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
 from parity.results.speed import Speed
 from pipelines.files import strict_json
 from pipelines.files.versioned import first_mistake, other_version
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_T = TypeVar("_T")
 
 SCHEMA_VERSION = 1
 
@@ -268,9 +275,15 @@ class BaselineResult:
         return self.slower and len(self.problems) == 1
 
 
+_SHOW_NAN = {"ser_json_inf_nan": "constants"}
+"""How pydantic writes these values: NaN as NaN, which is then noticed, and not as null, which has a meaning here."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """The result of one case."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _SHOW_NAN
 
     id: str
     """The case's id: unique in a run."""
@@ -386,6 +399,8 @@ class CaseResult:
 class Run:
     """One invocation."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = _SHOW_NAN
+
     started: str
     """ISO 8601, UTC."""
     finished: str | None
@@ -425,13 +440,61 @@ def in_order(cases: Sequence[CaseResult], order: Sequence[str]) -> tuple[CaseRes
 
 def to_json(run: Run, indent: int | None = 1) -> str:
     """A run as strict JSON, without NaN and Infinity. `indent` None gives the shortest text."""
+    data: bytes = _adapter(Run).dump_json(run, indent=indent, fallback=str)
+    if _CONSTANT.search(data):  # or a text that looks like one
+        return _strictly(run, indent)
+    return data.decode()
+
+
+def in_pieces(run: Run) -> Iterator[bytes]:
+    """A run as `to_json` gives it, a case at a time: the whole text of ten thousand cases takes 150 MB."""
+    head, found, tail = to_json(dataclasses.replace(run, cases=())).encode().partition(_NO_CASES)
+    assert found
+    yield head + _CASES
+    for number, case in enumerate(run.cases):
+        yield (b",\n  " if number else b"\n  ") + case_to_json(case, indent=1).replace(b"\n", b"\n  ")
+    yield (b"\n ]" if run.cases else b"]") + _AFTER_CASES + tail
+
+
+_CASES, _AFTER_CASES = b'\n "cases": [', b",\n"
+_NO_CASES = _CASES + b"]" + _AFTER_CASES
+"""Where the cases of a run stand in its text; no line of it is indented by one space but its own keys."""
+
+
+def case_to_json(case: CaseResult, indent: int | None = None) -> bytes:
+    """A case as strict JSON, in a line unless `indent` is given."""
+    data: bytes = _adapter(CaseResult).dump_json(case, indent=indent, fallback=str)
+    return _strictly(case, indent).encode() if _CONSTANT.search(data) else data
+
+
+def case_from_json(data: bytes) -> CaseResult:
+    """Read a case that `case_to_json` wrote. Raises ValueError."""
+    case: CaseResult = _adapter(CaseResult).validate_json(data)
+    return case
+
+
+_CONSTANT = re.compile(rb"(?:NaN|Infinity)")
+
+
+def _strictly(value: Run | CaseResult, indent: int | None) -> str:
+    """A value as JSON, fifty times slower. Raises ValueError for NaN and Infinity."""
     separators = (",", ":") if indent is None else None
-    data = dataclasses.asdict(run)
+    data = dataclasses.asdict(value)
     return json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
+
+
+@functools.cache
+def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def from_json(text: str) -> Run:
     """Read a results.json. Raises ValueError, which says why it cannot be read and what to do."""
+    run = _quickly(text)
+    if run is not None:
+        return run
     data = _parse(text)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if type(version) is not int or "cases" not in data:
@@ -439,19 +502,39 @@ def from_json(text: str) -> Run:
     if version != SCHEMA_VERSION:
         older = "run the cases again, or render it with the version that wrote it"
         raise ValueError(other_version(version, SCHEMA_VERSION, older))
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(Run).validate_python(data)
+        read: Run = _adapter(Run).validate_python(data)
+        return read
     except ValidationError as error:
         raise ValueError(f"not a results.json that `parity run` wrote: {first_mistake(error)}") from None
+
+
+def _quickly(text: str) -> Run | None:
+    """Read a results.json without a copy of it in dictionaries; None if it has anything to complain about."""
+    from pydantic import ValidationError
+
+    suspicious = _LONG_NUMBER.search(text) or "NaN" in text or "Infinity" in text
+    if suspicious or strict_json.values_in(text) > MAX_VALUES:
+        return None
+    try:
+        run = _adapter(Run).validate_json(text, strict=True)
+    except ValidationError:
+        return None
+    return run if run.schema_version == SCHEMA_VERSION and '"schema_version"' in text else None
+
+
+MAX_VALUES = 32_000_000
+"""The most values in a results.json. A case has about 1,000."""
+_LONG_NUMBER = re.compile(r"[0-9.]{101}")
 
 
 def _parse(text: str) -> Any:
     if not text.strip():
         raise ValueError("the file is empty; copy it again, or run the cases again")
     try:
-        return strict_json.loads(text)
+        return strict_json.loads(text, max_values=MAX_VALUES)
     except json.JSONDecodeError as error:
         if text.lstrip()[0] != "{":
             raise ValueError("not JSON; pass the results.json that `parity run` wrote") from None

@@ -8,10 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from parity.results.folders import OUT
-from parity.results.merge import MAX_BYTES
+from parity.results.merge import read_results
 from pipelines.errors import UsageError
-from pipelines.files import strict_json
-from pipelines.files.content import read_text
 from pipelines.files.words import plural
 
 
@@ -88,7 +86,7 @@ def _runs() -> list[_Found]:
         changed = path.stat().st_mtime
         try:
             found.append(_found(path, changed))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (UsageError, ValueError):
             broken.append((changed, path))
     found.sort(key=lambda run: run.order, reverse=True)
     if not found and not broken:
@@ -99,15 +97,14 @@ def _runs() -> list[_Found]:
 
 
 def _found(path: Path, changed: float) -> _Found:
-    data = strict_json.loads(read_text(path, MAX_BYTES))
-    cases = data["cases"]
-    only_explained = bool(cases) and all(
-        case.get("output") is None and (case.get("diagnosis") or case.get("search")) for case in cases
+    run = read_results(path)
+    only_explained = bool(run.cases) and all(
+        case.output is None and (case.diagnosis or case.search) for case in run.cases
     )
     return _Found(
         path=path,
-        order=(datetime.fromisoformat(data["started"]).astimezone(), changed),
-        narrowed=data.get("narrowed") is not None,
-        cases={case["id"]: case["case_file"] for case in cases},
+        order=(datetime.fromisoformat(run.started).astimezone(), changed),
+        narrowed=run.narrowed is not None,
+        cases={case.id: case.case_file for case in run.cases},
         compared=not only_explained,
     )

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from parity.results import journal
 from parity.results.case import CaseResult, Run, from_json
 from parity.results.gate import Gate
 from pipelines.errors import UsageError
 from pipelines.files.content import read_text, real_path
 from pipelines.files.words import reason_of
 
-MAX_BYTES = 64 << 20
-"""Size limit of a results.json, enough for thousands of cases."""
+MAX_BYTES = 512 << 20
+"""Size limit of a results.json, enough for ten thousand cases of 81 frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,16 @@ def _judged(run: Run, path: Path, gate: Gate | None) -> Run:
 
 
 def read_results(path: Path) -> Run:
-    """Read one results.json. Raises UsageError, which names the path, what is wrong with it and what to do."""
+    """Read one results.json, and the newest cases of a run that was stopped from the journal beside it.
+
+    Raises UsageError, which names the path, what is wrong with it and what to do.
+    """
+    run = read_head(path)
+    return run if run.finished is not None else _with_newest(run, path)
+
+
+def read_head(path: Path) -> Run:
+    """Read one results.json as it is, without a journal. Raises UsageError."""
     try:
         return from_json(read_text(path, MAX_BYTES))
     except UnicodeDecodeError:
@@ -64,6 +74,18 @@ def read_results(path: Path) -> Run:
         raise UsageError(f"{path}: {reason_of(error)}; pass a results.json, or the folder it is in") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _with_newest(run: Run, path: Path) -> Run:
+    """The run with the cases of its journal, each in the place of an older result of it."""
+    file = journal.journal_of(path)
+    try:
+        newest = {case.id: case for case in journal.read(path, run.started)[0]}
+    except OSError as error:
+        raise UsageError(f"{file}: {reason_of(error)}; it has the newest cases of {path}") from None
+    except ValueError:
+        raise UsageError(f"{file}: is damaged; without it {path} lacks its newest cases: run with --resume") from None
+    return replace(run, cases=(*(case for case in run.cases if case.id not in newest), *newest.values()))
 
 
 def results_file(path: Path) -> Path:

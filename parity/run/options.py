@@ -26,8 +26,8 @@ class Options:
     """True to keep the finished cases of the run in `out`."""
     timeout: float | None = None
     """Seconds that loading, a denoising step or decoding may take; None: no limit."""
-    shard: Path | None = None
-    """The file for the results of one of several workers that share `out`, to be merged (`pytest_plugin.shards`)."""
+    share: Path | None = None
+    """The file for the results of one of several workers that share `out`, to be merged (`run.workers`)."""
     workers: int = 1
     """The number of processes that share this machine and run cases at the same time."""
     gate: Gate | None = None

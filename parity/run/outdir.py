@@ -24,7 +24,7 @@ from pipelines.media.video import Frames
 _NEW = ".new-"
 TRIALS = "trials"
 """Folder of a case's artifacts with stills of the videos that its diagnosis generated."""
-SHARDS = ".shards"
+SHARES = ".shares"
 """Folder with the results of the workers of one session, until they are merged."""
 
 
@@ -34,12 +34,12 @@ class OutDir:
     One process at a time may hold it.
     """
 
-    def __init__(self, path: Path, shard: Path | None = None) -> None:
-        """`shard`: the file for the results of one of several workers, whose parent process holds the folder."""
+    def __init__(self, path: Path, share: Path | None = None) -> None:
+        """`share`: the file for the results of one of several workers, whose parent process holds the folder."""
         self.path = path
         self.whole = path / "results.json"
-        self.results = shard or self.whole
-        self._shared = shard is not None
+        self.results = share or self.whole
+        self._shared = share is not None
         self._lock: int | None = None
 
     def acquire(self) -> None:
@@ -52,7 +52,7 @@ class OutDir:
 
     def clear(self) -> None:
         """Remove what a killed run or worker left behind. Only the holder of the folder may call this."""
-        patterns = (".results.json.*", *(f"artifacts/{below}{_NEW}*" for below in ("", "*/", f"*/{TRIALS}/")), SHARDS)
+        patterns = (".results.json.*", *(f"artifacts/{below}{_NEW}*" for below in ("", "*/", f"*/{TRIALS}/")), SHARES)
         for path in (path for pattern in patterns for path in self.path.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -22,7 +22,7 @@ class Outlook:
         """The seconds of one generation of the case's request; None: unknown, or it is made elsewhere."""
         if case.made_elsewhere:
             return None
-        machine = machine_of(self.session.run.environment)
+        machine = machine_of(self.session.environment)
         return expected(within_limits(case.inference), machine, self.session.engine.offload)
 
     def generations(self, case: Case) -> float | None:

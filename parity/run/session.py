@@ -1,4 +1,4 @@
-"""Running cases: one engine for all of them, a result for each, and a complete results.json after every case."""
+"""Running cases: one engine for all of them, and a result for each, which is on disk before the next one begins."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from parity.case.load import Case
 from parity.case.progress import Progress
@@ -30,12 +30,13 @@ from parity.factors.findings import known_differences
 from parity.remote.exchange import Exchange
 from parity.remote.run import compare_served
 from parity.repeat.measure import generate_repeats
-from parity.results.case import CaseResult, Run, Status, in_order, now, to_json
+from parity.results.case import CaseResult, Run, Status, now
 from parity.results.diagnosis import Diagnosis, Search
 from parity.results.environment import describe
 from parity.results.folders import remember_hashes
 from parity.run.cache import open_cache
 from parity.run.generation import Shelf
+from parity.run.ledger import Ledger
 from parity.run.local import compare_locally
 from parity.run.options import Options
 from parity.run.outdir import OutDir
@@ -52,14 +53,11 @@ from pipelines.engine.stages import Trace
 from pipelines.errors import (
     CaseError,
     HubError,
-    MediaError,
     NotANumberError,
     OutOfMemoryError,
     ParityError,
     UnreproducibleError,
 )
-from pipelines.files.content import write_atomically
-from pipelines.files.words import cannot_write
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
 from pipelines.offload import OFFLOADS
@@ -73,10 +71,10 @@ class Session:
         """`engine` is shared with other sessions and stays loaded; with None the session creates its own."""
         remember_hashes()
         self.options = options
-        self.out = OutDir(options.out, options.shard)
+        self.out = OutDir(options.out, options.share)
         self._own_engine = engine is None
         self.engine = engine or Engine(options.device, options.offload)
-        self.run = Run(
+        head = Run(
             started=now(),
             finished=None,
             command=options.command,
@@ -85,23 +83,24 @@ class Session:
             narrowed=options.narrowed,
             baselines=None if options.gate is None else str(options.gate.folder),
         )
+        self._ledger = Ledger(self.out.results, head, only_journal=options.share is not None)
         cache = open_cache(options.cache)
         self._previous: dict[str, CaseResult] = {}
         self._done: set[str] = set()
         self._exchanges: dict[Target, Exchange] = {}
         self._not_had: dict[str, str] = {}
         self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
-        self._shelf = Shelf(cache, self.run.environment) if cache is not None else None
+        self._shelf = Shelf(cache, self.environment) if cache is not None else None
 
     def __enter__(self) -> Session:
         """Lock the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
         self.out.acquire()
         if self.options.resume:
-            previous = self.out.read_previous(self.run.environment)
+            previous = self.out.read_previous(self.environment)
             self._previous = {result.id: self._gated(result) for result in previous.cases}
-            cases = tuple(self._previous.values()) if self.options.shard is None else ()
-            self.run = dataclasses.replace(self.run, started=previous.started, cases=cases)
-        self._write()
+            self._ledger.begin(self._previous.values() if self.options.share is None else (), previous.started)
+        else:
+            self._ledger.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,6 +114,16 @@ class Session:
     def results_path(self) -> Path:
         return self.out.results
 
+    @property
+    def run(self) -> Run:
+        """The run as it is now."""
+        return self._ledger.run
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The environment of the run, as results.json has it."""
+        return self._ledger.head.environment
+
     def run_case(self, case: Case, progress: Progress) -> CaseResult:
         """Run one case and add it to results.json. A case that cannot be run is a result too, not an exception.
 
@@ -125,7 +134,7 @@ class Session:
         self._done.add(case.id)
         known = self._known(case)
         if known is not None:
-            if self.options.shard is not None:
+            if self.options.share is not None:
                 self._keep(known)
             progress.case_kept(known)
             return known
@@ -169,7 +178,7 @@ class Session:
         """Keep how long the case's own generation took; a video made elsewhere says nothing about this machine."""
         timing = stopwatch.timing()
         if timing is not None and not case.made_elsewhere and self.options.task.begins_with_the_request:
-            remember(within_limits(case.inference), machine_of(self.run.environment), self.engine.offload, timing)
+            remember(within_limits(case.inference), machine_of(self.environment), self.engine.offload, timing)
 
     def _timed(self, result: CaseResult, stopwatch: Stopwatch) -> CaseResult:
         """The result with the time of its own generation, if this run made one."""
@@ -181,10 +190,7 @@ class Session:
 
     def finish(self, order: Sequence[str]) -> Run:
         """Put the cases in `order` (ids), and close the run if all of them were run."""
-        finished = now() if self._done.issuperset(order) else None
-        self.run = dataclasses.replace(self.run, cases=in_order(self.run.cases, order), finished=finished)
-        self._write()
-        return self.run
+        return self._ledger.close(order, now() if self._done.issuperset(order) else None)
 
     def _known(self, case: Case) -> CaseResult | None:
         """The case's result in the resumed run, if it is finished and nothing it was made from has changed."""
@@ -246,24 +252,13 @@ class Session:
     def _keep(self, result: CaseResult) -> CaseResult:
         """Add a case to results.json, or replace its earlier result. Returns it as it was kept: gated."""
         result = self._gated(result)
-        others = (known for known in self.run.cases if known.id != result.id)
-        self.run = dataclasses.replace(self.run, cases=(*others, result))
-        self._write()
+        self._ledger.keep(result)
         return result
 
     def _gated(self, result: CaseResult) -> CaseResult:
         """The result as this run judges it: by its baselines if there are any, else by the case's own rules."""
         gate = self.options.gate
-        return result.by_own_rules() if gate is None else gate(result, self.run.environment, self.out.path)
-
-    def _write(self) -> None:
-        try:
-            write_atomically(self.results_path, to_json(self.run).encode())
-        except OSError as error:
-            raise MediaError(
-                f"{cannot_write(self.results_path, error)}; the results before this case are "
-                "kept: make room and continue with --resume"
-            ) from None
+        return result.by_own_rules() if gate is None else gate(result, self.environment, self.out.path)
 
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
         if case.made_elsewhere:

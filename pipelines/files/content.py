@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -61,12 +62,13 @@ def ignore(folder: Path) -> None:
         file.write_text("*\n", encoding="utf-8")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that no reader sees, and no killed writer leaves, an incomplete one."""
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write a file, of one piece or several, so that no reader sees, and no killed writer leaves, an incomplete one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

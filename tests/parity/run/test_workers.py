@@ -10,12 +10,13 @@ import pytest
 
 from parity.case.load import load_case
 from parity.case.progress import Quiet
-from parity.pytest_plugin.shards import Devices, Shards, common_environment
 from parity.results.case import CaseResult, Run, to_json
+from parity.results.journal import append
 from parity.results.merge import read_results
 from parity.run.options import Options
-from parity.run.outdir import SHARDS
+from parity.run.outdir import SHARES
 from parity.run.session import Session
+from parity.run.workers import Devices, Shares, common_environment
 from pipelines.engine.engine import Engine
 from pipelines.errors import MediaError, UsageError
 from pipelines.files.content import write_atomically
@@ -68,86 +69,89 @@ def test_other_gpus_are_other_environments() -> None:
     assert set(common_environment(threads)) == {"runs"}
 
 
-def written(shards: Shards, worker: str, *cases: CaseResult) -> None:
-    run = replace(run_of(*cases), environment=CPU, finished=None)
-    write_atomically(shards.shard(worker), to_json(run).encode())
+def written(shares: Shares, worker: str, *cases: CaseResult) -> None:
+    run = replace(run_of(), environment=CPU, finished=None)
+    write_atomically(shares.share(worker), to_json(run).encode())
+    for case in cases:
+        append(shares.share(worker), run.started, case)
 
 
-def fresh(out: Path, *, resume: bool = False) -> Shards:
-    return Shards(out, "session", ["pytest", "parity/"], resume=resume)
+def fresh(out: Path, *, resume: bool = False) -> Shares:
+    return Shares(out, "session", ["pytest", "parity/"], resume=resume)
 
 
 def test_results_are_whole_after_every_case_and_in_the_order_of_collection(tmp_path: Path) -> None:
     out = tmp_path / "out"
     one, two = replace(passed_case(tmp_path), id="one"), replace(drifted_case(tmp_path), id="two")
-    shards = fresh(out)
-    shards.begin(["one", "two"])
+    shares = fresh(out)
+    shares.begin(["one", "two"])
     assert read_results(out / "results.json").cases == ()
-    written(shards, "gw1", two)
-    shards.read("gw1")
+    written(shares, "gw1", two)
+    shares.read("gw1")
     assert [case.id for case in read_results(out / "results.json").cases] == ["two"]
     assert read_results(out / "results.json").finished is None
-    written(shards, "gw0", one)  # its report never came: the session is stopped
-    run = shards.close()
+    written(shares, "gw0", one)  # its report never came: the session is stopped
+    run = shares.close()
     assert [case.id for case in run.cases] == ["one", "two"]
     assert run.finished is not None
     assert run.environment == CPU
     assert read_results(out / "results.json") == run
-    assert not (out / SHARDS).exists()
+    assert not (out / SHARES).exists()
 
 
 def test_a_run_that_lacks_a_case_is_not_finished(tmp_path: Path) -> None:
-    shards = fresh(tmp_path)
-    shards.begin(["one", "two"])
-    written(shards, "gw0", replace(passed_case(tmp_path), id="one"))
-    assert shards.close().finished is None
+    shares = fresh(tmp_path)
+    shares.begin(["one", "two"])
+    written(shares, "gw0", replace(passed_case(tmp_path), id="one"))
+    assert shares.close().finished is None
 
 
 def test_resumed_results_stay_until_they_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(to_json(run_of(passed_case(tmp_path), drifted_case(tmp_path))))
     before = read_results(tmp_path / "results.json")
-    shards = fresh(tmp_path, resume=True)
-    shards.begin([before.cases[0].id])
-    assert read_results(tmp_path / "results.json") == before
-    written(shards, "gw0", replace(before.cases[0], verdict="again"))
-    run = shards.close()
+    shares = fresh(tmp_path, resume=True)
+    shares.begin([before.cases[0].id])
+    begun = read_results(tmp_path / "results.json")
+    assert (begun.cases, begun.environment, begun.finished) == (before.cases, before.environment, None)
+    written(shares, "gw0", replace(before.cases[0], verdict="again"))
+    run = shares.close()
     assert [case.verdict for case in run.cases] == ["again", before.cases[1].verdict]
     assert run.started == before.started
     with pytest.raises(UsageError, match=r"--resume: no results\.json"):
         fresh(tmp_path / "nothing", resume=True).begin(["one"])
 
 
-def test_shards_of_a_killed_session_are_not_taken_for_ours(tmp_path: Path) -> None:
-    killed = Shards(tmp_path, "killed", [], resume=False)
+def test_shares_of_a_killed_session_are_not_taken_for_ours(tmp_path: Path) -> None:
+    killed = Shares(tmp_path, "killed", [], resume=False)
     written(killed, "gw0", replace(error_case(), id="old"))
-    shards = fresh(tmp_path)
-    shards.begin(["one"])
+    shares = fresh(tmp_path)
+    shares.begin(["one"])
     written(killed, "gw0", replace(error_case(), id="old"))  # by an orphan
-    written(shards, "gw0", replace(passed_case(tmp_path), id="one"))
-    assert [case.id for case in shards.close().cases] == ["one"]
+    written(shares, "gw0", replace(passed_case(tmp_path), id="one"))
+    assert [case.id for case in shares.close().cases] == ["one"]
 
 
 def test_a_folder_is_locked_while_workers_run(tmp_path: Path) -> None:
-    shards = fresh(tmp_path)
-    shards.begin(["one"])
+    shares = fresh(tmp_path)
+    shares.begin(["one"])
     with pytest.raises(UsageError, match="another run is writing to this folder"):
         fresh(tmp_path).begin(["one"])
-    shards.close()
+    shares.close()
     fresh(tmp_path).begin(["one"])
 
 
 def test_results_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
-    shards = fresh(tmp_path / "out")
-    shards.begin(["one"])
+    shares = fresh(tmp_path / "out")
+    shares.begin(["one"])
     (tmp_path / "out" / "results.json").unlink()
     (tmp_path / "out" / "results.json").mkdir()
     with pytest.raises(MediaError, match=r"results\.json: cannot be written"):
-        shards.close()
-    assert shards.out._lock is None
+        shares.close()
+    assert shares.out._lock is None
 
 
-def worker(shards: Shards, name: str, engine: Engine, *, resume: bool = False) -> Session:
-    options = Options(out=shards.out.path, device="cpu", shard=shards.shard(name), resume=resume)
+def worker(shares: Shares, name: str, engine: Engine, *, resume: bool = False) -> Session:
+    options = Options(out=shares.out.path, device="cpu", share=shares.share(name), resume=resume)
     return Session(options, engine)
 
 
@@ -157,13 +161,15 @@ def test_sessions_that_share_a_folder(cases: CaseFiles, tmp_path: Path, engine: 
     paths = [cases.write(name, request=quick, expect=["frame_count", "steps"]) for name in ("one", "two", "three")]
     loaded = [load_case(path) for path in paths]
     out = tmp_path / "out"
-    shards = fresh(out)
-    shards.begin([case.id for case in loaded])
-    with worker(shards, "gw0", engine) as first, worker(shards, "gw1", engine) as second:
+    shares = fresh(out)
+    shares.begin([case.id for case in loaded])
+    with worker(shares, "gw0", engine) as first, worker(shares, "gw1", engine) as second:
         second.run_case(loaded[1], Quiet())
         first.run_case(loaded[0], Quiet())
-        assert {path.name for path in shards.shard("gw0").parent.iterdir()} == {"gw0.json", "gw1.json"}
-    run = shards.close()
+        assert {path.name for path in shares.share("gw0").parent.iterdir()} == {
+            f"{name}.{kind}" for name in ("gw0", "gw1") for kind in ("json", "jsonl")
+        }
+    run = shares.close()
     assert [case.id for case in run.cases] == ["one", "two"]
     assert run.finished is None
 
@@ -186,15 +192,15 @@ def test_sessions_that_share_a_folder(cases: CaseFiles, tmp_path: Path, engine: 
 
 def test_what_a_worker_died_of(cases: CaseFiles, tmp_path: Path) -> None:
     case = load_case(cases.write("case"))
-    shards = fresh(tmp_path / "out")
-    shards.begin(["case", "late"])
-    result = shards.died(case, "gw1")
+    shares = fresh(tmp_path / "out")
+    shares.begin(["case", "late"])
+    result = shares.died(case, "gw1")
     assert result.status == "error"
     assert "worker gw1 died while running it" in result.verdict
-    written(shards, "gw2", replace(error_case(), id="late", verdict="step 3 took more than 5 s"))
+    written(shares, "gw2", replace(error_case(), id="late", verdict="step 3 took more than 5 s"))
     late = load_case(cases.write("late"))
-    assert shards.died(late, "gw2").verdict == "step 3 took more than 5 s"  # the watchdog's last word
-    assert [case.id for case in shards.close().cases] == ["case", "late"]
+    assert shares.died(late, "gw2").verdict == "step 3 took more than 5 s"  # the watchdog's last word
+    assert [case.id for case in shares.close().cases] == ["case", "late"]
 
 
 @pytest.mark.process

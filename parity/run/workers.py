@@ -11,13 +11,14 @@ from typing import Any
 
 from parity.case.load import Case
 from parity.comparison.outcome import result_without_output
-from parity.results.case import CaseResult, Run, in_order, now, to_json
-from parity.results.merge import read_results
+from parity.results import journal
+from parity.results.case import CaseResult, Run, now
+from parity.results.merge import read_head
 from parity.results.next_steps import Place
-from parity.run.outdir import SHARDS, OutDir
+from parity.run.ledger import Ledger
+from parity.run.outdir import SHARES, OutDir
 from pipelines.errors import MediaError
-from pipelines.files.content import write_atomically
-from pipelines.files.words import cannot_write, plural
+from pipelines.files.words import plural
 
 
 class Devices:
@@ -55,7 +56,7 @@ class Devices:
         return f"{workers} workers, one GPU each"
 
 
-class Shards:
+class Shares:
     """The results of all workers and the folder they share. Used by the process that started them."""
 
     def __init__(
@@ -68,18 +69,17 @@ class Shards:
         baselines: str | None = None,
         narrowed: str | None = None,
     ) -> None:
-        """`session` is a unique name: workers left over from a killed session may still write their shards.
+        """`session` is a unique name: workers left over from a killed session may still write their shares.
 
         `baselines`: the folder of the baselines that the workers check against. `narrowed`: what left cases out.
         """
         self.out = OutDir(out)
-        self._folder = out / SHARDS / session
+        self._folder = out / SHARES / session
         self._resume = resume
         self._order: tuple[str, ...] = ()
-        self._before: tuple[CaseResult, ...] = ()
-        self._shards: dict[str, Run] = {}
-        self._died: dict[str, CaseResult] = {}
-        self.run = Run(
+        self._workers: dict[str, _Worker] = {}
+        self._done: set[str] = set()
+        head = Run(
             started=now(),
             finished=None,
             command=tuple(command),
@@ -88,14 +88,15 @@ class Shards:
             narrowed=narrowed,
             baselines=baselines,
         )
+        self._ledger = Ledger(self.out.whole, head)
 
     @property
     def place(self) -> Place:
         """Where the merged results are."""
-        page = self.out.path / "report.html"
-        return Place(results=self.out.whole, command=self.run.command, baselines=self.run.baselines, page=page)
+        head, page = self._ledger.head, self.out.path / "report.html"
+        return Place(results=self.out.whole, command=head.command, baselines=head.baselines, page=page)
 
-    def shard(self, worker: str) -> Path:
+    def share(self, worker: str) -> Path:
         """The file for a worker's results."""
         return self._folder / f"{worker}.json"
 
@@ -105,68 +106,66 @@ class Shards:
         self._order = tuple(order)
         if self._resume:
             previous = self.out.read_previous(None)
-            self._before = previous.cases
-            self.run = dataclasses.replace(self.run, started=previous.started)
+            self._ledger.begin(previous.cases, previous.started)
+            self._ledger.update(previous.environment)
         else:
-            self._write()
+            self._ledger.begin()
 
     def read(self, worker: str) -> None:
-        """Merge a worker's results into results.json, after it has finished a case."""
-        if self._read(self.shard(worker)):
-            self._merge()
+        """Add to results.json what a worker has finished since the last time."""
+        path = self.share(worker)
+        if worker not in self._workers:
+            if not path.exists():
+                return
+            self._workers[worker] = _Worker(read_head(path))
+            environments = {name: known.head.environment for name, known in self._workers.items()}
+            self._ledger.update(common_environment(environments))
+        known = self._workers[worker]
+        try:
+            results, known.offset = journal.read(path, known.head.started, known.offset)
+        except (OSError, ValueError) as error:
+            raise MediaError(f"{journal.journal_of(path)}: the results of {worker} cannot be read: {error}") from None
+        for result in results:
+            known.done.add(result.id)
+            self.keep(result)
+
+    def keep(self, result: CaseResult) -> None:
+        """Add a result that a worker finished."""
+        self._done.add(result.id)
+        self._ledger.keep(result)
 
     def died(self, case: Case, worker: str) -> CaseResult:
         """The result of the case during which a worker died: the one it wrote last, if there is one for this case."""
-        self._read(self.shard(worker))
-        known = self._known(worker, case.id)
-        if known is None:
+        self.read(worker)
+        known = self._workers.get(worker)
+        result = self._ledger.case(case.id) if known is not None and case.id in known.done else None
+        if result is None:
             reason = (
                 f"worker {worker} died while running it; if memory ran out, use fewer workers (-n) or --parity-offload"
             )
-            known = self._died[case.id] = result_without_output(case, "error", reason)
-        self._merge()
-        return known
+            result = result_without_output(case, "error", reason)
+            self.keep(result)
+        return result
 
     def close(self) -> Run:
-        """Merge everything after the last worker has ended. Closes the run if no case is missing."""
-        for path in self._folder.glob("*.json"):
-            self._read(path)
-        done = {result.id for run in self._shards.values() for result in run.cases} | set(self._died)
-        if done.issuperset(self._order):
-            self.run = dataclasses.replace(self.run, finished=now())
+        """Add everything after the last worker has ended. Closes the run if no case is missing."""
         try:
-            self._merge()
+            for path in sorted(self._folder.glob("*.json")):
+                self.read(path.stem)
+            run = self._ledger.close(self._order, now() if self._done.issuperset(self._order) else None)
             self.out.clear()
         finally:
             self.out.release()
-        return self.run
+        return run
 
-    def _read(self, path: Path) -> bool:
-        if not path.exists():
-            return False
-        self._shards[path.stem] = read_results(path)
-        return True
 
-    def _known(self, worker: str, case: str) -> CaseResult | None:
-        cases = self._shards[worker].cases if worker in self._shards else ()
-        return next((result for result in cases if result.id == case), None)
+@dataclasses.dataclass(slots=True)
+class _Worker:
+    """What was read of a worker's results."""
 
-    def _merge(self) -> None:
-        results = {result.id: result for result in self._before} | self._died
-        for run in self._shards.values():
-            results |= {result.id: result for result in run.cases}
-        self.run = dataclasses.replace(
-            self.run,
-            environment=common_environment({name: run.environment for name, run in self._shards.items()}),
-            cases=in_order(list(results.values()), self._order),
-        )
-        self._write()
-
-    def _write(self) -> None:
-        try:
-            write_atomically(self.out.whole, to_json(self.run).encode())
-        except OSError as error:
-            raise MediaError(cannot_write(self.out.whole, error)) from None
+    head: Run
+    offset: int = 0
+    done: set[str] = dataclasses.field(default_factory=set)
 
 
 def common_environment(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
