@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -31,6 +31,13 @@ def folders(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unhear
             on_phase("download", source.place)
         found[name] = folder_of(source.place, token=token, only=source.files)
     return found
+
+
+def transformer_folders(found: Mapping[str, Path], recipe: Recipe) -> dict[str, Path]:
+    """Return where each transformer of a recipe's pipeline is loaded from, by its name there. `found`: as `folders`."""
+    root = found.get("transformers", found["checkpoint"])
+    parts = ("transformer",) if recipe.boundary is None else tuple(EXPERT_PARTS[expert] for expert in get_args(Expert))
+    return {part: root / part for part in parts}
 
 
 _SPOKEN = {

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import encoders, lora, merge_residue, precision, stages, vae_norm
-from pipelines.engine.checkpoint import load_pipeline
+from pipelines.engine.checkpoint import folders, load_pipeline, transformer_folders
+from pipelines.engine.originals import Originals
 from pipelines.engine.stages import Memory, OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.limits import limits_of, why_not_sampled
@@ -41,7 +42,9 @@ class Engine:
         self._memory = Memory()
         self._pipe: Any = None
         self._loaded: tuple[Any, ...] = ()
+        self._originals = Originals()
         self._fitted: list[tuple[Any, lora.Undo]] = []
+        self._compiled = False
 
     @staticmethod
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
@@ -62,7 +65,9 @@ class Engine:
         key = self.load_key(recipe)
         if self._loaded != key:
             self._unload()
+            found = folders(recipe, token, self.on_phase)
             self._pipe = load_pipeline(recipe, token=token, on_phase=self.on_phase)
+            self._originals = Originals(self._pipe, transformer_folders(found, recipe))
             self._loaded = key
             self.work.loads += 1
             if self.device.type != "cpu" and self.offload == "none":
@@ -118,10 +123,13 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _unload(self) -> None:
-        try:
-            self._unfit(0)
-        finally:
-            self._pipe, self._loaded, self._fitted = None, (), []
+        """Let the checkpoint go. Nothing is undone in weights that go with it; compiled code would outlive them."""
+        self._pipe, self._loaded, self._fitted, self._originals = None, (), [], Originals()
+        if self._compiled:
+            import torch
+
+            self._compiled = False
+            torch._dynamo.reset()
 
     @contextmanager
     def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:
@@ -151,11 +159,17 @@ class Engine:
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
+        # A merged LoRA is undone by restoring the weights from before all merges, which are then repeated.
+        merged = lora_key if recipe.earlier_merges and recipe.lora_application == "merged" else None
+        originals = self._originals
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
             (recipe.float16_encoders, lambda: encoders.apply(pipe, recipe, token, self.on_phase)),
-            (recipe.earlier_merges, lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase)),
-            (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase)),
+            (
+                (recipe.earlier_merges, merged),
+                lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase, originals),
+            ),
+            (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase, originals)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),
             (recipe.float32_steps, lambda: precision.float32_outputs(pipe) if recipe.float32_steps else lora.nothing),
             (recipe.vae_computes, lambda: precision.other_vae(pipe, recipe, token)),
@@ -165,8 +179,14 @@ class Engine:
         while kept < len(self._fitted) and self._fitted[kept][0] == fittings[kept][0]:
             kept += 1
         self._unfit(kept)
-        for fit_key, fit in fittings[kept:]:
-            self._fitted.append((fit_key, fit()))
+        try:
+            for fit_key, fit in fittings[kept:]:
+                self._fitted.append((fit_key, fit()))
+        except BaseException:
+            self._fitted.append((None, lambda: originals.restore(pipe)))  # whatever was merged, also by what failed
+            self._unfit(0)
+            raise
+        self._compiled = recipe.compiled
         pipe.scheduler = stages.scheduler(recipe)
         pipe.register_to_config(boundary_ratio=stages.boundary(recipe), expand_timesteps=recipe.expand_timesteps)
         if recipe.vae_tiling:
@@ -175,9 +195,14 @@ class Engine:
             pipe.vae.disable_tiling()
 
     def _unfit(self, keep: int) -> None:
-        while len(self._fitted) > keep:
-            _, undo = self._fitted.pop()
-            undo()
+        """Undo all fittings but the first `keep`. If that fails, the checkpoint is loaded anew for the next recipe."""
+        try:
+            while len(self._fitted) > keep:
+                _, undo = self._fitted.pop()
+                undo()
+        except BaseException:
+            self._unload()
+            raise
 
     def _place(self, pipe: Any) -> None:
         if self.offload == "none":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.lora_layers import Layer, make_layers, to_device
+from pipelines.engine.originals import Originals
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.words import shorten
 from pipelines.lora_files import check_coverage, expert_keys, read_header, why_not_applied
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
+    from pipelines.engine.quantized import QuantizedLinear
+
 Undo = Callable[[], None]
 
 
@@ -25,8 +28,14 @@ _HOTSWAP_RANK = 32
 """The server pads Wan 2.2 adapters to this rank for swapping (enable_lora_hotswap), and fails on larger ones."""
 
 
-def apply(pipe: DiffusionPipeline, recipe: Recipe, on_phase: OnPhase = unheard) -> Undo:
-    """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The returned function undoes it exactly."""
+def apply(
+    pipe: DiffusionPipeline, recipe: Recipe, on_phase: OnPhase = unheard, originals: Originals | None = None
+) -> Undo:
+    """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The returned function undoes it exactly.
+
+    What is merged is undone by restoring all `originals`, also from what was merged before; without them, copies of
+    the weights are kept. Undoing raises WeightsError if a file that must be read again has changed.
+    """
     undos: list[Undo] = []
 
     def undo() -> None:
@@ -34,66 +43,68 @@ def apply(pipe: DiffusionPipeline, recipe: Recipe, on_phase: OnPhase = unheard) 
             undos.pop()()
 
     try:
-        _apply_all(pipe, recipe, undos, on_phase)
+        _apply_all(pipe, recipe, undos, on_phase, Originals() if originals is None else originals)
     except BaseException:
         undo()
         raise
     return undo
 
 
-def _apply_all(pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo], on_phase: OnPhase) -> None:
+def _apply_all(
+    pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo], on_phase: OnPhase, originals: Originals
+) -> None:
     for expert in dict.fromkeys(file.expert for file in recipe.lora_files):
         loras = recipe.loras(expert)
-        layers: dict[torch.nn.Module, list[tuple[Layer, float]]] = {}
+        part = EXPERT_PARTS[expert]
+        layers: dict[str, list[tuple[Layer, float]]] = {}
         for number, (file, scale) in enumerate(loras):
             on_phase("merge", file.path.name)
             reason = why_not_applied(file.path, recipe.lora_application, file.expert)
             if reason is not None:
                 raise UnreproducibleError(reason)
-            modules, found = _matched(pipe, file)
+            found = _matched(pipe, file)
             if recipe.lora_application == "adapter":
                 undos.append(_load_adapter(pipe, file, scale, number, found, alone=len(loras) == 1))
                 continue
             for name, layer in make_layers(found, _read(file)).items():
-                layers.setdefault(modules[name], []).append((layer, scale))
+                layers.setdefault(name, []).append((layer, scale))
         if recipe.lora_application == "adapter":
             names = [_adapter_name(number) for number in range(len(loras))]
-            getattr(pipe, EXPERT_PARTS[expert]).set_adapters(names, [scale for _, scale in loras])
-        attach = _merge if recipe.lora_application == "merged" else _side_paths
-        undos += [attach(module, several) for module, several in layers.items()]
+            getattr(pipe, part).set_adapters(names, [scale for _, scale in loras])
+        elif recipe.lora_application == "merged":
+            undos.append(lambda: originals.restore(pipe))
+            _merge(pipe, part, layers, undos, originals)
+        else:
+            for name, several in layers.items():
+                undos.append(_side_paths(getattr(pipe, part).get_submodule(name), several))
 
 
 def _bias(module: Any) -> Any:
     return getattr(module, "bias", None)
 
 
-def _matched(pipe: DiffusionPipeline, file: LoraFile) -> tuple[dict[str, torch.nn.Module], LoraKeys]:
-    """Return the modules of the file's transformer that have weights, and the file's keys by module."""
-    transformer = getattr(pipe, EXPERT_PARTS[file.expert])
-    modules = dict(transformer.named_modules())
+def _matched(pipe: DiffusionPipeline, file: LoraFile) -> LoraKeys:
+    """Return the file's keys by the modules of its transformer, which have weights that they fit."""
+    modules = dict(getattr(pipe, EXPERT_PARTS[file.expert]).named_modules())
     shapes = read_header(file.path).shapes
     keys = expert_keys(shapes, file.expert)
-    found = check_coverage(
+    return check_coverage(
         file.path,
         {key: shapes[name] for key, name in keys.items()},
         {name: shape for name, module in modules.items() if (shape := _weight_shape(module)) is not None},
         {name: tuple(module.bias.shape) for name, module in modules.items() if _bias(module) is not None},
     )
-    return modules, found
 
 
-def differences(pipe: DiffusionPipeline, file: LoraFile) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """List the weights that a file changes when it is merged, each with its difference at scale 1, float32.
+def mergeable_layers(pipe: DiffusionPipeline, file: LoraFile) -> dict[str, Layer]:
+    """Return what a file changes when it is merged, by the names of modules in its transformer.
 
     Raises UnreproducibleError for a file that cannot be merged, and WeightsError.
     """
     reason = why_not_applied(file.path, "merged", file.expert)
     if reason is not None:
         raise UnreproducibleError(reason)
-    modules, found = _matched(pipe, file)
-    for name, layer in make_layers(found, _read(file)).items():
-        weight: torch.Tensor = modules[name].weight  # type: ignore[assignment]
-        yield weight, to_device(layer, weight.device).delta()
+    return make_layers(_matched(pipe, file), _read(file))
 
 
 def _weight_shape(module: torch.nn.Module) -> tuple[int, ...] | None:
@@ -114,39 +125,40 @@ def _read(file: LoraFile) -> dict[str, torch.Tensor]:
     return {key: weights[name] for key, name in expert_keys(weights, file.expert).items()}
 
 
-def _merge(module: torch.nn.Module, layers: Sequence[tuple[Layer, float]]) -> Undo:
+def _merge(
+    pipe: DiffusionPipeline,
+    part: str,
+    layers: Mapping[str, Sequence[tuple[Layer, float]]],
+    undos: list[Undo],
+    originals: Originals,
+) -> None:
     """Merge: W.float() + scale * difference, cast back to W's dtype (ai-toolkit, network_mixins.py and lokr.py at
     27a03a91, and in every version before). Several LoRAs are added up in float32 and cast back once (ComfyUI 0.3.64).
     A bias likewise; ai-toolkit trains none.
     """
-    import torch
-
+    from pipelines.engine.merging import Merger
     from pipelines.engine.quantized import QuantizedLinear
 
-    quantized = module if isinstance(module, QuantizedLinear) else None
-    changes: list[tuple[torch.Tensor, list[tuple[torch.Tensor, float]]]] = []
-    if quantized is None:
-        weight: torch.Tensor = module.weight  # type: ignore[assignment]
-        changes.append((weight, [(to_device(layer, weight.device).delta(), scale) for layer, scale in layers]))
-    else:  # no preview has this; it is for what-if experiments
-        quantized.merged += layers
-    biases = [(layer.bias.to(_bias(module).device), scale) for layer, scale in layers if layer.bias is not None]
-    if biases:
-        changes.append((_bias(module), biases))
-    originals = [tensor.detach().to("cpu", copy=True) for tensor, _ in changes]
-    with torch.no_grad():
-        for tensor, deltas in changes:
-            total = tensor.float()
-            for delta, scale in deltas:
-                total = total + scale * delta
-            tensor.copy_(total.to(tensor.dtype))
+    merger = Merger()
+    for name, several in layers.items():
+        module: Any = getattr(pipe, part).get_submodule(name)
+        if isinstance(module, QuantizedLinear):  # no preview has this; it is for what-if experiments
+            undos.append(_merge_quantized(module, several))
+        else:
+            originals.will_change(part, f"{name}.weight", module.weight)
+            merger.add(module.weight, ((merger.delta(layer, module.weight), scale) for layer, scale in several))
+        biases = [(layer.bias.to(module.bias.device), scale) for layer, scale in several if layer.bias is not None]
+        if biases:
+            originals.will_change(part, f"{name}.bias", module.bias)
+            merger.add(module.bias, biases)
+
+
+def _merge_quantized(module: QuantizedLinear, layers: Sequence[tuple[Layer, float]]) -> Undo:
+    """Merge into the plain weight, which is computed whenever it is read: nothing is stored."""
+    module.merged += layers
 
     def undo() -> None:
-        if quantized is not None:
-            del quantized.merged[-len(layers) :]
-        with torch.no_grad():
-            for (tensor, _), original in zip(changes, originals, strict=True):
-                tensor.copy_(original)
+        del module.merged[-len(layers) :]
 
     return undo
 

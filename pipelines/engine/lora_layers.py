@@ -24,9 +24,11 @@ class LowRank:
     bias: torch.Tensor | None = None
     """(out,): added to the module's bias at the LoRA's scale, as PEFT's `lora_bias` does."""
 
-    def delta(self) -> torch.Tensor:
-        """Return the difference of the weight at scale 1: (out, in), float32."""
-        return self.up @ self.down
+    def delta(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the difference of the weight at scale 1: (out, in), float32. `out`: the memory to write it to."""
+        import torch
+
+        return torch.matmul(self.up, self.down, out=out)
 
     def side(self, x: torch.Tensor, y: torch.Tensor, scale: float) -> torch.Tensor:
         """Return y + (B(A(x.float())) * scale).to(y.dtype) (ai-toolkit, network_mixins.py at 27a03a91)."""

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import lora
 from pipelines.engine.lora import Undo
+from pipelines.engine.merging import Merger
+from pipelines.engine.originals import Originals
 from pipelines.phases import OnPhase, unheard
-from pipelines.recipe import EarlierMerge
+from pipelines.recipe import EXPERT_PARTS, EarlierMerge
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import DiffusionPipeline
 
 
-def replay(pipe: DiffusionPipeline, merges: tuple[EarlierMerge, ...], on_phase: OnPhase = unheard) -> Undo:
+def replay(
+    pipe: DiffusionPipeline,
+    merges: tuple[EarlierMerge, ...],
+    on_phase: OnPhase = unheard,
+    originals: Originals | None = None,
+) -> Undo:
     """Merge and unmerge LoRAs one after another, as the trainer did. The returned function undoes it exactly.
 
     W becomes (W.float() + scale * B @ A) in W's dtype, then likewise with minus the scale's absolute value: merge_out
     of ai-toolkit (network_mixins.py at 27a03a91, and at ab1ee4df^) knows no sign, so that a LoRA of negative scale is
-    merged twice. Recorded for both.
+    merged twice. Recorded for both. `originals` are as for `lora.apply`. Quantized weights stay as they are: what is
+    merged into them is not stored.
     """
-    import torch
+    from pipelines.engine.quantized import QuantizedLinear
 
-    originals: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    kept = Originals() if originals is None else originals
+    merger = Merger()
 
     def undo() -> None:
-        with torch.no_grad():
-            for weight, original in originals.values():
-                weight.copy_(original)
+        kept.restore(pipe)
 
     try:
         for merge in merges:
             for file in merge.files:
                 on_phase("merge", f"{file.path.name} as for earlier previews")
-                for weight, delta in lora.differences(pipe, file):
-                    originals.setdefault(id(weight), (weight, weight.detach().to("cpu", copy=True)))
+                part = EXPERT_PARTS[file.expert]
+                for name, layer in lora.mergeable_layers(pipe, file).items():
+                    module: Any = getattr(pipe, part).get_submodule(name)
+                    if isinstance(module, QuantizedLinear):
+                        continue
+                    kept.will_change(part, f"{name}.weight", module.weight)
+                    delta = merger.delta(layer, module.weight)
                     for scale in (merge.scale, -abs(merge.scale)):
-                        weight.copy_((weight.float() + scale * delta).to(weight.dtype))
+                        merger.add(module.weight, [(delta, scale)])
     except BaseException:
         undo()
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import linear
 
 from pipelines.engine.lora_layers import Layer, LowRank, make_layers, to_device
+from pipelines.engine.originals import read_tensor, weight_files
 from pipelines.engine.qtypes import Codes, Rounding, rounding_of
 from pipelines.errors import WeightsError
 from pipelines.lora_files import check_coverage, expert_keys, read_header
@@ -170,25 +170,14 @@ def _dtypes(model: Any, precision: Precision) -> Callable[[str], torch.dtype]:
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     """The tensors of a model's folder, each with its reader, which maps no more of a file than it reads."""
-    index = folder / "diffusion_pytorch_model.safetensors.index.json"
-    whole = folder / "diffusion_pytorch_model.safetensors"
-    if index.is_file():
-        files = sorted({folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    elif whole.is_file():
-        files = [whole]
-    else:
+    files = weight_files(folder)
+    if not files:
         raise WeightsError(f"{folder}: has no safetensors file; quantized weights are made from nothing else")
     for path in files:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
         for name in names:
-            yield name, lambda path=path, name=name: _read(path, name)  # type: ignore[misc]
-
-
-def _read(path: Path, name: str) -> torch.Tensor:
-    with safe_open(path, framework="pt") as file:
-        tensor: torch.Tensor = file.get_tensor(name)
-    return tensor
+            yield name, lambda path=path, name=name: read_tensor(path, name)  # type: ignore[misc]
 
 
 def _shape(module: torch.nn.Module) -> tuple[int, int]:
