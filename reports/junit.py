@@ -18,12 +18,16 @@ def junit(run: Run, page: Path | None = None) -> bytes:
 
     Unexpected drift and previews that cannot be reproduced are failures, a case that could not be run is an error.
     A case that drifted as expected passes; its output says in what. With baselines, they decide: a preview that they
-    let pass though it cannot be reproduced is skipped.
+    let pass though it cannot be reproduced is skipped. A shard that is missing is an error.
     """
     suite = ET.Element("testsuite", name="wan-parity")
     for case in run.cases:
         suite.append(_test(case, page))
-    suite.set("tests", str(len(run.cases)))
+    for missing in run.missing:
+        test = _element("testcase", classname="wan-parity", name=missing)
+        test.append(_element("error", type="missing", message=missing))
+        suite.append(test)
+    suite.set("tests", str(len(suite.findall("testcase"))))
     for name, kind in {"failures": "failure", "errors": "error", "skipped": "skipped"}.items():
         suite.set(name, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("time", f"{sum(case.seconds or 0 for case in run.cases):.3f}")

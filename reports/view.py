@@ -14,7 +14,7 @@ from typing import Any
 from parity.results.case import FAILING, CaseResult, Evidence, MetricResult, Run, Status, VideoResult
 from parity.results.words import METRIC_DIGITS, figure
 from pipelines.files.content import real_path
-from pipelines.files.words import plural
+from pipelines.files.words import capital, plural
 
 ORDER: tuple[Status, ...] = (*FAILING, "expected_drift", "passed")
 """Failures first."""
@@ -219,7 +219,12 @@ def file_facts(case: CaseResult) -> dict[str, Any]:
 
 
 def verdict(run: Run) -> str:
-    """The run in one sentence: what failed, or else how it passed."""
+    """The run in one sentence: what failed, or else how it passed; and another one on what is missing."""
+    missing = f" {capital('; '.join(run.missing))}." if run.missing else ""
+    return f"{_outcome(run)}{missing}"
+
+
+def _outcome(run: Run) -> str:
     total, numbers = len(run.cases), counts(run)
     if not total:
         return "No case was run." if run.finished else "No case has finished yet."

@@ -12,6 +12,7 @@ from parity.baselines.in_run import judged
 from parity.baselines.noise import Noise
 from parity.baselines.sources import Source, SourcedCase, cases_of
 from parity.results.case import BaselineResult, CaseResult
+from parity.results.merge import missing_shards
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
 
@@ -41,22 +42,30 @@ class Gate:
     """Baselines of cases missing from the results. Not a failure: a run may cover some cases only."""
     unfinished: tuple[Path, ...]
     """Results of runs that did not finish. A failure, because unknown cases are missing."""
+    missing: tuple[str, ...] = ()
+    """What is missing of a run that was split into shards, if several results are given. A failure."""
 
     @property
     def failed(self) -> bool:
-        return bool(self.unfinished) or any(item.check.failed for item in self.cases)
+        return bool(self.unfinished or self.missing) or any(item.check.failed for item in self.cases)
 
 
 def check_all(
     sources: Sequence[Source], baselines: Mapping[str, Baseline], noise: Noise, names: Sequence[str] = ()
 ) -> Gate:
-    """Check all cases, or those named. Raises UsageError for a name found in neither results nor baselines."""
+    """Check all cases, or those named. Raises UsageError for a name found in neither results nor baselines.
+
+    Of several shards it is said what is missing; one alone is checked as it is. Shards that do not belong together
+    raise UsageError, too.
+    """
+    missing = missing_shards([source.path for source in sources], [source.run for source in sources])
     found = cases_of(sources)
     ids = dict.fromkeys(item.result.id for item in found)
     for name in names:
         if name not in ids and name not in baselines:
             known = sorted({*ids, *baselines})
             raise UsageError(f"{name}: found in neither the results nor the baselines{did_you_mean(name, known)}")
+    elsewhere = {case for source in sources if source.run.shard is not None for case in source.run.shard.cases}
     cases = [_checked(item, baselines, noise) for item in found if not names or item.result.id in names]
     cases += [
         Checked(case=name, check=_NOT_IN_THIS_RUN, source=None, result=None)
@@ -65,8 +74,9 @@ def check_all(
     ]
     return Gate(
         cases=tuple(cases),
-        unused=() if names else tuple(name for name in baselines if name not in ids),
+        unused=() if names else tuple(name for name in baselines if name not in ids and name not in elsewhere),
         unfinished=() if names else tuple(source.path for source in sources if source.run.finished is None),
+        missing=() if names else missing,
     )
 
 

@@ -220,7 +220,13 @@ def _json(gate: Gate, options: argparse.Namespace) -> dict[str, object]:
             }
         )
     unfinished = [str(path) for path in gate.unfinished]
-    return {"failed": gate.failed, "cases": cases, "unused": gate.unused, "unfinished": unfinished}
+    return {
+        "failed": gate.failed,
+        "cases": cases,
+        "unused": gate.unused,
+        "unfinished": unfinished,
+        "missing": gate.missing,
+    }
 
 
 def show(options: argparse.Namespace) -> int:

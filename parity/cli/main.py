@@ -26,6 +26,7 @@ from parity.cli import (
     selftest,
     serve,
     settings,
+    shards,
 )
 from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
@@ -115,6 +116,7 @@ def whole_parser() -> Parser:
         import_job,
         plan,
         run,
+        shards,
         compare,
         expect,
         report,

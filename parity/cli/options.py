@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from parity.case.target import TIMEOUT_S, TOKEN_VARIABLE, Given, base_url
+from parity.results.shard import MOST_SHARDS
 from parity.run.task import STILLS
 from pipelines import cpu_kernels
+from pipelines.files.words import shorten
 from pipelines.offload import OFFLOADS
 
 LEAST_REPEATS, MOST_REPEATS = 2, 16
@@ -49,6 +51,31 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
         type=seconds,
         metavar="SECONDS",
         help="stop a case if loading, one step or decoding takes longer (default: no limit)",
+    )
+
+
+def add_shard(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--shard` and `--balance`."""
+    add_argument(
+        f"{prefix}shard",
+        type=_shard,
+        metavar="I/N",
+        help="run only the I-th of N parts of the cases, e.g. 2/4, one on each machine; `parity shards` shows them, "
+        "`parity report` merges the results",
+    )
+    add_balance(add_argument, prefix)
+
+
+def add_balance(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--balance`."""
+    add_argument(
+        f"{prefix}balance",
+        action=Gather,
+        type=Path,
+        default=(),
+        metavar="RESULTS",
+        help="split the cases by the seconds they took in this earlier run (results.json or its folder; repeatable); "
+        "the same on every machine (default: estimated from the recipes)",
     )
 
 
@@ -246,6 +273,21 @@ def _whole(least: int, most: int, example: int) -> Callable[[str], int]:
     return parse
 
 
+def _shard(text: str) -> tuple[int, int]:
+    """Parse `2/4`."""
+    index, slash, of = text.partition("/")
+    if slash and all(word.isascii() and word.isdigit() for word in (index, of)):
+        try:
+            if 1 <= int(index) <= int(of) <= MOST_SHARDS:
+                return int(index), int(of)
+        except ValueError:  # thousands of digits
+            pass
+    raise argparse.ArgumentTypeError(
+        f"must be I/N, from 1/N to N/N with N at most {MOST_SHARDS}, e.g. 2/4, not {shorten(text, 40)!r}"
+    )
+
+
+number_of_shards = _whole(1, MOST_SHARDS, 4)
 _repeats = _whole(LEAST_REPEATS, MOST_REPEATS, 3)
 _stills = _whole(0, MOST_STILLS, STILLS)
 _kept_stills = _whole(0, MOST_KEPT_STILLS, KEPT_STILLS)

@@ -67,8 +67,13 @@ class Key:
 
 
 KEYS = (
-    Key(name="cases", commands=(*_RUN, "plan", "fetch", "expect", PYTEST), default="the embedded demo", many=True),
-    Key(name="tag", commands=(*_RUN, "plan", "fetch", "expect", PYTEST), default="all cases", many=True),
+    Key(
+        name="cases",
+        commands=(*_RUN, "plan", "shards", "fetch", "expect", PYTEST),
+        default="the embedded demo",
+        many=True,
+    ),
+    Key(name="tag", commands=(*_RUN, "plan", "shards", "fetch", "expect", PYTEST), default="all cases", many=True),
     Key(name="out", commands=(*_RUN, PYTEST), default="reports/out/<start time>"),
     Key(name="device", commands=(*_RUN, "serve", "selftest", "doctor", PYTEST), default="auto"),
     Key(name="offload", commands=(*_RUN, "serve", PYTEST), default="none"),

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from parity.baselines.in_run import RunGate
     from parity.results.merge import Merged
 
+_EXIT_CODES = """\
+exit codes:
+  0  the report is written, however its cases came out
+  2  bad usage, or results that cannot be read or do not belong together
+  3  the report is written, and a shard or some of its cases are missing
+"""
+
 
 def add(parsers: Any) -> None:
     """Add `parity report`."""
@@ -23,11 +30,11 @@ def add(parsers: Any) -> None:
         "report",
         help="render results.json as one HTML file",
         description="Renders results.json as one self-contained HTML file. Several (matrix jobs, shards) are merged "
-        "into one report.",
+        "into one report, which says what is missing if a shard is.",
         epilog="examples:\n  parity report reports/out/2026-11-30_090000\n"
         "  parity report shard-1 shard-2 --out report.html --summary summary.md\n"
         "  parity report parity-out --junit junit.xml --comment comment.md\n"
-        "  parity report parity-out --baselines baselines\n",
+        "  parity report parity-out --baselines baselines\n\n" + _EXIT_CODES,
     )
     command.add_argument(
         "results", nargs="+", type=Path, metavar="RESULTS", help="results.json, or the folder it is in"
@@ -76,7 +83,9 @@ def report(options: argparse.Namespace) -> int:
     _write_for_ci(merged, out, options)
     if options.github:
         tell_github(merged.run, merged.folder, sys.stdout)
-    return 0
+    for missing in merged.run.missing:
+        print(f"parity: {missing}", file=sys.stderr)
+    return 3 if merged.run.missing else 0
 
 
 def _gate(options: argparse.Namespace) -> RunGate | None:

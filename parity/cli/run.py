@@ -8,9 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.options import add_baselines, add_max_size, add_repeat, add_running, add_stills, add_target, generations
+from parity.cli.options import (
+    add_baselines,
+    add_max_size,
+    add_repeat,
+    add_running,
+    add_shard,
+    add_stills,
+    add_target,
+    generations,
+)
 from parity.cli.parser import EXIT_CODES
-from parity.cli.selection import add_selection, narrowing, selected
+from parity.cli.selection import add_selection, narrowing, part_of, selected
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +28,10 @@ if TYPE_CHECKING:
     from parity.baselines.in_run import RunGate
     from parity.case.load import Case
     from parity.results.case import Run
+    from parity.results.shard import Shard
     from parity.run.options import Options
     from parity.run.session import Session
+    from parity.run.task import Task
 
 _IN_GITHUB = """\
 In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) a job summary and annotations are written
@@ -39,6 +50,7 @@ def add(parsers: Any) -> None:
         epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
         "  parity run cases/ --baselines baselines\n"
         "  parity run my_case.yaml --device cuda:0 --offload model\n  parity run my_case.yaml --repeat 3\n"
+        "  parity run cases/ --shard 1/4 --out shard-1\n"
         "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + EXIT_CODES,
     )
     add_selection(command)
@@ -96,6 +108,7 @@ def _add_diagnose(parsers: Any) -> None:
 
 
 def _add_running(command: argparse.ArgumentParser, *, repeats: bool) -> None:
+    add_shard(command.add_argument_group("on several machines").add_argument)
     generating = command.add_argument_group("generating")
     add_running(generating.add_argument)
     if repeats:
@@ -119,15 +132,23 @@ def run(options: argparse.Namespace) -> int:
     """`parity run`. Returns the run's exit code. Raises StoppedError after Ctrl-C, once all is written and said."""
     from parity.results.folders import check_writable, default_out
     from parity.results.last_run import last_results
+    from parity.results.merge import refuse_folder_of_another
     from parity.run import interrupt
     from parity.terminal.progress import Shown
     from parity.terminal.text import summary
     from pipelines.files.words import plural
 
     cases = selected(options)
+    part = part_of(cases, options.shard, options.balance, _task(options))
+    if part is not None:
+        own = set(part.ids())
+        cases = [case for case in cases if case.id in own]
+        print(part.sentence, file=sys.stderr)
     gate = _gate(options)
-    out = options.out or (last_results().parent if options.resume else default_out())
+    out = options.out or (last_results().parent if options.resume else default_out(part))
     check_writable(out)
+    if part is not None and not options.resume:
+        refuse_folder_of_another(out, part)
     interrupted = False
     with Shown() as shown:
         shown.between(f"loading {plural(len(cases), 'case')}")
@@ -135,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
         from parity.run.outlook import Outlook
         from parity.run.session import Session, in_loading_order
 
-        with Session(_settings(options, out, gate)) as session:
+        with Session(_settings(options, out, gate, part)) as session:
             _tell_cost(cases, session)
             ordered = in_loading_order(cases)
             shown.prepare(ordered, Outlook(session))
@@ -162,21 +183,26 @@ def run(options: argparse.Namespace) -> int:
     return finished.exit_code
 
 
-def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None) -> Options:
+def _task(options: argparse.Namespace) -> Task:
+    from parity.run.task import Task
+
+    return Task(
+        diagnose="full" if options.diagnose_failed else options.diagnose,
+        only_drifted=options.diagnose_failed,
+        search=options.search,
+        budget=options.budget,
+        stills=options.stills,
+        repeat=options.repeat,
+    )
+
+
+def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None, part: Shard | None) -> Options:
     from parity.results.folders import cache_folder
     from parity.run.options import Options
-    from parity.run.task import Task
 
     return Options(
         out=out,
-        task=Task(
-            diagnose="full" if options.diagnose_failed else options.diagnose,
-            only_drifted=options.diagnose_failed,
-            search=options.search,
-            budget=options.budget,
-            stills=options.stills,
-            repeat=options.repeat,
-        ),
+        task=_task(options),
         device=options.device,
         offload=options.offload,
         command=("parity", *sys.argv[1:]),
@@ -185,6 +211,7 @@ def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None) -> O
         timeout=options.timeout,
         gate=gate,
         narrowed=narrowing(options),
+        part=part,
     )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.case.target import NOTHING_GIVEN
 from parity.cli.options import add_tag, given_target
+from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.case.load import Case
+    from parity.results.case import Run
+    from parity.results.shard import Shard
+    from parity.run.task import Task
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -38,3 +43,21 @@ def narrowing(options: argparse.Namespace) -> str | None:
     parts += [f"-k {options.k}"] if options.k else []
     tags = [] if options.tag == options.parser.get_default("tag") else options.tag
     return " ".join([*parts, *(f"--tag {tag}" for tag in tags)]) or None
+
+
+def part_of(cases: Sequence[Case], given: tuple[int, int] | None, balance: Sequence[Path], task: Task) -> Shard | None:
+    """The shard that `--shard` names; None: there is none. Raises UsageError if `--balance` is of no use."""
+    if given is None:
+        if balance:
+            raise UsageError("--balance: decides what is in a shard; pass --shard I/N, too")
+        return None
+    from parity.run.partition import shard_of, weigh
+
+    return shard_of(weigh(cases, task, read_balance(balance)), *given)
+
+
+def read_balance(paths: Sequence[Path]) -> list[Run]:
+    """The results that `--balance` names."""
+    from parity.results.merge import read_results, results_file
+
+    return [read_results(results_file(path)) for path in paths]

@@ -92,8 +92,8 @@ def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float |
         estimate = expected(job.recipes[0], *machine) if machine is not None else None
         if estimate is not None and job.generations:
             known += job.generations * estimate.seconds(0, load=False) + job.steps * (estimate.timing.step or 0.0)
-            known += (estimate.timing.load or 0.0) if _weights(job) not in loaded else 0.0
-            loaded.add(_weights(job))
+            known += (estimate.timing.load or 0.0) if weights_of(job.recipes[0]) not in loaded else 0.0
+            loaded.add(weights_of(job.recipes[0]))
             bases.append(estimate.basis)
     unknown = len(jobs) - len(bases)
     if not bases or machine is None:
@@ -103,9 +103,8 @@ def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float |
     return known, ", ".join([f"on {machine[0]}", listed(sources, 2), *rest])
 
 
-def _weights(job: Job) -> Hashable:
-    """What has to be loaded for a job's first recipe."""
-    recipe = job.recipes[0]
+def weights_of(recipe: Recipe) -> Hashable:
+    """What has to be loaded for a recipe; equal for recipes that share what is loaded."""
     places = tuple(recipe.weights.places().values())
     return recipe.pipeline, places, recipe.precision, recipe.quantization.effective
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from parity.results.comfyui import ComfyAdvice
 from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
+from parity.results.shard import Shard
 from parity.results.speed import Speed
 from pipelines.files import strict_json
 from pipelines.files.versioned import first_mistake, other_version
@@ -417,12 +418,16 @@ class Run:
     """What left cases out: `-k guitar`, say; null: nothing did, or an older version did not record it."""
     baselines: str | None = None
     """The folder of the baselines that decided (`--baselines`), as it was given; null: none did."""
+    shard: Shard | None = None
+    """The part of the cases that this machine had (`--shard`); null: it had all of them."""
+    missing: tuple[str, ...] = ()
+    """What of the whole is missing where results of shards were merged: `shard 3 of 4 is missing: 12 cases`."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 0 every case as expected, 1 a case drifted, 3 a case could not be run."""
+        """The exit code: 0 every case as expected, 1 a case drifted, 3 a case could not be run, or is missing."""
         statuses = {case.status for case in self.cases if case.failed}
-        if statuses & set(NOT_RUN):
+        if self.missing or statuses & set(NOT_RUN):
             return 3
         return 1 if statuses else 0
 

@@ -6,6 +6,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from parity.results.shard import Shard
 from pipelines.errors import UsageError
 from pipelines.files import digests
 from pipelines.files.content import ignore, make_ignored
@@ -14,9 +15,10 @@ from pipelines.files.words import cannot_write
 OUT = Path("reports/out")
 
 
-def default_out() -> Path:
-    """The default folder of a new run: `reports/out/<start time>`."""
-    return OUT / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+def default_out(shard: Shard | None = None) -> Path:
+    """The default folder of a new run: `reports/out/<start time>`, and for a shard `…-shard-2-of-4`."""
+    name = datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    return OUT / (name if shard is None else f"{name}-{str(shard).replace(' ', '-')}")
 
 
 def make_out(folder: Path) -> None:

@@ -21,6 +21,7 @@ class _Found:
     order: tuple[datetime, float]
     """When the run started, and when its file last changed."""
     narrowed: bool
+    """True if cases were left out: by `-k` or the like, or as they belong to other shards."""
     cases: Mapping[str, str]
     """The case file of each case, by id."""
     compared: bool
@@ -104,7 +105,7 @@ def _found(path: Path, changed: float) -> _Found:
     return _Found(
         path=path,
         order=(datetime.fromisoformat(run.started).astimezone(), changed),
-        narrowed=run.narrowed is not None,
+        narrowed=run.narrowed is not None or run.shard is not None,
         cases={case.id: case.case_file for case in run.cases},
         compared=not only_explained,
     )

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.results import journal
-from parity.results.case import CaseResult, Run, from_json
+from parity.results.case import CaseResult, Run, from_json, in_order
 from parity.results.gate import Gate
+from parity.results.shard import Shard, ShardResults, missing_of
 from pipelines.errors import UsageError
 from pipelines.files.content import read_text, real_path
 from pipelines.files.words import reason_of
@@ -33,19 +34,33 @@ class Merged:
 def merge(given: Sequence[Path], gate: Gate | None = None) -> Merged:
     """Read results.json files, or the folders they are in, as one run. A file given twice counts once.
 
-    For several files, `environment` is `{"runs": [...]}`, one entry per file, in the order of the cases. `gate`
-    decides over each case in the environment of its own file; None: the verdicts stay.
+    For several files, `environment` is `{"runs": [...]}`, one entry per file, in the order of the cases; shards have
+    their cases in the order of the whole, and `missing` says what they lack. `gate` decides over each case in the
+    environment of its own file; None: the verdicts stay. Raises UsageError for shards that do not belong together.
     """
     paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
     runs = [_judged(read_results(path), path, gate) for path in paths]
     folder = Path(os.path.commonpath([real_path(path.parent) for path in paths]))
     cases = [
-        _moved(case, path, folder, several=len(paths) > 1)
+        _moved(case, path, folder, noted=len(paths) > 1 and run.shard is None)
         for path, run in zip(paths, runs, strict=True)
         for case in run.cases
     ]
-    whole = runs[0] if len(runs) == 1 else _combined(paths, runs)
-    return Merged(run=replace(whole, cases=tuple(cases)), folder=folder, first=paths[0])
+    if len(runs) == 1:
+        return Merged(run=replace(runs[0], cases=tuple(cases)), folder=folder, first=paths[0])
+    order = dict.fromkeys(case for run in runs if run.shard is not None for case in run.shard.cases)
+    whole = replace(_combined(paths, runs), cases=in_order(cases, tuple(order)))
+    return Merged(run=whole, folder=folder, first=paths[0])
+
+
+def missing_shards(paths: Sequence[Path], runs: Sequence[Run]) -> tuple[str, ...]:
+    """What of the whole is missing if some of several results are shards; nothing for one alone. Raises UsageError."""
+    parts = [
+        ShardResults(path=path, shard=run.shard, done=frozenset(case.id for case in run.cases))
+        for path, run in zip(paths, runs, strict=True)
+        if run.shard is not None
+    ]
+    return missing_of(parts) if len(paths) > 1 else ()
 
 
 def _judged(run: Run, path: Path, gate: Gate | None) -> Run:
@@ -53,6 +68,22 @@ def _judged(run: Run, path: Path, gate: Gate | None) -> Run:
         return run
     cases = tuple(gate(case, run.environment, real_path(path.parent)) for case in run.cases)
     return replace(run, cases=cases, baselines=str(gate.folder))
+
+
+def refuse_folder_of_another(out: Path, shard: Shard) -> None:
+    """Raises UsageError if the folder has the results of another shard, which would be lost."""
+    path = results_file(out)
+    if not path.is_file():
+        return
+    try:
+        known = read_results(path).shard
+    except UsageError:
+        return  # it is written anew
+    if known is not None and known.index != shard.index:
+        raise UsageError(
+            f"--out {out}: has the results of {known}, and this is {shard}; give each shard a folder of its own, e.g. "
+            f"--out {out}/shard-{shard.index}"
+        )
 
 
 def read_results(path: Path) -> Run:
@@ -101,6 +132,8 @@ def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
         finished=max(finished) if len(finished) == len(runs) else None,
         command=("parity", "report", *map(str, paths)),
         baselines=runs[0].baselines if len({run.baselines for run in runs}) == 1 else None,
+        shard=None,
+        missing=missing_shards(paths, runs),
         environment={
             "runs": [
                 {
@@ -117,14 +150,14 @@ def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
     )
 
 
-def _moved(case: CaseResult, path: Path, folder: Path, *, several: bool) -> CaseResult:
-    """A case with artifacts relative to `folder`, and with a note on its file if there are several.
+def _moved(case: CaseResult, path: Path, folder: Path, *, noted: bool) -> CaseResult:
+    """A case with artifacts relative to `folder`, and if `noted` with a note on its file.
 
     Artifacts and stills outside the folder of its results.json are dropped: a results.json from elsewhere must not
     pull other files into a report that is passed on.
     """
     home = real_path(path.parent)
-    notes = [f"From {path}."] if several else []
+    notes = [f"From {path}."] if noted else []
 
     def moved(value: str) -> str | None:
         if "\0" in value or not real_path(home / value).is_relative_to(home):

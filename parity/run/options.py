@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parity.results.gate import Gate
+from parity.results.shard import Shard
 from parity.run.task import Task
 from pipelines.offload import Offload
 
@@ -34,3 +35,5 @@ class Options:
     """The baselines that decide; None: the cases' own rules do."""
     narrowed: str | None = None
     """What left cases out, e.g. `-k guitar`; None: nothing did."""
+    part: Shard | None = None
+    """The part of the cases that this machine has (`--shard`); None: it has all."""

@@ -17,6 +17,7 @@ from parity.results.case import Run
 from parity.results.environment import differences, reaching_the_bits
 from parity.results.folders import make_out
 from parity.results.merge import read_results
+from parity.results.shard import Shard
 from pipelines.errors import MediaError, UsageError
 from pipelines.files.words import cannot_write, reason_of
 from pipelines.media.video import Frames
@@ -112,6 +113,20 @@ class OutDir:
                 "--resume"
             )
         return previous
+
+    def refuse_another_part(self, previous: Run, part: Shard | None) -> None:
+        """Raises UsageError if the run to continue had other cases than this one: another shard, say."""
+        if previous.shard == part:
+            return
+        named = [str(shard or "a run without --shard") for shard in (previous.shard, part)]
+        if named[0] == named[1]:
+            raise UsageError(
+                f"--resume: {self.whole} is {named[0]} of cases that are split differently now, because cases, options "
+                "or --balance changed; run without --resume"
+            )
+        raise UsageError(
+            f"--resume: {self.whole} is {named[0]}, this is {named[1]}; pass the folder of that with --out"
+        )
 
 
 def _lock(folder: Path) -> int | None:

@@ -57,6 +57,7 @@ from pipelines.errors import (
     OutOfMemoryError,
     ParityError,
     UnreproducibleError,
+    UsageError,
 )
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
@@ -82,6 +83,7 @@ class Session:
             cases=(),
             narrowed=options.narrowed,
             baselines=None if options.gate is None else str(options.gate.folder),
+            shard=options.part,
         )
         self._ledger = Ledger(self.out.results, head, only_journal=options.share is not None)
         cache = open_cache(options.cache)
@@ -96,12 +98,22 @@ class Session:
         """Lock the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
         self.out.acquire()
         if self.options.resume:
-            previous = self.out.read_previous(self.environment)
+            previous = self._read_previous()
             self._previous = {result.id: self._gated(result) for result in previous.cases}
             self._ledger.begin(self._previous.values() if self.options.share is None else (), previous.started)
         else:
             self._ledger.begin()
         return self
+
+    def _read_previous(self) -> Run:
+        """The run to continue. Raises UsageError if there is none, or if it is another one; the folder is free then."""
+        try:
+            previous = self.out.read_previous(self.environment)
+            self.out.refuse_another_part(previous, self.options.part)
+        except UsageError:
+            self.out.release()
+            raise
+        return previous
 
     def __exit__(self, *_: object) -> None:
         for exchange in self._exchanges.values():

@@ -25,6 +25,7 @@ def sources_text(sources: Sequence[Source]) -> str:
         ("used: " if item.note else "")
         + f"{item.path}: run of {item.run.started}, {plural(len(item.run.cases), 'case')}"
         + ("" if item.run.finished else ", not finished")
+        + (f", {item.run.shard}" if item.run.shard else "")
         + (f"; {item.note}" if item.note else "")
         for item in sources
     )
@@ -56,6 +57,7 @@ def gate_text(gate: Gate, baselines: Path | None) -> str:
     lines += [
         f"FAILED: {path}: the run did not finish; cases missing from it were not checked" for path in gate.unfinished
     ]
+    lines += [f"FAILED: {missing}" for missing in gate.missing]
     counts: dict[str, int] = {}
     for item in gate.cases:
         counts[item.check.outcome] = counts.get(item.check.outcome, 0) + 1

@@ -91,4 +91,6 @@ def summary(run: Run) -> str:
         f"{count} {status}" for status, count in sorted(counts.items())
     )
     repeats = [case.repeat.identical for case in run.cases if case.repeat is not None]
-    return text + (f"; repeated: {sum(repeats)} of {len(repeats)} bit-identical" if repeats else "")
+    repeated = f"; repeated: {sum(repeats)} of {len(repeats)} bit-identical" if repeats else ""
+    shard = f"; {run.shard}, of {plural(len(run.shard.cases), 'case')} in all" if run.shard is not None else ""
+    return "; ".join([f"{text}{repeated}{shard}", *run.missing])

@@ -26,7 +26,7 @@ HERE = {
     *("baseline accept", "baseline check", "baseline show", "baseline undo", "cache ls", "cache prune", "explain"),
     *("import", "models", "selftest", "settings"),
 }
-ELSEWHERE = {"run", "diagnose", "plan", "doctor", "demo", "expect", "fetch", "compare"}
+ELSEWHERE = {"run", "diagnose", "plan", "shards", "doctor", "demo", "expect", "fetch", "compare"}
 """Commands whose JSON is read by their own tests."""
 
 
