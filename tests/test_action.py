@@ -142,6 +142,8 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
         "CASES": "my cases\nmore.yaml",
         "BASELINES": "my baselines",
         "TAG": "two words\nb",
+        "SHARD": "2/4",
+        "BALANCE": "last run",
         "DEVICE": "cuda:0",
         "OFFLOAD": "model",
         "TIMEOUT": "1800",
@@ -156,6 +158,7 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
     fetched = whole_parser().parse_args(fetch_call[1:])
     assert list(fetched.tag) == (["two words", "b"] if full else [])
     assert fetched.cases == ([Path("my cases"), Path("more.yaml")] if full else [])
+    assert (fetched.shard, list(fetched.balance)) == (((2, 4), [Path("last run")]) if full else (None, []))
     cases = [Path("my cases"), Path("more.yaml")] if full else []
     if workers == "1":
         options = vars(whole_parser().parse_args(run_call[1:]))
@@ -172,6 +175,7 @@ def test_every_command_is_understood(workers: str, diagnose: str, full: bool, ru
     assert list(options["tag"]) == (["two words", "b"] if full else [])
     assert options["baselines"] == (Path("my baselines") if full else None)
     assert options["timeout"] == (1800 if full else None)
+    assert (options["shard"], list(options["balance"])) == (((2, 4), [Path("last run")]) if full else (None, []))
 
 
 @dataclass

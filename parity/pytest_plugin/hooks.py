@@ -17,10 +17,13 @@ from parity.baselines.noise import Noise
 from parity.case.load import Case, find_case_files, load_cases
 from parity.case.progress import Progress
 from parity.cli.options import given_target
+from parity.cli.selection import in_part, part_of
 from parity.pytest_plugin.wording import conclude, failure, in_pytests_words, marker_name
 from parity.results.case import Run
 from parity.results.folders import cache_folder, default_out
 from parity.results.last_run import last_results
+from parity.results.merge import refuse_folder_of_another
+from parity.results.shard import Shard
 from parity.run.cache import open_cache
 from parity.run.options import Options
 from parity.run.outlook import Outlook
@@ -34,6 +37,8 @@ from pipelines.errors import ParityError, UsageError
 from pipelines.leaving import leave_quickly
 
 _CASES = pytest.StashKey[list[Case]]()
+_PART = pytest.StashKey[Shard | None]()
+"""The part of the cases that this session has (`--parity-shard`)."""
 _RUN = pytest.StashKey[tuple[Run, Path]]()
 """The run and its folder: set when the last case is done."""
 _STDERR = pytest.StashKey[int]()
@@ -166,7 +171,13 @@ class Controller:
             resume = config.getoption("--parity-resume")
             folder = None if gate is None else str(gate.folder)
             self._shares = Shares(
-                out, uuid4().hex[:12], _command(config), resume=resume, baselines=folder, narrowed=_narrowing(config)
+                out,
+                uuid4().hex[:12],
+                _command(config),
+                resume=resume,
+                baselines=folder,
+                narrowed=_narrowing(config),
+                part=config.stash[_PART],
             )
 
     def pytest_report_header(self) -> str:
@@ -242,23 +253,42 @@ def _selected(config: pytest.Config) -> list[Case]:
     try:
         given = given_target(lambda name: config.getoption(f"--parity-{name.replace('_', '-')}"))
         files = find_case_files(config.getoption("--parity-cases") or [])
-        config.stash[_CASES] = in_loading_order(load_cases(files, given, tags=config.getoption("--parity-tag")))
+        cases = load_cases(files, given, tags=config.getoption("--parity-tag"))
+        part = config.stash[_PART] = _part(config, cases)
+        config.stash[_CASES] = in_loading_order(in_part(cases, part))
         return config.stash[_CASES]
     except ParityError as error:
         raise pytest.UsageError(in_pytests_words(str(error))) from None
 
 
+def _part(config: pytest.Config, cases: Sequence[Case]) -> Shard | None:
+    """The shard of `--parity-shard`; None: there is none. Raises UsageError where pytest itself selects among cases."""
+    shard = config.getoption("--parity-shard")
+    if shard is not None and (
+        config.option.keyword or config.option.markexpr or any("::" in arg for arg in config.args)
+    ):
+        raise UsageError(
+            "--shard: pytest's -k, -m and :: select after cases are split, and what they leave out would look lost; "
+            "use --tag"
+        )
+    return part_of(cases, shard, config.getoption("--parity-balance"), _task(config))
+
+
+def _task(config: pytest.Config) -> Task:
+    diagnose = config.getoption("--parity-diagnose")
+    return Task(
+        diagnose="full" if diagnose else None,
+        only_drifted=diagnose == "on-failure",
+        stills=config.getoption("--parity-stills"),
+        repeat=config.getoption("--parity-repeat"),
+    )
+
+
 def _options(config: pytest.Config) -> Options:
     given = getattr(config, "workerinput", {}).get("parity", {})
-    diagnose = config.getoption("--parity-diagnose")
     return Options(
         out=Path(given["out"]) if given else _out(config),
-        task=Task(
-            diagnose="full" if diagnose else None,
-            only_drifted=diagnose == "on-failure",
-            stills=config.getoption("--parity-stills"),
-            repeat=config.getoption("--parity-repeat"),
-        ),
+        task=_task(config),
         device=given["device"] if given else config.getoption("--parity-device"),
         offload=config.getoption("--parity-offload"),
         command=_command(config),
@@ -269,6 +299,7 @@ def _options(config: pytest.Config) -> Options:
         workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)),
         gate=_gate(config),
         narrowed=_narrowing(config),
+        part=config.stash[_PART],
     )
 
 
@@ -283,11 +314,14 @@ def _narrowing(config: pytest.Config) -> str | None:
 
 
 def _out(config: pytest.Config) -> Path:
-    """The folder of the run. Raises UsageError if there is no run to resume."""
+    """The folder of the run. Raises UsageError if there is no run to resume, or another shard's results are in it."""
     given: Path | None = config.getoption("--parity-out")
-    if given is not None:
-        return given
-    return last_results().parent if config.getoption("--parity-resume") else default_out()
+    if config.getoption("--parity-resume"):
+        return given or last_results().parent
+    part = config.stash[_PART]
+    if given is not None and part is not None:
+        refuse_folder_of_another(given, part)
+    return given or default_out(part)
 
 
 def _cache(config: pytest.Config) -> Path | None:

@@ -18,6 +18,7 @@ from parity.cli.options import (
     add_max_size,
     add_repeat,
     add_running,
+    add_shard,
     add_stills,
     add_tag,
     add_target,
@@ -42,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "this option: the embedded demo)",
     )
     add_tag(group.addoption, "--parity-")
+    add_shard(group.addoption, "--parity-")
     add_running(group.addoption, "--parity-")
     add_repeat(group.addoption, "--parity-")
     add_target(group.addoption, "--parity-")

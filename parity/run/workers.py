@@ -15,6 +15,7 @@ from parity.results import journal
 from parity.results.case import CaseResult, Run, now
 from parity.results.merge import read_head
 from parity.results.next_steps import Place
+from parity.results.shard import Shard
 from parity.run.ledger import Ledger
 from parity.run.outdir import SHARES, OutDir
 from pipelines.errors import MediaError
@@ -68,10 +69,12 @@ class Shares:
         resume: bool,
         baselines: str | None = None,
         narrowed: str | None = None,
+        part: Shard | None = None,
     ) -> None:
         """`session` is a unique name: workers left over from a killed session may still write their shares.
 
         `baselines`: the folder of the baselines that the workers check against. `narrowed`: what left cases out.
+        `part`: the part of the cases that all workers have together.
         """
         self.out = OutDir(out)
         self._folder = out / SHARES / session
@@ -87,6 +90,7 @@ class Shares:
             cases=(),
             narrowed=narrowed,
             baselines=baselines,
+            shard=part,
         )
         self._ledger = Ledger(self.out.whole, head)
 
@@ -106,6 +110,7 @@ class Shares:
         self._order = tuple(order)
         if self._resume:
             previous = self.out.read_previous(None)
+            self.out.refuse_another_part(previous, self._ledger.head.shard)
             self._ledger.begin(previous.cases, previous.started)
             self._ledger.update(previous.environment)
         else:

@@ -92,9 +92,7 @@ def test_shards_of_the_plan_are_those_of_the_run(suite: str, capsys: pytest.Capt
     assert "times as fast as one machine" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "wrong", ["0/4", "5/4", "2", "2/", "/4", "a/4", "1/1001", "1/4/2", "²/4", "1/" + "9" * 5000]
-)
+@pytest.mark.parametrize("wrong", ["0/4", "5/4", "2", "2/", "/4", "a/4", "1/1001", "1/4/2", "²/4", "1/" + "9" * 5000])
 def test_a_shard_that_is_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["run", "--shard", wrong])

@@ -23,7 +23,7 @@ ASSIGNED = (1, 2, 1, 3, 2)
 
 
 def shard(index: int, **changes: Any) -> Shard:
-    values = {"index": index, "of": 4, "partition": "p", "cases": WHOLE, "assigned": ASSIGNED} | changes
+    values: dict[str, Any] = {"index": index, "of": 4, "partition": "p", "cases": WHOLE, "assigned": ASSIGNED} | changes
     return Shard(**values)
 
 
