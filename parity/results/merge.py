@@ -76,7 +76,7 @@ def refuse_folder_of_another(out: Path, shard: Shard) -> None:
     if not path.is_file():
         return
     try:
-        known = read_results(path).shard
+        known = read_head(path).shard
     except UsageError:
         return  # it is written anew
     if known is not None and known.index != shard.index:
