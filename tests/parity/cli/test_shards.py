@@ -35,7 +35,7 @@ def comparable(*paths: Path) -> list[dict[str, Any]]:
     """The cases of results but for times and where artifacts are, as JSON."""
     found = []
     for case in merge(paths).run.cases:
-        row = asdict(case) | {"timings": None}
+        row = asdict(case) | {"timings": None, "speed": None}
         row["artifacts"] = {name: Path(place).name for name, place in case.artifacts.items()}
         found.append(row)
     return found
