@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import UnreproducibleError, WeightsError
 from pipelines.files.content import check_file
-from pipelines.files.digests import sha256_file
+from pipelines.files.digests import sha256_file, state_of
 from pipelines.files.words import cannot_read, shorten
 from pipelines.lora_keys import LoraKeys, Part, find_part, sort_keys, why_not_served, why_unreadable
 from pipelines.recipe import Expert, LoraApplication, LoraFile
@@ -32,9 +33,20 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read the names and shapes of a safetensors file. Raises WeightsError with the likely reason."""
+    """Read the names and shapes of a safetensors file. Raises WeightsError with the likely reason.
+
+    An unchanged file is not read again: many cases name the same LoRA.
+    """
     try:
         check_file(path)
+        return _read_header(path, state_of(path))
+    except OSError as error:
+        raise WeightsError(cannot_read(path, error)) from None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_header(path: Path, _state: tuple[int, ...]) -> Header:
+    try:
         with path.open("rb") as file:
             start = file.read(9)  # safetensors: 8 bytes of length, then JSON
         if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):  # zip or pickle protocol 2 and up
@@ -49,8 +61,6 @@ def read_header(path: Path) -> Header:
                         f"{path}: {key} has dtype {tensor.get_dtype()}; LoRA weights must be one of {_FLOATS}"
                     )
             return Header({key: tuple(tensor.get_shape()) for key, tensor in slices.items()}, weights.metadata() or {})
-    except OSError as error:
-        raise WeightsError(cannot_read(path, error)) from None
     except SafetensorError as error:
         raise WeightsError(f"{path}: is not a complete safetensors file ({error}); copy it again") from None
 

@@ -90,7 +90,7 @@ class EarlierMerge:
         return f"after {' and '.join(str(file) for file in self.files)} at {self.scale:g}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class ControlImage:
     """The image that an I2V video starts from, compared by its RGB pixels."""
 

@@ -14,6 +14,7 @@ PACKAGES = {
     "imageio_ffmpeg": "imageio-ffmpeg",
     "lpips": "lpips",
     "peft": "peft",
+    "skimage": "scikit-image",
     "torch": "torch",
     "torchvision": "torchvision",
     "transformers": "transformers",

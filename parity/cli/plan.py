@@ -59,12 +59,16 @@ def plan(options: argparse.Namespace) -> int:
     alone = {name: cost_of([job], speed, known=total.downloads) for name, job in jobs.items()}
     if not options.json:
         costs = {name: f"\n  {cost_text(cost)}" for name, cost in alone.items()}
-        print("\n\n".join(plan_text(case) + costs.get(case.id, "") for case in cases))
+        for number, case in enumerate(cases):
+            print(("\n" if number else "") + plan_text(case) + costs.get(case.id, ""))
         if jobs:
             print(f"\n{total_text(total, len(jobs), this_machine(), default_out().parent)}")
         return 0
-    rows = [_row(case) | {"cost": cost_row(alone[case.id]) if case.id in alone else None} for case in cases]
-    print(json.dumps(rows, indent=1, ensure_ascii=False))
+    for number, case in enumerate(cases):  # one by one: the rows of thousands of cases would not fit into memory
+        row = _row(case) | {"cost": cost_row(alone[case.id]) if case.id in alone else None}
+        text = json.dumps([row], indent=1, ensure_ascii=False).removeprefix("[").removesuffix("\n]")
+        print(("," if number else "[") + text, end="")
+    print("\n]")
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
-from parity.doctor import determinism, devices, hub, installation, machine, places
+from parity.doctor import determinism, devices, hub, installation, machine, metrics, places
 from parity.doctor.check import Asked, Check, problem, skipped
 from parity.doctor.devices import TorchBrokenError
 from parity.doctor.redact import Redactor
@@ -27,7 +27,8 @@ PROBES: dict[str, Probe] = {
     "mps": devices.mps,
     "disk": places.disks,
     "ffmpeg": places.ffmpeg,
-    "lpips": places.lpips,
+    "ssim": metrics.ssim,
+    "lpips": metrics.lpips,
     "hub": hub.hub,
     "determinism": determinism.determinism,
 }

@@ -150,15 +150,3 @@ def ffmpeg(_: Asked) -> Iterator[Check]:
             yield problem("ffmpeg", f"{program} {said}: it is broken, or no ffmpeg", to_do)
         else:
             yield ok("ffmpeg", f"{first.removeprefix('ffmpeg version ')}, {program}")
-
-
-def lpips(_: Asked) -> Iterator[Check]:
-    """The weights of LPIPS, which come in a package of their own."""
-    from parity.comparison.lpips import weights, why_not
-
-    reason = why_not()
-    if reason is None:
-        yield ok("lpips", f"weights in {weights()}")
-    else:
-        found, to_do = reason.split("; ")
-        yield warning("lpips", f"{found}: LPIPS is not measured, PSNR and SSIM are", to_do)

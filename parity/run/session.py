@@ -197,7 +197,7 @@ class Session:
         task = self.options.task
         if result.made_elsewhere or result.output is None or result.drawn_before is not None:
             return result
-        machine = kind_of_machine(self.run.environment, self.engine.offload, self.options.workers)
+        machine = kind_of_machine(self.environment, self.engine.offload, self.options.workers)
         return dataclasses.replace(result, speed=stopwatch.speed(task.repeat or 1, machine))
 
     def finish(self, order: Sequence[str]) -> Run:

@@ -50,7 +50,7 @@ class Digests:
 
     def all_sha256(self, paths: Sequence[Path]) -> list[str]:
         """Return the hex SHA-256 of several files, which are read side by side. Raises OSError."""
-        states = [_state(path) for path in paths]
+        states = [state_of(path) for path in paths]
         found = [self._find(path, state) for path, state in zip(paths, states, strict=True)]
         unknown = [number for number, digest in enumerate(found) if digest is None]
         if len(unknown) == 1:
@@ -100,7 +100,7 @@ class Digests:
             return {}
 
 
-def _state(path: Path) -> State:
+def state_of(path: Path) -> State:
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import hashlib
 import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from PIL import Image, ImageOps
 
@@ -38,11 +40,25 @@ def load(source: str, folder: Path) -> ControlImage:
 
 
 def from_bytes(data: bytes, source: str) -> ControlImage:
-    """Make a ControlImage from an encoded image file. Raises MediaError if it does not decode."""
+    """Make a ControlImage from an encoded image file. Raises MediaError if it does not decode.
+
+    Equal files are decoded once and share their bytes: many cases start from one image.
+    """
+    file = hashlib.sha256(data).digest()
+    known = _known.get(file)
+    if known is not None:
+        return known if known.source == source else dataclasses.replace(known, source=source)
     image = _decode(data, source)
     digest = hashlib.sha256(b"%dx%d" % image.size)
     digest.update(image.tobytes())
-    return ControlImage(source=source, data=data, sha256=digest.hexdigest(), width=image.width, height=image.height)
+    sha256 = digest.hexdigest()
+    made = ControlImage(source=source, data=data, sha256=sha256, width=image.width, height=image.height)
+    _known[file] = made
+    return made
+
+
+_known: WeakValueDictionary[bytes, ControlImage] = WeakValueDictionary()
+"""The control images in use, by the SHA-256 of their file."""
 
 
 def resized(image: ControlImage, resize: Resize, width: int, height: int) -> Image.Image:

