@@ -14,7 +14,7 @@ from pipelines.errors import WeightsError
 from pipelines.hub import folder_of, is_hub_id
 from pipelines.large_imports import uncollected
 from pipelines.phases import OnPhase, unheard
-from pipelines.recipe import EXPERT_PARTS, Dtype, Expert, Recipe
+from pipelines.recipe import EXPERT_PARTS, Dtype, Encoder, Expert, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def transformer_folders(found: Mapping[str, Path], recipe: Recipe) -> dict[str, 
     return {part: root / part for part in parts}
 
 
-_SPOKEN = {
+SPOKEN = {
     "text_encoder": "the text encoder",
     "tokenizer": "the tokenizer",
     "image_encoder": "the image encoder",
@@ -65,9 +65,10 @@ _RAISED = (
 
 
 def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase = unheard) -> Any:
-    """Load the recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` does.
+    """Load the recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` does, without its encoders.
 
-    Some modules stay in float32, as diffusers requires. Raises WeightsError for a checkpoint that does not load.
+    These are only checked: `load_encoder` loads them once something must be encoded. Some modules stay in float32, as
+    diffusers requires. Raises WeightsError for a checkpoint that does not load.
     """
     import torch
 
@@ -83,19 +84,10 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase
     try:
         pipe = load(_class(recipe.pipeline), found, recipe, dtype, on_phase)
     except _RAISED as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        reason = " ".join(str(error).split())[:400]
-        raise WeightsError(f"{folder}: does not load as {recipe.pipeline}: {reason}") from None
+        raise _not_loading(folder, recipe.pipeline, error) from None
     _check_kind(pipe, recipe, folder)
-    _check_whole(pipe, folder)
-    if recipe.quantization.text_encoder is not None:
-        on_phase("quantize", "the text encoder")
-        from pipelines.engine.quantized import quantize
-
-        if recipe.precision.fp32_modules == "cast":  # quantized from the rounded weights
-            pipe.text_encoder.to(dtype)
-        quantize(pipe.text_encoder, recipe.quantization.text_encoder)
+    for part in ("transformer", "transformer_2", "vae"):
+        _check_whole(getattr(pipe, part, None), folder / part)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -112,10 +104,11 @@ def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
     """Load Wan 2.1 or Wan 2.2 5B from one folder; only its text encoder may come from elsewhere."""
     folder = found["checkpoint"]
     check_checkpoint(folder, own_encoder="text_encoder" not in found)
-    parts: dict[str, Any] = {}
     if "text_encoder" in found:
-        on_phase("load", _SPOKEN["text_encoder"])
-        parts["text_encoder"] = load_text_encoder(found["text_encoder"], dtype)
+        check_encoder(found["text_encoder"])
+    parts: dict[str, Any] = {"text_encoder": None}
+    if recipe.pipeline == "WanImageToVideoPipeline":
+        parts["image_encoder"] = None
     if recipe.quantization.transformer is not None:
         from pipelines.engine.quantized import load_transformer
 
@@ -134,7 +127,7 @@ def _told(on_phase: OnPhase) -> Iterator[None]:
     original = pipeline_utils.load_sub_model
 
     def load(*args: Any, **kwargs: Any) -> Any:
-        on_phase("load", _SPOKEN.get(kwargs.get("name", ""), ""))
+        on_phase("load", SPOKEN.get(kwargs.get("name", ""), ""))
         return original(*args, **kwargs)
 
     pipeline_utils.load_sub_model = load
@@ -151,10 +144,11 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
 
     folder = found["checkpoint"]
     experts, encoder = found.get("transformers", folder), found.get("text_encoder", folder)
-    vae = _vae_folder(found)
+    vae = vae_folder(found)
     for part in ("transformer", "transformer_2"):
         check_model(experts / part, "transformer")
     check_model(vae, "vae")
+    check_encoder(encoder)
     check_tokenizer(encoder)
     loaded: dict[str, Any] = {}
     for expert in get_args(Expert):
@@ -164,15 +158,14 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
 
             loaded[part] = load_transformer(experts / part, recipe.precision, recipe.quantization, expert, on_phase)
         else:
-            on_phase("load", _SPOKEN[part])
+            on_phase("load", SPOKEN[part])
             loaded[part] = WanTransformer3DModel.from_pretrained(
                 experts, subfolder=part, torch_dtype=dtype, local_files_only=True
             )
-    on_phase("load", _SPOKEN["text_encoder"])
     return pipeline(
         **loaded,
         vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),
-        text_encoder=load_text_encoder(encoder, dtype),
+        text_encoder=None,
         tokenizer=AutoTokenizer.from_pretrained(encoder, subfolder="tokenizer", local_files_only=True),
         scheduler=recipe.scheduler.build(),
         boundary_ratio=recipe.boundary,
@@ -184,42 +177,53 @@ def load_vae(recipe: Recipe, dtype: Dtype, token: str | None = None) -> Any:
     import torch
     from diffusers import AutoencoderKLWan
 
-    folder = _vae_folder(folders(recipe, token))
+    folder = vae_folder(folders(recipe, token))
     check_model(folder, "vae")
     try:
         return AutoencoderKLWan.from_pretrained(folder, torch_dtype=getattr(torch, dtype), local_files_only=True)
     except _RAISED as error:
-        raise WeightsError(f"{folder}: does not load as a VAE: {' '.join(str(error).split())[:400]}") from None
+        raise _not_loading(folder, "a VAE", error) from None
 
 
-def _vae_folder(found: dict[str, Path]) -> Path:
+def vae_folder(found: Mapping[str, Path]) -> Path:
+    """Return the folder of the VAE, of `folders`' answer."""
     vae = found.get("vae", found["checkpoint"])
     return vae / "vae" if (vae / "vae").is_dir() or "vae" not in found else vae
 
 
-def load_text_encoder(folder: Path, dtype: torch.dtype) -> Any:
-    """Load the text encoder below a folder on the CPU. Raises WeightsError if it is incomplete."""
-    from transformers import UMT5EncoderModel
-
-    check_encoder(folder)
-    return UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype)
+def tokenizer_folder(found: Mapping[str, Path], recipe: Recipe) -> Path:
+    """Return the folder of the tokenizer that `load_pipeline` loads, of `folders`' answer."""
+    apart = found.get("text_encoder", found["checkpoint"])
+    return (found["checkpoint"] if recipe.boundary is None else apart) / "tokenizer"
 
 
-def load_image_encoder(folder: Path) -> Any:
-    """Load the CLIP model below a checked checkpoint's folder on the CPU, in float16."""
+def load_encoder(part: Encoder, folder: Path, dtype: torch.dtype) -> Any:
+    """Load UMT5 or CLIP from its own folder on the CPU, as a pipeline's `from_pretrained` does. Raises WeightsError."""
+    with uncollected():
+        from transformers import CLIPVisionModel, UMT5EncoderModel
+    model: Any = {"text_encoder": UMT5EncoderModel, "image_encoder": CLIPVisionModel}[part]
+    try:
+        encoder = model.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except _RAISED as error:
+        raise _not_loading(folder, model.__name__, error) from None
+    _check_whole(encoder, folder)
+    return encoder
+
+
+def _not_loading(folder: Path, name: str, error: Exception) -> Exception:
+    """The message of what a library raised for weights; an error of the machine, not of the weights, stays itself."""
     import torch
-    from transformers import CLIPVisionModel
 
-    return CLIPVisionModel.from_pretrained(folder, subfolder="image_encoder", dtype=torch.float16)
+    if isinstance(error, torch.OutOfMemoryError):
+        return error
+    return WeightsError(f"{folder}: does not load as {name}: {' '.join(str(error).split())[:400]}")
 
 
-def _check_whole(pipe: Any, folder: Path) -> None:
+def _check_whole(model: Any, folder: Path) -> None:
     """Raise WeightsError for parameters without weights in any file, which would fail only when they are used."""
-    for part in ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder"):
-        model = getattr(pipe, part, None)
-        missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
-        if missing:
-            raise WeightsError(f"{folder / part}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
+    missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
+    if missing:
+        raise WeightsError(f"{folder}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
 
 
 def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:

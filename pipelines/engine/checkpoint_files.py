@@ -53,6 +53,9 @@ def check_checkpoint(folder: Path, *, own_encoder: bool) -> None:
         check_model(folder / part, part)
     if own_encoder:
         check_encoder(folder)
+    if index.get("image_encoder") == ["transformers", "CLIPVisionModel"]:
+        _read_object(folder / "image_encoder" / "config.json")
+        _check_weights(folder / "image_encoder")
     check_tokenizer(folder)
 
 

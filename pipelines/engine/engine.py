@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import encoders, lora, merge_residue, precision, stages, vae_norm
+from pipelines.engine import lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import folders, load_pipeline, transformer_folders
+from pipelines.engine.encoders import Encoders
+from pipelines.engine.encodings import Encodings, Store
 from pipelines.engine.originals import Originals
-from pipelines.engine.stages import Memory, OnStep, Trace, Work
+from pipelines.engine.stages import OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
 from pipelines.limits import limits_of, why_not_sampled
 from pipelines.media.video import Frames
@@ -39,8 +41,9 @@ class Engine:
         self.work = Work()
         self.on_phase: OnPhase = unheard
         """Whoever is told what begins, so that minutes of loading or decoding do not look like a hang."""
-        self._memory = Memory()
+        self._encodings = Encodings()
         self._pipe: Any = None
+        self._encoders: Encoders | None = None
         self._loaded: tuple[Any, ...] = ()
         self._originals = Originals()
         self._fitted: list[tuple[Any, lora.Undo]] = []
@@ -54,24 +57,35 @@ class Engine:
         precision = recipe.precision if quantization else recipe.precision.dtype  # cast before it is quantized
         return (recipe.pipeline, *places, recipe.boundary is not None, precision, quantization)
 
-    def load(self, recipe: Recipe, token: str | None = None) -> None:
-        """Load the checkpoint of a recipe, if it is not loaded. `generate` does that itself; this is for timing.
+    def keep_encodings(self, store: Store | None) -> None:
+        """Keep encodings of texts and images in a store and take them from there; None: in memory alone."""
+        self._encodings.store = store
 
-        `token` is a Hub token; without one, HF_TOKEN or the Hub's own login is used.
+    def load(self, recipe: Recipe, token: str | None = None) -> None:
+        """Load what a recipe needs of its checkpoint, if it is not loaded: an encoder only if something is not encoded.
+
+        `generate` does that itself; this is for timing. `token` is a Hub token; without one, HF_TOKEN or the Hub's own
+        login is used.
         """
+        self._load(recipe, token).prepare(recipe, self.on_phase)
+
+    def _load(self, recipe: Recipe, token: str | None) -> Encoders:
+        """Load the checkpoint of a recipe, if it is not loaded, and return its encoders."""
         _refuse(recipe)
         if recipe.compiled and self.device.type != "cuda":
             raise DeviceError(f"{recipe.model}: `compiled` needs CUDA; remove `compiled`")
         key = self.load_key(recipe)
-        if self._loaded != key:
+        if self._encoders is None or self._loaded != key:
             self._unload()
             found = folders(recipe, token, self.on_phase)
             self._pipe = load_pipeline(recipe, token=token, on_phase=self.on_phase)
             self._originals = Originals(self._pipe, transformer_folders(found, recipe))
+            self._encoders = Encoders(self._pipe, found, self._encodings, self.work, self.device, self.offload)
             self._loaded = key
             self.work.loads += 1
             if self.device.type != "cpu" and self.offload == "none":
                 self.on_phase("place", str(self.device))
+        return self._encoders
 
     def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
         """Generate a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
@@ -87,13 +101,13 @@ class Engine:
         `trace` receives the intermediate tensors. Raises UnreproducibleError for a recipe that this engine does not
         support, WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for NaN or infinity.
         """
-        with self._ready(recipe, token) as pipe:
+        self.load(recipe, token)
+        with self._ready(recipe, token) as (pipe, encoders):
             return stages.denoise(
                 pipe,
                 recipe,
-                weights=(self.load_key(recipe), recipe.precision),
+                encoders=encoders,
                 device=self.device,
-                memory=self._memory,
                 work=self.work,
                 on_step=on_step,
                 on_phase=self.on_phase,
@@ -102,13 +116,13 @@ class Engine:
 
     def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
         """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
-        with self._ready(recipe, token) as pipe:
+        with self._ready(recipe, token) as (pipe, _):
             self.on_phase("decode", "")
             return stages.decode(pipe, latents, recipe, self.device, self.work)
 
     def forget(self) -> None:
-        """Discard all encodings: the next generation reuses nothing but the weights."""
-        self._memory.clear()
+        """Discard all encodings: the next generation reuses nothing but the weights, and what a store keeps."""
+        self._encodings.clear()
 
     def close(self) -> None:
         """Release the weights and encodings, also for other processes."""
@@ -124,7 +138,7 @@ class Engine:
 
     def _unload(self) -> None:
         """Let the checkpoint go. Nothing is undone in weights that go with it; compiled code would outlive them."""
-        self._pipe, self._loaded, self._fitted, self._originals = None, (), [], Originals()
+        self._pipe, self._encoders, self._loaded, self._fitted, self._originals = None, None, (), [], Originals()
         if self._compiled:
             import torch
 
@@ -132,9 +146,9 @@ class Engine:
             torch._dynamo.reset()
 
     @contextmanager
-    def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:
+    def _ready(self, recipe: Recipe, token: str | None) -> Iterator[tuple[Any, Encoders]]:
         """Provide the pipeline with all settings of a recipe applied, under deterministic settings of torch."""
-        self.load(recipe, token)
+        encoders = self._load(recipe, token)
         import torch
 
         from pipelines.engine.torch_setup import deterministic
@@ -146,7 +160,7 @@ class Engine:
             try:
                 self._fit(pipe, recipe, token)
                 self._place(pipe)
-                yield pipe
+                yield pipe, encoders
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
                 raise OutOfMemoryError(f"{self.device} ran out of memory ({reason}); try --offload model") from None
@@ -155,7 +169,7 @@ class Engine:
                     pipe.remove_all_hooks()  # weights are plain tensors again, so that LoRAs can be swapped
 
     def _fit(self, pipe: Any, recipe: Recipe, token: str | None) -> None:
-        """Apply precision, encoders, LoRAs, VAE, scheduler and tiling; keep what the last recipe has in common."""
+        """Apply precision, LoRAs, VAE, scheduler and tiling; keep what the last recipe has in common."""
         if self.offload == "none":
             pipe.to(self.device)
         lora_key = (recipe.lora_files, recipe.lora_scales, recipe.lora_application)
@@ -164,7 +178,6 @@ class Engine:
         originals = self._originals
         fittings: list[tuple[Any, Callable[[], lora.Undo]]] = [
             (recipe.precision, lambda: precision.cast(pipe, recipe.precision)),
-            (recipe.float16_encoders, lambda: encoders.apply(pipe, recipe, token, self.on_phase)),
             (
                 (recipe.earlier_merges, merged),
                 lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase, originals),

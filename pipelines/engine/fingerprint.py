@@ -29,13 +29,14 @@ def weights(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unhear
     found = folders(recipe, token, on_phase)
     on_phase("check", "")
     for name in ("checkpoint", "text_encoder"):
-        digest.update(_folder(found.pop(name)).encode() if name in found else b"\0")
+        digest.update(of_folder(found.pop(name)).encode() if name in found else b"\0")
     for name, folder in found.items():
-        digest.update(f"{name}\0{_folder(folder)}".encode())
+        digest.update(f"{name}\0{of_folder(folder)}".encode())
     return digest.hexdigest()
 
 
-def _folder(folder: Path) -> str:
+def of_folder(folder: Path) -> str:
+    """Return the hex SHA-256 of the files in a folder that something is loaded from."""
     digest = hashlib.sha256()
     paths = sorted(path for path in folder.rglob("*") if path.suffix in _READ and path.is_file())
     named = {path: name for path in paths if (name := _blob_name(path)) is not None}

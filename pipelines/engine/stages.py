@@ -7,8 +7,7 @@ It holds for WanPipeline and WanImageToVideoPipeline of diffusers 0.42.1.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,6 @@ import numpy as np
 
 from pipelines.engine.conditioning import latents_and_condition
 from pipelines.engine.images import clip_embeddings, first_frame
-from pipelines.engine.text import encode
 from pipelines.errors import MediaError, NotANumberError
 from pipelines.media.video import Frames
 from pipelines.phases import OnPhase, unheard
@@ -29,6 +27,8 @@ from pipelines.scheduler import COMFYUI
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+    from pipelines.engine.encoders import Encoders
 
 OnStep = Callable[[int, int], None]
 """Called with the number of denoising steps done and their total."""
@@ -48,6 +48,9 @@ class Work:
     decodes: int = 0
     """The number of decodes by the VAE."""
     reused_encodings: int = 0
+    """The number of those that were kept, in memory or in a store."""
+    encoder_loads: int = 0
+    """The number of loaded text encoders and CLIP models."""
 
 
 @dataclass(slots=True)
@@ -70,29 +73,6 @@ class Trace:
     """The prediction of the first step, after guidance."""
     latents: list[torch.Tensor] = field(default_factory=list)
     """The latents after each step."""
-
-
-class Memory:
-    """Keeps the last encodings by their inputs, so that consecutive generations do not encode a text or image twice."""
-
-    def __init__(self, size: int = 16) -> None:
-        self._size = size
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, work: Work, make: Callable[[], Any]) -> Any:
-        """Return the kept value for `key`, or call `make` and keep its result."""
-        if key in self._kept:
-            work.reused_encodings += 1
-        else:
-            work.encodings += 1
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return self._kept[key]
-
-    def clear(self) -> None:
-        self._kept.clear()
 
 
 def scheduler(recipe: Recipe) -> Any:
@@ -122,9 +102,8 @@ def denoise(
     pipe: Any,
     recipe: Recipe,
     *,
-    weights: Hashable,
+    encoders: Encoders,
     device: torch.device,
-    memory: Memory,
     work: Work,
     on_step: OnStep | None = None,
     on_phase: OnPhase = unheard,
@@ -133,24 +112,16 @@ def denoise(
     """Return the final latents of a recipe: (1, 16, latent frames, height / 8, width / 8), float32, on the CPU.
 
     Those of Wan 2.2 5B are (1, 48, latent frames, height / 16, width / 16).
-    `pipe` has the recipe's weights, precision, LoRAs, scheduler and tiling. `weights` identifies the weights of the
-    encoders for `memory`. Raises MediaError for an I2V recipe without a control image.
+    `pipe` has the recipe's weights, precision, LoRAs, scheduler and tiling, and `encoders` are its own. Raises
+    MediaError for an I2V recipe without a control image.
     """
     import torch
 
     width, height, num_frames = recipe.width.applied, recipe.height.applied, recipe.num_frames.applied
 
-    def encoded(text: str) -> torch.Tensor:
-        def make() -> Any:
-            on_phase("text", "")
-            return encode(pipe, text, recipe.text_encoding, device)
-
-        embeddings: torch.Tensor = memory.get(("text", weights, recipe.text_encoding, text), work, make)
-        return embeddings
-
-    inputs: dict[str, Any] = {"prompt_embeds": encoded(recipe.prompt)}
+    inputs: dict[str, Any] = {"prompt_embeds": encoders.text(recipe.prompt, recipe, on_phase)}
     if recipe.guidance > 1:
-        inputs["negative_prompt_embeds"] = encoded(recipe.negative_prompt)
+        inputs["negative_prompt_embeds"] = encoders.text(recipe.negative_prompt, recipe, on_phase)
     assert recipe.seed is not None
 
     def mark_step() -> None:
@@ -173,8 +144,7 @@ def denoise(
 
     with ExitStack() as taps:
         if recipe.pipeline == "WanImageToVideoPipeline":
-            remembered = partial(_remembered, memory=memory, work=work, on_phase=on_phase)
-            inputs["image"] = taps.enter_context(_from_image(pipe, recipe, weights, device, remembered))
+            inputs["image"] = taps.enter_context(_from_image(pipe, recipe, encoders, device, on_phase))
         if schedule.family == COMFYUI:
             taps.enter_context(_tapped(pipe, "prepare_latents", partial(_started, levels[0])))
         if trace is not None:
@@ -203,28 +173,33 @@ def denoise(
 
 @contextmanager
 def _from_image(
-    pipe: Any, recipe: Recipe, weights: Hashable, device: torch.device, remembered: Callable[..., Any]
+    pipe: Any, recipe: Recipe, encoders: Encoders, device: torch.device, on_phase: OnPhase
 ) -> Iterator[Image.Image]:
     """Let the pipeline start from the recipe's control image, which is returned at the video's size.
 
-    `remembered` taps a method so that what it returns is kept. Raises MediaError if there is no image.
+    What CLIP and the VAE make of it is kept. Raises MediaError if there is no image.
     """
     image, resize = recipe.control_image, recipe.resize
     if image is None or resize is None:
         raise MediaError(f"{recipe.model} needs a control image")
     assert recipe.seed is not None
-    width, height = recipe.width.applied, recipe.height.applied
-    resized, pixels = first_frame(image, resize, width, height)
-    picture = (weights, image.sha256, resize, width, height)
-    rounded = recipe.conditioning is not None and recipe.conditioning.rounded
-    num_encoded = 1 if recipe.expand_timesteps else recipe.num_frames.applied
-    vae = (recipe.encodes_tiled, recipe.vae_norm, recipe.vae_computes)
+    resized, pixels = first_frame(image, resize, recipe.width.applied, recipe.height.applied)
+
+    def seen(original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        by_pipeline = partial(original, *args, **kwargs)
+        by_comfyui = partial(clip_embeddings, pipe, image, recipe.clip_image, device)
+        embeddings = encoders.image(recipe, by_pipeline if recipe.clip_image == "resized" else by_comfyui, on_phase)
+        on_phase("denoise", "")
+        return embeddings
+
+    def encoded(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        latents = encoders.video(recipe, partial(original, *args, **kwargs), on_phase)
+        on_phase("denoise", "")
+        return latents
+
     with ExitStack() as taps:
-        if recipe.clip_image != "resized":
-            seen = partial(clip_embeddings, pipe, image, recipe.clip_image, device)
-            taps.enter_context(_tapped(pipe, "encode_image", lambda *_: seen()))
-        taps.enter_context(remembered(pipe, "encode_image", key=("image", picture, recipe.clip_image)))
-        taps.enter_context(remembered(pipe.vae, "encode", key=("video", picture, num_encoded, vae, rounded)))
+        taps.enter_context(_tapped(pipe, "encode_image", seen))
+        taps.enter_context(_tapped(pipe.vae, "encode", encoded))
         conditioned = partial(latents_and_condition, pipe, pixels, recipe.conditioning, recipe.seed)
         taps.enter_context(_tapped(pipe, "prepare_latents", conditioned))
         yield resized
@@ -291,21 +266,6 @@ def _tapped(owner: Any, name: str, around: Callable[..., Any]) -> Iterator[None]
             setattr(owner, name, original)
         else:
             delattr(owner, name)
-
-
-def _remembered(owner: Any, name: str, *, key: Hashable, memory: Memory, work: Work, on_phase: OnPhase) -> Any:
-    """Keep what a method returns. The method is called inside the pipeline's `__call__`, before the first step."""
-
-    def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        def make() -> Any:
-            on_phase("image", "")
-            made = original(*args, **kwargs)
-            on_phase("denoise", "")
-            return made
-
-        return memory.get(key, work, make)
-
-    return _tapped(owner, name, around)
 
 
 @contextmanager

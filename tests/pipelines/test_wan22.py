@@ -218,7 +218,7 @@ def test_only_the_expert_at_work_is_on_the_device(monkeypatch: pytest.MonkeyPatc
         if hook.prev_module_hook is not None:
             there.discard(name_of(hook.prev_module_hook.model))
         there.add(name_of(module))
-        resident.append(set(there))
+        resident.append(there | ({"text_encoder"} if own._pipe.text_encoder is not None else set()))
         return forward(hook, module, *args, **kwargs)
 
     def all_leave(pipe: Any, *args: Any, **kwargs: Any) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from parity.case.load import DEMO
 from parity.selftest.workshop import tiny_checkpoint
 from pipelines.aitoolkit.job import read_job
 from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.catalog import Model, find_model
+from pipelines.engine.checkpoint import folders, load_pipeline
+from pipelines.engine.encoders import Encoders
+from pipelines.engine.encodings import Encodings
 from pipelines.engine.engine import Engine
+from pipelines.engine.stages import Work
 from pipelines.media.video import Frames
+from pipelines.phases import unheard
 from pipelines.recipe import Recipe
 from tests.support.paths import DATA
 
@@ -54,6 +61,14 @@ def psnr(a: Frames, b: Frames) -> float:
     """Over the whole video, in dB."""
     error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+
+
+def whole_pipeline(recipe: Recipe) -> Any:
+    """The engine's pipeline of a recipe, with the text encoder that the engine loads only to encode."""
+    pipe, found = load_pipeline(recipe), folders(recipe)
+    encoders = Encoders(pipe, found, Encodings(), Work(), torch.device("cpu"), "none")
+    pipe.text_encoder = encoders.encoder("text_encoder", recipe, unheard)
+    return pipe
 
 
 def sample_recipe(job: str, index: int, toolkit: str = "0.12.26") -> Recipe:

@@ -31,8 +31,11 @@ HELD = [*((job, precision) for job in (*JOBS, *JOBS_5B) for precision in (KEPT, 
 
 def in_memory(engine: Engine, recipe: Recipe) -> dict[PartName, int]:
     """The bytes of all parameters of each part, as the engine has them when it generates."""
-    with engine._ready(recipe, None) as pipe:
-        models = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    engine.forget()
+    engine.load(recipe)
+    with engine._ready(recipe, None) as (pipe, encoders):
+        parts = {**pipe.components, **encoders.held}
+        models = {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
         buffers = sum(_bytes(list(model.buffers())) for model in models.values())
         assert buffers < 1 << 20  # computed tables, which held() leaves out
         return {name: _bytes(list(model.parameters())) for name, model in models.items()}

@@ -35,7 +35,7 @@ from pipelines.reference.inference import inference_recipe, reference_graph, req
 from pipelines.reference.request import Request
 from pipelines.scheduler import flow_schedule
 from pipelines.weights import Weights
-from tests.support.oracle import assert_recorded, checkpoint_of, model_of, sample_recipe
+from tests.support.oracle import assert_recorded, checkpoint_of, model_of, sample_recipe, whole_pipeline
 from tests.support.pasted import generate_with, paste, plain_pipeline
 from tests.support.paths import DATA
 
@@ -243,7 +243,6 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     from pipelines.engine import vae_norm
-    from pipelines.engine.checkpoint import load_pipeline
 
     recipe = sample_recipe("t2v_basic", 0)
     pipe = plain_pipeline(recipe)
@@ -259,7 +258,7 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pipe.vae.use_tiling is tiles
     paste(code_of("boundary", dataclasses.replace(recipe, boundary=0.5)), pipe)
     assert pipe.config.boundary_ratio == 0.5
-    ours = load_pipeline(recipe)
+    ours = whole_pipeline(recipe)
     vae_norm.apply(ours, "vae_dtype")
     latents = torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
     before = pipe.vae.decode(latents).sample
@@ -304,14 +303,13 @@ def test_weights_are_the_engines_bit_for_bit(job: str, changes: dict[str, Any]) 
     import torch
 
     from pipelines.engine import lora, merge_residue, precision
-    from pipelines.engine.checkpoint import load_pipeline
 
     recipe = dataclasses.replace(sample_recipe(job, 0), **changes)
     checkpoint = recipe.weights.checkpoint
     elsewhere = Weights(checkpoint, text_encoder=str(checkpoint), vae=f"{checkpoint}/vae")
     merges = (EarlierMerge(recipe.lora_files, 0.3), EarlierMerge(recipe.lora_files, -0.7))
     recipe = dataclasses.replace(recipe, earlier_merges=merges, weights=elsewhere)
-    ours = load_pipeline(recipe)
+    ours = whole_pipeline(recipe)
     precision.cast(ours, recipe.precision)
     with torch.no_grad():
         merge_residue.replay(ours, merges)
@@ -328,7 +326,6 @@ def test_lokr_and_a_file_for_both_experts_are_merged_too(tmp_path: Path) -> None
     from safetensors.torch import load_file, save_file
 
     from pipelines.engine import lora
-    from pipelines.engine.checkpoint import load_pipeline
 
     whole: dict[str, Any] = {}
     one = sample_recipe("wan22_t2v", 0)
@@ -341,7 +338,7 @@ def test_lokr_and_a_file_for_both_experts_are_merged_too(tmp_path: Path) -> None
         files = (lora_file(DATA / "networks" / f"{name}.safetensors"),)
         recipes.append(dataclasses.replace(sample_recipe("t2v_basic", 0), lora_files=files, lora_scales=(0.7,)))
     for recipe in recipes:
-        ours, plain = load_pipeline(recipe), plain_pipeline(recipe)
+        ours, plain = whole_pipeline(recipe), plain_pipeline(recipe)
         lora.apply(ours, recipe)
         assert not same(plain, ours)
         paste(code_of("lora_application", recipe), plain)
@@ -356,12 +353,11 @@ def test_an_adapter_is_loaded_as_the_engine_does(job: str) -> None:
     import torch
 
     from pipelines.engine import lora
-    from pipelines.engine.checkpoint import load_pipeline
 
     recipe = dataclasses.replace(sample_recipe(job, 0), lora_application="adapter", lora_scales=(0.6,))
     if job == "wan22_t2v":
         recipe = dataclasses.replace(recipe, lora_scales=(0.6, 0.4))
-    ours, plain = load_pipeline(recipe), plain_pipeline(recipe)
+    ours, plain = whole_pipeline(recipe), plain_pipeline(recipe)
     lora.apply(ours, recipe)
     paste(code_of("lora_application", recipe), plain)
     assert same(ours, plain)

@@ -20,7 +20,7 @@ from pipelines.recipe import Asked, LoraApplication, Precision, Recipe, Resize
 from pipelines.reference.request import LoraItem, PromptItem, Request
 from pipelines.scheduler import flow_schedule
 from pipelines.weights import Weights
-from tests.support.oracle import sample_recipe
+from tests.support.oracle import sample_recipe, whole_pipeline
 
 FOLDER = Path(parity.factors.catalogue.__file__).parent / "explain"
 API_KEYS = {*Request.model_fields, *PromptItem.model_fields, *LoraItem.model_fields}
@@ -163,10 +163,9 @@ def test_code_for_cast_and_merge_does_what_the_engine_does() -> None:
     import torch
 
     from pipelines.engine import lora, precision
-    from pipelines.engine.checkpoint import load_pipeline
 
     recipe = dataclasses.replace(sample_recipe("t2v_basic", 0), lora_scales=(0.6,))  # 1 would hide where the scale goes
-    ours, theirs = load_pipeline(recipe), load_pipeline(recipe)
+    ours, theirs = whole_pipeline(recipe), whole_pipeline(recipe)
     precision.cast(ours, recipe.precision)
     names = {"torch": torch, "pipe": theirs, "lora_path": str(recipe.lora_files[0].path), "scale": 0.6}
 

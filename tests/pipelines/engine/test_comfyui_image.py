@@ -20,7 +20,7 @@ from pipelines.engine.images import first_frame
 from pipelines.engine.stages import Trace
 from pipelines.media.control_image import from_bytes
 from pipelines.recipe import ClipImage, Conditioning, ControlImage, Precision, Recipe, Resize
-from tests.pipelines.engine.test_engine import weights_hash
+from tests.pipelines.engine.test_engine import encoders_hash
 from tests.support.paths import DATA
 
 COMFYUI = Resize("bilinear_no_antialias", "center")
@@ -101,12 +101,13 @@ def test_center_of_an_image_of_the_videos_size(own_engine: Engine) -> None:
 @pytest.mark.draws
 def test_clip_sees_three_images(own_engine: Engine) -> None:
     """Each is another, whatever was encoded before, and CLIP is put back afterwards."""
+    own_engine.forget()
     before = inputs(own_engine, shapes("resized"))["image"]
-    weights = weights_hash(own_engine)
+    weights = encoders_hash(own_engine)
     seen = [inputs(own_engine, shapes(name))["image"] for name in ("original_center", "original_stretched")]
     own_engine.forget()
     assert inputs(own_engine, shapes("resized"))["image"].tobytes() == before.tobytes()
-    assert weights_hash(own_engine) == weights
+    assert encoders_hash(own_engine) == weights
     assert len({values.tobytes() for values in (before, *seen)}) == 3
 
 

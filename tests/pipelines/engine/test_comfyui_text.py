@@ -18,7 +18,7 @@ from pipelines.engine.stages import Trace
 from pipelines.errors import UnreproducibleError
 from pipelines.quantization import Quantization
 from pipelines.recipe import Precision, Recipe
-from tests.pipelines.engine.test_engine import weights_hash
+from tests.pipelines.engine.test_engine import encoders_hash
 from tests.support.oracle import sample_recipe
 from tests.support.paths import DATA
 
@@ -99,12 +99,12 @@ def test_the_encoder_is_put_back(own_engine: Engine) -> None:
     comfyui = recipe("red square", precision=Precision("bfloat16", "cast"))
     diffusers = dataclasses.replace(comfyui, text_encoding="diffusers")
     first = own_engine.denoise(diffusers)
-    before, loads = weights_hash(own_engine), own_engine.work.loads
+    before, loads = encoders_hash(own_engine), own_engine.work.loads
     assert not own_engine.denoise(comfyui).equal(first)
-    assert weights_hash(own_engine) != before
+    assert encoders_hash(own_engine) != before
     own_engine.forget()
     assert own_engine.denoise(diffusers).equal(first)
-    assert weights_hash(own_engine) == before
+    assert encoders_hash(own_engine) == before
     assert own_engine.work.loads == loads
 
 

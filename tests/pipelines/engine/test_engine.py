@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,20 @@ def short(recipe: Recipe, **changes: Any) -> Recipe:
 
 def weights_hash(engine: Engine) -> str:
     """Names, dtypes and bits of every tensor of the loaded pipeline."""
+    return _hash(engine._pipe.components)
+
+
+def encoders_hash(engine: Engine) -> str:
+    """The same of the encoders of texts and images that are in memory."""
+    assert engine._encoders is not None
+    return _hash(engine._encoders.held)
+
+
+def _hash(parts: Mapping[Any, Any]) -> str:
     import torch
 
     digest = hashlib.sha256()
-    for name, part in sorted(engine._pipe.components.items()):
+    for name, part in sorted(parts.items()):
         if isinstance(part, torch.nn.Module):
             for key, tensor in part.state_dict().items():
                 digest.update(f"{name} {key} {tensor.dtype}".encode())
