@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -34,7 +33,7 @@ class Held:
     originals: int
     """Copies that the engine keeps in RAM to undo a merge."""
     loading: int
-    """What a text encoder takes more before it is quantized, which happens once all is loaded."""
+    """What a text encoder takes more before it is quantized, which happens once all else is loaded."""
     assumed: tuple[PartName, ...]
     """The parts whose size is that of the published model, because their files are not here."""
 
@@ -71,17 +70,10 @@ def held(recipe: Recipe, parts: Parts | None = None) -> Held:
         parts={name: sum(size for _, size in sizes) for name, sizes in sized.items()},
         largest_layer=max(layers.values(), default=0),
         loras=loras + _adapter(recipe),
-        originals=originals + _cast_originals(recipe, parts) + _waiting(recipe, parts),
+        originals=originals + _cast_originals(recipe, parts),
         loading=_unquantized(parts, recipe) - sum(size for _, size in sized["text_encoder"]),
         assumed=parts.assumed,
     )
-
-
-def _waiting(recipe: Recipe, parts: Parts) -> int:
-    """The pipeline's own encoders, which wait in RAM where ComfyUI's are in use."""
-    own = dataclasses.replace(recipe, text_encoding="diffusers", clip_image="resized")
-    names = [name for name in recipe.float16_encoders if name in parts.tensors]
-    return sum(size for name in names for _, size in _sizes(name, parts.tensors[name], own))
 
 
 def _unquantized(parts: Parts, recipe: Recipe) -> int:
@@ -156,13 +148,13 @@ def _width(part: PartName, recipe: Recipe, *, loaded: bool = False) -> Callable[
 
 
 def _cast_originals(recipe: Recipe, parts: Parts) -> int:
-    """What the engine keeps of modules that it casts; quantized parts are cast before they are quantized."""
+    """What the engine keeps of modules that it casts: not of encoders, and of parts that are quantized afterwards."""
     if recipe.precision.fp32_modules == "kept":
         return 0
     quantization = recipe.quantization.effective
     total = 0
     for part, tensors in parts.tensors.items():
-        if _qtype(quantization, part) is None:
+        if _qtype(quantization, part) is None and part not in ("text_encoder", "image_encoder"):
             before, after = _width(part, recipe, loaded=True), _width(part, recipe)
             total += sum(4 * tensor.numbers for tensor in tensors if before(tensor.name) != after(tensor.name))
     return total
