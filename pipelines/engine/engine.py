@@ -102,11 +102,12 @@ class Engine:
         support, WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for NaN or infinity.
         """
         self.load(recipe, token)
-        with self._ready(recipe, token) as (pipe, encoders):
+        assert self._encoders is not None
+        with self._ready(recipe, token) as pipe:
             return stages.denoise(
                 pipe,
                 recipe,
-                encoders=encoders,
+                encoders=self._encoders,
                 device=self.device,
                 work=self.work,
                 on_step=on_step,
@@ -116,7 +117,7 @@ class Engine:
 
     def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
         """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
-        with self._ready(recipe, token) as (pipe, _):
+        with self._ready(recipe, token) as pipe:
             self.on_phase("decode", "")
             return stages.decode(pipe, latents, recipe, self.device, self.work)
 
@@ -146,9 +147,9 @@ class Engine:
             torch._dynamo.reset()
 
     @contextmanager
-    def _ready(self, recipe: Recipe, token: str | None) -> Iterator[tuple[Any, Encoders]]:
+    def _ready(self, recipe: Recipe, token: str | None) -> Iterator[Any]:
         """Provide the pipeline with all settings of a recipe applied, under deterministic settings of torch."""
-        encoders = self._load(recipe, token)
+        self._load(recipe, token)
         import torch
 
         from pipelines.engine.torch_setup import deterministic
@@ -160,7 +161,7 @@ class Engine:
             try:
                 self._fit(pipe, recipe, token)
                 self._place(pipe)
-                yield pipe, encoders
+                yield pipe
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
                 raise OutOfMemoryError(f"{self.device} ran out of memory ({reason}); try --offload model") from None

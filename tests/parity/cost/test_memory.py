@@ -33,8 +33,9 @@ def in_memory(engine: Engine, recipe: Recipe) -> dict[PartName, int]:
     """The bytes of all parameters of each part, as the engine has them when it generates."""
     engine.forget()
     engine.load(recipe)
-    with engine._ready(recipe, None) as (pipe, encoders):
-        parts = {**pipe.components, **encoders.held}
+    with engine._ready(recipe, None) as pipe:
+        assert engine._encoders is not None
+        parts = {**pipe.components, **engine._encoders.held}
         models = {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
         buffers = sum(_bytes(list(model.buffers())) for model in models.values())
         assert buffers < 1 << 20  # computed tables, which held() leaves out
