@@ -10,7 +10,7 @@ from pipelines.errors import ParityError
 from pipelines.lora_files import expert_keys, read_header
 from pipelines.lora_keys import sort_keys
 from pipelines.quantization import Quantization, stored_bytes
-from pipelines.recipe import EXPERT_PARTS, Expert, Recipe
+from pipelines.recipe import Expert, Recipe
 
 KEPT_IN_FLOAT32 = ("rope", "time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
 """`WanTransformer3DModel._keep_in_fp32_modules` of diffusers 0.42.1."""
@@ -31,7 +31,7 @@ class Held:
     loras: int
     """The LoRAs beside the weights; nothing once they are merged."""
     originals: int
-    """Copies that the engine keeps in RAM to undo a merge."""
+    """What the engine keeps in RAM of modules that it casts. What a merge changes is read again from the files."""
     loading: int
     """What a text encoder takes more before it is quantized, which happens once all else is loaded."""
     assumed: tuple[PartName, ...]
@@ -65,12 +65,11 @@ def held(recipe: Recipe, parts: Parts | None = None) -> Held:
         for tensor, size in sizes:
             key = name, layer_of(tensor.name)
             layers[key] = layers.get(key, 0) + size // tensor.count
-    loras, originals = _loras(recipe, parts)
     return Held(
         parts={name: sum(size for _, size in sizes) for name, sizes in sized.items()},
         largest_layer=max(layers.values(), default=0),
-        loras=loras + _adapter(recipe),
-        originals=originals + _cast_originals(recipe, parts),
+        loras=_loras(recipe) + _adapter(recipe),
+        originals=_cast_originals(recipe, parts),
         loading=_unquantized(parts, recipe) - sum(size for _, size in sized["text_encoder"]),
         assumed=parts.assumed,
     )
@@ -160,30 +159,20 @@ def _cast_originals(recipe: Recipe, parts: Parts) -> int:
     return total
 
 
-def _loras(recipe: Recipe, parts: Parts) -> tuple[int, int]:
-    """The bytes of LoRAs beside the weights, and of the copies that undo a merge."""
-    beside = originals = 0
+def _loras(recipe: Recipe) -> int:
+    """The bytes of LoRAs beside the weights, float32."""
+    if recipe.lora_application == "merged":
+        return 0
+    total = 0
     for file in recipe.lora_files:
         try:
             shapes = read_header(file.path).shapes
         except ParityError:
             continue
-        keys = expert_keys(shapes, file.expert)
-        own = {key: shapes[stored] for key, stored in keys.items()}
-        numbers = sum(Tensor(key, shape).numbers for key, shape in own.items())
-        if recipe.lora_application != "merged":
-            beside += 4 * numbers
-            continue
-        part = EXPERT_PARTS[file.expert]
-        if recipe.quantization.effective.transformer is not None:
-            continue  # merged on the fly
-        names = set(sort_keys(own).layers)
-        names |= {_numberless(name) for name in names}
-        width = _width(part, recipe)
-        for tensor in parts.tensors.get(part, ()):
-            if tensor.name.endswith(".weight") and layer_of(tensor.name) in names:
-                originals += tensor.numbers * width(tensor.name)
-    return beside, originals
+        total += 4 * sum(
+            Tensor(key, shapes[stored]).numbers for key, stored in expert_keys(shapes, file.expert).items()
+        )
+    return total
 
 
 def _adapter(recipe: Recipe) -> int:

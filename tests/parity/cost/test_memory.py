@@ -93,11 +93,13 @@ def test_a_peft_adapter_comes_on_top(engine: Engine) -> None:
     assert sum(expected.parts.values()) < found <= expected.total
 
 
-def test_a_merge_keeps_the_originals_in_ram() -> None:
-    recipe = sample_recipe("t2v_basic", 0)
+@pytest.mark.draws
+def test_a_merge_keeps_no_copy(engine: Engine) -> None:
+    recipe = dataclasses.replace(sample_recipe("t2v_basic", 0), precision=KEPT)
     assert recipe.lora_application == "merged"
-    assert held(recipe).loras == 0
-    assert held(recipe).in_ram() > held(recipe).total
+    assert held(recipe).parts == in_memory(engine, recipe)
+    assert held(recipe).in_ram() == held(recipe).total
+    assert not engine._originals.copied
 
 
 @pytest.mark.parametrize("qtype", QTYPES)
