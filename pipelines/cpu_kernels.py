@@ -43,7 +43,7 @@ def apply() -> None:
     variables held. Warns where torch was imported first: then it may have made its choice. Raises UsageError for
     another mode.
     """
-    mode = os.environ.get(VARIABLE, MODES[0])
+    mode = asked()
     if mode not in MODES:
         raise UsageError(f"${VARIABLE} is {mode!r}; use {' or '.join(MODES)}")
     if mode == "native" or not has_avx2() or os.environ.items() >= PORTABLE.items():
@@ -57,6 +57,11 @@ def apply() -> None:
         )
         return
     os.environ.update(PORTABLE)
+
+
+def asked() -> str:
+    """The mode that is asked for: `portable` or `native`."""
+    return os.environ.get(VARIABLE, MODES[0])
 
 
 def in_force() -> str:

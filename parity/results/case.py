@@ -17,6 +17,7 @@ from parity.results.shard import Shard
 from parity.results.speed import Speed
 from pipelines.files import strict_json
 from pipelines.files.versioned import first_mistake, other_version
+from pipelines.ran import Ran
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -340,6 +341,9 @@ class CaseResult:
     """When the output was generated (ISO 8601, UTC) if its frames come from the cache; null: in this run."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
+    ran: Ran | None = None
+    """What really ran in the generation, beside what was asked; null: not observed, as for frames from the cache and
+    videos made elsewhere."""
     speed: Speed | None = None
     """How long the generation itself took, for `seconds_ratio`; null: not measured, as for frames from the cache and
     videos made elsewhere."""

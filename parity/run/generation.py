@@ -15,6 +15,7 @@ from pipelines.engine.stages import Trace
 from pipelines.files.words import reason_of
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
+from pipelines.ran import Ran
 from pipelines.recipe import Recipe
 
 
@@ -30,6 +31,8 @@ class Generation:
     load_seconds: float
     generate_seconds: float
     notes: tuple[str, ...] = ()
+    ran: Ran | None = None
+    """What really ran; None: the frames come from the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
         load_seconds=loaded_at - clock,
         generate_seconds=generated_at - loaded_at,
         notes=notes,
+        ran=lab.engine.ran,
     )
 
 

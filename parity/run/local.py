@@ -52,6 +52,10 @@ def compare_locally(
     judged = judge(case, comparison, findings, floor=floor)
     if measured is not None:
         judged = measured.broken_promise or judged
+    ran = generation.ran
+    if ran is not None and ran.not_as_asked:
+        judged = judged[0], f"{judged[1]}; not as asked: {'; '.join(ran.not_as_asked)}"
+    notes = () if ran is None else (*(f"not as asked: {what}" for what in ran.not_as_asked), *ran.notes)
     lab.progress.phase("write", "")
     artifacts = out.write_videos(case, comparison)
     timings = {
@@ -60,7 +64,8 @@ def compare_locally(
         "compare": time.perf_counter() - generated_at,
     }
     result = dataclasses.replace(
-        compared_result(case, comparison, judged, findings, (*generation.notes, *notes_on_repeating(case))),
+        compared_result(case, comparison, judged, findings, (*generation.notes, *notes_on_repeating(case), *notes)),
+        ran=ran,
         weights_sha256=generation.weights_sha256,
         drawn_before=generation.generated_before,
         timings=timings,

@@ -43,9 +43,12 @@ def case_line(result: CaseResult, *, kept: bool = False) -> list[tuple[str, Styl
 
 
 def reason(result: CaseResult) -> list[str]:
-    """Why a case failed, as lines; for a case whose request was not generated, what was found out all the same."""
+    """Why a case failed, as lines; for a case whose request was not generated, what was found out all the same.
+
+    For one that did not fail: what was asked for and did not run.
+    """
     if result.status not in FAILING and result.output is not None:
-        return []
+        return [f"not as asked: {what}" for what in (() if result.ran is None else result.ran.not_as_asked)]
     text = result.verdict
     numbers = _NUMBERS.search(text) if result.status == "drifted" else None
     return (text[: numbers.start()] if numbers is not None else text).splitlines()

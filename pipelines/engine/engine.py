@@ -10,6 +10,7 @@ from pipelines.engine import lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import folders, load_pipeline, transformer_folders
 from pipelines.engine.encoders import Encoders
 from pipelines.engine.encodings import Encodings, Store
+from pipelines.engine.observe import observing
 from pipelines.engine.originals import Originals
 from pipelines.engine.stages import OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
@@ -17,6 +18,7 @@ from pipelines.limits import limits_of, why_not_sampled
 from pipelines.media.video import Frames
 from pipelines.offload import Offload
 from pipelines.phases import OnPhase, unheard
+from pipelines.ran import LoraRan, Ran
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Engine:
             raise UsageError(f"--offload {offload} moves weights between a GPU and the CPU, but no GPU is in use")
         self.offload = offload
         self.work = Work()
+        self.ran: Ran | None = None
+        """What really ran in the last denoising; None: nothing was denoised yet."""
         self.on_phase: OnPhase = unheard
         """Whoever is told what begins, so that minutes of loading or decoding do not look like a hang."""
         self._encodings = Encodings()
@@ -48,6 +52,7 @@ class Engine:
         self._originals = Originals()
         self._fitted: list[tuple[Any, lora.Undo]] = []
         self._compiled = False
+        self._loras: list[LoraRan] = []
 
     @staticmethod
     def load_key(recipe: Recipe) -> tuple[Any, ...]:
@@ -103,8 +108,8 @@ class Engine:
         """
         self.load(recipe, token)
         assert self._encoders is not None
-        with self._ready(recipe, token) as pipe:
-            return stages.denoise(
+        with self._ready(recipe, token) as pipe, observing(pipe, recipe, self.device, self.offload) as observed:
+            latents = stages.denoise(
                 pipe,
                 recipe,
                 encoders=self._encoders,
@@ -114,6 +119,8 @@ class Engine:
                 on_phase=self.on_phase,
                 trace=trace,
             )
+            self.ran = observed.ran(self._loras)
+            return latents
 
     def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
         """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""

@@ -14,6 +14,7 @@ from parity.comparison.metrics import summarize
 from parity.results.case import BaselineResult, CaseResult, Evidence, FindingResult, Status, TargetResult
 from parity.terminal.case_line import case_line, reason
 from parity.terminal.progress import Shown
+from pipelines.ran import Ran
 from tests.support.report_cases import drifted_case, error_case, passed_case, psnr, ssim, video
 
 
@@ -79,6 +80,15 @@ def test_a_case_that_did_not_run_says_all_of_its_reason(status: Status, mark: st
     failed = dataclasses.replace(error_case(), status=status, verdict="checkpoint x: not found (404)\n  set HF_TOKEN")
     assert line(failed).startswith(f"{mark}  broken")
     assert reason(failed) == ["checkpoint x: not found (404)", "  set HF_TOKEN"]
+
+
+def test_what_did_not_run_as_asked_is_said_below_a_green_case(tmp_path: Path) -> None:
+    result = passed_case(tmp_path)
+    assert reason(result) == []
+    missed = Ran(attention_backend="native", not_as_asked=("`compiled` was asked for, but no block ran so",))
+    assert reason(dataclasses.replace(result, ran=missed)) == [
+        "not as asked: `compiled` was asked for, but no block ran so"
+    ]
 
 
 def test_what_a_server_was_only_assumed_to_do_is_said(expected: CaseResult) -> None:
