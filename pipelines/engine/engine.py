@@ -190,7 +190,7 @@ class Engine:
                 (recipe.earlier_merges, merged),
                 lambda: merge_residue.replay(pipe, recipe.earlier_merges, self.on_phase, originals),
             ),
-            (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase, originals)),
+            (lora_key, lambda: lora.apply(pipe, recipe, self.on_phase, originals, self._loras)),
             (recipe.compiled, lambda: _compile(pipe) if recipe.compiled else lora.nothing),
             (recipe.float32_steps, lambda: precision.float32_outputs(pipe) if recipe.float32_steps else lora.nothing),
             (recipe.vae_computes, lambda: precision.other_vae(pipe, recipe, token)),

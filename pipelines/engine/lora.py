@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
+from pipelines.engine.lora_effect import effect_of, sample
 from pipelines.engine.lora_layers import Layer, make_layers, to_device
 from pipelines.engine.originals import Originals
 from pipelines.errors import UnreproducibleError, WeightsError
@@ -13,6 +15,7 @@ from pipelines.files.words import shorten
 from pipelines.lora_files import check_coverage, expert_keys, read_header, why_not_applied
 from pipelines.lora_keys import LoraKeys
 from pipelines.phases import OnPhase, unheard
+from pipelines.ran import LoraRan
 from pipelines.recipe import EXPERT_PARTS, LoraFile, Recipe
 
 if TYPE_CHECKING:
@@ -29,12 +32,17 @@ _HOTSWAP_RANK = 32
 
 
 def apply(
-    pipe: DiffusionPipeline, recipe: Recipe, on_phase: OnPhase = unheard, originals: Originals | None = None
+    pipe: DiffusionPipeline,
+    recipe: Recipe,
+    on_phase: OnPhase = unheard,
+    originals: Originals | None = None,
+    effects: list[LoraRan] | None = None,
 ) -> Undo:
     """Apply a recipe's LoRAs to a pipeline whose weights are plain tensors. The returned function undoes it exactly.
 
     What is merged is undone by restoring all `originals`, also from what was merged before; without them, copies of
-    the weights are kept. Undoing raises WeightsError if a file that must be read again has changed.
+    the weights are kept. Undoing raises WeightsError if a file that must be read again has changed. `effects` receives
+    what each file did.
     """
     undos: list[Undo] = []
 
@@ -43,40 +51,52 @@ def apply(
             undos.pop()()
 
     try:
-        _apply_all(pipe, recipe, undos, on_phase, Originals() if originals is None else originals)
+        done = _apply_all(pipe, recipe, undos, on_phase, Originals() if originals is None else originals)
     except BaseException:
         undo()
         raise
+    if effects is not None:
+        effects[:] = done
     return undo
 
 
 def _apply_all(
     pipe: DiffusionPipeline, recipe: Recipe, undos: list[Undo], on_phase: OnPhase, originals: Originals
-) -> None:
+) -> list[LoraRan]:
+    """Apply all files, and return what each did."""
+    effects: list[LoraRan] = []
     for expert in dict.fromkeys(file.expert for file in recipe.lora_files):
         loras = recipe.loras(expert)
         part = EXPERT_PARTS[expert]
         layers: dict[str, list[tuple[Layer, float]]] = {}
+        named: list[Set[str]] = []
         for number, (file, scale) in enumerate(loras):
             on_phase("merge", file.path.name)
             reason = why_not_applied(file.path, recipe.lora_application, file.expert)
             if reason is not None:
                 raise UnreproducibleError(reason)
-            found = _matched(pipe, file)
+            found, tensors = _matched(pipe, file), _read(file)
+            effects.append(effect_of(file, scale, found, tensors))
             if recipe.lora_application == "adapter":
-                undos.append(_load_adapter(pipe, file, scale, number, found, alone=len(loras) == 1))
+                undos.append(_load_adapter(pipe, file, scale, number, found, tensors, alone=len(loras) == 1))
                 continue
-            for name, layer in make_layers(found, _read(file)).items():
+            named.append(found.layers.keys())
+            for name, layer in make_layers(found, tensors).items():
                 layers.setdefault(name, []).append((layer, scale))
+            del tensors
         if recipe.lora_application == "adapter":
             names = [_adapter_name(number) for number in range(len(loras))]
             getattr(pipe, part).set_adapters(names, [scale for _, scale in loras])
         elif recipe.lora_application == "merged":
             undos.append(lambda: originals.restore(pipe))
-            _merge(pipe, part, layers, undos, originals)
+            changed = _merge(pipe, part, layers, undos, originals)
+            counts = [None if changed is None else len(changed & names) for names in named]
+            merged = zip(effects[-len(loras) :], counts, strict=True)
+            effects[-len(loras) :] = [dataclasses.replace(effect, changed=count) for effect, count in merged]
         else:
             for name, several in layers.items():
                 undos.append(_side_paths(getattr(pipe, part).get_submodule(name), several))
+    return effects
 
 
 def _bias(module: Any) -> Any:
@@ -131,26 +151,36 @@ def _merge(
     layers: Mapping[str, Sequence[tuple[Layer, float]]],
     undos: list[Undo],
     originals: Originals,
-) -> None:
+) -> Set[str] | None:
     """Merge: W.float() + scale * difference, cast back to W's dtype (ai-toolkit, network_mixins.py and lokr.py at
     27a03a91, and in every version before). Several LoRAs are added up in float32 and cast back once (ComfyUI 0.3.64).
     A bias likewise; ai-toolkit trains none.
+
+    Returns the names of the modules of which a sample of the weight, or the bias, changed; None: all are quantized.
     """
+    import torch
+
     from pipelines.engine.merging import Merger
     from pipelines.engine.quantized import QuantizedLinear
 
     merger = Merger()
+    changed: set[str] = set()
+    stored = False
     for name, several in layers.items():
         module: Any = getattr(pipe, part).get_submodule(name)
         if isinstance(module, QuantizedLinear):  # no preview has this; it is for what-if experiments
             undos.append(_merge_quantized(module, several))
         else:
             originals.will_change(part, f"{name}.weight", module.weight)
+            before, stored = sample(module.weight), True
             merger.add(module.weight, ((merger.delta(layer, module.weight), scale) for layer, scale in several))
+            changed |= set() if torch.equal(before, sample(module.weight)) else {name}
         biases = [(layer.bias.to(module.bias.device), scale) for layer, scale in several if layer.bias is not None]
         if biases:
             originals.will_change(part, f"{name}.bias", module.bias)
             merger.add(module.bias, biases)
+            changed |= {name} if any(scale and bool(bias.any()) for bias, scale in biases) else set()
+    return changed if stored else None
 
 
 def _merge_quantized(module: QuantizedLinear, layers: Sequence[tuple[Layer, float]]) -> Undo:
@@ -191,7 +221,16 @@ def _adapter_name(number: int) -> str:
     return f"lora_{number}"
 
 
-def _load_adapter(pipe: Any, file: LoraFile, scale: float, number: int, found: LoraKeys, *, alone: bool) -> Undo:
+def _load_adapter(
+    pipe: Any,
+    file: LoraFile,
+    scale: float,
+    number: int,
+    found: LoraKeys,
+    weights: dict[str, torch.Tensor],
+    *,
+    alone: bool,
+) -> Undo:
     """Load a PEFT adapter as the reference server does (src/pipelines/wan21.py, wan22_t2v.py at af4aec1).
 
     If a Wan 2.2 request lacks the LoRA of one expert, the server loads the other file there at scale 0, which changes
@@ -201,7 +240,6 @@ def _load_adapter(pipe: Any, file: LoraFile, scale: float, number: int, found: L
     import torch
 
     part, adapter = EXPERT_PARTS[file.expert], _adapter_name(number)
-    weights = _read(file)
     rank = max(weights[parts["down"]].shape[0] for parts in found.layers.values() if "down" in parts)
     if file.expert is not None and rank <= _HOTSWAP_RANK and alone:
         getattr(pipe, part).enable_lora_hotswap(target_rank=_HOTSWAP_RANK)

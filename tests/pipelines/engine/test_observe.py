@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import scaled_dot_product_attention
 
 from parity.case.load import DEMO, load_case
@@ -148,3 +150,30 @@ def test_a_generation_says_what_ran(engine: Engine, cases: CaseFiles) -> None:
     ran = engine.ran
     assert ran is not None
     assert (ran.attention_backend, ran.not_as_asked, ran.notes) == ("native", (), ())
+    (lora,) = ran.loras
+    assert (lora.file, lora.scale, lora.empty, lora.active) == ("tiny_t2v.safetensors", 1.0, 0, None)
+    assert lora.changed == lora.layers > 0
+    engine.denoise(dataclasses.replace(recipe, lora_application="adapter"))
+    switched = engine.ran
+    assert switched is not None
+    (adapter,) = switched.loras
+    assert (adapter.active, adapter.changed) == (lora.layers, None)
+    assert switched.not_as_asked == ()
+
+
+@pytest.mark.parametrize("application", ["merged", "side_path", "adapter"])
+def test_a_lora_of_zeros_is_said(engine: Engine, cases: CaseFiles, tmp_path: Path, application: str) -> None:
+    request = cases.request(sample_steps=1, num_frames=5)
+    weights = load_file(request["loras"][0]["path"])
+    zeros = {name: torch.zeros_like(weight) if "lora_B" in name else weight for name, weight in weights.items()}
+    assert zeros.keys() - {name for name in zeros if "lora_A" in name}
+    save_file(zeros, tmp_path / "zeros.safetensors")
+    request["loras"][0]["path"] = str(tmp_path / "zeros.safetensors")
+    engine.denoise(load_case(cases.write(request=request, pipeline={"lora_application": application})).inference)
+    assert engine.ran is not None
+    (lora,) = engine.ran.loras
+    assert lora.empty == lora.layers > 0
+    assert lora.changed == (0 if application == "merged" else None)
+    assert engine.ran.notes == (
+        f"zeros.safetensors changes nothing: the difference of each of its {lora.layers} layers is exactly zero",
+    )
