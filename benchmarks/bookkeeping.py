@@ -1,0 +1,99 @@
+"""What a suite costs beside its generations: plan, run, resume and report, by the number of cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.core import Row, Size, Used, child, duration
+from benchmarks.shapes import TINY, made
+
+_DAMAGED = "1795289016739__000000500_0"
+_REPORTED = 1000
+"""The most cases of a report: a page of more is split by what it may weigh."""
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Plan, run, resume and report of 10, 100, 1,000 … cases: the time of one case against that at 100.
+
+    `run` takes cases whose preview is damaged, so that each is read, refused and written down; `resume` and `report`
+    take the result of a real generation, as many copies as there are cases.
+    """
+    counts = [count for count in (1, 10) if count <= size.most] if size.small else _counts(size.most)
+    with tempfile.TemporaryDirectory(prefix="parity-benchmark-") as name:
+        folder = Path(name)
+        made(dataclasses.replace(TINY, width=64, frames=1, steps=1), folder)
+        (folder / "samples" / f"{_DAMAGED}.webp").write_bytes(b"RIFF")
+        cache = {"WAN_PARITY_CACHE": str(folder / "cache")}
+        child(["-m", "parity", "run", "faithful/0.yaml", "--out", "one"], folder, cache, ok=(1,))
+        for what in ("plan", "run", "resume", "report"):
+            used = {
+                count: _used(what, folder, count, cache) for count in counts if what != "report" or count <= _REPORTED
+            }
+            yield from _of(what, used)
+
+
+def _counts(most: int) -> list[int]:
+    return [count for count in (1, 10, 100, 1000, 10_000, 100_000) if count <= most]
+
+
+def _of(what: str, used: dict[int, Used]) -> Iterator[Row]:
+    """A row for each number of cases. What a command takes for one case is taken off: it is the start of Python."""
+    least = min(used)
+    each = {count: (used[count].cpu - used[least].cpu) / (count - least) for count in used if count > least}
+    anchor = 100 if 100 in each else max(each, default=0)
+    for count, seconds in each.items():
+        yield Row(
+            what=f"{what}, {count:,} cases: CPU time of a case",
+            anchor=f"that at {anchor:,}",
+            ratio=seconds / each[anchor] if each[anchor] > 0 else None,
+            promise="at most 1.5" if count > anchor and what != "report" else "",
+            ours=f"{duration(seconds)}, {used[count].peak:.0f} MiB",
+            theirs=duration(each[anchor]),
+        )
+
+
+def _used(what: str, folder: Path, count: int, cache: dict[str, str]) -> Used:
+    """Run a command over `count` cases."""
+    cases = folder / f"{what}-{count}"
+    copied = "faithful/0.yaml"
+    text = (folder / copied).read_text()
+    if not cases.exists():
+        cases.mkdir()
+        for number in range(count):
+            changed = text.replace("id: faithful-0", f"id: case-{number}").replace("../", f"{folder}/")
+            if what == "run":
+                changed = re.sub(r"samples/\w+", f"samples/{_DAMAGED}", changed)
+            (cases / f"{number}.yaml").write_text(changed)
+    out = folder / f"out-{what}-{count}"
+    if what in ("resume", "report"):
+        _copy_results(folder, cases, out, count)
+    command = {
+        "plan": ["plan", str(cases)],
+        "run": ["run", str(cases), "--out", str(out), "--no-html"],
+        "resume": ["run", str(cases), "--out", str(out), "--no-html", "--resume"],
+        "report": ["report", str(out)],
+    }[what]
+    return child(["-m", "parity", *command], folder, cache, ok=(0, 1, 2, 3))
+
+
+def _copy_results(folder: Path, cases: Path, out: Path, count: int) -> None:
+    """Write a finished run of `count` cases, each with the result and the artifacts of the one that was generated."""
+    out.mkdir()
+    results = json.loads((folder / "one" / "results.json").read_text())
+    (one,) = results["cases"]
+    (out / "artifacts").symlink_to(folder / "one" / "artifacts")
+    results["cases"] = [
+        one
+        | {
+            "id": f"case-{number}",
+            "case_file": str(cases / f"{number}.yaml"),
+            "case_yaml": (cases / f"{number}.yaml").read_text(),
+        }
+        for number in range(count)
+    ]
+    (out / "results.json").write_text(json.dumps(results))
