@@ -1,4 +1,4 @@
-"""`parity cache`: list or remove the cached frames, which spare unchanged cases from being generated again."""
+"""`parity cache`: list or remove the cached frames and encodings, which need not be generated again."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import megabytes
 from pipelines.errors import UsageError
-from pipelines.files.words import shorten
+from pipelines.files.words import plural, shorten
 
 if TYPE_CHECKING:
-    from parity.run.cache import Kept
+    from parity.run.cache import Cache, Kept
+    from parity.run.encodings import KeptEncoding
 
 
 def add(parsers: Any) -> None:
     """Add `parity cache ls|prune`."""
     command = parsers.add_parser(
         "cache",
-        help="list or remove cached frames, which spare unchanged cases from being generated again",
+        help="list or remove cached frames and encoded prompts, which need not be made again",
         description="Generated frames are cached under a key made of recipe, weights, code, libraries and the "
-        "environment that can change their bits. They are in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
+        "environment that can change their bits; encoded texts and images likewise, so that no text encoder is loaded "
+        "for a known prompt. They are in $WAN_PARITY_CACHE, or in wan-parity/frames in the user's "
         "cache folder; set the variable to an empty string to turn the cache off.",
         epilog="examples:\n  parity cache ls\n  parity cache prune --older-than 30\n",
     )
@@ -32,16 +33,16 @@ def add(parsers: Any) -> None:
         "ls",
         help="list cached generations, last used first",
         description="Lists the cached generations, last used first, with their size and the case they were "
-        "generated for.",
+        "generated for, then the number and size of the encoded texts and images.",
         epilog="examples:\n  parity cache ls\n",
     )
     listing.add_argument("--json", action="store_true", help="print them as JSON")
     listing.set_defaults(run=list_kept)
     pruning = actions.add_parser(
         "prune",
-        help="remove generations by age or total size",
-        description="Removes cached generations that were not used for some days, or those used longest ago until "
-        "the rest fits into a size. A case whose frames were removed is generated again.",
+        help="remove generations and encodings by age or total size",
+        description="Removes cached generations, and encoded texts and images, that were not used for some days, or "
+        "those used longest ago until the rest fits into a size. What was removed is made again when it is needed.",
         epilog="examples:\n  parity cache prune --older-than 30\n  parity cache prune --max-size 10000\n"
         "  parity cache prune --older-than 0\n",
     )
@@ -66,8 +67,8 @@ def list_kept(options: argparse.Namespace) -> int:
     from parity.run.cache import Cache
 
     root = cache_folder()
-    entries = Cache(root).entries() if root is not None else []
-    print(_json(root, entries) if options.json else _table(root, entries))
+    cache = Cache(root) if root is not None else None
+    print(_json(cache) if options.json else _table(cache))
     return 0
 
 
@@ -81,39 +82,55 @@ def prune(options: argparse.Namespace) -> int:
     root = cache_folder()
     cache = Cache(root) if root is not None else None
     removed = cache.prune(older_than=options.older_than, max_bytes=options.max_size) if cache is not None else []
-    entries = cache.entries() if cache is not None else []
-    print(_json(root, entries, len(removed)) if options.json else f"{len(removed)} removed\n{_table(root, entries)}")
+    print(_json(cache, len(removed)) if options.json else f"{len(removed)} removed\n{_table(cache)}")
     return 0
 
 
-def _json(root: Path | None, entries: Sequence[Kept], removed: int = 0) -> str:
+def _json(cache: Cache | None, removed: int = 0) -> str:
     """The same as the table; `folder` is null where the cache is off."""
     from parity.terminal.as_json import json_text
 
-    rows = [
-        asdict(kept.entry)
-        | {"used": datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds"), "bytes": kept.size}
-        for kept in entries
-    ]
-    return json_text(folder=root, removed=removed, bytes=sum(kept.size for kept in entries), generations=rows)
+    frames = cache.entries() if cache is not None else []
+    encodings = cache.encodings() if cache is not None else []
+    return json_text(
+        folder=cache.root if cache is not None else None,
+        removed=removed,
+        bytes=sum(kept.size for kept in cache.everything()) if cache is not None else 0,
+        generations=[asdict(kept.entry) | _use(kept) for kept in frames],
+        encodings=[{"kind": kept.kind, "given": kept.given} | _use(kept) for kept in encodings],
+    )
 
 
-def _table(root: Path | None, entries: Sequence[Kept]) -> str:
-    """One line for each cached generation, then their number and size."""
+def _use(kept: Kept | KeptEncoding) -> dict[str, Any]:
+    return {"used": datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds"), "bytes": kept.size}
+
+
+def _table(cache: Cache | None) -> str:
+    """One line for each cached generation, then their number and size, and those of the encodings."""
     from parity.terminal.text import table
 
-    if root is None:
+    if cache is None:
         return "the cache is off: WAN_PARITY_CACHE is empty"
-    if not entries:
-        return f"no cached generations in {root}"
-    rows = [("used", "size", "model", "frames", "generated for", "prompt")]
-    for kept in entries:
-        entry = kept.entry
-        shape = f"{entry.frames} of {entry.width}x{entry.height}"
-        used = datetime.fromtimestamp(kept.used, UTC).strftime("%Y-%m-%d %H:%M")
-        rows.append((used, _size(kept.size), entry.model, shape, entry.case, shorten(entry.prompt, 40)))
-    total = _size(sum(kept.size for kept in entries))
-    return f"{table(rows)}\n{len(entries)} generations, {total} in {root}"
+    frames, encodings = cache.entries(), cache.encodings()
+    lines = []
+    if frames:
+        rows = [("used", "size", "model", "frames", "generated for", "prompt")]
+        for kept in frames:
+            entry = kept.entry
+            shape = f"{entry.frames} of {entry.width}x{entry.height}"
+            used = datetime.fromtimestamp(kept.used, UTC).strftime("%Y-%m-%d %H:%M")
+            rows.append((used, _size(kept.size), entry.model, shape, entry.case, shorten(entry.prompt, 40)))
+        lines += [table(rows), f"{len(frames)} generations, {_total(frames)} in {cache.root}"]
+    else:
+        lines.append(f"no cached generations in {cache.root}")
+    if encodings:
+        number = plural(len(encodings), "encoding")
+        lines.append(f"{number} of texts and images, {_total(encodings)}, so that no encoder is loaded for them")
+    return "\n".join(lines)
+
+
+def _total(kept: Sequence[Kept | KeptEncoding]) -> str:
+    return _size(sum(one.size for one in kept))
 
 
 def _size(count: int) -> str:

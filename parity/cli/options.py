@@ -44,7 +44,7 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
     add_argument(
         f"{prefix}no-cache",
         action="store_true",
-        help="generate every case, even if its frames are cached (`parity cache`)",
+        help="generate every case, even if its frames are cached, and encode its prompts anew (`parity cache`)",
     )
     add_argument(
         f"{prefix}timeout",

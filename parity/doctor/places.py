@@ -107,14 +107,16 @@ def _frames_cache() -> Place | None:
     root = cache_folder()
     if root is None:
         return None
-    kept = Cache(root).entries() if root.is_dir() else []
-    size = sized(sum(entry.size for entry in kept))
+    cache = Cache(root)
+    kept, encodings = cache.entries(), cache.encodings()
+    size = sized(sum(one.size for one in cache.everything()))
+    found = f"{plural(len(kept), 'generation')} and {plural(len(encodings), 'encoding')} of {size}"
     return Place(
         name="cached frames",
         folder=root,
         scarce=SCARCE,
         to_do="parity cache prune --older-than 30, or set WAN_PARITY_CACHE to a folder on a larger disk",
-        note=f", {plural(len(kept), 'generation')} of {size}" if kept else ", empty",
+        note=f", {found}" if kept or encodings else ", empty",
     )
 
 

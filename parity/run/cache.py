@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from parity.comparison.compare import frames_sha256
+from parity.run.encodings import KeptEncoding, folder_in, kept_encodings, remove_remains
 from pipelines.drift import settings_key
 from pipelines.errors import UsageError
 from pipelines.files.words import cannot_write
@@ -60,9 +61,16 @@ class Kept:
     used: float
     """Last use, in seconds since 1970."""
 
+    def remove(self) -> None:
+        """Delete it. Raises OSError."""
+        shutil.rmtree(self.folder)
+
 
 class Cache:
-    """A folder of generations. Entries are written elsewhere and moved into place, so none is ever partial."""
+    """A folder of generations, and of encoded texts and images.
+
+    Entries are written elsewhere and moved into place, so none is ever partial.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -114,8 +122,17 @@ class Cache:
         """All entries, the most recently used first."""
         return sorted(self._entries(), key=lambda kept: -kept.used)
 
-    def prune(self, *, older_than: timedelta | None = None, max_bytes: int | None = None) -> list[Kept]:
-        """Remove entries unused for `older_than`, then the least recently used until the rest fits. Returns them.
+    def encodings(self) -> list[KeptEncoding]:
+        """All encoded texts and images, the most recently used first."""
+        return sorted(kept_encodings(folder_in(self.root)), key=lambda kept: -kept.used)
+
+    def everything(self) -> list[Kept | KeptEncoding]:
+        """All generations and encodings, the most recently used first."""
+        kept: list[Kept | KeptEncoding] = [*self.entries(), *self.encodings()]
+        return sorted(kept, key=lambda one: -one.used)
+
+    def prune(self, *, older_than: timedelta | None = None, max_bytes: int | None = None) -> list[Kept | KeptEncoding]:
+        """Remove what was not used for `older_than`, then the least recently used until the rest fits. Returns it.
 
         Partial entries left by killed runs are removed as well, once they are an hour old.
         """
@@ -123,12 +140,14 @@ class Cache:
         for path in self.root.glob(f"*/{_NEW}*"):
             if now - path.stat().st_mtime > 3600:
                 shutil.rmtree(path, ignore_errors=True)
-        removed, total = [], 0
-        for kept in self.entries():
+        remove_remains(folder_in(self.root))
+        removed: list[Kept | KeptEncoding] = []
+        total = 0
+        for kept in self.everything():
             total += kept.size
             too_old = older_than is not None and now - kept.used > older_than.total_seconds()
             if too_old or (max_bytes is not None and total > max_bytes):
-                shutil.rmtree(kept.folder)
+                kept.remove()
                 removed.append(kept)
                 total -= kept.size
         return removed

@@ -32,9 +32,10 @@ from parity.remote.run import compare_served
 from parity.repeat.measure import generate_repeats
 from parity.results.case import CaseResult, Run, Status, now
 from parity.results.diagnosis import Diagnosis, Search
-from parity.results.environment import describe
+from parity.results.environment import describe, reaching_the_bits
 from parity.results.folders import remember_hashes
 from parity.run.cache import open_cache
+from parity.run.encodings import KeptEncodings, folder_in
 from parity.run.generation import Shelf
 from parity.run.ledger import Ledger
 from parity.run.local import compare_locally
@@ -93,6 +94,7 @@ class Session:
         self._not_had: dict[str, str] = {}
         self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.environment) if cache is not None else None
+        self._encodings: KeptEncodings | None = None
 
     def __enter__(self) -> Session:
         """Lock the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
@@ -103,6 +105,7 @@ class Session:
             self._ledger.begin(self._previous.values() if self.options.share is None else (), previous.started)
         else:
             self._ledger.begin()
+        self._keep_encodings()
         return self
 
     def _read_previous(self) -> Run:
@@ -118,9 +121,21 @@ class Session:
     def __exit__(self, *_: object) -> None:
         for exchange in self._exchanges.values():
             exchange.close()
+        if self._encodings is not None:
+            self.engine.keep_encodings(None)
         if self._own_engine:
             self.engine.close()
         self.out.release()
+
+    def _keep_encodings(self) -> None:
+        """Let the engine keep encoded texts and images in the cache folder.
+
+        Not with --repeat, which asks whether the same comes out when all is made anew: encoding, too.
+        """
+        if self._shelf is not None and self.options.task.repeat is None:
+            environment = {**self.environment, "offload": self.engine.offload}
+            self._encodings = KeptEncodings(folder_in(self._shelf.cache.root), reaching_the_bits(environment))
+            self.engine.keep_encodings(self._encodings)
 
     @property
     def results_path(self) -> Path:
@@ -169,6 +184,9 @@ class Session:
             raise
         except Exception as error:
             result = self._unexpected(case, error)
+        if self._encodings is not None and self._encodings.problem is not None:
+            result = dataclasses.replace(result, notes=(*result.notes, self._encodings.problem))
+            self._encodings.problem = None
         result = self._keep(result)
         self._repeats = None
         progress.case_finished(result)
@@ -245,6 +263,7 @@ class Session:
         self.engine.close()
         self.engine = Engine(self.options.device, next_modes[0])
         self.engine.on_phase = progress.phase
+        self._keep_encodings()
         result = self._run(case, progress)
         used = f"--offload {next_modes[0]} was used, as for all later cases"
         note = f"--offload {tried} was not enough ({reason}); {used}"

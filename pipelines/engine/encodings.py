@@ -79,7 +79,8 @@ class Encodings:
             work.encodings += 1
             made = make()
             self._put(source, made)
-            if self.store is not None and made.is_contiguous():  # from a file it would have no other strides
+            # From a file it would have no other strides. NaN is what a machine does once.
+            if self.store is not None and made.is_contiguous() and made.isfinite().all():
                 self.store.keep(source.identity(), made.detach().cpu())
         return self._kept[source]
 

@@ -63,6 +63,15 @@ def test_names_the_file_and_what_is_wrong(tmp_path: Path, damage: Callable[[Path
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["text_encoder/config.json", "image_encoder/config.json"])
+def test_a_missing_encoder_is_named_though_it_is_loaded_later(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO / "models" / "tiny-wan-i2v", folder)
+    (folder / name).unlink()
+    with pytest.raises(WeightsError, match=f"{name}: cannot be read"):
+        check_checkpoint(folder, own_encoder=True)
+
+
 def test_another_checkpoints_encoder_is_compared_by_itself(tmp_path: Path) -> None:
     shutil.copytree(DEMO / "models" / "tiny-wan-t2v" / "text_encoder", tmp_path / "text_encoder")
     check_encoder(tmp_path)
