@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import lora, merge_residue, precision, stages, vae_norm
+from pipelines.engine import bfloat16_convolutions, lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import folders, load_pipeline, transformer_folders
 from pipelines.engine.encoders import Encoders
 from pipelines.engine.encodings import Encodings, Store
@@ -195,6 +195,7 @@ class Engine:
             (recipe.float32_steps, lambda: precision.float32_outputs(pipe) if recipe.float32_steps else lora.nothing),
             (recipe.vae_computes, lambda: precision.other_vae(pipe, recipe, token)),
             (recipe.vae_norm, lambda: vae_norm.apply(pipe, recipe.vae_norm)),
+            ("convolutions", lambda: bfloat16_convolutions.apply(pipe.vae)),
         ]
         kept = 0
         while kept < len(self._fitted) and self._fitted[kept][0] == fittings[kept][0]:

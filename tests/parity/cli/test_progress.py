@@ -18,8 +18,8 @@ from tests.support.terminal import Written, run_in_terminal
 
 pytestmark = pytest.mark.process
 
-BEATING = "import parity.terminal.heartbeat as heartbeat; heartbeat.EVERY_S = 0.2\n"
-"""A line every 0.2 seconds, so that a test need not take minutes."""
+BEATING = "import parity.terminal.heartbeat as heartbeat; heartbeat.EVERY_S = 0.02\n"
+"""A line every 0.02 seconds, so that a test need not take minutes."""
 on_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
