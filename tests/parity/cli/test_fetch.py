@@ -85,6 +85,17 @@ def test_all_that_cases_need_is_downloaded(
     assert "already here" in capsys.readouterr().out
 
 
+def test_a_shard_needs_only_its_own_checkpoints(cases: CaseFiles, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        hub.add(f"somebody/{name}", TINY)
+        cases.write(name, checkpoint=f"somebody/{name}", pipeline="reference", request=cases.request())
+    found = []
+    for shard in ("1/2", "2/2"):
+        assert main(["fetch", str(cases.folder), "--dry-run", "--json", "--shard", shard]) == 0
+        found += [row["source"] for row in json.loads(capsys.readouterr().out)["sources"] if row["state"] == "planned"]
+    assert sorted(found) == ["somebody/one", "somebody/two"]
+
+
 def test_what_cannot_be_had_does_not_keep_the_rest(
     cases: CaseFiles, job: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,9 +18,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from parity.case.load import find_case_files, load_cases
 from parity.pytest_plugin.wording import in_pytests_words, marker_name, properties
 from parity.results.case import Run, from_json
 from parity.run.outdir import OutDir
+from parity.run.partition import shard_of, weigh
+from parity.run.task import Task
 from pipelines.cpu_kernels import PORTABLE
 from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
@@ -219,6 +222,24 @@ def test_tag_and_diagnosis_on_failure(cases: CaseFiles, tmp_path: Path) -> None:
     assert run.cases[0].diagnosis.smallest_set == ("steps",)
     assert run.finished is None  # -x: the second is missing
     assert "the run was stopped before all cases were run" in done.stdout
+
+
+def test_a_shard_is_that_of_the_command_line(cases: CaseFiles, tmp_path: Path) -> None:
+    quick = cases.request(sample_steps=1, num_frames=1)
+    for name in ("one", "two"):
+        cases.write(name, request=quick, expect=["frame_count", "steps"])
+    weighed = weigh(load_cases(find_case_files([cases.folder])), Task())
+    shard = shard_of(weighed, 2, 2)
+    given = ("--parity-cases", cases.folder, "--parity-shard", "2/2", "--parity-out", tmp_path / "out")
+    done = pytest_parity_here(*given)
+    run = from_json((tmp_path / "out" / "results.json").read_text())
+    assert (done.returncode, run.shard) == (0, shard), done.stdout
+    assert tuple(case.id for case in run.cases) == shard.ids()
+    assert len(shard.ids()) == 1
+    other = pytest_parity_here(*given[:3], "1/2", *given[4:])
+    assert "has the results of shard 2 of 2" in other.stdout + other.stderr
+    selecting = pytest_parity_here(*given, "-k", "one")
+    assert (selecting.returncode, "use --parity-tag" in selecting.stdout + selecting.stderr) == (4, True)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
