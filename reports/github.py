@@ -124,10 +124,11 @@ def _told(run: Run, metric: str) -> bool:
 
 
 def workflow_commands(run: Run, *, workspace: Path | None = None) -> list[str]:
-    """A workflow command for every case that failed, as many as GitHub shows, and one that says how many more."""
+    """A workflow command for what is missing, one for every case that failed, as many as GitHub shows, and the rest."""
     failed = [case for _, case in view.ordered(run) if case.failed]
-    lines = [_annotation(case, workspace) for case in failed[:ANNOTATION_LIMIT]]
-    more = len(failed) - len(lines)
+    missing = [f"::error title=wan-parity::{_command_data(shorten(phrase, _CODE))}" for phrase in run.missing]
+    lines = [*missing[:ANNOTATION_LIMIT], *(_annotation(case, workspace) for case in failed)][:ANNOTATION_LIMIT]
+    more = len(failed) - max(0, len(lines) - len(missing))
     if more:
         what = "case that failed is" if more == 1 else "cases that failed are"
         lines.append(f"::notice title=wan-parity::{more} more {what} in the job summary")

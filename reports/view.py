@@ -218,10 +218,16 @@ def file_facts(case: CaseResult) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
+_MISSING = 4
+"""The most phrases of what is missing in the verdict; JUnit and the terminal have all."""
+
+
 def verdict(run: Run) -> str:
     """The run in one sentence: what failed, or else how it passed; and another one on what is missing."""
-    missing = f" {capital('; '.join(run.missing))}." if run.missing else ""
-    return f"{_outcome(run)}{missing}"
+    if not run.missing:
+        return _outcome(run)
+    more = [f"and {len(run.missing) - _MISSING} more"] if len(run.missing) > _MISSING else []
+    return f"{_outcome(run)} {capital('; '.join([*run.missing[:_MISSING], *more]))}."
 
 
 def _outcome(run: Run) -> str:

@@ -16,6 +16,7 @@ from parity.results.last_run import last_full_results
 from parity.results.merge import merge
 from parity.results.shard import Shard
 from pipelines.errors import UsageError
+from reports.github import workflow_commands
 from tests.support.baseline_samples import accept_all, result, run_of
 
 WHOLE = ("a", "b", "c", "d", "e")
@@ -67,7 +68,9 @@ def test_what_is_missing_is_said_everywhere(capsys: pytest.CaptureFixture[str]) 
     suite = ET.parse("junit").getroot()[0]
     assert (suite.get("tests"), suite.get("errors")) == ("5", "2")
     assert [test.get("name") for test in suite.findall("testcase")][3:] == list(phrases)
-    assert merge([Path(path) for path in paths]).run.exit_code == 3
+    merged = merge([Path(path) for path in paths]).run
+    assert merged.exit_code == 3
+    assert workflow_commands(merged) == [f"::error title=wan-parity::{phrase}" for phrase in phrases]
 
 
 def test_one_shard_alone_says_what_it_is() -> None:
