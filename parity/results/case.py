@@ -16,6 +16,7 @@ from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
 from parity.results.shard import Shard
 from parity.results.speed import Speed
 from pipelines.files import strict_json
+from pipelines.files.content import as_text
 from pipelines.files.versioned import first_mistake, other_version
 from pipelines.ran import Ran
 
@@ -499,12 +500,12 @@ def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
     return TypeAdapter(kind)
 
 
-def from_json(text: str) -> Run:
-    """Read a results.json. Raises ValueError, which says why it cannot be read and what to do."""
-    run = _quickly(text)
+def from_json(content: str | bytes) -> Run:
+    """Read a results.json. Raises ValueError, which says why it cannot be read and what to do, or UnicodeDecodeError."""
+    run = _quickly(content.encode() if isinstance(content, str) else content)
     if run is not None:
         return run
-    data = _parse(text)
+    data = _parse(content if isinstance(content, str) else as_text(content))
     version = data.get("schema_version") if isinstance(data, dict) else None
     if type(version) is not int or "cases" not in data:
         raise ValueError("not a results.json of wan-parity")
@@ -520,23 +521,23 @@ def from_json(text: str) -> Run:
         raise ValueError(f"not a results.json that `parity run` wrote: {first_mistake(error)}") from None
 
 
-def _quickly(text: str) -> Run | None:
-    """Read a results.json without a copy of it in dictionaries; None if it has anything to complain about."""
+def _quickly(content: bytes) -> Run | None:
+    """Read a results.json without a copy as text or dictionaries; None if it has anything to complain about."""
     from pydantic import ValidationError
 
-    suspicious = _LONG_NUMBER.search(text) or "NaN" in text or "Infinity" in text
-    if suspicious or strict_json.values_in(text) > MAX_VALUES:
+    suspicious = _LONG_NUMBER.search(content) or _CONSTANT.search(content)
+    if suspicious or strict_json.values_in(content) > MAX_VALUES:
         return None
     try:
-        run = _adapter(Run).validate_json(text, strict=True)
+        run = _adapter(Run).validate_json(content, strict=True)
     except ValidationError:
         return None
-    return run if run.schema_version == SCHEMA_VERSION and '"schema_version"' in text else None
+    return run if run.schema_version == SCHEMA_VERSION and b'"schema_version"' in content else None
 
 
 MAX_VALUES = 32_000_000
 """The most values in a results.json. A case has about 1,000."""
-_LONG_NUMBER = re.compile(r"[0-9.]{101}")
+_LONG_NUMBER = re.compile(rb"[0-9.]{101}")
 
 
 def _parse(text: str) -> Any:

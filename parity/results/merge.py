@@ -13,7 +13,7 @@ from parity.results.case import CaseResult, Run, from_json, in_order
 from parity.results.gate import Gate
 from parity.results.shard import Shard, ShardResults, missing_of
 from pipelines.errors import UsageError
-from pipelines.files.content import read_text, real_path
+from pipelines.files.content import read_bytes, real_path
 from pipelines.files.words import reason_of
 
 MAX_BYTES = 512 << 20
@@ -98,7 +98,7 @@ def read_results(path: Path) -> Run:
 def read_head(path: Path) -> Run:
     """Read one results.json as it is, without a journal. Raises UsageError."""
     try:
-        return from_json(read_text(path, MAX_BYTES))
+        return from_json(read_bytes(path, MAX_BYTES))
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file; pass the results.json that `parity run` wrote") from None
     except OSError as error:

@@ -45,7 +45,12 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 def read_text(path: Path, max_bytes: int) -> str:
     """Read UTF-8 text, with or without a byte order mark. Raises OSError like `check_file`, and UnicodeDecodeError."""
-    return read_bytes(path, max_bytes).decode("utf-8-sig").replace("\r\n", "\n")
+    return as_text(read_bytes(path, max_bytes))
+
+
+def as_text(data: bytes) -> str:
+    """Decode UTF-8 as `read_text` does. Raises UnicodeDecodeError."""
+    return data.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def make_ignored(folder: Path, mode: int = 0o777) -> None:

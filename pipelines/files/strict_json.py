@@ -14,8 +14,10 @@ MAX_DIGITS = 100
 """The most characters of a number. No measurement is longer, and Python refuses to print numbers above 4300."""
 
 
-def values_in(text: str) -> int:
+def values_in(text: str | bytes) -> int:
     """The number of values in a JSON text, or more: commas in strings count, too."""
+    if isinstance(text, bytes):
+        return text.count(b",") + text.count(b"[") + text.count(b"{")
     return text.count(",") + text.count("[") + text.count("{")
 
 
