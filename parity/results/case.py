@@ -501,7 +501,7 @@ def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
 
 
 def from_json(content: str | bytes) -> Run:
-    """Read a results.json. Raises ValueError, which says why it cannot be read and what to do, or UnicodeDecodeError."""
+    """Read a results.json. Raises ValueError, of which UnicodeDecodeError is one, with the reason and what to do."""
     run = _quickly(content.encode() if isinstance(content, str) else content)
     if run is not None:
         return run
