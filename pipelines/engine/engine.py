@@ -19,7 +19,7 @@ from pipelines.media.video import Frames
 from pipelines.offload import Offload
 from pipelines.phases import OnPhase, unheard
 from pipelines.ran import LoraRan, Ran
-from pipelines.recipe import Recipe
+from pipelines.recipe import EXPERT_PARTS, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -145,7 +145,15 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _unload(self) -> None:
-        """Let the checkpoint go. Nothing is undone in weights that go with it; compiled code would outlive them."""
+        """Let the checkpoint go. Nothing is undone in weights that go with it; compiled code would outlive them.
+
+        The transformers of diffusers 0.42.1 refer to themselves: their memory would be free only when the garbage
+        collector comes by, and the next checkpoint be loaded beside it.
+        """
+        for part in dict.fromkeys(EXPERT_PARTS.values()):
+            transformer = getattr(self._pipe, part, None)
+            if transformer is not None:
+                transformer.to("meta")
         self._pipe, self._encoders, self._loaded, self._fitted, self._originals = None, None, (), [], Originals()
         if self._compiled:
             import torch

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,4 +225,39 @@ def test_experts_and_a_fit_that_fails_halfway() -> None:
         assert fitted(engine, bare(recipe)) == untouched
         assert fitted(engine, recipe) == merged
     assert engine.work.loads == 1
+    assert not engine._originals.copied
+
+
+def test_weights_are_gone_before_others_are_loaded() -> None:
+    """Without waiting for the garbage collector, which may come when the next checkpoint is in memory too."""
+    engine = Engine("cpu")
+    for application in ("merged", "adapter"):
+        fitted(engine, dataclasses.replace(sample_recipe("wan22_t2v", 0), lora_application=application))
+        experts = (engine._pipe.transformer, engine._pipe.transformer_2)
+        weights = [weakref.ref(weight) for expert in experts for weight in expert.parameters()]
+        del experts
+        gc.collect()
+        gc.disable()
+        try:
+            engine.close()
+            alive = [weight for weight in weights if (found := weight()) is not None and not found.is_meta]
+        finally:
+            gc.enable()
+        assert weights
+        assert not alive
+
+
+def test_weights_that_were_moved_for_offloading_come_back() -> None:
+    """Sequential offloading replaces every parameter, and its hooks are removed before a LoRA is swapped."""
+    from accelerate import cpu_offload
+    from accelerate.hooks import remove_hook_from_module
+
+    recipe = sample_recipe("t2v_basic", 0)
+    engine = Engine("cpu")
+    untouched, merged = fitted(engine, bare(recipe)), fitted(engine, recipe)
+    cpu_offload(engine._pipe.transformer, "cpu")
+    assert engine._pipe.transformer.proj_out.weight.is_meta
+    remove_hook_from_module(engine._pipe.transformer, recurse=True)
+    assert fitted(engine, recipe) == merged
+    assert fitted(engine, bare(recipe)) == untouched
     assert not engine._originals.copied
