@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ LEAST_REPEATS, MOST_REPEATS = 2, 16
 """Generations of one request: one cannot be compared, and all are kept in memory and compared pairwise."""
 MOST_STILLS = 1000
 """Frames that can be kept of each video; no model generates as many."""
+MOST_WORKERS = 4096
 REPORT_BYTES = 25 << 20
 """The default size limit of report.html."""
 KEPT_STILLS, MOST_KEPT_STILLS = 3, 64
@@ -149,6 +151,24 @@ def add_target(add_argument: Any, prefix: str = "--") -> None:
     )
 
 
+def add_cluster(add_argument: Any) -> None:
+    """Add `--on` and `--workers`."""
+    add_argument(
+        "--on",
+        type=_cluster,
+        metavar="ray[://HOST:PORT]",
+        help="run cases on several workers, each with a GPU of its own that stays loaded: ray starts them on this "
+        "machine, or on the Ray cluster that it belongs to ($RAY_ADDRESS); ray://HOST:PORT on another one. Needs pip "
+        "install 'wan-parity[cluster]'",
+    )
+    add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="with --on: so many workers (default: one for each GPU; without GPUs one for each machine)",
+    )
+
+
 def given_target(get: Callable[[str], Any]) -> Given:
     """The target options as given. `get` returns an option's value by its name, e.g. `target_timeout`."""
     return Given(url=get("target"), lora_root=get("target_lora_root"), timeout=get("target_timeout"))
@@ -159,6 +179,12 @@ def _url(text: str) -> str:
         return base_url(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _cluster(text: str) -> str:
+    if re.fullmatch(r"ray|ray://[^/\s]+:\d+", text) is None:
+        raise argparse.ArgumentTypeError(f"must be ray or ray://HOST:PORT, e.g. ray://head:10001, not {text!r}")
+    return text
 
 
 def _folder(text: str) -> Path:
@@ -290,6 +316,7 @@ def _shard(text: str) -> tuple[int, int]:
 number_of_shards = _whole(1, MOST_SHARDS, 4)
 _repeats = _whole(LEAST_REPEATS, MOST_REPEATS, 3)
 _stills = _whole(0, MOST_STILLS, STILLS)
+_workers = _whole(1, MOST_WORKERS, 8)
 _kept_stills = _whole(0, MOST_KEPT_STILLS, KEPT_STILLS)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import (
     add_baselines,
+    add_cluster,
     add_max_size,
     add_repeat,
     add_running,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from parity.run.options import Options
     from parity.run.session import Session
     from parity.run.task import Task
+    from parity.terminal.progress import Shown
 
 _IN_GITHUB = """\
 In GitHub Actions (GITHUB_ACTIONS is "true" and GITHUB_STEP_SUMMARY is set) a job summary and annotations are written
@@ -114,6 +116,7 @@ def _add_running(command: argparse.ArgumentParser, *, repeats: bool) -> None:
     if repeats:
         add_repeat(generating.add_argument)
     add_target(command.add_argument_group("on a server").add_argument)
+    add_cluster(command.add_argument_group("on several GPUs or machines").add_argument)
     output = command.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print results.json to stdout")
     output.add_argument("--no-html", action="store_true", help="write no report.html")
@@ -148,33 +151,25 @@ def run(options: argparse.Namespace) -> int:
     check_writable(out)
     if part is not None and not options.resume:
         refuse_folder_of_another(out, part)
-    interrupted = False
+    results = out / "results.json"
     with Shown() as shown:
         shown.between(f"loading {plural(len(cases), 'case')}")
         from parity.run.outdir import write_page
-        from parity.run.outlook import Outlook
-        from parity.run.session import Session, in_loading_order
 
-        with Session(_settings(options, out, gate, part)) as session:
-            _tell_cost(cases, session)
-            ordered = in_loading_order(cases)
-            shown.prepare(ordered, Outlook(session))
-            try:
-                for case in ordered:
-                    session.run_case(case, shown)
-                finished = session.finish([case.id for case in cases])
-            except KeyboardInterrupt:
-                shown.pause()
-                interrupted, finished = True, session.run
+        settings = _settings(options, out, gate, part)
+        if options.on is None:
+            finished, interrupted = _run_here(cases, settings, shown)
+        else:
+            finished, interrupted = _run_on_cluster(cases, settings, shown, options)
         shown.between("writing the report")
         page = None if options.no_html else write_page(finished, out, options.max_size)
     if options.json:
-        print(session.results_path.read_text(encoding="utf-8"))
+        print(results.read_text(encoding="utf-8"))
     print(summary(finished), file=sys.stderr)
-    written = [str(path) for path in (session.results_path, page) if path is not None]
+    written = [str(path) for path in (results, page) if path is not None]
     print("\n".join(written), file=sys.stderr if options.json else sys.stdout)
     if not interrupted:
-        _say_next(finished, session.results_path, page)
+        _say_next(finished, results, page)
     _write_to_github(finished, out, options)
     if interrupted:
         print(f"parity: {shown.stopped()}; go on with:\n  {_to_go_on(options, out)}", file=sys.stderr)
@@ -193,6 +188,41 @@ def _task(options: argparse.Namespace) -> Task:
         stills=options.stills,
         repeat=options.repeat,
     )
+
+
+def _run_here(cases: Sequence[Case], settings: Options, shown: Shown) -> tuple[Run, bool]:
+    """Run cases in this process. Returns the run, and whether it was stopped."""
+    from parity.run.outlook import Outlook
+    from parity.run.session import Session, in_loading_order
+
+    with Session(settings) as session:
+        _tell_cost(cases, session)
+        ordered = in_loading_order(cases)
+        shown.prepare(ordered, Outlook(session))
+        try:
+            for case in ordered:
+                session.run_case(case, shown)
+            return session.finish([case.id for case in cases]), False
+        except KeyboardInterrupt:
+            shown.pause()
+            return session.run, True
+
+
+def _run_on_cluster(
+    cases: Sequence[Case], settings: Options, shown: Shown, options: argparse.Namespace
+) -> tuple[Run, bool]:
+    """Run cases on the workers of a cluster. Returns the run, and whether it was stopped."""
+    from parity.cluster.results import Results
+    from parity.cluster.run import run_cases
+    from parity.terminal.workers import ShownWorkers
+
+    results, listener = Results(settings), ShownWorkers(shown, cases)
+    try:
+        run_cases(cases, results, settings, listener, on=options.on, workers=options.workers)
+    except KeyboardInterrupt:
+        shown.pause()
+        return results.run, True
+    return results.run, False
 
 
 def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None, part: Shard | None) -> Options:

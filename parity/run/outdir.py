@@ -104,14 +104,8 @@ class OutDir:
         if not self.whole.exists():
             raise UsageError(f"--resume: no results.json in {self.path}; pass the folder of the stopped run with --out")
         previous = read_results(self.whole)
-        if environment is None or not previous.cases:
-            return previous
-        changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
-        if changed:
-            raise UsageError(
-                f"--resume: {self.whole} was made in a different environment ({', '.join(changed)}); run without "
-                "--resume"
-            )
+        if environment is not None:
+            require_same(previous, environment, self.whole)
         return previous
 
     def refuse_another_part(self, previous: Run, part: Shard | None) -> None:
@@ -126,6 +120,17 @@ class OutDir:
             )
         raise UsageError(
             f"--resume: {self.whole} is {named[0]}, this is {named[1]}; pass the folder of that with --out"
+        )
+
+
+def require_same(previous: Run, environment: Mapping[str, Any], path: Path) -> None:
+    """Raises UsageError if the results of a run, which are at `path`, were made in a different environment."""
+    if not previous.cases:
+        return
+    changed = differences(*(reaching_the_bits(each) for each in (previous.environment, environment)))
+    if changed:
+        raise UsageError(
+            f"--resume: {path} was made in a different environment ({', '.join(changed)}); run without --resume"
         )
 
 

@@ -81,6 +81,7 @@ class Shares:
         self._resume = resume
         self._order: tuple[str, ...] = ()
         self._workers: dict[str, _Worker] = {}
+        self._environments: dict[str, Mapping[str, Any]] = {}
         self._done: set[str] = set()
         head = Run(
             started=now(),
@@ -104,17 +105,31 @@ class Shares:
         """The file for a worker's results."""
         return self._folder / f"{worker}.json"
 
-    def begin(self, order: Sequence[str]) -> None:
-        """Lock the folder for these cases (ids). Raises UsageError as `Session` does."""
+    @property
+    def run(self) -> Run:
+        """The run with the cases so far."""
+        return self._ledger.run
+
+    def begin(self, order: Sequence[str]) -> Run | None:
+        """Lock the folder for these cases (ids). Returns the run that is resumed.
+
+        Raises UsageError as `Session` does.
+        """
         self.out.acquire()
         self._order = tuple(order)
-        if self._resume:
-            previous = self.out.read_previous(None)
-            self.out.refuse_another_part(previous, self._ledger.head.shard)
-            self._ledger.begin(previous.cases, previous.started)
-            self._ledger.update(previous.environment)
-        else:
+        if not self._resume:
             self._ledger.begin()
+            return None
+        previous = self.out.read_previous(None)
+        self.out.refuse_another_part(previous, self._ledger.head.shard)
+        self._ledger.begin(previous.cases, previous.started)
+        self._ledger.update(previous.environment)
+        return previous
+
+    def join(self, worker: str, environment: Mapping[str, Any]) -> None:
+        """Merge the environment of a worker into that of the run."""
+        self._environments[worker] = environment
+        self._ledger.update(common_environment(self._environments))
 
     def read(self, worker: str) -> None:
         """Add to results.json what a worker has finished since the last time."""
@@ -123,8 +138,7 @@ class Shares:
             if not path.exists():
                 return
             self._workers[worker] = _Worker(read_head(path))
-            environments = {name: known.head.environment for name, known in self._workers.items()}
-            self._ledger.update(common_environment(environments))
+            self.join(worker, self._workers[worker].head.environment)
         known = self._workers[worker]
         try:
             results, known.offset = journal.read(path, known.head.started, known.offset)
@@ -134,9 +148,10 @@ class Shares:
             known.done.add(result.id)
             self.keep(result)
 
-    def keep(self, result: CaseResult) -> None:
-        """Add a result that a worker finished."""
-        self._done.add(result.id)
+    def keep(self, result: CaseResult, *, done: bool = True) -> None:
+        """Add a worker's result of a case. `done` False: the case goes on."""
+        if done:
+            self._done.add(result.id)
         self._ledger.keep(result)
 
     def died(self, case: Case, worker: str) -> CaseResult:

@@ -86,6 +86,15 @@ class Shown(Tracker):
         if self._live is None and not self.number:
             self._print(f"{words} …")
 
+    def status(self, words: str) -> None:
+        """What is done now, where several workers run cases: shown live, in a log now and then."""
+        self._before = words
+
+    def say(self, line: str, *, live: bool = True) -> None:
+        """Print a line; `live` False: only into a log."""
+        if live or self._live is None:
+            self._print(line)
+
     def case_started(self, case: Case) -> None:
         super().case_started(case)
         self._before = self._waits_for = ""
