@@ -27,6 +27,7 @@ LINE = (
     "elsewhere",
     "remote",
     "run",
+    "cluster",
     "selftest",
     "cli",
     "pytest_plugin",
@@ -86,6 +87,7 @@ ROOMS = (
     Room(name="parity/elsewhere/", up_to="repeat"),
     Room(name="parity/remote/", up_to="elsewhere"),
     Room(name="parity/run/", up_to="remote", also=("reports/",)),
+    Room(name="parity/cluster/", up_to="run"),
     Room(name="parity/selftest/", up_to="run"),
     Room(name="parity/cli/", up_to="selftest", also=_SIDE),
     Room(name="parity/pytest_plugin/", up_to="cli", also=_SIDE),
@@ -112,6 +114,7 @@ FOREIGN: Mapping[str, tuple[str, ...]] = {
     "starlette": ("parity/server/",),
     "uvicorn": ("parity/server/",),
     "prometheus_client": ("parity/server/",),
+    "ray": ("parity/cluster/",),
 }
 """Packages of others that not every install has, or not every room needs: who alone may import them."""
 

@@ -23,7 +23,12 @@ from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = ("parity", "pipelines", "reports")
-EXTRA_OF_FOLDER = {"parity/server/": "server", "parity/pytest_plugin/": "pytest", "parity/test_parity.py": "pytest"}
+EXTRA_OF_FOLDER = {
+    "parity/server/": "server",
+    "parity/pytest_plugin/": "pytest",
+    "parity/test_parity.py": "pytest",
+    "parity/cluster/": "cluster",
+}
 """The places that may import an extra's packages."""
 
 

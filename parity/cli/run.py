@@ -141,6 +141,8 @@ def run(options: argparse.Namespace) -> int:
     from parity.terminal.text import summary
     from pipelines.files.words import plural
 
+    if options.workers is not None and options.on is None:
+        raise UsageError("--workers needs --on, e.g. --on ray; on this machine alone one process runs the cases")
     cases = selected(options)
     part = part_of(cases, options.shard, options.balance, _task(options))
     cases = in_part(cases, part)

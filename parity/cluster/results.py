@@ -31,6 +31,7 @@ class Results:
             resume=options.resume,
             baselines=None if gate is None else str(gate.folder),
             narrowed=options.narrowed,
+            part=options.part,
         )
         self._previous: Run | None = None
         self._earlier: dict[str, CaseResult] = {}
