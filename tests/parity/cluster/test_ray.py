@@ -27,7 +27,7 @@ from pipelines.engine.engine import Engine
 from tests.conftest import CaseFiles
 from tests.support.sessions import options as session_options
 
-TIMES = {"started", "finished", "timings", "command", "threads"}
+TIMES = {"started", "finished", "timings", "speed", "command", "threads"}
 """What two runs of the same need not share."""
 
 
