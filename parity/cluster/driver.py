@@ -119,7 +119,8 @@ class Driver:
                 self._read_mail()
                 for reference in ready:
                     self._settle(reference)
-                self._keep_partial()
+                for hand in self._hands.values():
+                    self._keep_partial(hand)
                 self._hand_out()
                 if all(hand.worker is None for hand in (*self._idle, *self._hands.values())):
                     self._watcher.waiting_for_workers(time.monotonic() - self._began)
@@ -185,12 +186,11 @@ class Driver:
         hand.case = None
         self._watcher.case_finished(hand.worker, result)
 
-    def _keep_partial(self) -> None:
-        """Keep the results of cases that go on: of a diagnosis, for instance."""
-        for hand in self._hands.values():
-            if hand.result is not None and not hand.is_kept:
-                self._results.keep(hand.result, hand.worker, done=False)
-                hand.is_kept = True
+    def _keep_partial(self, hand: _Hand) -> None:
+        """Keep the newest result of a case that goes on, or that was stopped: of a diagnosis, for instance."""
+        if hand.result is not None and not hand.is_kept:
+            self._results.keep(hand.result, hand.worker, done=False)
+            hand.is_kept = True
 
     def _lose(self, hand: _Hand, error: Exception) -> None:
         """A worker died. Its case is run once more by another."""
@@ -260,11 +260,13 @@ class Driver:
         try:
             whole = self._ray.get(reference)
         except self._ray.exceptions.RayError:
+            self._keep_partial(hand)
             return
         if whole and hand.result is not None:
             self._finish(hand, hand.result)
+        else:
+            self._keep_partial(hand)
         self._idle.append(hand)
-        self._keep_partial()
 
 
 def _noted(result: CaseResult, note: str) -> CaseResult:

@@ -32,7 +32,8 @@ class Runner:
         with contextlib.suppress(OSError):  # then a missing file was noticed before, by its absolute path
             os.chdir(work.folder)
         cpu_kernels.choose(work.cpu_kernels)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGUSR1, signal.default_int_handler)
         self._folder = Path(tempfile.mkdtemp(prefix="wan-parity-worker-", dir=work.scratch))
         self._sender = Sender(self._folder)
         self._courier = Courier(_put_into(mailbox), _interrupt)
@@ -89,10 +90,13 @@ def _put_into(mailbox: Any) -> Callable[[Sequence[Message]], bool]:
 
 
 def _interrupt() -> None:
-    """Let the main thread end what it does, as Ctrl-C does on one machine."""
+    """Let the main thread end what it does, as Ctrl-C does on one machine.
+
+    Ray 2.60 starts its processes with SIGINT blocked, so that Ctrl-C in a terminal reaches the driver alone.
+    """
     main = threading.main_thread().ident
     if sys.platform != "win32" and main is not None:
-        signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGUSR1)
 
 
 class _Telling:

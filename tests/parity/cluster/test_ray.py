@@ -35,7 +35,7 @@ class Watcher:
     """Hears of a run, and can kill a worker or press Ctrl-C while it generates a case."""
 
     def __init__(self, kill: dict[str, int] | None = None, stop: str = "") -> None:
-        """`kill`: how many workers to kill, by the case that they generate. `stop`: where to press Ctrl-C."""
+        """`kill`: how many workers to kill, by the case they generate. `stop`: the diagnosis to press Ctrl-C in."""
         self.kill, self.stop = kill or {}, stop
         self.heard: list[str] = []
 
@@ -59,8 +59,7 @@ class Watcher:
         if self.kill.get(case.id):
             self.kill[case.id] -= 1
             os.kill(worker.pid, signal.SIGKILL)
-        if case.id == self.stop and not words.startswith("step"):
-            self.stop = ""
+        if case.id == self.stop and ": " in words:
             raise KeyboardInterrupt
 
     def planned(self, worker: Worker, case: Case, plan: str, generations: float | None) -> None: ...
@@ -138,8 +137,9 @@ def test_a_worker_that_is_killed_loses_nothing(cases: CaseFiles, tmp_path: Path,
 @pytest.mark.draws
 @pytest.mark.usefixtures("_ray")
 def test_a_run_that_is_stopped_goes_on_with_resume(cases: CaseFiles, tmp_path: Path) -> None:
-    quick = cases.request(sample_steps=1, num_frames=1)
-    loaded = load_cases([cases.write(name, request=quick) for name in ("first", "stopped", "never")])
+    same, other = cases.request(), cases.request(sample_steps=8, num_frames=5, guidance_scale=4, seed=7, prompt="")
+    asked = {"first": same, "stopped": other, "never": same}
+    loaded = load_cases([cases.write(name, request=request) for name, request in asked.items()])
     options = session_options(tmp_path / "out", device="cpu", diagnose="gains")
     watcher = Watcher(stop="stopped")
     results = Results(options)
