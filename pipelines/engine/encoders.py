@@ -92,22 +92,25 @@ class Encoders:
         kept = self._encodings.get(self._of_video(recipe), self._work, self._device, parameters)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(kept))
 
+    # `compiled` is part of each: the engine then multiplies float32 as TF32, in encoders too.
+
     def _of_text(self, text: str, recipe: Recipe) -> Source:
         encoding = recipe.text_encoding
         # As ComfyUI encodes, a long text is refused for one of the pipelines alone.
         given = (encoding, recipe.pipeline, text) if encoding == "comfyui" else (encoding, text)
         folders = (self._folder("text_encoder"), tokenizer_folder(self._found, recipe))
-        return Source("text", folders, _way("text_encoder", recipe), given)
+        return Source("text", folders, (*_way("text_encoder", recipe), recipe.compiled), given)
 
     def _of_image(self, recipe: Recipe) -> Source:
         folder = self._folder("image_encoder")
-        given = (*_picture(recipe), recipe.clip_image)
-        return Source("image", (folder, folder.with_name("image_processor")), _way("image_encoder", recipe), given)
+        folders = (folder, folder.with_name("image_processor"))
+        way = (*_way("image_encoder", recipe), recipe.compiled)
+        return Source("image", folders, way, (*_picture(recipe), recipe.clip_image))
 
     def _of_video(self, recipe: Recipe) -> Source:
         rounded = recipe.conditioning is not None and recipe.conditioning.rounded
         num_encoded = 1 if recipe.expand_timesteps else recipe.num_frames.applied
-        way = (recipe.precision, recipe.encodes_tiled, recipe.vae_norm, recipe.vae_computes, rounded)
+        way = (recipe.precision, recipe.encodes_tiled, recipe.vae_norm, recipe.vae_computes, rounded, recipe.compiled)
         return Source("video", (vae_folder(self._found),), way, (*_picture(recipe), num_encoded))
 
     def _folder(self, part: Encoder) -> Path:
@@ -135,6 +138,10 @@ class Encoders:
                 remove_hook_from_module(encoder, recurse=True)
             elif self._offload == "model":
                 encoder.to("cpu")
+                if self._device.type == "cuda":
+                    import torch
+
+                    torch.cuda.empty_cache()  # as accelerate does when a hook sends a part away
 
     def encoder(self, part: Encoder, recipe: Recipe, on_phase: OnPhase) -> Any:
         """Return the encoder that a recipe asks for; loading it drops the one that was asked for before."""

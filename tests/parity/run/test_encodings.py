@@ -24,7 +24,9 @@ from parity.run.encodings import KeptEncodings, folder_in
 from parity.run.options import Options
 from parity.run.session import Session
 from parity.run.task import Task
+from pipelines.engine.encodings import Encodings, Source
 from pipelines.engine.engine import Engine
+from pipelines.engine.stages import Work
 from pipelines.recipe import Recipe, Resize
 from tests.conftest import CaseFiles
 from tests.support.oracle import sample_recipe
@@ -124,6 +126,20 @@ def test_a_disk_that_takes_nothing_is_said(tmp_path: Path) -> None:
 
 
 # ---- The engine
+
+
+@pytest.mark.parametrize(("name", "made"), [("model.safetensors", 1), ("pytorch_model.bin", 2)])
+def test_what_pickled_weights_encode_is_not_kept(tmp_path: Path, kept: KeptEncodings, name: str, made: int) -> None:
+    """Their files are in no hash, so nobody would notice that they changed."""
+    folder = tmp_path / "text_encoder"
+    folder.mkdir()
+    (folder / name).write_bytes(b"weights")
+    source, work = Source("text", (folder,), (), ("diffusers", "a red square")), Work()
+    for _ in range(2):
+        encodings = Encodings()
+        encodings.store = kept
+        assert torch.equal(encodings.get(source, work, torch.device("cpu"), embeddings), embeddings())
+    assert work.encodings == made
 
 
 def as_in_the_hubs_cache(folder: Path, copy: Path) -> list[Path]:
