@@ -60,6 +60,17 @@ class Encoders:
         """The encoders that are in memory now."""
         return {part: encoder for part, (_, encoder) in self._held.items()}
 
+    def release(self) -> None:
+        """Drop the encoders; they are loaded again once something must be encoded."""
+        self._held.clear()
+        if self._device.type == "cuda":
+            import gc
+
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()
+
     def text(self, text: str, recipe: Recipe, on_phase: OnPhase) -> torch.Tensor:
         """Return the embeddings of a prompt as `text.encode` makes them."""
 

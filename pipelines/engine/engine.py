@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.engine import bfloat16_convolutions, lora, merge_residue, precision, stages, vae_norm
 from pipelines.engine.checkpoint import folders, load_pipeline, transformer_folders
@@ -23,6 +23,9 @@ from pipelines.recipe import EXPERT_PARTS, Recipe
 
 if TYPE_CHECKING:
     import torch
+
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -106,6 +109,9 @@ class Engine:
         `trace` receives the intermediate tensors. Raises UnreproducibleError for a recipe that this engine does not
         support, WeightsError for weights that do not fit, OutOfMemoryError, and NotANumberError for NaN or infinity.
         """
+        return self._with_room(lambda: self._denoise(recipe, on_step, token, trace))
+
+    def _denoise(self, recipe: Recipe, on_step: OnStep | None, token: str | None, trace: Trace | None) -> torch.Tensor:
         self.load(recipe, token)
         assert self._encoders is not None
         with self._ready(recipe, token) as pipe, observing(pipe, recipe, self.device, self.offload) as observed:
@@ -124,9 +130,22 @@ class Engine:
 
     def decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None = None) -> Frames:
         """Decode latents with the recipe's VAE to frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""
+        return self._with_room(lambda: self._decode(latents, recipe, token))
+
+    def _decode(self, latents: torch.Tensor, recipe: Recipe, token: str | None) -> Frames:
         with self._ready(recipe, token) as pipe:
             self.on_phase("decode", "")
             return stages.decode(pipe, latents, recipe, self.device, self.work)
+
+    def _with_room(self, make: Callable[[], T]) -> T:
+        """Make something; if memory runs out, once more without the encoders, which have done their part by then."""
+        try:
+            return make()
+        except OutOfMemoryError:
+            if self.offload != "none" or self._encoders is None or not self._encoders.held:
+                raise
+            self._encoders.release()
+        return make()
 
     def forget(self) -> None:
         """Discard all encodings: the next generation reuses nothing but the weights, and what a store keeps."""

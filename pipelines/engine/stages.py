@@ -119,6 +119,9 @@ def denoise(
 
     width, height, num_frames = recipe.width.applied, recipe.height.applied, recipe.num_frames.applied
 
+    if trace is not None:  # it may be the second attempt
+        trace.latents.clear()
+        trace.first_prediction = None
     inputs: dict[str, Any] = {"prompt_embeds": encoders.text(recipe.prompt, recipe, on_phase)}
     if recipe.guidance > 1:
         inputs["negative_prompt_embeds"] = encoders.text(recipe.negative_prompt, recipe, on_phase)

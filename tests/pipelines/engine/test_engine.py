@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from parity.case.load import DEMO
+from pipelines.engine import stages
 from pipelines.engine.engine import Engine
-from pipelines.errors import MediaError, UnreproducibleError, UsageError, WeightsError
+from pipelines.errors import MediaError, OutOfMemoryError, UnreproducibleError, UsageError, WeightsError
 from pipelines.lora_files import check_coverage, lora_file, read_header
 from pipelines.lora_keys import find_part
 from pipelines.quantization import Quantization
@@ -308,3 +309,26 @@ def test_devices_that_are_not_there(device: str) -> None:
 def test_lora_files_compare_by_content() -> None:
     found = lora_file(LORA)
     assert found == LoraFile(path=Path("elsewhere"), sha256=found.sha256)
+
+
+@pytest.mark.draws
+def test_encoders_make_room_before_memory_is_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card on which text encoder and decode do not fit together, or on which the decode never does."""
+    import torch
+
+    engine, recipe = Engine("cpu"), short(sample_recipe("t2v_basic", 0))
+    expected = engine.generate(recipe)
+    decode, fits = stages.decode, True
+
+    def short_of_memory(*arguments: Any) -> Any:
+        assert engine._encoders is not None
+        if engine._encoders.held or not fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 11 GiB")
+        return decode(*arguments)
+
+    monkeypatch.setattr(stages, "decode", short_of_memory)
+    assert engine.generate(recipe).tobytes() == expected.tobytes()
+    assert engine.work.encoder_loads == 1
+    fits = False
+    with pytest.raises(OutOfMemoryError, match="try --offload model"):
+        engine.generate(dataclasses.replace(recipe, prompt="another"))
