@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import add_balance, number_of_shards
 from parity.cli.selection import add_selection, read_balance, selected
 
 if TYPE_CHECKING:
-    from parity.terminal.shards import ShardPlan
+    from parity.terminal.shards import Basis, ShardPlan
 
 
 def add(parsers: Any) -> None:
@@ -59,18 +60,23 @@ def _plan(options: argparse.Namespace) -> ShardPlan:
 
     cases = selected(options)
     weighed = weigh(cases, Task(), read_balance(options.balance))
-    takes = split(weighed, options.number).takes
+    takes: tuple[float, ...] = split(weighed, options.number).takes
     shard = shard_of(weighed, 1, options.number)
     checkpoints = {one.id: one.checkpoint for one in weighed}
     jobs = {} if options.github else {case.id: job for case in cases if (job := job_of_run(case)) is not None}
     speed = last_used()
-    downloads = cost_of(list(jobs.values()), None).downloads
+    whole = cost_of(list(jobs.values()), speed)
+    alone: float = split(weighed, 1).takes[0]
+    basis: Basis = "recipes"
+    if options.balance:
+        basis, alone, takes = "balance", alone / 1000, tuple(one / 1000 for one in takes)
     rows = []
     for index in range(1, options.number + 1):
         ids = shard.ids(index)
-        cost = cost_of([jobs[case] for case in ids if case in jobs], speed, known=downloads)
+        cost = cost_of([jobs[case] for case in ids if case in jobs], speed, known=whole.downloads)
         loads = {checkpoints[case] for case in ids} - {None}
-        seconds = takes[index - 1] / 1000 if options.balance else cost.seconds
-        rows.append(PlannedShard(ids=ids, takes=takes[index - 1], seconds=seconds, loads=len(loads), cost=cost))
-    alone = split(weighed, 1).takes[0]
-    return ShardPlan(shards=tuple(rows), alone=alone, partition=shard.partition, measured=bool(options.balance))
+        rows.append(PlannedShard(ids=ids, takes=takes[index - 1], loads=len(loads), cost=cost))
+    if basis == "recipes" and whole.seconds is not None and not whole.unknown:
+        basis, alone = "speeds", whole.seconds
+        rows = [replace(row, takes=row.cost.seconds or 0.0) for row in rows]
+    return ShardPlan(shards=tuple(rows), alone=alone, partition=shard.partition, basis=basis)

@@ -52,6 +52,8 @@ class Cost:
     """The expected time; None: no speed is known on this machine for any of the jobs."""
     basis: str
     """Where the seconds come from, and for how many jobs no speed is known; empty without seconds."""
+    unknown: int
+    """For how many jobs no speed is known."""
     weights: Held | None
     """The weights of the job that takes most memory; None: nothing is generated."""
     downloads: tuple[Download, ...]
@@ -73,19 +75,20 @@ def cost_of(jobs: Sequence[Job], machine: tuple[str, str] | None, *, known: Sequ
     if known is None:
         known = downloads(needs)
     places = {need.place for need in needs}
-    seconds, basis = _time(jobs, machine)
+    seconds, basis, unknown = _time(jobs, machine)
     return Cost(
         generations=sum(job.generations for job in jobs),
         steps=sum(job.steps for job in jobs),
         seconds=seconds,
         basis=basis,
+        unknown=unknown,
         weights=max(weights, key=lambda one: one.total, default=None),
         downloads=tuple(download for download in known if download.place in places),
     )
 
 
-def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float | None, str]:
-    """The expected seconds, and where they come from."""
+def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float | None, str, int]:
+    """The expected seconds, where they come from, and for how many jobs they are not known."""
     known, bases = 0.0, []
     loaded = set()  # cases with the same weights run one after another
     for job in jobs:
@@ -97,10 +100,10 @@ def _time(jobs: Sequence[Job], machine: tuple[str, str] | None) -> tuple[float |
             bases.append(estimate.basis)
     unknown = len(jobs) - len(bases)
     if not bases or machine is None:
-        return None, ""
+        return None, "", unknown
     rest = [f"without {plural(unknown, 'case')} of unknown speed"] if unknown else []
     sources = [basis if basis.startswith("scaled") else f"from {basis}" for basis in dict.fromkeys(bases)]
-    return known, ", ".join([f"on {machine[0]}", listed(sources, 2), *rest])
+    return known, ", ".join([f"on {machine[0]}", listed(sources, 2), *rest]), unknown
 
 
 def weights_of(recipe: Recipe) -> Hashable:

@@ -70,10 +70,11 @@ def shard_of(weighed: Sequence[Weighed], index: int, of: int) -> Shard:
 def split(weighed: Sequence[Weighed], of: int) -> Split:
     """Split cases into shards of which the longest is short, so that few load a checkpoint that another loads.
 
-    The rule: cases in a row, checkpoint by checkpoint (the one with most work first), in it LoRA by LoRA, in it the
-    longest first, equal ones by id. The row is cut so that the longest piece, with loading once all that occurs in it,
-    is as short as cuts can make it. With few cases of unequal length that is coarse: then the longest case first goes
-    to the shard that is done first with it, which is taken if its longest shard is at least 5 % shorter.
+    The rule: cases in a row, checkpoint by checkpoint (the one with most work first), in it LoRA by LoRA, in it mixed
+    by a hash of their ids, so that if short ones, say, take longer than estimated, every shard does. The row is cut so
+    that the longest piece, with loading once all that occurs in it, is as short as cuts can make it. With few cases of
+    unequal length that is coarse: then the longest case first goes to the shard that is done first with it, which is
+    taken if its longest shard is at least 5 % shorter.
 
     The longest shard takes at most the ideal (all work and each checkpoint once, divided by the number of shards), the
     longest case, and two loads. The order in which cases are given does not matter. Shards may be empty.
@@ -179,8 +180,8 @@ def _hash(weighed: Sequence[Weighed], of: int) -> str:
 
 
 def _in_a_row(weighed: Sequence[Weighed]) -> list[Weighed]:
-    """Cases checkpoint by checkpoint, LoRA by LoRA, the longest first, in an order that their own does not change."""
-    by_id = sorted(weighed, key=lambda one: (-one.work, one.id))
+    """Cases checkpoint by checkpoint, LoRA by LoRA, mixed, in an order that their own does not change."""
+    mixed = sorted(weighed, key=lambda one: hashlib.sha256(one.id.encode("utf-8", "surrogateescape")).digest())
 
     def ranks(keys: Iterable[tuple[Hashable, int]]) -> dict[Hashable, int]:
         """The place of each key by its work, the most first; equal ones as they come."""
@@ -189,9 +190,9 @@ def _in_a_row(weighed: Sequence[Weighed]) -> list[Weighed]:
             totals[key] = totals.get(key, 0) + work
         return {key: place for place, key in enumerate(sorted(totals, key=lambda key: -totals[key]))}
 
-    checkpoints = ranks((one.checkpoint, one.work) for one in by_id)
-    loras = ranks(((one.checkpoint, one.loras), one.work) for one in by_id)
-    return sorted(by_id, key=lambda one: (checkpoints[one.checkpoint], loras[one.checkpoint, one.loras]))
+    checkpoints = ranks((one.checkpoint, one.work) for one in mixed)
+    loras = ranks(((one.checkpoint, one.loras), one.work) for one in mixed)
+    return sorted(mixed, key=lambda one: (checkpoints[one.checkpoint], loras[one.checkpoint, one.loras]))
 
 
 def _cut(row: Sequence[Weighed], of: int) -> list[list[Weighed]]:
@@ -223,7 +224,7 @@ def _longest_first(row: Sequence[Weighed], of: int) -> list[list[Weighed]]:
     """The longest case first, to the shard that is done first with it; of equal ones to one with its checkpoint."""
     shards: list[list[Weighed]] = [[] for _ in range(of)]
     taken, loaded = [0] * of, [set[Hashable]() for _ in range(of)]
-    for one in sorted(row, key=lambda one: -one.work):
+    for one in sorted(row, key=lambda one: -one.work):  # equal ones as they are in the row
 
         def done(number: int, one: Weighed = one) -> tuple[int, int]:
             more = one.loading if one.checkpoint not in loaded[number] else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from parity.cli.main import main
 from parity.results.merge import merge
 from tests.conftest import CaseFiles
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +91,15 @@ def test_shards_of_the_plan_are_those_of_the_run(suite: str, capsys: pytest.Capt
     assert name == "shards"
     assert set(json.loads(names)) < {f"{index}/9" for index in range(1, 10)}
     assert main(["shards", "2", suite]) == 0
-    assert "times as fast as one machine" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "times as fast as one machine\n(estimated from the recipes, no speed is known" in text
+    assert "100 %" in text
+
+
+def test_the_document_quotes_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shards", "4"]) == 0
+    quoted = (ROOT / "docs" / "ci.md").read_text().partition("    $ parity shards 4\n")[2].partition("\n\n")[0]
+    assert capsys.readouterr().out == textwrap.dedent(quoted) + "\n"
 
 
 @pytest.mark.parametrize("wrong", ["0/4", "5/4", "2", "2/", "/4", "a/4", "1/1001", "1/4/2", "²/4", "1/" + "9" * 5000])

@@ -81,6 +81,7 @@ class Ran:
             data.pop(key)
         for case in data["cases"]:
             case.pop("timings")
+            case.pop("speed")
         return data
 
 

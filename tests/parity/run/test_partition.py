@@ -82,8 +82,17 @@ def test_cases_of_one_lora_stay_together() -> None:
     assert len({(one.loras, assigned[one.id]) for one in suite}) == 2
 
 
+def test_what_is_estimated_wrong_is_spread() -> None:
+    """Short cases that take three times as long as was thought are not all in one shard."""
+    thought = weighed(*[(10 if number % 2 else 100, "b", "x") for number in range(400)])
+    true = [replace(one, work=30) if one.work == 10 else one for one in thought]
+    assigned = split(thought, 4).assigned
+    takes = [sum(one.work for one in true if assigned[one.id] == number) for number in range(1, 5)]
+    assert max(takes) < 1.1 * sum(takes) / 4
+
+
 def test_few_cases_of_unequal_length_are_not_cut_in_a_row() -> None:
-    works = (100, 60, 60, 50, 40, 10)  # in a row: 100 | 60 60 | 50 40 10
+    works = (100, 60, 60, 50, 40, 10)
     assert sorted(taken(weighed(*[(work, "a", "x") for work in works]), 3)) == [100, 110, 110]
 
 
