@@ -29,6 +29,7 @@ SUBSETS = {
     "long": "runs.long",
     "switch": "switch.rows",
     "bookkeeping": "bookkeeping.rows",
+    "workers": "workers.rows",
 }
 """The function that measures each subset. The first line of its docstring says what."""
 SCRIPTS = {

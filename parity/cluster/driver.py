@@ -24,7 +24,8 @@ POLL_S = 0.5
 """Seconds between looks into the mailbox."""
 STOPPING_S = 20.0
 """Seconds that workers have after Ctrl-C to hand in what they have found out."""
-CLOSING_S = 10.0
+CLOSING_S = 5.0
+"""Seconds that workers have to close at the end of a run."""
 STARTS = 3
 """Workers that may die in a row before one is ready."""
 
@@ -88,6 +89,7 @@ class Driver:
         self._deaths: dict[str, list[str]] = {}
         """The workers that died over a case, by its id."""
         self._hosts: set[str] = set()
+        self._at_once = False
         self._waiting = Waiting(())
         self._began = time.monotonic()
 
@@ -95,9 +97,9 @@ class Driver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let idle workers delete their folders, and end all."""
+        """Let idle workers delete their folders, if there is time, and end all."""
         hands = [*self._idle, *self._hands.values()]
-        closing = [hand.actor.close.remote() for hand in self._idle]
+        closing = [] if self._at_once else [hand.actor.close.remote() for hand in self._idle]
         try:
             if closing:
                 self._ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
@@ -125,7 +127,9 @@ class Driver:
                 if all(hand.worker is None for hand in (*self._idle, *self._hands.values())):
                     self._watcher.waiting_for_workers(time.monotonic() - self._began)
         except KeyboardInterrupt:
+            self._at_once = True  # another one while the workers hand in what they have
             self._stop()
+            self._at_once = False
             raise
 
     def _start(self) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,8 @@ def joined(on: str, cores: int | None = None) -> Iterator[Joined]:
             }
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         try:
-            ray.init(address=address, **quiet)
+            with warnings.catch_warnings(action="ignore"):  # what matters in them the exception says, too
+                ray.init(address=address, **quiet)
         except Exception as error:  # of many kinds; all mean that there is no cluster to work with
             what = "Ray could not be started here" if address == "local" else f"no Ray cluster at {address}"
             raise DeviceError(f"--on {on}: {what}: {shorten(one_line(str(error)), 300)}") from None

@@ -12,7 +12,7 @@ from parity.terminal.progress import Shown
 from parity.terminal.tracker import Unknown
 from pipelines.files.words import plural
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 30.0
 """Seconds without any worker, after which it is said that there is none."""
 
 
@@ -41,7 +41,7 @@ class ShownWorkers:
     def waiting_for_workers(self, seconds: float) -> None:
         if seconds >= _PATIENCE_S and not self._is_waiting:
             self._is_waiting = True
-            self._shown.say("no worker is ready yet: the cluster may be busy")
+            self._shown.say("no worker is ready yet: they start, or wait for room in the cluster")
 
     def lost(self, worker: str, why: str) -> None:
         self._doing.pop(worker, None)
@@ -70,7 +70,9 @@ class ShownWorkers:
 
     def stopping(self, workers: int) -> None:
         if workers:
-            self._shown.say(f"stopping: {plural(workers, 'worker')} hand in what they have; Ctrl-C again: at once")
+            self._shown.say(
+                f"stopping, once {plural(workers, 'worker')} handed in results so far; Ctrl-C again: at once"
+            )
 
     def _tell(self) -> None:
         shown, left = self._shown, ""
