@@ -14,7 +14,7 @@ import yaml
 from benchmarks.core import Row, Size, child, duration
 from parity.case.load import DEMO
 
-CASES, STEPS = 8, 200
+CASES, STEPS = 8, 150
 """Enough to generate that starting two processes does not decide."""
 _ONE_CORE = {"OMP_NUM_THREADS": "1"}
 _PROMISE = "at most 0.59"
