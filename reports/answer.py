@@ -12,6 +12,7 @@ from dataclasses import replace
 from parity.results.case import CaseResult, VideoResult
 from parity.results.diagnosis import Closeness, Diagnosis
 from parity.results.frames import worst_frame
+from parity.results.smoke import NOT_A_COMPARISON
 from parity.results.words import decibels, factor_name
 from pipelines.files.words import capital, plural
 from reports.answer_compared import compared, shape
@@ -27,7 +28,9 @@ _FIGURES = re.compile(r" \((?:PSNR|SSIM|bit-identical|not comparable).*\)$", re.
 def answer(case: CaseResult) -> Answer:
     """Return the best answer that the results allow."""
     found = _by_own_rules(case.by_own_rules())
-    if case.baseline is not None and (sentence := _against_baseline(case)):
+    if case.smoke is not None:
+        found = replace(found, more=capital(case.verdict.removeprefix(f"{NOT_A_COMPARISON}: ")))
+    elif case.baseline is not None and (sentence := _against_baseline(case)):
         found = replace(found, sentence=sentence, more=sentences(found.sentence, found.more))
         found = _what_is_new(case, found)
     return replace(found, rule=_rule(case), frame=worst_frame(case) or 0, pictures=_pictures(case, found.changes))
@@ -44,6 +47,8 @@ def _rule(case: CaseResult) -> str:
 
 def _by_own_rules(case: CaseResult) -> Answer:
     """Answer by the case's own rules, against the preview."""
+    if case.smoke is not None:
+        return Answer(sentence=f"{capital(NOT_A_COMPARISON)}: {case.smoke.extent}.")
     if case.status == "unpairable":
         return Answer(sentence="The preview cannot be reproduced, so nothing was compared.", more=_reason(case))
     if case.status == "error":

@@ -66,6 +66,8 @@ def thumbnails(case: CaseResult, book: Album, limit: str) -> Thumbnails:
         return Thumbnails(frame=frame, sizes=tuple(_size(case, side) for side in _PAIR))
     if case.status in NOT_RUN and case.output is None:
         return Thumbnails(gap="not generated", reason=shorten(_first_line(case.error or case.verdict), _LONGEST))
+    if case.smoke is not None:
+        return Thumbnails(gap="smoke run", reason=shorten(case.verdict, _LONGEST))
     if book.found:
         kept = f"Its {plural(book.found, 'still')} were left out to keep this file below {limit}."
         return Thumbnails(gap="left out", reason=kept)

@@ -238,7 +238,12 @@ def _case_views(
 
 def _tiers(cases: Sequence[CaseView]) -> list[Tier]:
     """Failures, then drift as expected, then what passed; without those that hold no case."""
-    titles = {"failed": "Failed", "expected_drift": "Drifted exactly as expected", "passed": "Passed"}
+    titles = {
+        "failed": "Failed",
+        "expected_drift": "Drifted exactly as expected",
+        "smoke": "Smoke runs",
+        "passed": "Passed",
+    }
     kept = {key: [case for case in cases if view.tier(case.case) == key] for key in titles}
     return [Tier(key=key, title=title, cases=kept[key]) for key, title in titles.items() if kept[key]]
 

@@ -23,7 +23,7 @@ _ENTRY = 32
 """JSON around one still: quotes, commas, its frame number, its place in `images`."""
 _FEW = 5
 """Frames, spread over the video, that every case gets before any gets all of them."""
-_RANKS: dict[Status, int] = {"drifted": 0, "error": 0, "unpairable": 0, "expected_drift": 1, "passed": 2}
+_RANKS: dict[Status, int] = {"drifted": 0, "error": 0, "unpairable": 0, "expected_drift": 1, "smoke": 2, "passed": 2}
 """Which cases get stills first: cases that failed (0), then drift as expected, then what passed."""
 
 

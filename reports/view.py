@@ -16,7 +16,7 @@ from parity.results.words import METRIC_DIGITS, figure
 from pipelines.files.content import real_path
 from pipelines.files.words import capital, plural
 
-ORDER: tuple[Status, ...] = (*FAILING, "expected_drift", "passed")
+ORDER: tuple[Status, ...] = (*FAILING, "expected_drift", "smoke", "passed")
 """Failures first."""
 
 _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
@@ -24,6 +24,7 @@ _MEANING: dict[Status, tuple[str, str]] = {  # of one case, of several
     "error": ("could not be run", "could not be run"),
     "unpairable": ("has a preview that cannot be reproduced", "have previews that cannot be reproduced"),
     "expected_drift": ("drifted exactly as expected", "drifted exactly as expected"),
+    "smoke": ("is a smoke run, not compared with the preview", "are smoke runs, not compared with the preview"),
     "passed": ("passed", "passed"),
 }
 
@@ -155,10 +156,10 @@ def counts(run: Run) -> dict[Status, int]:
 
 
 def tier(case: CaseResult) -> str:
-    """The group of rows a case belongs to (failed, expected_drift, passed): passed cases must not bury failures."""
+    """The group of rows of a case (failed, expected_drift, smoke, passed): passed cases must not bury failures."""
     if case.failed:
         return "failed"
-    return "passed" if case.status == "passed" else "expected_drift"
+    return case.status if case.status in ("passed", "smoke") else "expected_drift"
 
 
 def factor_counts(run: Run) -> dict[str, int]:
@@ -172,6 +173,8 @@ def reproduce(case: CaseResult, environment: Mapping[str, Any]) -> str:
     case_file = tidy(case.case_file)
     words = ["parity", "run", case_file, *repeat]
     there = case.target.arguments if case.target is not None else ()
+    if case.smoke is not None:
+        words += ["--blocks", ",".join(map(str, case.smoke.blocks))]
     if case.search is not None and case.search.of == "preview":
         words = ["parity", "diagnose", "--search", case_file]
     elif case.diagnosis is not None or case.search is not None:  # a diagnosis looks for a server's settings

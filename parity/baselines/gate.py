@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parity.baselines import smoke
 from parity.baselines.check import check_case
 from parity.baselines.file import Baseline
 from parity.baselines.in_run import judged
 from parity.baselines.noise import Noise
+from parity.baselines.smoke import SmokeBaseline
 from parity.baselines.sources import Source, SourcedCase, cases_of
 from parity.results.case import BaselineResult, CaseResult
 from parity.results.merge import missing_shards
 from pipelines.errors import UsageError
 from pipelines.files.words import did_you_mean
 
+_NONE: Mapping[str, SmokeBaseline] = {}
 _NOT_IN_THIS_RUN = BaselineResult(
     outcome="not_run", status="error", verdict="not in this run", problems=("not in this run",)
 )
@@ -51,7 +54,11 @@ class Gate:
 
 
 def check_all(
-    sources: Sequence[Source], baselines: Mapping[str, Baseline], noise: Noise, names: Sequence[str] = ()
+    sources: Sequence[Source],
+    baselines: Mapping[str, Baseline],
+    noise: Noise,
+    names: Sequence[str] = (),
+    smokes: Mapping[str, SmokeBaseline] = _NONE,
 ) -> Gate:
     """Check all cases, or those named. Raises UsageError for a name found in neither results nor baselines.
 
@@ -66,7 +73,7 @@ def check_all(
             known = sorted({*ids, *baselines})
             raise UsageError(f"{name}: found in neither the results nor the baselines{did_you_mean(name, known)}")
     elsewhere = {case for source in sources if source.run.shard is not None for case in source.run.shard.cases}
-    cases = [_checked(item, baselines, noise) for item in found if not names or item.result.id in names]
+    cases = [_checked(item, baselines, noise, smokes) for item in found if not names or item.result.id in names]
     cases += [
         Checked(case=name, check=_NOT_IN_THIS_RUN, source=None, result=None)
         for name in dict.fromkeys(names)
@@ -80,7 +87,12 @@ def check_all(
     )
 
 
-def _checked(item: SourcedCase, baselines: Mapping[str, Baseline], noise: Noise) -> Checked:
-    environment = item.source.run.environment
-    check = check_case(item.result, environment, baselines.get(item.result.id), noise)
-    return Checked(case=item.result.id, check=check, source=item.source, result=judged(item.result, check))
+def _checked(
+    item: SourcedCase, baselines: Mapping[str, Baseline], noise: Noise, smokes: Mapping[str, SmokeBaseline]
+) -> Checked:
+    result, environment = item.result, item.source.run.environment
+    if result.smoke is not None:
+        check = smoke.check_smoke(result, environment, smokes.get(result.id))
+        return Checked(case=result.id, check=check, source=item.source, result=smoke.judged(result, check))
+    check = check_case(result, environment, baselines.get(result.id), noise)
+    return Checked(case=result.id, check=check, source=item.source, result=judged(result, check))

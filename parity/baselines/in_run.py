@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from parity.baselines import smoke
 from parity.baselines.check import check_case
 from parity.baselines.file import Baseline, factors_of
 from parity.baselines.noise import Noise
+from parity.baselines.smoke import SmokeBaseline
 from parity.baselines.stills import copy_stills
 from parity.baselines.store import Store
 from parity.results.case import FAILING, BaselineResult, CaseResult, Status
@@ -26,6 +28,8 @@ class RunGate:
     folder: Path
     baselines: Mapping[str, Baseline]
     noise: Noise
+    smoke: Mapping[str, SmokeBaseline] = field(default_factory=dict)
+    """Baselines of smoke runs."""
 
     @staticmethod
     def read(folder: Path, noise: Noise, option: str = "--baselines") -> RunGate:
@@ -33,13 +37,16 @@ class RunGate:
         store = Store(folder)
         if not store.exists():
             raise UsageError(f"{option}: folder not found: {folder}; `parity baseline accept` creates it")
-        return RunGate(folder=folder, baselines=store.read_all(), noise=noise)
+        return RunGate(folder=folder, baselines=store.read_all(), noise=noise, smoke=smoke.read_all(folder))
 
     def __call__(self, result: CaseResult, environment: Mapping[str, Any], out: Path | None = None) -> CaseResult:
         """The result with its check, by which status and verdict go. Checking it again changes nothing.
 
         `out` is the folder of its results.json: the baseline's stills are copied into the case's artifacts there.
         """
+        if result.smoke is not None:
+            known = self.smoke.get(result.id)
+            return smoke.judged(result, smoke.check_smoke(result, environment, known))
         baseline = self.baselines.get(result.id)
         gated = judged(result, check_case(result, environment, baseline, self.noise))
         return gated if out is None or baseline is None else self._with_stills(gated, baseline, out)

@@ -10,6 +10,7 @@ from typing import Literal
 from parity.case.document import CaseDocument
 from parity.case.keys import CaseKeys, validate
 from parity.results.case import FAILING, CaseResult
+from parity.results.smoke import NOT_A_COMPARISON
 from pipelines.errors import CaseError, UsageError
 from pipelines.files.content import read_bytes, real_path, write_atomically
 from pipelines.files.document import MAX_BYTES, parse
@@ -72,6 +73,8 @@ def expect_as_found(file: CaseDocument, result: CaseResult | None) -> Expectatio
     if result is None:
         return unchanged("left out", "not in the results; run it first")
     own = result.by_own_rules()
+    if own.smoke is not None:
+        return unchanged("left out", f"{NOT_A_COMPARISON}; run it without --blocks")
     if own.status not in FAILING:
         return unchanged("kept", f"as expected: {own.status}")
     if own.output is None and own.diagnosis is None:

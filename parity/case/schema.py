@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from parity.case.keys import CaseKeys
 from parity.results import case as results
-from parity.results import comfyui, diagnosis, speed
+from parity.results import comfyui, diagnosis, shard, smoke, speed
 from pipelines import ran
 from pipelines.reference.request import Request
 
@@ -38,7 +38,7 @@ def schema(kind: Format) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a file format."""
     body = TypeAdapter(_TYPES[kind]).json_schema(schema_generator=_WithoutTitles)
     if kind == "result":
-        for module in (results, diagnosis, comfyui, speed, ran):
+        for module in (results, diagnosis, comfyui, shard, speed, smoke, ran):
             _describe(body, _docstrings(module))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name_of(kind)} | body
 

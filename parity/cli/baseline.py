@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,9 +132,13 @@ def _warn_of_leftover(store: Store) -> None:
 
 def accept(options: argparse.Namespace) -> int:
     from parity.baselines.accept import choose, propose
+    from parity.baselines.accept_smoke import choose_smoke, propose_smoke
     from parity.baselines.approvals import results_of
     from parity.baselines.file import to_text
+    from parity.baselines.smoke import FOLDER, read_all
+    from parity.baselines.smoke import to_text as smoke_text
     from parity.baselines.sources import cases_of, read_sources
+    from parity.baselines.store import Store
     from parity.terminal.as_json import accept_json
     from parity.terminal.baselines import proposals_text, sources_text
 
@@ -144,24 +150,44 @@ def accept(options: argparse.Namespace) -> int:
     store = _store(options)
     _warn_of_leftover(store)
     baselines, broken = store.read_what_can_be()
-    chosen, left_out = choose(cases_of(sources), options.cases, options.approvals, baselines)
+    found = cases_of(sources)
+    smoked = [item for item in found if item.result.smoke is not None] if options.approvals is None else []
+    smoke_store = Store(store.folder / FOLDER)
+    known = read_all(store.folder)
+    smoke_chosen, smoke_left_out = choose_smoke(smoked, options.cases, known)
+    smokes = propose_smoke(smoke_chosen, known)
+    ids = [item.result.id for item in smoke_chosen]
+    names = [name for name in options.cases if not fnmatch.filter(ids, name)]
+    whole = [item for item in found if item.result.smoke is None]
+    chosen, left_out = choose(whole, names, options.approvals, baselines) if whole or names else ([], [])
+    if options.cases and not names:
+        chosen, left_out = [], []
+    left_out = [*left_out, *smoke_left_out]
     proposals = propose(chosen, baselines, broken, stills=options.stills, folder=store.folder)
     changed = [item for item in proposals if item.kind != "unchanged"]
     texts = {item.baseline.case: to_text(item.baseline) for item in changed}
+    smoke_texts = {item.baseline.case: smoke_text(item.baseline) for item in smokes if item.kind != "unchanged"}
     asked = bool(options.cases or options.all or options.approvals)
     if not options.json:
         print(sources_text(sources))
-        print(proposals_text(proposals, left_out))
+        print(proposals_text(proposals, left_out, smokes))
     if asked and not options.dry_run:
         store.clean()
         if texts:
             store.replace(texts, {item.baseline.case: item.stills for item in changed})
+        smoke_store.clean()
+        if smoke_texts:
+            smoke_store.replace(smoke_texts)
     if options.json:
-        print(accept_json(store.folder, proposals, left_out, [*texts] if asked and not options.dry_run else []))
+        written = [*texts, *smoke_texts] if asked and not options.dry_run else []
+        print(accept_json(store.folder, proposals, left_out, written, smokes))
     if not asked:
         raise UsageError("nothing was accepted: name the cases, or pass --all or --from approvals.json")
     if not options.json:
-        print(_outcome(len(texts), store, chosen, dry_run=options.dry_run))
+        if chosen or not smokes:
+            print(_outcome(len(texts), store, chosen, dry_run=options.dry_run))
+        if smokes:
+            print(_outcome(len(smoke_texts), smoke_store, smoke_chosen, dry_run=options.dry_run))
     return 1 if left_out else 0
 
 
@@ -171,14 +197,20 @@ def _outcome(count: int, store: Store, chosen: Sequence[SourcedCase], *, dry_run
 
     if dry_run:
         return f"{count} would be written to {store.folder}; nothing was written (--dry-run)"
-    written = f"{count} written to {store.folder}; review and commit them, or undo: parity baseline undo"
+    smokes = [item.result.smoke for item in chosen if item.result.smoke is not None]
+    undo = shlex.join(("parity", "baseline", "undo", *(("--baselines", str(store.folder)) if smokes else ())))
+    written = f"{count} written to {store.folder}; review and commit them, or undo: {undo}"
     files = [Path(item.result.case_file) for item in chosen]
-    return f"{written if count else 'nothing to write'}\nnext: {run_command(files, '--baselines', str(store.folder))}"
+    more = ("--blocks", ",".join(map(str, smokes[0].blocks))) if smokes else ()
+    folder = store.folder.parent if smokes else store.folder
+    then = run_command(files, *more, "--baselines", str(folder))
+    return f"{written if count else 'nothing to write'}\nnext: {then}"
 
 
 def check(options: argparse.Namespace) -> int:
     from parity.baselines.gate import check_all
     from parity.baselines.noise import Noise
+    from parity.baselines.smoke import read_all
     from parity.baselines.sources import read_sources
     from parity.baselines.stills import damage
     from parity.terminal.baselines import gate_text, sources_text
@@ -188,7 +220,7 @@ def check(options: argparse.Namespace) -> int:
     _warn_of_leftover(store)
     noise = Noise(psnr=options.noise_psnr, ssim=options.noise_ssim)
     baselines = store.read_all()
-    gate = check_all(sources, baselines, noise, options.cases)
+    gate = check_all(sources, baselines, noise, options.cases, read_all(store.folder))
     for item in gate.cases:
         for problem in damage(baselines[item.case], store.folder) if item.case in baselines else ():
             print(f"parity: {problem}; the check needs no pictures", file=sys.stderr)

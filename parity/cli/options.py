@@ -103,6 +103,27 @@ def add_baselines(add_argument: Any, prefix: str = "--") -> None:
     add_noise(add_argument, f"{prefix}noise")
 
 
+def add_blocks(add_argument: Any, prefix: str = "--") -> None:
+    """Add `--blocks`."""
+    add_argument(
+        f"{prefix}blocks",
+        type=_blocks,
+        metavar="N,...",
+        help="smoke run: only these transformer blocks of the real checkpoint, without encoders, few steps and frames: "
+        "no video, but hashes of all stages to compare with an accepted smoke run; seconds, and little memory",
+    )
+
+
+def _blocks(text: str) -> tuple[int, ...]:
+    try:
+        blocks = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        blocks = (-1,)
+    if blocks[0] < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers of transformer blocks, from 0, e.g. 0 or 0,29")
+    return blocks
+
+
 def add_kept_stills(add_argument: Any, name: str = "--stills") -> None:
     """Add `--stills` of `baseline accept`; another command's `--stills` is of another kind."""
     add_argument(

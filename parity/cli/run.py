@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.cli.options import (
     add_baselines,
+    add_blocks,
     add_cluster,
     add_max_size,
     add_repeat,
@@ -50,7 +51,7 @@ def add(parsers: Any) -> None:
         description="Generates every case's request with the real diffusers pipeline and compares it with the preview. "
         "Without CASES the embedded demo runs.",
         epilog="examples:\n  parity run\n  parity run cases/ -k 'guitar and not faithful'\n"
-        "  parity run cases/ --baselines baselines\n"
+        "  parity run cases/ --baselines baselines\n  parity run cases/ --blocks 0 --baselines baselines\n"
         "  parity run my_case.yaml --device cuda:0 --offload model\n  parity run my_case.yaml --repeat 3\n"
         "  parity run cases/ --shard 1/4 --out shard-1\n"
         "  parity run cases/ --target http://gpu1:8000 --target-lora-root /mnt/output\n\n" + _IN_GITHUB + EXIT_CODES,
@@ -59,7 +60,9 @@ def add(parsers: Any) -> None:
     why = command.add_argument_group("why videos differ").add_mutually_exclusive_group()
     why.add_argument("--diagnose", action="store_const", const="full", help="find out why, for every case (slow)")
     why.add_argument("--diagnose-failed", action="store_true", help="find out why, for cases that drift unexpectedly")
-    add_baselines(command.add_argument_group("what was accepted").add_argument)
+    accepted = command.add_argument_group("what was accepted")
+    add_baselines(accepted.add_argument)
+    add_blocks(accepted.add_argument)
     _add_running(command, repeats=True)
     command.set_defaults(run=run, search=False, budget=None)
     _add_diagnose(parsers)
@@ -106,7 +109,7 @@ def _add_diagnose(parsers: Any) -> None:
         "--budget", type=generations, metavar="N", help="generations to spend on a case (default: as many as planned)"
     )
     _add_running(command, repeats=False)
-    command.set_defaults(run=diagnose, diagnose_failed=False, repeat=None, baselines=None)
+    command.set_defaults(run=diagnose, diagnose_failed=False, repeat=None, baselines=None, blocks=None)
 
 
 def _add_running(command: argparse.ArgumentParser, *, repeats: bool) -> None:
@@ -143,6 +146,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.workers is not None and options.on is None:
         raise UsageError("--workers needs --on, e.g. --on ray; on this machine alone one process runs the cases")
+    _refuse_beside_blocks(options)
     cases = selected(options)
     part = part_of(cases, options.shard, options.balance, _task(options))
     cases = in_part(cases, part)
@@ -189,6 +193,7 @@ def _task(options: argparse.Namespace) -> Task:
         budget=options.budget,
         stills=options.stills,
         repeat=options.repeat,
+        blocks=options.blocks or (),
     )
 
 
@@ -225,6 +230,16 @@ def _run_on_cluster(
         shown.pause()
         return results.run, True
     return results.run, False
+
+
+def _refuse_beside_blocks(options: argparse.Namespace) -> None:
+    """Raise UsageError for options that need a whole generation, beside `--blocks`."""
+    others = {"--diagnose": options.diagnose, "--diagnose-failed": options.diagnose_failed, "--repeat": options.repeat}
+    given = [name for name, value in others.items() if value]
+    if options.blocks is not None and given:
+        raise UsageError(f"--blocks: makes no video, so {given[0]} has nothing to work on; leave one of them out")
+    if options.blocks is not None and options.on is not None:
+        raise UsageError("--blocks: not supported with --on yet; run it on one machine, where it takes seconds a case")
 
 
 def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None, part: Shard | None) -> Options:
@@ -296,7 +311,7 @@ def _tell_cost(cases: Sequence[Case], session: Session) -> None:
     from parity.terminal.cost import lines_before_a_run
 
     jobs = jobs_of(cases, session.options.task)
-    if not jobs:
+    if not jobs or session.options.task.blocks:
         return
     offload = session.engine.offload
     cost = cost_of(jobs, (machine_of(session.environment), offload))

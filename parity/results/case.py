@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from parity.results.comfyui import ComfyAdvice
 from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
 from parity.results.shard import Shard
+from parity.results.smoke import SmokeResult
 from parity.results.speed import Speed
 from pipelines.files import strict_json
 from pipelines.files.content import as_text
@@ -27,9 +28,10 @@ _T = TypeVar("_T")
 
 SCHEMA_VERSION = 1
 
-Status = Literal["passed", "drifted", "expected_drift", "unpairable", "error"]
+Status = Literal["passed", "drifted", "expected_drift", "unpairable", "error", "smoke"]
 """passed: within tolerance. drifted: out of tolerance, or other factors differ than expected. expected_drift: exactly
-the expected factors differ. unpairable: the preview cannot be reproduced. error: the case could not be run."""
+the expected factors differ. unpairable: the preview cannot be reproduced. error: the case could not be run. smoke: only
+a few blocks ran (`--blocks`), nothing was compared with the preview, and no stage differs from what was accepted."""
 
 NOT_RUN: tuple[Status, ...] = ("error", "unpairable")
 """Statuses of cases without a comparison: exit code 3."""
@@ -342,6 +344,8 @@ class CaseResult:
     """When the output was generated (ISO 8601, UTC) if its frames come from the cache; null: in this run."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per phase."""
+    smoke: SmokeResult | None = None
+    """The hashes of a smoke run (`--blocks`), in which nothing was compared with the preview; null: no such run."""
     ran: Ran | None = None
     """What really ran in the generation, beside what was asked; null: not observed, as for frames from the cache and
     videos made elsewhere."""

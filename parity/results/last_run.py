@@ -25,7 +25,7 @@ class _Found:
     cases: Mapping[str, str]
     """The case file of each case, by id."""
     compared: bool
-    """False: nothing was generated to compare, as with `diagnose --quick` and `--search`."""
+    """False: nothing was generated to compare, as with `--blocks`, `diagnose --quick` and `--search`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def _runs() -> list[_Found]:
 def _found(path: Path, changed: float) -> _Found:
     run = read_results(path)
     only_explained = bool(run.cases) and all(
-        case.output is None and (case.diagnosis or case.search) for case in run.cases
+        case.output is None and (case.diagnosis or case.search or case.smoke) for case in run.cases
     )
     return _Found(
         path=path,

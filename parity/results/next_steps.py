@@ -68,6 +68,7 @@ def next_steps(cases: Sequence[CaseResult], place: Place) -> list[Step]:
         _in_comfyui(drifted),
         Step(purpose="to look", command=f"open {place.page}") if failed and place.page is not None else None,
         _intended(drifted, cases, place),
+        _smoke_intended(failed, place),
         _tolerance(drifted, place),
         _errors([case for case in failed if case.status == "error"], place),
         _unpairable([case for case in failed if case.status == "unpairable"], place),
@@ -80,13 +81,17 @@ def of_baselines(run: Run, place: Place) -> Step | None:
     """How to use baselines where none decided: those that exist, or after a green run, how to make some."""
     if run.baselines is not None or run.command[1:2] != ("run",):
         return None
-    if Path("baselines").is_dir():
+    if Path("baselines").is_dir() and not (_all_smoke(run) and not Path("baselines/smoke").is_dir()):
         command = shlex.join((*run.command, "--baselines", "baselines"))
         return Step(purpose="baselines/ exists; to check against it", command=command)
     if run.finished is None or not run.cases or any(case.failed for case in run.cases):
         return None
     command = f"parity baseline accept --all --results {shlex.quote(str(place.results))}"
     return Step(purpose="to accept it as the baseline", command=command)
+
+
+def _all_smoke(run: Run) -> bool:
+    return bool(run.cases) and all(case.smoke is not None for case in run.cases)
 
 
 def _why(drifted: Sequence[CaseResult]) -> Step | None:
@@ -139,6 +144,11 @@ def _intended(drifted: Sequence[CaseResult], cases: Sequence[CaseResult], place:
         return None
     command = shlex.join(("parity", "expect", *_folder(files), "--results", str(place.results)))
     return Step(purpose=_INTENDED, command=command)
+
+
+def _smoke_intended(failed: Sequence[CaseResult], place: Place) -> Step | None:
+    ids = [case.id for case in failed if case.smoke is not None and case.baseline and case.baseline.acceptable]
+    return Step(purpose=_INTENDED, command=place.accept(ids)) if ids else None
 
 
 def _must_not_be_accepted(case: CaseResult) -> bool:

@@ -20,7 +20,7 @@ class Outlook:
 
     def expect(self, case: Case) -> Estimate | None:
         """The seconds of one generation of the case's request; None: unknown, or it is made elsewhere."""
-        if case.made_elsewhere:
+        if case.made_elsewhere or self.session.options.task.blocks:
             return None
         machine = machine_of(self.session.environment)
         return expected(within_limits(case.inference), machine, self.session.engine.offload)

@@ -17,6 +17,8 @@ def still_holds(known: CaseResult, case: Case, task: Task) -> bool:
     """Return whether a result is finished, answers this task, and nothing it was made from has changed."""
     if known.status == "error" or not is_unchanged(known, blank_result(case, "passed", "", ())):
         return False
+    if task.blocks or known.smoke is not None:
+        return known.smoke is not None and known.smoke.blocks == task.blocks
     if known.preview is not None and known.preview.sha256 != _video_sha256(case):
         return False
     if known.file is not None and _output_sha256(case) != (known.output and known.output.sha256):

@@ -42,6 +42,7 @@ from parity.run.local import compare_locally
 from parity.run.options import Options
 from parity.run.outdir import OutDir
 from parity.run.resume import still_holds
+from parity.run.smoke import smoke
 from parity.run.stills import TrialStills
 from parity.run.stopwatch import Stopwatch
 from parity.run.task import Thoroughness
@@ -50,6 +51,7 @@ from parity.run.watchdog import Watchdog
 from parity.run.watched import Watched
 from pipelines.drift import frames_key
 from pipelines.engine.engine import Engine
+from pipelines.engine.smoke import SmokeEngine
 from pipelines.engine.stages import Trace
 from pipelines.errors import (
     CaseError,
@@ -62,7 +64,7 @@ from pipelines.errors import (
 )
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
-from pipelines.offload import OFFLOADS
+from pipelines.offload import OFFLOADS, Offload
 from pipelines.phases import unheard
 
 
@@ -75,7 +77,7 @@ class Session:
         self.options = options
         self.out = OutDir(options.out, options.share)
         self._own_engine = engine is None
-        self.engine = engine or Engine(options.device, options.offload)
+        self.engine = engine or self._new_engine(options.offload)
         head = Run(
             started=now(),
             finished=None,
@@ -95,6 +97,10 @@ class Session:
         self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.environment) if cache is not None else None
         self._encodings: KeptEncodings | None = None
+
+    def _new_engine(self, offload: Offload) -> Engine:
+        blocks = self.options.task.blocks
+        return SmokeEngine(blocks, self.options.device, offload) if blocks else Engine(self.options.device, offload)
 
     def __enter__(self) -> Session:
         """Lock the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
@@ -261,7 +267,7 @@ class Session:
                 raise
             reason = str(error)
         self.engine.close()
-        self.engine = Engine(self.options.device, next_modes[0])
+        self.engine = self._new_engine(next_modes[0])
         self.engine.on_phase = progress.phase
         self._keep_encodings()
         result = self._run(case, progress)
@@ -270,6 +276,8 @@ class Session:
         return dataclasses.replace(result, notes=(*result.notes, note))
 
     def _run(self, case: Case, progress: Progress) -> CaseResult:
+        if isinstance(self.engine, SmokeEngine):
+            return smoke(self.engine, case, progress)
         if self.options.task.search:
             return self._search(case, progress)
         if self.options.task.diagnose == "quick":

@@ -30,7 +30,10 @@ class Task:
     repeat: int | None = None
     """How often to generate a request, to see whether it repeats (`parity.repeat`); None: once."""
 
+    blocks: tuple[int, ...] = ()
+    """Transformer blocks of a smoke run, which compares nothing with the preview; none: a whole generation."""
+
     @property
     def begins_with_the_request(self) -> bool:
         """True if the first generation of a case is its request, whole and in this process."""
-        return self.repeat is None and not self.search and self.diagnose != "quick"
+        return not self.blocks and self.repeat is None and not self.search and self.diagnose != "quick"

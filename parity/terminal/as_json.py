@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parity.baselines.accept import LeftOut, Proposal
+    from parity.baselines.accept_smoke import SmokeProposal
     from parity.importing.case_files import CaseFile
     from parity.importing.folder import JobImport
 
@@ -55,7 +56,11 @@ def _case(file: CaseFile) -> dict[str, Any]:
 
 
 def accept_json(
-    folder: Path, proposals: Sequence[Proposal], left_out: Sequence[LeftOut], written: Sequence[str]
+    folder: Path,
+    proposals: Sequence[Proposal],
+    left_out: Sequence[LeftOut],
+    written: Sequence[str],
+    smokes: Sequence[SmokeProposal] = (),
 ) -> str:
     """What accepting changes. `written`: the cases whose baselines were written, none if nothing was to be."""
     return json_text(
@@ -72,4 +77,5 @@ def accept_json(
         ],
         left_out=[{"case": item.case, "reason": item.reason} for item in left_out],
         written=written,
+        smoke=[{"case": item.baseline.case, "kind": item.kind, "changes": item.changes} for item in smokes],
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parity.baselines.accept import LeftOut, Proposal, mean_text
+from parity.baselines.accept_smoke import SmokeProposal
 from parity.baselines.file import Baseline
 from parity.baselines.gate import Checked, Gate
 from parity.baselines.sources import Source
@@ -31,9 +32,12 @@ def sources_text(sources: Sequence[Source]) -> str:
     )
 
 
-def proposals_text(proposals: Sequence[Proposal], left_out: Sequence[LeftOut]) -> str:
+def proposals_text(
+    proposals: Sequence[Proposal], left_out: Sequence[LeftOut], smokes: Sequence[SmokeProposal] = ()
+) -> str:
     """A table of what accepting would change."""
     rows: list[tuple[str, ...]] = [(item.baseline.case, item.kind, _proposal_words(item)) for item in proposals]
+    rows += [(item.baseline.case, item.kind, "; ".join(("smoke run", *item.changes))) for item in smokes]
     rows += [(item.case, "left out", item.reason) for item in left_out]
     notes = [f"  {item.baseline.case}: {note}" for item in proposals for note in item.notes]
     return "\n".join([table(rows) if rows else "  nothing to accept", *notes])

@@ -15,6 +15,7 @@ Style = Literal["", "green", "bold red", "bold yellow", "bold", "dim"]
 _MARKS: dict[Status, tuple[str, Style]] = {
     "passed": ("ok", "green"),
     "expected_drift": ("ok", "green"),
+    "smoke": ("smoke", "green"),
     "drifted": ("DRIFTED", "bold red"),
     "unpairable": ("UNPAIRABLE", "bold yellow"),
     "error": ("ERROR", "bold red"),

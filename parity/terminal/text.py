@@ -8,6 +8,7 @@ from datetime import datetime
 from parity.case.load import Case
 from parity.factors.findings import known_differences, limits_in_words, notes_on_repeating, show_field
 from parity.results.case import RepeatResult, Run
+from parity.results.smoke import NOT_A_COMPARISON
 from pipelines.drift import FACTORS, differing_factors
 from pipelines.files.words import one_line, plural, shorten
 from pipelines.hub import why_offline, why_unusable
@@ -88,7 +89,7 @@ def summary(run: Run) -> str:
     for case in run.cases:
         counts[case.status] = counts.get(case.status, 0) + 1
     text = f"{plural(len(run.cases), 'case')}: " + ", ".join(
-        f"{count} {status}" for status, count in sorted(counts.items())
+        f"{count} {NOT_A_COMPARISON if status == 'smoke' else status}" for status, count in sorted(counts.items())
     )
     repeats = [case.repeat.identical for case in run.cases if case.repeat is not None]
     repeated = f"; repeated: {sum(repeats)} of {len(repeats)} bit-identical" if repeats else ""

@@ -85,7 +85,7 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase
         pipe = load(_class(recipe.pipeline), found, recipe, dtype, on_phase)
     except _RAISED as error:
         raise _not_loading(folder, recipe.pipeline, error) from None
-    _check_kind(pipe, recipe, folder)
+    check_kind(pipe, recipe, folder)
     for part in ("transformer", "transformer_2", "vae"):
         _check_whole(getattr(pipe, part, None), folder / part)
     pipe.set_progress_bar_config(disable=True)
@@ -226,7 +226,7 @@ def _check_whole(model: Any, folder: Path) -> None:
         raise WeightsError(f"{folder}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
 
 
-def _check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
+def check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:
     """Check the input channels: a T2V transformer reads latents; an I2V one also image latents and a 4-channel mask.
 
     The VAE of Wan 2.2 5B makes a pixel of 16x16, all others one of 8x8; its transformer reads latents alone.

@@ -79,9 +79,7 @@ class Engine:
 
     def _load(self, recipe: Recipe, token: str | None) -> Encoders:
         """Load the checkpoint of a recipe, if it is not loaded, and return its encoders."""
-        _refuse(recipe)
-        if recipe.compiled and self.device.type != "cuda":
-            raise DeviceError(f"{recipe.model}: `compiled` needs CUDA; remove `compiled`")
+        self._check(recipe)
         key = self.load_key(recipe)
         if self._encoders is None or self._loaded != key:
             self._unload()
@@ -94,6 +92,12 @@ class Engine:
             if self.device.type != "cpu" and self.offload == "none":
                 self.on_phase("place", str(self.device))
         return self._encoders
+
+    def _check(self, recipe: Recipe) -> None:
+        """Raise UnreproducibleError or DeviceError for a recipe that this engine cannot generate."""
+        _refuse(recipe)
+        if recipe.compiled and self.device.type != "cuda":
+            raise DeviceError(f"{recipe.model}: `compiled` needs CUDA; remove `compiled`")
 
     def generate(self, recipe: Recipe, on_step: OnStep | None = None, token: str | None = None) -> Frames:
         """Generate a recipe. Returns frames of shape (T, H, W, 3), uint8 RGB. Raises like `denoise`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,30 +77,35 @@ def load_transformer(
     quantization: Quantization,
     expert: Expert | None,
     on_phase: OnPhase = unheard,
+    blocks: Collection[int] | None = None,
 ) -> Any:
     """Load a transformer and quantize it on the way, so that the whole of it is never in memory unquantized.
 
-    `folder` holds it in diffusers layout. Raises WeightsError.
+    `folder` holds it in diffusers layout. `blocks`: only these of its blocks are loaded, and nothing needs to be
+    quantized. Raises WeightsError.
     """
     from diffusers import WanTransformer3DModel
 
-    assert quantization.transformer is not None
     with torch.device("meta"):
         model: Any = WanTransformer3DModel.from_config(WanTransformer3DModel.load_config(folder))
+    if blocks is not None:
+        keep_blocks(model, blocks)
     config = model.config  # the rotary embedding is no weight: it is computed
     model.rope = type(model.rope)(config.attention_head_dim, config.patch_size, config.rope_max_seq_len)
     dtype_of = _dtypes(model, precision)
     adapter = _Adapter(model, quantization, expert) if quantization.adapter is not None else None
-    rounding = rounding_of(quantization.transformer)
+    rounding = rounding_of(quantization.transformer) if quantization.transformer is not None else None
 
     def is_quantized(name: str, module: torch.nn.Module) -> bool:
+        if rounding is None:
+            return False
         chosen = adapter.names(name) if adapter is not None else not name.startswith(quantization.kept or "\0")
         return chosen and isinstance(module, torch.nn.Linear) and rounding.takes(*_shape(module))
 
     modules = dict(model.named_modules())
     chosen = {name: module for name, module in modules.items() if is_quantized(name, module)}
     done = 0
-    for key, read in _tensors(folder):
+    for key, read in tensors_of(folder):
         name, _, leaf = key.rpartition(".")
         if name not in modules or modules[name]._parameters.get(leaf) is None:
             continue  # as from_pretrained does
@@ -108,7 +113,7 @@ def load_transformer(
         expected = modules[name]._parameters[leaf]
         if expected is None or tensor.shape != expected.shape:
             raise WeightsError(f"{folder}: {key} has the shape {tuple(tensor.shape)}, which the config does not have")
-        if name in chosen and leaf == "weight":
+        if rounding is not None and name in chosen and leaf == "weight":
             chosen[name]._parameters["weight"] = None
             done += 1
             on_phase("quantize", f"{folder.name}, layer {done} of {len(chosen)}")
@@ -120,6 +125,21 @@ def load_transformer(
     if adapter is not None:
         adapter.attach(model)
     return model.eval()
+
+
+def keep_blocks(transformer: Any, blocks: Collection[int]) -> None:
+    """Let a transformer without weights pass through all blocks but these, which keep their names."""
+
+    class PassThrough(torch.nn.Module):
+        """Stands where a block is left out."""
+
+        def forward(self, hidden_states: torch.Tensor, *_: Any) -> torch.Tensor:
+            """Return the tokens (1, tokens, width) as they are."""
+            return hidden_states
+
+    for number in range(len(transformer.blocks)):
+        if number not in blocks:
+            transformer.blocks[number] = PassThrough()
 
 
 class _Adapter:
@@ -168,7 +188,7 @@ def _dtypes(model: Any, precision: Precision) -> Callable[[str], torch.dtype]:
     return lambda key: torch.float32 if any(part in kept for part in key.split(".")) else dtype
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+def tensors_of(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     """The tensors of a model's folder, each with its reader, which maps no more of a file than it reads."""
     files = weight_files(folder)
     if not files:

@@ -233,20 +233,24 @@ def _check_finite(values: torch.Tensor, name: str) -> None:
         )
 
 
-def decode(pipe: Any, latents: torch.Tensor, recipe: Recipe, device: torch.device, work: Work) -> Frames:
-    """Decode latents of `denoise` to frames (T, H, W, 3), as the end of both pipelines' `__call__` does.
-
-    With `float32_steps` only the VAE itself computes in its dtype, as in ComfyUI.
-    """
+def scaled(latents: torch.Tensor, vae: Any, recipe: Recipe, device: torch.device) -> torch.Tensor:
+    """Return latents on the scale and in the dtype of the VAE."""
     import torch
 
-    vae = pipe.vae
     latents = latents.to(device, dtype=torch.float32 if recipe.float32_steps else vae.dtype)
     shape = (1, vae.config.z_dim, 1, 1, 1)
     mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents.device, latents.dtype)
     # Divide by the reciprocal instead of multiplying: in bfloat16 the two round differently.
     std = 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(latents.device, latents.dtype)
-    video = vae.decode((latents / std + mean).to(vae.dtype), return_dict=False)[0]
+    return (latents / std + mean).to(vae.dtype)
+
+
+def decode(pipe: Any, latents: torch.Tensor, recipe: Recipe, device: torch.device, work: Work) -> Frames:
+    """Decode latents of `denoise` to frames (T, H, W, 3), as the end of both pipelines' `__call__` does.
+
+    With `float32_steps` only the VAE itself computes in its dtype, as in ComfyUI.
+    """
+    video = pipe.vae.decode(scaled(latents, pipe.vae, recipe, device), return_dict=False)[0]
     if recipe.float32_steps:
         video = video.float()
     work.decodes += 1
