@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.engine import bfloat16_convolutions, lora, merge_residue, precision, stages, vae_norm
@@ -236,8 +236,9 @@ class Engine:
             for fit_key, fit in fittings[kept:]:
                 self._fitted.append((fit_key, fit()))
         except BaseException:
-            self._fitted.append((None, lambda: originals.restore(pipe)))  # whatever was merged, also by what failed
-            self._unfit(0)
+            self._fitted.insert(0, (None, lambda: originals.restore(pipe)))  # whatever was merged, also by what failed
+            with suppress(Exception):  # then the checkpoint is loaded anew, and what failed first is said
+                self._unfit(0)
             raise
         self._compiled = recipe.compiled
         pipe.scheduler = stages.scheduler(recipe)

@@ -79,10 +79,10 @@ def resaved(folder: Path, form: str) -> Recipe:
     tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
     if form == "whole":
         save_file(tensors, path)
-    elif form == "sharded":  # the whole file stays: an index comes first
+    elif form == "sharded":  # an index comes before the whole file beside it, which has other numbers
         places = {name: f"part-{number % 3}.safetensors" for number, name in enumerate(tensors)}
         for place in sorted(set(places.values())):
-            save_file({name: tensors[name] for name in tensors if places[name] == place}, path.with_name(place))
+            save_file({name: 1.25 * tensors[name] for name in tensors if places[name] == place}, path.with_name(place))
         index = json.dumps({"metadata": {}, "weight_map": places})
         path.with_suffix(".safetensors.index.json").write_text(index)
     else:
@@ -226,6 +226,24 @@ def test_experts_and_a_fit_that_fails_halfway() -> None:
         assert fitted(engine, recipe) == merged
     assert engine.work.loads == 1
     assert not engine._originals.copied
+
+
+def test_what_fails_after_an_adapter_was_loaded(tmp_path: Path) -> None:
+    """The weights below it, which earlier merges had changed, come back. What fails is a second VAE, which is gone."""
+    recipe = copied_checkpoint(tmp_path / "model")
+    engine = Engine("cpu")
+    untouched = fitted(engine, bare(recipe))
+    shutil.rmtree(tmp_path / "model" / "vae")
+    other = dataclasses.replace(
+        recipe,
+        lora_application="adapter",
+        earlier_merges=(EarlierMerge(recipe.lora_files, 1.0),),
+        vae_dtype="float32",
+    )
+    with pytest.raises(WeightsError, match="vae"):
+        fitted(engine, other)
+    assert fitted(engine, bare(recipe)) == untouched
+    assert engine.work.loads == 1
 
 
 def test_weights_are_gone_before_others_are_loaded() -> None:
