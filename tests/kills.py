@@ -51,7 +51,8 @@ class Outcome:
 class Kills:
     """Cases in a folder, and their frames when nothing is killed."""
 
-    def __init__(self, folder: Path, frames: Sequence[int] = FRAMES) -> None:
+    def __init__(self, folder: Path, frames: Sequence[int] = FRAMES, python: Sequence[str] = (sys.executable,)) -> None:
+        self._python = python
         self.folder = folder
         self.cases = folder / "cases"
         self.cases.mkdir()
@@ -108,7 +109,7 @@ class Kills:
         return ["run", str(self.cases), "--out", str(self.folder / name), *options]
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "parity", *self._arguments(name, *options)]
+        command = [*self._python, "-m", "parity", *self._arguments(name, *options)]
         environment = os.environ | {"WAN_PARITY_CACHE": str(self.folder / f"cache-{name}"), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -164,6 +164,9 @@ def test_ticked_cases_are_saved_as_approvals(run: Run, browse: Browse, tmp_path:
     expect(effects).to_have_count(2)
     expect(effects.nth(0)).to_contain_text("i2v: becomes the baseline, whatever was accepted before")
     expect(effects.nth(1)).to_contain_text("has 11 frames, the preview 13: approving accepts the missing frames")
+    with page.context.expect_page() as opened:  # gets a copy of the store: then it has left the page's own process
+        page.evaluate("open(location.href)")
+    expect(opened.value.locator("#approvals .ticked")).to_have_text("2 of 4 cases")
     page.reload()
     expect(page.locator("#approvals .ticked")).to_have_text("2 of 4 cases")
     assert saved_approvals(page, tmp_path / "saved.json") == {

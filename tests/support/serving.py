@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,11 @@ def submit(client: httpx.Client, request: dict[str, Any]) -> str:
 
 
 @contextmanager
-def process(data: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def process(
+    data: Path, *arguments: str, python: Sequence[str] = (sys.executable,), **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """`parity serve` on a free loopback port, with the tiny checkpoints. Killed at the end if it still runs."""
-    command = [sys.executable, "-m", "parity", "serve", "--port", "0", "--device", "cpu", "--data", str(data)]
+    command = [*python, "-m", "parity", "serve", "--port", "0", "--device", "cpu", "--data", str(data)]
     command += ["--lora-root", str(DEMO / "jobs")]
     for model, folder in CHECKPOINTS.items():
         command += ["--checkpoint", f"{model}={folder}"]
@@ -100,11 +102,18 @@ def process(data: Path, *arguments: str, **environment: str) -> Iterator[tuple[s
         with httpx.Client(base_url=first.split()[0], timeout=60, trust_env=False) as client:
             yield running, client
     finally:
-        running.kill()
-        running.wait()
-        if running.stdout is not None:
-            running.stdout.close()
+        kill(running)
+        assert running.stdout is not None
+        running.stdout.close()
         log.close()
+
+
+def kill(running: subprocess.Popen[str]) -> None:
+    """Kill a server and wait until nothing is left of it: what `prepared.python()` started lets go a moment later."""
+    running.kill()
+    running.wait()
+    assert running.stdout is not None
+    running.stdout.read()
 
 
 class PatientEngine(Engine):

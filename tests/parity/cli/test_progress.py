@@ -14,12 +14,16 @@ import pytest
 
 from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
+from tests.support.prepared import python
 from tests.support.terminal import Written, run_in_terminal
 
 pytestmark = pytest.mark.process
 
 BEATING = "import parity.terminal.heartbeat as heartbeat; heartbeat.EVERY_S = 0.02\n"
 """A line every 0.02 seconds, so that a test need not take minutes."""
+OFTEN = "import parity.terminal.progress as progress; progress._REFRESH_PER_S = 20\n"
+"""Live lines 20 times a second, so that a phase need not take half of one to be seen."""
+COMMAND = "import sys\nfrom parity.cli.main import main\nsys.exit(main(sys.argv[1:]))"
 on_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
@@ -29,7 +33,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def in_terminal(*arguments: str, cwd: Path, **options: object) -> Written:
-    command = (sys.executable, "-m", "parity", *arguments)
+    command = (*python(), "-m", "parity", *arguments)
     return run_in_terminal(command, cwd=cwd, env=environment(), **options)  # type: ignore[arg-type]
 
 
@@ -41,7 +45,8 @@ def percents(text: str) -> list[int]:
 def test_on_a_terminal_every_phase_is_shown_and_the_bar_is_never_full(cases: CaseFiles, tmp_path: Path) -> None:
     for name in ("one", "two"):
         cases.write(name, request=cases.request(sample_steps=4, num_frames=9, seed=len(name)))
-    done = in_terminal("run", str(cases.folder), "--out", "out", "--no-html", cwd=tmp_path)
+    command = (sys.executable, "-c", f"{OFTEN}{COMMAND}", "run", str(cases.folder), "--out", "out", "--no-html")
+    done = run_in_terminal(command, cwd=tmp_path, env=environment())  # also while it imports
     assert done.code == 1, done.text
     for phase in ("loading 2 cases", "one: decoding", "two: decoding", "case 1 of 2", "case 2 of 2"):
         assert phase in done.text  # steps take no time here
@@ -58,9 +63,8 @@ def test_on_a_terminal_every_phase_is_shown_and_the_bar_is_never_full(cases: Cas
 
 def test_in_a_log_there_is_a_line_while_a_long_call_lasts(cases: CaseFiles, tmp_path: Path) -> None:
     path = cases.write("one", request=cases.request(sample_steps=2, num_frames=9))
-    script = f"{BEATING}import sys\nfrom parity.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", script, "run", str(path), "--out", "out", "--no-html"],
+        [*python(), "-c", f"{BEATING}{COMMAND}", "run", str(path), "--out", "out", "--no-html"],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,

@@ -13,6 +13,7 @@ from parity.cli.main import main
 from parity.server.settings import is_loopback, read_token
 from pipelines.errors import UsageError
 from tests.support.paths import ROOT
+from tests.support.prepared import python
 from tests.support.serving import process
 
 JOBS = str(DEMO / "jobs")
@@ -53,7 +54,7 @@ def test_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.process
 def test_one_server_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with process(tmp_path / "data"):
+    with process(tmp_path / "data", python=python()):
         arguments = ["serve", "--lora-root", JOBS, "--data", str(tmp_path / "data"), "--port", "0"]
         assert main(arguments) == 2
     assert "already used by another server" in capsys.readouterr().err

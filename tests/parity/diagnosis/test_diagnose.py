@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,7 @@ from tests.conftest import CaseFiles
 from tests.parity.run.test_runner import KNOWN, preview_keys
 from tests.support.oracle import JOBS, assert_recorded
 from tests.support.pasted import generate_with
+from tests.support.prepared import python
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ def test_an_interrupted_diagnosis_keeps_what_it_knows(
 @pytest.mark.process
 def test_ctrl_c_on_the_command_line(tmp_path: Path, workshop: Workshop) -> None:
     path = workshop.case("t2v", [plant("seed"), plant("lora_scale"), plant("precision")], "signal")
-    command = [sys.executable, "-m", "parity", "diagnose", str(path), "--out", str(tmp_path), "--device", "cpu"]
+    command = [*python(), "-m", "parity", "diagnose", str(path), "--out", str(tmp_path), "--device", "cpu"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said = []

@@ -7,7 +7,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +38,7 @@ from pipelines.offload import Offload
 from tests.conftest import CaseFiles
 from tests.kills import Kills, hashes, read, torn
 from tests.support.paths import ROOT
+from tests.support.prepared import python
 from tests.support.sessions import options as session_options
 
 
@@ -137,7 +137,7 @@ def test_resume_without_a_run_or_elsewhere_is_one_message(cases: CaseFiles, tmp_
 @pytest.mark.process
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     """`python -m tests.kills` does it 50 times."""
-    outcome = Kills(tmp_path, (1, 1, 5, 1)).kill("out", after=2, delay=0.2, cached=True)
+    outcome = Kills(tmp_path, (1, 1, 5, 1), python()).kill("out", after=2, delay=0.2, cached=True)
     assert outcome.wrong == ()
     assert outcome.finished >= 2
 
@@ -426,7 +426,7 @@ with Session(Options(out=Path(sys.argv[2]), device="cpu", timeout=1.0)) as sessi
 def test_what_hangs_outside_python_ends_the_process_with_a_result(cases: CaseFiles, tmp_path: Path) -> None:
     [case] = tiny(cases, "one")
     done = subprocess.run(
-        [sys.executable, "-c", HANG, str(case.path), str(tmp_path / "out")],
+        [*python(), "-c", HANG, str(case.path), str(tmp_path / "out")],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -466,7 +466,7 @@ sys.exit(main(["run", sys.argv[1], "--out", sys.argv[2], "--no-html"]))
 def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(cases: CaseFiles, tmp_path: Path) -> None:
     [case] = tiny(cases, "one")
     done = subprocess.run(
-        [sys.executable, "-c", SWALLOWED, str(case.path), str(tmp_path / "out")],
+        [*python(), "-c", SWALLOWED, str(case.path), str(tmp_path / "out")],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -484,7 +484,7 @@ def test_sigterm_writes_what_is_known_and_ends_with_143(cases: CaseFiles, tmp_pa
         cases.write(f"case-{number}", request=cases.request(sample_steps=steps, num_frames=1, seed=number))
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "parity", "run", str(cases.folder), "--out", str(out), "--no-cache"],
+        [*python(), "-m", "parity", "run", str(cases.folder), "--out", str(out), "--no-cache"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

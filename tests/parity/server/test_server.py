@@ -21,14 +21,15 @@ from pipelines.reference.inference import request_of_preview
 from tests.parity.factors.test_model_pages import tiny
 from tests.support.documented import blocks, made_tiny
 from tests.support.drawn import Drawn
-from tests.support.serving import body, finished, process, submit, until
+from tests.support.prepared import python
+from tests.support.serving import body, finished, kill, process, submit, until
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with process(tmp_path_factory.mktemp("serve") / "data") as (_, client):
+    with process(tmp_path_factory.mktemp("serve") / "data", python=python()) as (_, client):
         yield client
 
 
@@ -141,15 +142,14 @@ def test_models_and_health(client: httpx.Client) -> None:
 
 
 def test_a_killed_server_goes_on_and_forgets_nothing(tmp_path: Path) -> None:
-    with process(tmp_path / "data") as (running, client):
+    with process(tmp_path / "data", python=python()) as (running, client):
         done = submit(client, body())
         before = finished(client, done)
         video = client.get(before["outputs"]["videos"][0]["url"]).content
         ids = [submit(client, body(sample_steps=60)) for _ in range(2)]
         until(lambda: client.get(f"/v1/requests/{ids[0]}/status").json()["progress"] is not None)
-        running.kill()
-        running.wait()
-    with process(tmp_path / "data") as (running, client):
+        kill(running)
+    with process(tmp_path / "data", python=python()) as (running, client):
         after = client.get(f"/v1/requests/{done}/result").json()
         assert after["metadata"] == before["metadata"]
         assert client.get(after["outputs"]["videos"][0]["url"]).content == video
