@@ -20,6 +20,7 @@ from parity.case.load import DEMO
 from parity.cli.main import whole_parser
 from parity.results.case import to_json
 from tests.conftest import CaseFiles
+from tests.support.prepared import python
 from tests.support.report_cases import drifted_case, passed_case, run_of
 from tests.support.steps import Runner, Step
 from tests.test_workflows import STUB, pytest_options
@@ -38,7 +39,8 @@ def cases(tmp_path: Path) -> CaseFiles:
     return CaseFiles(tmp_path / "my cases")
 
 
-def test_a_red_run_is_red_and_leaves_everything_to_look_at(runner: Runner, cases: CaseFiles) -> None:
+def test_a_red_run_is_red_and_leaves_everything_to_look_at(tmp_path: Path, cases: CaseFiles) -> None:
+    runner = Runner(tmp_path, tuple(python()))
     quick = cases.request(sample_steps=1, num_frames=1)
     cases.write("known", request=quick, expect=["frame_count", "steps"], tags=["small"])
     cases.write("new", request=quick, expect=["steps"], tags=["small"])

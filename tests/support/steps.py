@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,14 +29,23 @@ class Runner:
     """A folder in which the scripts are run as steps of a job."""
 
     folder: Path
+    python: tuple[str, ...] = ()
+    """What `parity` is run by in the scripts, if not by the environment's own."""
 
     def __call__(self, script: str, *arguments: str, **values: str) -> Step:
+        programs = [Path(sys.executable).parent, os.environ["PATH"]]
+        if self.python:
+            program = self.folder / ".bin" / "parity"
+            program.parent.mkdir(exist_ok=True)
+            program.write_text(f'#!/bin/sh\nexec {shlex.join(self.python)} -m parity "$@"\n')
+            program.chmod(0o755)
+            programs.insert(0, program.parent)
         files = {name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         for path in files.values():
             path.write_text("")
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": ":".join(map(str, programs)),
             "PYTHONPATH": str(ROOT),
             "GITHUB_ACTIONS": "true",
             **{name: str(path) for name, path in files.items()},

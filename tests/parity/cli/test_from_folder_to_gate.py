@@ -18,6 +18,7 @@ from parity.results.merge import read_results
 from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here
 from tests.support.browser import saved_approvals
 from tests.support.drawn import Drawn
+from tests.support.prepared import python
 from tests.support.steps import Runner
 
 JOBS = ("t2v_basic", "i2v_basic", "t2v_mixed_scale")
@@ -101,7 +102,7 @@ def test_accepting_makes_every_gate_green_until_something_changes(
         checked, _ = parity("baseline", "check", "--results", out, *baselines)
         paths = {"cases": "plain", "out": f"{out}-pytest", "baselines": "accepted"}
         tested = pytest_parity_here(*(f"--parity-{name}={disk / path}" for name, path in paths.items()))
-        step = Runner(disk)("gate.py", CASES="plain", BASELINES="accepted", OUT=f"{out}-action")
+        step = Runner(disk, tuple(python()))("gate.py", CASES="plain", BASELINES="accepted", OUT=f"{out}-action")
         for other in (tested.stdout.replace(f"{disk}/", ""), step.said):
             assert_same_next_step(said, other)
         return red, checked, int(tested.returncode), step.code, said
