@@ -19,8 +19,10 @@ from pipelines.engine.engine import Engine
 from pipelines.engine.originals import Originals
 from pipelines.errors import WeightsError
 from pipelines.lora_files import lora_file
+from pipelines.quantization import Quantization
 from pipelines.recipe import EarlierMerge, LoraFile, Precision, Recipe
 from pipelines.weights import Weights
+from tests.pipelines.engine.test_quantized import UINT4, recorded_recipe
 from tests.support.oracle import sample_recipe
 
 pytestmark = pytest.mark.draws
@@ -226,6 +228,21 @@ def test_experts_and_a_fit_that_fails_halfway() -> None:
         assert fitted(engine, recipe) == merged
     assert engine.work.loads == 1
     assert not engine._originals.copied
+
+
+def test_plain_weights_between_quantized_ones() -> None:
+    """Both experts have one block that is not quantized: 10 linear layers, whose weights are read again."""
+    recipe = dataclasses.replace(
+        recorded_recipe(UINT4), lora_application="merged", quantization=Quantization("uint4", None, ("blocks.0",))
+    )
+    residue = dataclasses.replace(bare(recipe), earlier_merges=(EarlierMerge(recipe.lora_files, 1.0),))
+    engine = Engine("cpu")
+    ways = (bare(recipe), recipe, residue)
+    first = [fitted(engine, way) for way in ways]
+    assert len(set(first)) == 3
+    assert not engine._originals.copied
+    assert [fitted(engine, way) for way in reversed(ways)] == first[::-1]
+    assert engine.work.loads == 1
 
 
 def test_what_fails_after_an_adapter_was_loaded(tmp_path: Path) -> None:
