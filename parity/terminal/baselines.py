@@ -123,8 +123,9 @@ def _place(source: Source, baselines: Path | None) -> Place:
 def baselines_text(baselines: Sequence[Baseline]) -> str:
     """A table with one row per baseline, and a column per metric that one of them has."""
     names = [name for name in METRIC_DIGITS if any(name in item.metrics for item in baselines)]
+    seconds = ("seconds",) if any(item.speed is not None for item in baselines) else ()
     rows: list[tuple[str, ...]] = [
-        ("case", "file sha256", "video", "stills", *names, "accepted", "run started", "status", "environment")
+        ("case", "file sha256", "video", "stills", *names, *seconds, "accepted", "run started", "status", "environment")
     ]
     for item in baselines:
         output = item.output
@@ -135,6 +136,7 @@ def baselines_text(baselines: Sequence[Baseline]) -> str:
                 f"{output.frames} x {output.width}x{output.height}",
                 str(len(item.stills) or "-"),
                 *(_with_worst(item, name) for name in names),
+                *("-" if item.speed is None else f"{item.speed.seconds:.3g}" for _ in seconds),
                 item.accepted.at,
                 item.accepted.run_started,
                 item.accepted.status,

@@ -39,7 +39,7 @@ def case_line(result: CaseResult, *, kept: bool = False) -> list[tuple[str, Styl
     """
     mark, style = _MARKS[result.status]
     parts: list[tuple[str, Style]] = [(mark, style), (result.id, "bold")]
-    parts += [(text, "") for text in (_factors(result), *_numbers(result)) if text]
+    parts += [(text, "") for text in (_factors(result), *_numbers(result), _speed(result)) if text]
     return [*parts, (_time(result, kept=kept), "dim")]
 
 
@@ -86,6 +86,14 @@ def _numbers(result: CaseResult) -> list[str]:
         if metric.unavailable is None and metric.mean is not None and in_a_line(name, result.tolerance)
     ]
     return found or (["not comparable"] if result.metrics else [])
+
+
+def _speed(result: CaseResult) -> str:
+    """How the time compares with the accepted one, of a case that limits it."""
+    if result.seconds_ratio is None or result.output is None:
+        return ""
+    slowdown = None if result.baseline is None else result.baseline.slowdown
+    return "speed not judged" if slowdown is None else f"{slowdown:.2f} times the accepted seconds"
 
 
 def _time(result: CaseResult, *, kept: bool) -> str:

@@ -17,7 +17,7 @@ from parity.cost.speeds import kind_of_machine
 from parity.results.case import BaselineResult, CaseResult, FileResult, TargetResult, from_json, to_json
 from parity.results.next_steps import Place, next_steps
 from parity.results.speed import Speed
-from parity.terminal.case_line import reason
+from parity.terminal.case_line import case_line, reason
 from reports.junit import properties
 from reports.render import render
 from tests.conftest import CaseFiles
@@ -114,6 +114,8 @@ def test_no_diagnosis_is_proposed_for_a_slow_case(tmp_path: Path) -> None:
     place = Place(results=Path("out/results.json"), command=("parity", "run"), baselines="baselines")
     assert [step.purpose for step in next_steps([gated], place)] == ["if this is intended"]
     assert reason(gated) == [gated.verdict]
+    assert ("1.41 times the accepted seconds", "") in case_line(gated)
+    assert ("speed not judged", "") in case_line(taken(29.3))
     page = render(run_of(gated), tmp_path)
     assert "Denoising and decoding" in page
     assert "20.8 s" in page
@@ -131,7 +133,11 @@ def test_accepting_stores_seconds_and_only_news_are_written(capsys: pytest.Captu
         return found
 
     accepted(taken(None))
+    assert main(["baseline", "show"]) == 0
+    assert "seconds" not in capsys.readouterr().out
     assert "changed  seconds 20 s, not recorded before" in accepted(taken(20))
+    assert main(["baseline", "show"]) == 0
+    assert "seconds  accepted" in capsys.readouterr().out
     assert "unchanged" in accepted(taken(23))
     assert "unchanged" in accepted(taken(None))  # from the cache
     assert "unchanged" in accepted(taken(99, limit=None))
