@@ -223,7 +223,7 @@ def _run_on_cluster(
     from parity.cluster.run import run_cases
     from parity.terminal.workers import ShownWorkers
 
-    results, listener = Results(settings), ShownWorkers(shown, cases)
+    results, listener = Results(settings, cases), ShownWorkers(shown, cases)
     try:
         run_cases(cases, results, settings, listener, on=options.on, workers=options.workers)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from parity.cluster.worker import Runner
 from parity.comparison.outcome import result_without_output
 from parity.results.case import CaseResult
 from pipelines.errors import DeviceError, ParityError, UnexpectedError
-from pipelines.files.words import one_line, plural, shorten
+from pipelines.files.words import one_line, shorten
 
 POLL_S = 0.5
 """Seconds between looks into the mailbox."""
@@ -26,6 +26,8 @@ STOPPING_S = 20.0
 """Seconds that workers have after Ctrl-C to hand in what they have found out."""
 CLOSING_S = 5.0
 """Seconds that workers have to close at the end of a run."""
+_OUT_OF_MEMORY = "running low on memory"
+"""Part of what Ray 2.60 says of a process that its memory monitor killed (95 % of the machine's memory)."""
 STARTS = 3
 """Workers that may die in a row before one is ready."""
 
@@ -90,6 +92,8 @@ class Driver:
         """The workers that died over a case, by its id."""
         self._hosts: set[str] = set()
         self._at_once = False
+        self._why = ""
+        """Ray's words on the last worker that died before it was ready."""
         self._waiting = Waiting(())
         self._began = time.monotonic()
 
@@ -124,6 +128,8 @@ class Driver:
                 for hand in self._hands.values():
                     self._keep_partial(hand)
                 self._hand_out()
+                if self._waiting and not self._hands:
+                    raise DeviceError(f"--on ray: no worker is left, and the last {STARTS} died at once: {self._why}")
                 if all(hand.worker is None for hand in (*self._idle, *self._hands.values())):
                     self._watcher.waiting_for_workers(time.monotonic() - self._began)
         except KeyboardInterrupt:
@@ -135,7 +141,7 @@ class Driver:
     def _start(self) -> None:
         self._started += 1
         hand = _Hand(self._started, self._runner.remote(self._started, self._work, self._mailbox))
-        self._hands[hand.actor.describe.remote()] = hand
+        self._hands[hand.actor.start.remote()] = hand
 
     def _hand_out(self) -> None:
         """Give each idle worker a case, and replace those that died while cases wait."""
@@ -198,24 +204,23 @@ class Driver:
 
     def _lose(self, hand: _Hand, error: Exception) -> None:
         """A worker died. Its case is run once more by another."""
-        why = shorten(one_line(str(error)), 300)
-        self._watcher.lost(hand.name, "died")
-        if hand.worker is None:
-            self._failed += 1
-            if self._failed >= STARTS and not self._idle and not self._hands:
-                raise DeviceError(f"--on ray: {plural(STARTS, 'worker')} in a row died before they were ready: {why}")
-            return
+        died = "was ended by Ray, because its machine ran low on memory" if _OUT_OF_MEMORY in str(error) else "died"
         case = hand.case
-        if case is None:
+        if hand.worker is None or case is None:
+            self._failed, self._why = self._failed + 1, shorten(one_line(str(error)), 300)
+            self._watcher.lost(hand.name, f"{died} before it was ready")
+            return
+        if hand.result is not None and hand.result.status == "error":  # it ended itself, and said why
+            self._watcher.lost(hand.name, "ended itself")
+            self._finish(hand, hand.result)
             return
         deaths = self._deaths.setdefault(case.id, [])
         deaths.append(hand.name)
-        if hand.result is not None and hand.result.status == "error":  # it ended itself, and said so
-            deaths.pop()
-            self._finish(hand, hand.result)
-        elif len(deaths) < 2:
+        if len(deaths) < 2:
+            self._watcher.lost(hand.name, f"{died} while running {case.id}, which another worker runs again")
             self._waiting.put_back(case, held_for(case))
         else:
+            self._watcher.lost(hand.name, f"{died} while running {case.id}, as one did before")
             self._give_up(hand, case, deaths)
 
     def _give_up(self, hand: _Hand, case: Case, deaths: Sequence[str]) -> None:

@@ -36,12 +36,9 @@ class Share:
     cpus: int
 
     def __str__(self) -> str:
-        each = (
-            f"{plural(self.gpus, 'GPU')} and {plural(self.cpus, 'CPU core')}"
-            if self.gpus
-            else (plural(self.cpus, "CPU core"))
-        )
-        return f"{plural(self.workers, 'worker')} with {each} each"
+        cores = plural(self.cpus, "CPU core")
+        each = f"{plural(self.gpus, 'GPU')} and {cores}" if self.gpus else cores
+        return f"{plural(self.workers, 'worker')} with {each}{' each' if self.workers > 1 else ''}"
 
 
 def share(machines: Sequence[dict[str, float]], device: str, workers: int | None) -> Share:

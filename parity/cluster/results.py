@@ -21,8 +21,8 @@ from pipelines.errors import UsageError
 class Results:
     """As of one machine: judged, in the order of the cases, whole on disk after each."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, cases: Sequence[Case]) -> None:
+        self._options, self._order = options, [case.id for case in cases]
         gate = options.gate
         self._shares = Shares(
             options.out,
@@ -42,11 +42,12 @@ class Results:
         """The run so far."""
         return self._shares.run
 
-    def begin(self, cases: Sequence[Case]) -> None:
-        """Lock the folder for these cases. Raises UsageError as `Session` does."""
-        self._previous = self._shares.begin([case.id for case in cases])
-        self._earlier = {result.id: result for result in self._previous.cases} if self._previous is not None else {}
-        self._begun = True
+    def begin(self) -> None:
+        """Lock the folder, if that was not done. Raises UsageError as `Session` does."""
+        if not self._begun:
+            self._previous = self._shares.begin(self._order)
+            self._earlier = {result.id: result for result in self._previous.cases} if self._previous is not None else {}
+            self._begun = True
 
     def known(self, case: Case) -> CaseResult | None:
         """The case's result in the resumed run, if it is finished and nothing it was made from has changed."""
@@ -58,12 +59,16 @@ class Results:
         return self._kept(self._judged(known, self._previous.environment), done=True)
 
     def joined(self, worker: Worker) -> None:
-        """A worker is ready. Raises UsageError if its results would not fit to this machine's, or to those before."""
+        """A worker is ready; with the first one the results begin.
+
+        Raises UsageError if its results would not fit to this machine's, or to those before.
+        """
         if worker.code != fingerprint.code():
             raise UsageError(
                 f"{worker} has other code of wan-parity, diffusers, transformers, peft or accelerate than this "
                 "machine, although the versions are the same: install the same on both"
             )
+        self.begin()
         if self._previous is not None:
             require_same(self._previous, worker.environment, self._options.out / "results.json")
         self._shares.join(f"worker {worker.number}", worker.environment)

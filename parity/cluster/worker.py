@@ -24,33 +24,31 @@ from pipelines.phases import Phase, in_words
 
 
 class Runner:
-    """Runs as an actor of Ray, which imports torch only here, so that the CPU's kernels are chosen before."""
+    """Runs as an actor of Ray. It imports torch only in `start`, so that the CPU's kernels are chosen before."""
 
     def __init__(self, number: int, work: Work, mailbox: Any) -> None:
         """`mailbox` is Ray's handle of the actor `Mailbox`."""
         self._number, self._work = number, work
-        with contextlib.suppress(OSError):  # then a missing file was noticed before, by its absolute path
-            os.chdir(work.folder)
-        cpu_kernels.choose(work.cpu_kernels)
-        if sys.platform != "win32":
-            signal.signal(signal.SIGUSR1, signal.default_int_handler)
-        self._folder = Path(tempfile.mkdtemp(prefix="wan-parity-worker-", dir=work.scratch))
-        self._sender = Sender(self._folder)
         self._courier = Courier(_put_into(mailbox), _interrupt)
 
-        from parity.cluster.session import WorkerSession
+    def start(self) -> Worker:
+        """Take a device, and return who this is. Raises UsageError and DeviceError as `Session` does."""
+        with contextlib.suppress(OSError):  # then a missing file was noticed before, by its absolute path
+            os.chdir(self._work.folder)
+        cpu_kernels.choose(self._work.cpu_kernels)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGUSR1, signal.default_int_handler)
 
-        self._session = WorkerSession(work, self._folder, self._send)
-        self._session.__enter__()
-
-    def describe(self) -> Worker:
-        """Return who this is."""
         import ray
 
+        from parity.cluster.session import WorkerSession
         from pipelines.engine import fingerprint
 
+        folder = Path(tempfile.mkdtemp(prefix="wan-parity-worker-", dir=self._work.scratch))
+        self._sender = Sender(folder)
+        self._session = WorkerSession(self._work, folder, self._send)
+        self._session.__enter__()
         gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU", ())
-
         return Worker(
             number=self._number,
             host=socket.gethostname(),
@@ -73,7 +71,7 @@ class Runner:
     def close(self) -> None:
         """Release the weights, and delete the folder."""
         self._session.__exit__()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._sender.folder, ignore_errors=True)
 
     def _send(self, result: CaseResult) -> None:
         self._courier.send(Kept(self._number, result, self._sender.new(result.id)))

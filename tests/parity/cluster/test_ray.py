@@ -84,7 +84,7 @@ def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def on_ray(cases: list[Case], options: Options, watcher: Watcher, workers: int) -> Run:
-    results = Results(options)
+    results = Results(options, cases)
     run_cases(cases, results, options, watcher, on="ray", workers=workers)
     return results.run
 
@@ -142,7 +142,7 @@ def test_a_run_that_is_stopped_goes_on_with_resume(cases: CaseFiles, tmp_path: P
     loaded = load_cases([cases.write(name, request=request) for name, request in asked.items()])
     options = session_options(tmp_path / "out", device="cpu", diagnose="gains")
     watcher = Watcher(stop="stopped")
-    results = Results(options)
+    results = Results(options, loaded)
     with pytest.raises(KeyboardInterrupt):
         run_cases(loaded, results, options, watcher, on="ray", workers=1)
     assert "stopping 1" in watcher.heard
@@ -151,8 +151,8 @@ def test_a_run_that_is_stopped_goes_on_with_resume(cases: CaseFiles, tmp_path: P
     diagnosis = results.run.cases[1].diagnosis
     assert diagnosis is not None
     assert diagnosis.stopped == "interrupted"
-    resumed = Results(dataclasses.replace(options, resume=True))
-    resumed.begin(loaded)
+    resumed = Results(dataclasses.replace(options, resume=True), loaded)
+    resumed.begin()
     try:
         assert [resumed.known(case) is not None for case in loaded] == [True, False, False]
     finally:
