@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,10 +73,21 @@ def _with_wheels(wheels: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="kit-site-") as site:
         install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
         subprocess.run([*install, "--no-cache-dir", "--target", site, *map(str, found)], check=True)
+        _name(Path(site))
         path = os.pathsep.join([site, str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, _SITE: site}
         command = [sys.executable, "-P", "-m", "benchmarks.gpu", *sys.argv[1:]]
         return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _name(site: Path) -> None:
+    """Make the checkout known as an installed package, whose version the server shows."""
+    with (_ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    folder = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    folder.mkdir()
+    content = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (folder / "METADATA").write_text(content, encoding="utf-8")
 
 
 def _measure(options: argparse.Namespace, numbers: list[int]) -> int:

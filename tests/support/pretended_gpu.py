@@ -36,27 +36,31 @@ class Pretended(torch.Tensor):
     held: torch.Tensor
 
     @staticmethod
-    def __new__(cls, held: torch.Tensor, requires_grad: bool = False) -> Pretended:
-        if isinstance(held, Pretended):  # accelerate makes a parameter by the class of the one before
-            held = held.held
-        made: Pretended = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls,
-            held.size(),
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            device=CUDA,
-            requires_grad=requires_grad or held.requires_grad,
-        )
-        made.held = held
-        return made
+    def __new__(_cls: type, data: torch.Tensor, requires_grad: bool = False) -> torch.Tensor:  # type: ignore[misc]
+        """Make a parameter: accelerate calls the class of the parameter before."""
+        return torch.nn.Parameter(data, requires_grad)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _computed(func, args, kwargs or {})
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Pretended({self.held!r})"
+
+
+def _pretended(held: torch.Tensor) -> Pretended:
+    """Say of a tensor of the CPU that it is on the GPU."""
+    made: Pretended = torch.Tensor._make_wrapper_subclass(
+        Pretended,
+        held.size(),
+        strides=held.stride(),
+        storage_offset=held.storage_offset(),
+        dtype=held.dtype,
+        device=CUDA,
+        requires_grad=held.requires_grad,
+    )
+    made.held = held
+    return made
 
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -87,7 +91,7 @@ def _wrapped(result: Any, given: list[torch.Tensor]) -> Any:
     def wrapped(value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
-        return changed[id(value)] if id(value) in changed else Pretended(value)
+        return changed[id(value)] if id(value) in changed else _pretended(value)
 
     return tree_map(wrapped, result)
 
@@ -99,7 +103,9 @@ def _check_devices(name: str, given: list[torch.Tensor]) -> None:
     checked = given[:1] if name in _INDEXED else [tensor for tensor in given if tensor.dim() > 0]
     devices = {str(tensor.device) for tensor in checked}
     if len(devices) > 1:
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found {' and '.join(devices)}: {name}")
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found {' and '.join(sorted(devices))}: {name}"
+        )
 
 
 def _is_cuda(value: Any) -> bool:
@@ -110,13 +116,14 @@ def _held(value: Any) -> Any:
     return value.held if isinstance(value, Pretended) else value
 
 
-class _Factories(TorchDispatchMode):
+class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Makes tensors on the pretended GPU where one is asked for."""
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _computed(func, args, kwargs or {})
 
 
+_ATTENTION = torch.nn.functional.scaled_dot_product_attention  # as it is before anybody observes it
 _GET_DATA, _SET_DATA = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
 """`tensor.data`, read and set: both would forget what the tensor holds."""
 
@@ -135,9 +142,9 @@ class _Functions(TorchFunctionMode):
             replaced = args[1].detach()
             if isinstance(args[0], torch.nn.Parameter):
                 replaced = torch.nn.Parameter(replaced, requires_grad=False)
-            torch.utils.swap_tensors(args[0], replaced)
+            torch.utils.swap_tensors(args[0], replaced)  # type: ignore[no-untyped-call]
             return None
-        if func is not torch.nn.functional.scaled_dot_product_attention:  # its choice of a kernel depends on the GPU
+        if func is not _ATTENTION:  # its choice of a kernel depends on the GPU
             try:
                 return func(*args, **kwargs)
             except (RuntimeError, NotImplementedError) as error:
@@ -160,7 +167,7 @@ def pretended_gpu() -> Iterator[torch.device]:
     swapped = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)  # `param.data = …` would forget what it holds
     try:
-        with mock.patch.object(torch.cuda, "_lazy_init", return_value=None), _Factories(), _Functions():
+        with mock.patch.object(torch.cuda, "_lazy_init", return_value=None), _Factories(), _Functions():  # type: ignore[no-untyped-call]
             yield CUDA
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swapped)
