@@ -125,6 +125,7 @@ def _compiled(context: Context, name: str, recipe: Recipe) -> Iterator[Row]:
         engine.close()
         raise LeftOutError("`compiled` needs CUDA")
     frames = engine.generate(with_compiler, clock.on_step)
+    blocks = engine.ran.compiled_blocks if engine.ran is not None else None
     first, again = clock.steps[0] - began, clock.step
     began = clock.restart()
     once_more = engine.generate(with_compiler, clock.on_step)
@@ -132,8 +133,8 @@ def _compiled(context: Context, name: str, recipe: Recipe) -> Iterator[Row]:
     psnr = decibel(frames, eager)
     ratio = again / step if step else math.nan
     twice = "generated again: the same bits" if np.array_equal(frames, once_more) else "generated again: it differs"
-    note = f"{again:.3f} s a step, {ratio:.2f} of eager; {first:.0f} s until the first step was done; {twice}"
-    values = {"psnr": plain(psnr), "step": again, "eager_step": step, "first_step": first}
+    note = f"{blocks} blocks; {again:.3f} s a step, {ratio:.2f} of eager; {first:.0f} s until a step was done; {twice}"
+    values = {"psnr": plain(psnr), "step": again, "eager_step": step, "first_step": first, "blocks": blocks}
     yield Row(f"{name}, compiled to eager", in_words(psnr), note, values)
 
 

@@ -189,6 +189,9 @@ def _generated(
     decode = ended - last
     values = {"step": step, "decode": decode, "peak": whole.peak, "fitting": fitting, "seconds": whole.seconds}
     note = f"weights placed and LoRA fitted in {fitting:.2f} s"
+    if engine.ran is not None:
+        kernels = ", ".join(f"{kernel} {calls} times" for kernel, calls in engine.ran.attention_kernels.items())
+        note += "; ".join(["", f"attention in the first pass: {kernels}", *engine.ran.not_as_asked])
     if bare:
         ratios = {key: values[key] / bare[key] for key in ("step", "decode", "peak") if bare[key]}
         ratios["all"] = (loading + whole.seconds) / bare["seconds"]

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.context import ROOT, LeftOutError
+from benchmarks.gpu.measure import release
 from pipelines.lora_files import lora_file
 from pipelines.recipe import Expert, LoraFile
 
@@ -82,6 +83,7 @@ def make(folder: Path, shape: Shape, device: torch.device, *, small: bool) -> Ma
     if shape.experts:
         (folder / "transformer_2").symlink_to("transformer")
     _vae(folder / "vae", device, small=small)
+    release()
     experts: tuple[Expert | None, ...] = ("high", "low") if shape.experts else (None,)
     loras = tuple(tuple(_lora(folder, shape, seed, expert) for expert in experts) for seed in (1, 2))
     return Made(shape, folder, loras, size)
