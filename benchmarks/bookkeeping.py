@@ -29,7 +29,7 @@ def rows(size: Size) -> Iterator[Row]:
         made(dataclasses.replace(TINY, width=64, frames=1, steps=1), folder)
         (folder / "samples" / f"{_DAMAGED}.webp").write_bytes(b"RIFF")
         cache = {"WAN_PARITY_CACHE": str(folder / "cache")}
-        child(["-m", "parity", "run", "faithful/0.yaml", "--out", "one"], folder, cache, ok=(1,))
+        child(["-m", "parity", "run", str(_cases("one", folder, 1)), "--out", "out-one"], folder, cache, ok=(1,))
         for what in ("plan", "run", "resume", "report"):
             used = {
                 count: _used(what, folder, count, cache) for count in counts if what != "report" or count <= _REPORTED
@@ -59,16 +59,7 @@ def _of(what: str, used: dict[int, Used]) -> Iterator[Row]:
 
 def _used(what: str, folder: Path, count: int, cache: dict[str, str]) -> Used:
     """Run a command over `count` cases."""
-    cases = folder / f"{what}-{count}"
-    copied = "faithful/0.yaml"
-    text = (folder / copied).read_text()
-    if not cases.exists():
-        cases.mkdir()
-        for number in range(count):
-            changed = text.replace("id: faithful-0", f"id: case-{number}").replace("../", f"{folder}/")
-            if what == "run":
-                changed = re.sub(r"samples/\w+", f"samples/{_DAMAGED}", changed)
-            (cases / f"{number}.yaml").write_text(changed)
+    cases = _cases(what, folder, count)
     out = folder / f"out-{what}-{count}"
     if what in ("resume", "report"):
         _copy_results(folder, cases, out, count)
@@ -81,12 +72,24 @@ def _used(what: str, folder: Path, count: int, cache: dict[str, str]) -> Used:
     return child(["-m", "parity", *command], folder, cache, ok=(0, 1, 2, 3))
 
 
+def _cases(what: str, folder: Path, count: int) -> Path:
+    """Write `count` equal cases of one preview, which is damaged for `run`. Returns their folder."""
+    cases = folder / f"{what}-{count}"
+    cases.mkdir()
+    text = (folder / "faithful" / "0.yaml").read_text().replace("../", f"{folder}/")
+    if what == "run":
+        text = re.sub(r"samples/\w+", f"samples/{_DAMAGED}", text)
+    for number in range(count):
+        (cases / f"{number}.yaml").write_text(text.replace("id: faithful-0", f"id: case-{number}"))
+    return cases
+
+
 def _copy_results(folder: Path, cases: Path, out: Path, count: int) -> None:
     """Write a finished run of `count` cases, each with the result and the artifacts of the one that was generated."""
     out.mkdir()
-    results = json.loads((folder / "one" / "results.json").read_text())
+    results = json.loads((folder / "out-one" / "results.json").read_text())
     (one,) = results["cases"]
-    (out / "artifacts").symlink_to(folder / "one" / "artifacts")
+    (out / "artifacts").symlink_to(folder / "out-one" / "artifacts")
     results["cases"] = [
         one
         | {
