@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.comparison.metrics import STANDARD, codec_floor, measure, unavailable
+from parity.comparison.metrics import STANDARD, codec_floor, measure, measure_with_floor, unavailable
 from parity.results.case import MetricResult, VideoResult
 from parity.results.diagnosis import Closeness
 from pipelines.files.digests import sha256_file
@@ -131,10 +131,15 @@ def compare(
     ours = f"decoded {output.kind}" if frames is output.seen.frames else "raw frames"
     theirs = "lossless preview frames" if lossless else f"decoded {_kind(path)}"
     same_shape = preview.frames.shape == frames.shape
-    metrics = (
-        measure(preview.frames, frames, asked=asked) if same_shape else _not_comparable(preview.frames, frames, asked)
-    )
-    floor = None if lossless or raw is None else codec_floor(raw, output.seen.frames, metrics)
+    floor: dict[str, float | None] | None = None
+    if not same_shape:
+        metrics = _not_comparable(preview.frames, frames, asked)
+    elif not lossless and raw is not None and raw.shape == frames.shape:
+        metrics, floor = measure_with_floor(preview.frames, frames, raw, asked)
+    else:
+        metrics = measure(preview.frames, frames, asked=asked)
+    if not lossless and raw is not None and floor is None:
+        floor = codec_floor(raw, output.seen.frames, metrics)
     if output.codec is not None and same_shape:
         floor = _estimated_floor(preview.frames, _codec_of(path), frames, output.codec, metrics, preview_recipe.fps)
     return Comparison(

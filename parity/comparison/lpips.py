@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,17 +66,25 @@ def _why_not(file: Path | None, fitted: Path | None) -> str | None:
 
 def distances(a: Frames, b: Frames) -> list[float]:
     """LPIPS of each pair of frames (T, H, W, 3), on the CPU, so that it does not depend on a GPU; 0 for equal ones."""
-    found = [0.0] * len(a)
-    differing = [index for index in range(len(a)) if not np.array_equal(a[index], b[index])]
-    batch = max(1, _AT_ONCE // (a.shape[1] * a.shape[2]))
+    return distances_to(b, [a])[0]
+
+
+def distances_to(frames: Frames, others: Sequence[Frames]) -> list[list[float]]:
+    """LPIPS of each frame and those of several other videos, as by `distances`; the network reads each frame once."""
+    found = [[0.0] * len(frames) for _ in others]
+    apart = [[not np.array_equal(*pair) for pair in zip(frames, other, strict=True)] for other in others]
+    differing = [index for index in range(len(frames)) if any(here[index] for here in apart)]
+    batch = max(1, _AT_ONCE // (frames.shape[1] * frames.shape[2]))
     for start in range(0, len(differing), batch):
         some = differing[start : start + batch]
-        for index, value in zip(some, _distances(a[some], b[some]), strict=True):
-            found[index] = value
+        needed = [number for number, here in enumerate(apart) if any(here[index] for index in some)]
+        for number, values in zip(needed, _distances(frames[some], [others[at][some] for at in needed]), strict=True):
+            for index, value in zip(some, values, strict=True):
+                found[number][index] = value if apart[number][index] else 0.0
     return found
 
 
-def _distances(a: Frames, b: Frames) -> list[float]:
+def _distances(frames: Frames, others: Sequence[Frames]) -> list[list[float]]:
     from pipelines import cpu_kernels
 
     cpu_kernels.apply()  # before torch is imported, if nothing was generated in this process
@@ -85,10 +94,11 @@ def _distances(a: Frames, b: Frames) -> list[float]:
     file = weights()
     assert file is not None
     network = _network(file)
+    count = len(frames)
     with torch.no_grad():
         shift, scale = (torch.tensor(values)[None, :, None, None] for values in (_SHIFT, _SCALE))
-        features = (torch.cat([_tensor(a), _tensor(b)]) - shift) / scale
-        total = torch.zeros(len(a))
+        features = (torch.cat([_tensor(video) for video in (frames, *others)]) - shift) / scale
+        totals = torch.zeros(len(others), count)
         for number, (layer, line) in enumerate(zip(network["trunk"], _fitted(), strict=True)):
             if network["pool_before"][number]:
                 features = functional.max_pool2d(features, 3, 2)
@@ -96,8 +106,10 @@ def _distances(a: Frames, b: Frames) -> list[float]:
                 features, layer["weight"], layer["bias"], stride=layer["stride"], padding=layer["padding"]
             ).relu_()
             unit = features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
-            total += functional.conv2d((unit[: len(a)] - unit[len(a) :]).square(), line).mean((1, 2, 3))
-    return [float(value) for value in total]
+            for place, total in enumerate(totals, 1):
+                theirs = unit[place * count : (place + 1) * count]
+                total += functional.conv2d((theirs - unit[:count]).square(), line).mean((1, 2, 3))
+    return [[float(value) for value in total] for total in totals]
 
 
 def _tensor(frames: Frames) -> torch.Tensor:

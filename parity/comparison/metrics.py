@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from parity.comparison.ssim import WINDOW, ssim_frame
 from parity.results.case import MetricResult
 from pipelines.errors import MediaError
 from pipelines.media.video import Frames
+
+T = TypeVar("T")
 
 HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "lpips": False, "vmaf": True}
 STANDARD = ("psnr", "ssim", "lpips")
@@ -49,10 +52,31 @@ def measure(
     meters = {
         "psnr": _psnr,
         "ssim": _ssim,
-        "lpips": lambda a, b: _lpips(a, b, every_frame="lpips" in asked),
+        "lpips": lambda a, b: _lpips(a, b, every_frame="lpips" in asked)[0],
         "vmaf": _vmaf,
     }
     return {name: meter(preview, output) for name, meter in meters.items() if name in names or name in asked}
+
+
+def measure_with_floor(
+    preview: Frames, output: Frames, raw: Frames, asked: Collection[str] = ()
+) -> tuple[dict[str, MetricResult], dict[str, float | None]]:
+    """`measure`, and the `codec_floor` of the raw frames that were delivered as the output.
+
+    The two have the output in common, so LPIPS, the dearest by far, takes three videos through its network, not four.
+    """
+    others = [name for name in STANDARD if name != "lpips"]
+    metrics = measure(preview, output, others, [name for name in asked if name != "lpips"])
+    lpips_result, floor_of_lpips = _lpips(preview, output, every_frame="lpips" in asked, raw=raw)
+    floor = codec_floor(raw, output, metrics)
+    if floor_of_lpips is not None:
+        floor["lpips"] = floor_of_lpips
+    shown = metrics | {"lpips": lpips_result}
+    return _in_order(shown), _in_order(floor)
+
+
+def _in_order(found: Mapping[str, T]) -> dict[str, T]:
+    return {name: found[name] for name in HIGHER_IS_BETTER if name in found}
 
 
 def codec_floor(raw: Frames, delivered: Frames, metrics: Mapping[str, MetricResult]) -> dict[str, float | None]:
@@ -95,21 +119,26 @@ def _each(metric: Callable[[Frames, Frames], float], a: Frames, b: Frames) -> li
         return list(pool.map(metric, a, b))
 
 
-def _lpips(preview: Frames, output: Frames, *, every_frame: bool) -> MetricResult:
+def _lpips(
+    preview: Frames, output: Frames, *, every_frame: bool, raw: Frames | None = None
+) -> tuple[MetricResult, float | None]:
+    """LPIPS, and that of `raw` frames against the output, of the same frames."""
     count, height, width, _ = preview.shape
     why_not = lpips.why_not()
     if why_not is not None:
-        return unavailable("lpips", why_not)
+        return unavailable("lpips", why_not), None
     if min(height, width) < lpips.LEAST_SIDE:
-        return unavailable("lpips", "frames are smaller than AlexNet's 32 pixels")
+        return unavailable("lpips", "frames are smaller than AlexNet's 32 pixels"), None
     chosen = list(range(count)) if every_frame else _worst(preview, output, lpips.MOST_PIXELS // (height * width))
-    result = summarize("lpips", lpips.distances(preview[chosen], output[chosen]))
+    others = [video[chosen] for video in (preview, raw) if video is not None]
+    distances, *floor = lpips.distances_to(output[chosen], others)
+    result, mean = summarize("lpips", distances), float(np.mean(floor[0])) if floor else None
     if len(chosen) == count:
-        return result
+        return result, mean
     variant = f"{result.variant}; of {len(chosen)} of {count} frames, those with the lowest PSNR"
     shown = dict(zip(chosen, result.per_frame, strict=True))
     per_frame = tuple(shown.get(index) for index in range(count))
-    return dataclasses.replace(result, variant=variant, per_frame=per_frame, measured=tuple(chosen))
+    return dataclasses.replace(result, variant=variant, per_frame=per_frame, measured=tuple(chosen)), mean
 
 
 def _worst(a: Frames, b: Frames, most: int) -> list[int]:

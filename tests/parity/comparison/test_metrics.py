@@ -261,6 +261,15 @@ def test_lpips_is_what_its_authors_print() -> None:
     assert ours[2] == 0  # not measured: the frames are equal
 
 
+def test_lpips_of_several_videos_is_that_of_each() -> None:
+    frames = video(4, 64, 64)
+    others = [noisy(frames, 60, slice(1, 3)), frames, noisy(frames, 9, slice(2, 4))]
+    together = lpips.distances_to(frames, others)
+    for found, other in zip(together, others, strict=True):
+        assert found == pytest.approx(lpips.distances(frames, other), abs=1e-6)
+    assert [[index for index, value in enumerate(found) if value] for found in together] == [[1, 2], [], [2, 3]]
+
+
 def test_lpips_tells_frames_apart() -> None:
     a = video(3, 64, 64)
     result = measure(a, noisy(a, 60, slice(1, 3)))["lpips"]
