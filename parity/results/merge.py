@@ -60,6 +60,15 @@ def missing_shards(paths: Sequence[Path], runs: Sequence[Run]) -> tuple[str, ...
         for path, run in zip(paths, runs, strict=True)
         if run.shard is not None
     ]
+    split = {case: part for part in parts for case in part.shard.cases}
+    for path, run in zip(paths, runs, strict=True):
+        twice = next((case.id for case in run.cases if run.shard is None and case.id in split), None)
+        if twice is not None:
+            other = split[twice]
+            raise UsageError(
+                f"{path}: is no shard and has {twice}, a case of the run that {other.path} ({other.shard}) is part of; "
+                "pass the shards of one run alone"
+            )
     return missing_of(parts) if len(paths) > 1 else ()
 
 

@@ -86,6 +86,7 @@ def test_one_shard_alone_says_what_it_is() -> None:
         ([run(1), run(2, partition="q")], "do not belong together"),
         ([run(1), run(2, of=5)], "do not belong together"),
         ([run(1), run(2), run(2)], "is shard 2 of 4, and so is"),
+        ([run(1), run_of(result("e"))], "is no shard and has e"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(
