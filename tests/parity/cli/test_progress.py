@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CaseFiles
+from tests.parity.pytest_plugin.test_pytest_entry import WITHOUT
 from tests.support.paths import ROOT
 from tests.support.prepared import python
 from tests.support.terminal import Written, run_in_terminal
@@ -114,7 +115,7 @@ def test_pytest_gets_a_line_too_whatever_it_captures(
 ) -> None:
     path = cases.write("one", request=cases.request(sample_steps=2, num_frames=9))
     (tmp_path / "beating.py").write_text(BEATING)
-    command = [sys.executable, "-m", "pytest", "-p", "beating", "-p", "no:cacheprovider", *workers]
+    command = [sys.executable, "-m", "pytest", "-p", "beating", "-p", "no:cacheprovider", *WITHOUT, *workers]
     done = subprocess.run(
         [*command, "--pyargs", "parity", "--parity-cases", str(path), "--parity-out", str(tmp_path / "out")],
         cwd=tmp_path,

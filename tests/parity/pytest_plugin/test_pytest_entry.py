@@ -32,6 +32,8 @@ from tests.support.report_cases import drifted_case, passed_case
 pytestmark = [pytest.mark.draws, pytest.mark.process]
 
 Done = subprocess.CompletedProcess[str]
+WITHOUT = ("-p", "no:schemathesis", "-p", "no:hypothesispytest")
+"""Plugins of this repository's own tests, which take every process half a second to import."""
 
 
 def pytest_parity(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
@@ -41,7 +43,7 @@ def pytest_parity(*arguments: str | Path, environment: Mapping[str, str] | None 
 
 def pytest_in(folder: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> Done:
     """`pytest …` in a process of its own, where the wheel is as good as a clone: `--parity-cases` says what to test."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *WITHOUT, *map(str, arguments)]
     env = {**os.environ, **(environment or {})}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
 
@@ -308,10 +310,13 @@ def test_a_session_that_is_not_about_cases_loads_no_torch(tmp_path: Path) -> Non
         "    assert not {'torch', 'pydantic', 'parity.pytest_plugin.hooks'} & set(sys.modules)\n"
         "    assert 'MKL_CBWR' not in os.environ\n"
     )
-    without = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest"]
     environment = {name: value for name, value in os.environ.items() if name not in PORTABLE}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *without, "-q"], cwd=tmp_path, capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *WITHOUT, "-q"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
