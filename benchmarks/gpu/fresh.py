@@ -16,11 +16,22 @@ import numpy as np
 from benchmarks.gpu.context import ROOT, Context, recipes
 from pipelines.media.video import Frames
 
+_running: dict[Path, subprocess.Popen[bytes]] = {}
+"""The processes that were started, by their folders; a section may start one that another waits for."""
 
-def start(context: Context, device: str, folder: Path) -> subprocess.Popen[bytes]:
-    """Start such a process; it belongs to the worker's group, so that it ends with it."""
+
+def start(context: Context, run: str, device: str) -> None:
+    """Start such a process, unless it was; it belongs to the worker's group, so that it ends with it."""
+    folder = _folder(context, run)
+    if folder in _running or (folder / "done").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "benchmarks.gpu.fresh", device, str(folder)]
-    return subprocess.Popen([*command, "--small"] if context.small else command, cwd=ROOT)
+    _running[folder] = subprocess.Popen([*command, "--small"] if context.small else command, cwd=ROOT)
+
+
+def _folder(context: Context, run: str) -> Path:
+    return context.work / f"frames-{run}"
 
 
 def frames_of(context: Context, wanted: dict[str, str]) -> dict[str, dict[str, Frames | str]]:
@@ -28,19 +39,15 @@ def frames_of(context: Context, wanted: dict[str, str]) -> dict[str, dict[str, F
 
     `wanted` has a device for the name of each run. All that are missing are generated at the same time.
     """
-    running = {}
     for run, device in wanted.items():
-        folder = context.work / f"frames-{run}"
-        if not (folder / "done").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            running[run] = start(context, device, folder)
-    codes = {run: process.wait() for run, process in running.items()}
-    if any(codes.values()):
-        ended = ", ".join(f"{run} with {code}" for run, code in codes.items() if code)
-        raise RuntimeError(f"fresh processes ended early: {ended}; log.txt has the reason")
+        start(context, run, device)
+    for run in wanted:
+        process = _running.pop(_folder(context, run), None)
+        if process is not None and (code := process.wait()) != 0:
+            raise RuntimeError(f"the fresh process of the {run} run ended with {code}; log.txt has the reason")
     found: dict[str, dict[str, Frames | str]] = {}
     for run in wanted:
-        folder = context.work / f"frames-{run}"
+        folder = _folder(context, run)
         found[run] = {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
         found[run] |= {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.error"))}
     return found
@@ -48,7 +55,7 @@ def frames_of(context: Context, wanted: dict[str, str]) -> dict[str, dict[str, F
 
 def seconds_of(context: Context, run: str) -> dict[str, float]:
     """Seconds of each generation, the loading of its weights included."""
-    lines = (context.work / f"frames-{run}" / "done").read_text(encoding="utf-8").splitlines()
+    lines = (_folder(context, run) / "done").read_text(encoding="utf-8").splitlines()
     return {name: float(seconds) for name, seconds in (line.split() for line in lines)}
 
 
