@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from parity.doctor.check import Asked, Check, ok, problem, warning
+from parity.doctor.check import Asked, Check, ok, problem, skipped, warning
 
 MOST_APART = 1e-6
 """How far SSIM may be from scikit-image's: no figure shows it."""
@@ -13,8 +13,12 @@ MOST_APART = 1e-6
 def ssim(_: Asked) -> Iterator[Check]:
     """SSIM of two small frames, whose size fills no block of ours, as ours and as scikit-image's."""
     import numpy as np
-    from skimage.metrics import structural_similarity
 
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError:
+        yield skipped("ssim", "scikit-image is not installed, which it is compared with", "pip install scikit-image")
+        return
     from parity.comparison.ssim import ssim_frame
 
     chance = np.random.default_rng(0)
