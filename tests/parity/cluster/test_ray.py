@@ -38,6 +38,7 @@ class Watcher:
         """`kill`: how many workers to kill, by the case they generate. `stop`: the diagnosis to press Ctrl-C in."""
         self.kill, self.stop = kill or {}, stop
         self.heard: list[str] = []
+        self.killed: set[int] = set()
 
     def between(self, words: str) -> None: ...
 
@@ -56,8 +57,9 @@ class Watcher:
     def doing(self, worker: Worker, case: Case, words: str) -> None:
         if "step" not in words:
             return
-        if self.kill.get(case.id):
+        if self.kill.get(case.id) and worker.pid not in self.killed:  # of a killed one more can be in the mail
             self.kill[case.id] -= 1
+            self.killed.add(worker.pid)
             os.kill(worker.pid, signal.SIGKILL)
         if case.id == self.stop and ": " in words:
             raise KeyboardInterrupt
