@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -91,6 +92,7 @@ class Driver:
         self._deaths: dict[str, list[str]] = {}
         """The workers that died over a case, by its id."""
         self._hosts: set[str] = set()
+        self._mail: deque[Message] = deque()
         self._at_once = False
         self._why = ""
         """Ray's words on the last worker that died before it was ready."""
@@ -234,13 +236,14 @@ class Driver:
 
     def _read_mail(self) -> None:
         try:
-            messages: list[Message] = self._ray.get(self._mailbox.take.remote())
+            self._mail += self._ray.get(self._mailbox.take.remote())
         except self._ray.exceptions.RayError as error:
             raise DeviceError(
                 f"the Ray cluster is gone ({shorten(one_line(str(error)), 200)}); results so far are kept: --resume"
             ) from None
         hands = {hand.number: hand for hand in self._hands.values()}
-        for message in messages:
+        while self._mail:  # Ctrl-C in between leaves the rest to the next call
+            message = self._mail.popleft()
             hand = hands.get(message.worker)
             if hand is None or hand.worker is None or hand.case is None or message.case != hand.case.id:
                 continue
