@@ -266,6 +266,8 @@ class Driver:
             self._read_mail()
             for reference in ready:
                 self._hand_in(self._hands.pop(reference), reference)
+        for hand in self._hands.values():  # those that did not stop in time
+            self._keep_partial(hand)
 
     def _hand_in(self, hand: _Hand, reference: Any) -> None:
         """A worker has stopped, or has finished its case just before."""

@@ -37,7 +37,9 @@ class Runner:
             os.chdir(self._work.folder)
         cpu_kernels.choose(self._work.cpu_kernels)
         if sys.platform != "win32":
-            signal.signal(signal.SIGUSR1, signal.default_int_handler)
+            from parity.run import interrupt
+
+            interrupt.listen(signal.SIGUSR1)
 
         import ray
 

@@ -15,13 +15,16 @@ _asked_by = 0
 """The signal that asked to stop; 0: none."""
 
 
-def listen() -> None:
-    """Let both signals raise KeyboardInterrupt, at once or at the next `check`. Works in the main thread only."""
+def listen(*signals: int) -> None:
+    """Let these signals, by default Ctrl-C's and SIGTERM, raise KeyboardInterrupt, at once or at the next `check`.
+
+    Works in the main thread only. A CI runner that cancels a job sends SIGTERM.
+    """
     global _asked_by
     _asked_by = 0
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _stop)
-        signal.signal(signal.SIGTERM, _stop)  # sent by a CI runner that cancels a job
+        for number in signals or (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
 
 
 def check() -> None:
