@@ -18,6 +18,7 @@ PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 ELSEWHERE = {
     "parity/case/target.py: self.token_variable": "the case names it, WAN_PARITY_TARGET_TOKEN by default",
     "parity/cli/project.py: setting.key.variable or ''": "WAN_PARITY_CPU_KERNELS",
+    "parity/cluster/run.py: cpu_kernels.VARIABLE": "WAN_PARITY_CPU_KERNELS",
     "parity/cli/settings.py: key.variable or ''": "WAN_PARITY_CPU_KERNELS",
 }
 """Names that are no constants, and where they come from."""

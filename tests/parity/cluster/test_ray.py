@@ -62,6 +62,7 @@ class Watcher:
             self.killed.add(worker.pid)
             os.kill(worker.pid, signal.SIGKILL)
         if case.id == self.stop and ": " in words:
+            self.stop = ""  # another one would be the second Ctrl-C, which waits for nothing
             raise KeyboardInterrupt
 
     def planned(self, worker: Worker, case: Case, plan: str, generations: float | None) -> None: ...
