@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_loses_nothing(cases: CaseFiles, tmp_path: Path,
 @pytest.mark.draws
 @pytest.mark.usefixtures("_ray")
 def test_a_run_that_is_stopped_goes_on_with_resume(cases: CaseFiles, tmp_path: Path) -> None:
-    same, other = cases.request(), cases.request(sample_steps=8, num_frames=5, guidance_scale=4, seed=7, prompt="")
+    same, other = cases.request(), cases.request(sample_steps=60, num_frames=5, guidance_scale=4, seed=7, prompt="")
     asked = {"first": same, "stopped": other, "never": same}
     loaded = load_cases([cases.write(name, request=request) for name, request in asked.items()])
     options = session_options(tmp_path / "out", device="cpu", diagnose="gains")
