@@ -93,6 +93,12 @@ class Cache:
             os.utime(folder)
         return frames, entry
 
+    def might_have(self, recipe: Recipe) -> bool:
+        """Return whether there are frames of the recipe's model, prompt and size, whatever weights they are of."""
+        wanted = (recipe.model, recipe.prompt, recipe.width.applied, recipe.height.applied)
+        entries = (_read(path) for path in self.root.glob(f"*/*/{_ENTRY}"))
+        return any(wanted == (entry.model, entry.prompt, entry.width, entry.height) for entry in entries if entry)
+
     def store(self, key: str, frames: Frames, recipe: Recipe, case: str) -> None:
         """Store frames under a key. Raises OSError if they cannot be written; nothing is left behind then."""
         count, height, width, _ = frames.shape

@@ -54,11 +54,16 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     """
     case, inference = lab.case, within_limits(lab.case.inference)
     clock = time.perf_counter()
-    weights = fingerprint.weights(inference, case.token, lab.engine.on_phase)
-    cacheable = trace is None and inference.repeats
-    key = shelf.key(inference, weights) if shelf is not None and cacheable else None
-    if shelf is not None and key is not None:
-        found = shelf.cache.find(key)
+    hashing = fingerprint.Hashing(inference, case.token, lab.engine.on_phase)
+    shelf = shelf if trace is None and inference.repeats else None
+    if hashing.is_known or (shelf is not None and shelf.cache.might_have(inference)):
+        lab.engine.on_phase("check", "")
+        hashing.result()
+    else:  # no frames can be kept of it: 28 GB are read while they are loaded
+        hashing.begin()
+    if shelf is not None and hashing.is_done:
+        weights = hashing.result()
+        found = shelf.cache.find(shelf.key(inference, weights))
         if found is not None:
             frames, entry = found
             seconds = time.perf_counter() - clock
@@ -74,7 +79,8 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     loaded_at = time.perf_counter()
     frames = lab.generate(inference, case.id, trace)
     generated_at = time.perf_counter()
-    notes = _store(shelf, key, frames, inference, case.id) if shelf is not None and key is not None else ()
+    weights = hashing.result()
+    notes = _store(shelf, shelf.key(inference, weights), frames, inference, case.id) if shelf is not None else ()
     return Generation(
         frames=frames,
         weights_sha256=weights,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import threading
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.engine.checkpoint import folders
-from pipelines.files.digests import sha256_files
+from pipelines.files.digests import known_sha256, sha256_files
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import Recipe
 
@@ -25,9 +27,55 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 
 def weights(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unheard) -> str:
     """Return the hex SHA-256 of the files of a recipe's pipeline. Raises WeightsError if there are none."""
-    digest = hashlib.sha256()
     found = folders(recipe, token, on_phase)
     on_phase("check", "")
+    return _of_folders(found)
+
+
+class Hashing:
+    """The hash of a recipe's files, as `weights` returns it, made in a thread beside whatever else is done."""
+
+    def __init__(self, recipe: Recipe, token: str | None = None, on_phase: OnPhase = unheard) -> None:
+        """Files that are missing are downloaded first. Raises WeightsError."""
+        self._found = folders(recipe, token, on_phase)
+        self._thread: threading.Thread | None = None
+        self._made: str | Exception | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether nothing has to be read for it. Raises WeightsError."""
+        return all(known_sha256(_read_files(folder)) for folder in self._found.values())
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether `result` need not wait."""
+        return self._made is not None
+
+    def begin(self) -> None:
+        """Begin to read the files. The thread ends with the process, if nobody waits for it."""
+        self._thread = threading.Thread(target=self._make, name="hashing", daemon=True)
+        self._thread.start()
+
+    def result(self) -> str:
+        """Return the hash, and wait for it. Raises OSError."""
+        if self._thread is not None:
+            self._thread.join()
+        elif self._made is None:
+            self._make()
+        if isinstance(self._made, Exception):
+            raise self._made
+        assert self._made is not None
+        return self._made
+
+    def _make(self) -> None:
+        try:
+            self._made = _of_folders(self._found)
+        except Exception as error:  # raised where the result is asked for
+            self._made = error
+
+
+def _of_folders(places: Mapping[str, Path]) -> str:
+    digest, found = hashlib.sha256(), dict(places)
     for name in ("checkpoint", "text_encoder"):
         digest.update(of_folder(found.pop(name)).encode() if name in found else b"\0")
     for name, folder in found.items():
@@ -38,13 +86,23 @@ def weights(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unhear
 def of_folder(folder: Path) -> str:
     """Return the hex SHA-256 of the files in a folder that something is loaded from."""
     digest = hashlib.sha256()
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in _READ and path.is_file())
+    paths = _loaded(folder)
     named = {path: name for path in paths if (name := _blob_name(path)) is not None}
     read = [path for path in paths if path not in named]
     hashes = named | dict(zip(read, sha256_files(read), strict=True))
     for path in paths:
         digest.update(f"{path.relative_to(folder).as_posix()}\0{hashes[path]}\n".encode())
     return digest.hexdigest()
+
+
+def _loaded(folder: Path) -> list[Path]:
+    """The files in a folder that something is loaded from."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in _READ and path.is_file())
+
+
+def _read_files(folder: Path) -> list[Path]:
+    """Those of them that have to be read for their hash."""
+    return [path for path in _loaded(folder) if _blob_name(path) is None]
 
 
 def _blob_name(path: Path) -> str | None:

@@ -5,7 +5,10 @@ A second set of weights would be 28 GB for a model of 14B in bfloat16, and 56 GB
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,8 @@ from pipelines.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
+_POPULATE_WRITE = 23
+"""MADV_POPULATE_WRITE of Linux: faults pages in for writing. It changes no content."""
 _SAMPLED_ROWS = 16
 """Rows of each weight that are compared with its file before the file is relied on."""
 
@@ -76,6 +81,8 @@ class Originals:
         if (part, name) not in self._changed:
             is_read = self._is_read((part, name), weight)
             self._changed[part, name] = None if is_read else weight.detach().to("cpu", copy=True)
+            if is_read:
+                _take_pages(weight)
 
     def restore(self, pipe: Any) -> None:
         """Give every changed parameter the bits that it was loaded with, cast to its dtype.
@@ -119,6 +126,19 @@ class Originals:
                     f"{path}: changed while it was in use, so the weights without the LoRA cannot be read from it "
                     "again; run again, which loads the checkpoint anew"
                 )
+
+
+def _take_pages(weight: torch.Tensor) -> None:
+    """Give a tensor on the CPU memory of its own at once, if it is mapped from its file.
+
+    Otherwise its first write does so, 4 KiB at a time, which takes three times as long as all else in a merge. Linux
+    5.14 and later can; elsewhere nothing happens.
+    """
+    if sys.platform != "linux" or weight.device.type != "cpu":
+        return
+    start = weight.data_ptr() & -mmap.PAGESIZE
+    length = weight.data_ptr() + weight.nbytes - start
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _POPULATE_WRITE)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -42,6 +42,8 @@ class Digests:
         self._now = now
         self._known: dict[str, tuple[State, str]] = {}
         self._lock = threading.Lock()
+        self._reading: dict[tuple[str, State], threading.Lock] = {}
+        """Held while a file is read."""
         self._is_read = False
 
     def sha256(self, path: Path) -> str:
@@ -54,10 +56,10 @@ class Digests:
         found = [self._find(path, state) for path, state in zip(paths, states, strict=True)]
         unknown = [number for number, digest in enumerate(found) if digest is None]
         if len(unknown) == 1:
-            made = [_read(paths[unknown[0]])]
+            made = [self._read_once(paths[unknown[0]], states[unknown[0]])]
         else:
             with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
-                made = list(threads.map(_read, (paths[number] for number in unknown)))
+                made = list(threads.map(lambda number: self._read_once(paths[number], states[number]), unknown))
         fresh = {
             str(paths[number].absolute()): (states[number], digest)
             for number, digest in zip(unknown, made, strict=True)
@@ -65,7 +67,24 @@ class Digests:
         with self._lock:
             self._known |= fresh
             self._keep({path: entry for path, entry in fresh.items() if self._lasts(entry[0])})
-        return [self._known[str(path.absolute())][1] for path in paths]
+            return [self._known[str(path.absolute())][1] for path in paths]
+
+    def knows(self, paths: Sequence[Path]) -> bool:
+        """Return whether all these files are hashed, as they are now. Raises OSError."""
+        return all(self._find(path, state_of(path)) is not None for path in paths)
+
+    def _read_once(self, path: Path, state: State) -> str:
+        """Read a file; two threads that ask for one at the same time share the reading."""
+        with self._lock:
+            reading = self._reading.setdefault((str(path.absolute()), state), threading.Lock())
+        with reading:
+            known = self._find(path, state)
+            if known is None:
+                known = _read(path)
+                with self._lock:
+                    self._known[str(path.absolute())] = state, known
+                    self._reading.pop((str(path.absolute()), state), None)
+        return known
 
     def _find(self, path: Path, state: State) -> str | None:
         with self._lock:
@@ -137,3 +156,8 @@ def sha256_file(path: Path) -> str:
 def sha256_files(paths: Sequence[Path]) -> list[str]:
     """Return the hex SHA-256 of several files, which are read side by side. Raises OSError."""
     return _current.all_sha256(paths)
+
+
+def known_sha256(paths: Sequence[Path]) -> bool:
+    """Return whether nothing has to be read for the hashes of these files. Raises OSError."""
+    return _current.knows(paths)

@@ -146,6 +146,23 @@ def test_weights_are_known_by_content(tmp_path: Path, recipe: Recipe) -> None:
     assert fingerprint.weights(of[0]) != fingerprint.weights(of[1])
 
 
+def test_weights_are_hashed_beside_other_work(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "_current", digests.Digests())
+    hashing = fingerprint.Hashing(recipe)
+    assert (hashing.is_known, hashing.is_done) == (False, False)
+    hashing.begin()
+    assert hashing.result() == fingerprint.weights(recipe)
+    assert fingerprint.Hashing(recipe).is_known
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "model_index.json").write_text("{}")
+    lost = fingerprint.Hashing(dataclasses.replace(recipe, weights=Weights(str(gone))))
+    monkeypatch.setattr(fingerprint, "sha256_files", lambda _: Path("gone").stat())
+    lost.begin()
+    with pytest.raises(FileNotFoundError):
+        lost.result()
+
+
 def test_files_of_the_hubs_cache_are_known_by_their_names(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +213,24 @@ def test_an_unchanged_case_is_not_generated_again(cases: CaseFiles, tmp_path: Pa
     assert engine.work.denoising_steps > steps
     cases.write("one", request=cases.request(sample_steps=1, num_frames=1, seed=7))
     assert run(path, tmp_path / "d", cache, engine).drawn_before is None
+
+
+@pytest.mark.draws
+def test_frames_are_found_by_a_process_that_has_hashed_nothing(
+    cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights whose hash is unknown are loaded beside hashing them, but not if there may be frames of them."""
+    case = load_case(cases.write(request=cases.request(sample_steps=1, num_frames=1)))
+    results, loads = [], []
+    for number in range(2):
+        monkeypatch.setattr(digests, "_current", digests.Digests())
+        options = Options(out=tmp_path / str(number), device="cpu", cache=tmp_path / "cache")
+        with Session(options) as session:
+            results.append(session.run_case(case, Quiet()))
+            loads.append(session.engine.work.loads)
+    assert loads == [1, 0]
+    assert results[1].drawn_before is not None
+    assert results[0].weights_sha256 == results[1].weights_sha256 == fingerprint.weights(case.inference)
 
 
 def test_other_tolerances_do_not_generate_again(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,27 @@ def test_without_a_writable_folder_files_are_hashed_all_the_same(weights: Path, 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         of(None).sha256(tmp_path / "none")
+
+
+def test_threads_that_ask_for_one_file_share_the_reading(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, begun, going_on = [], threading.Event(), threading.Event()
+    original = digests._read
+
+    def slowly(path: Path) -> str:
+        read.append(path)
+        begun.set()
+        assert going_on.wait(60)
+        return original(path)
+
+    monkeypatch.setattr(digests, "_read", slowly)
+    known = Digests()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(known.sha256, weights)
+        assert begun.wait(60)
+        second = threads.submit(known.all_sha256, [weights])
+        going_on.set()
+        assert second.result() == [first.result()] == [hashlib.sha256(weights.read_bytes()).hexdigest()]
+    assert read == [weights]
+    assert known.knows([weights])
+    weights.write_bytes(b"other")
+    assert not known.knows([weights])
