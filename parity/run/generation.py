@@ -56,8 +56,8 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     clock = time.perf_counter()
     hashing = fingerprint.Hashing(inference, case.token, lab.engine.on_phase)
     shelf = shelf if trace is None and inference.repeats else None
+    lab.engine.on_phase("check", "")
     if hashing.is_known or (shelf is not None and shelf.cache.might_have(inference)):
-        lab.engine.on_phase("check", "")
         hashing.result()
     else:  # no frames can be kept of it: 28 GB are read while they are loaded
         hashing.begin()
@@ -79,6 +79,8 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     loaded_at = time.perf_counter()
     frames = lab.generate(inference, case.id, trace)
     generated_at = time.perf_counter()
+    if not hashing.is_done:
+        lab.engine.on_phase("check", "")
     weights = hashing.result()
     notes = _store(shelf, shelf.key(inference, weights), frames, inference, case.id) if shelf is not None else ()
     return Generation(
