@@ -18,14 +18,14 @@ from parity.case.load import DEMO, Case, load_cases
 from parity.cluster.dispatch import Held, Waiting
 from parity.results.merge import read_results
 
-CASES, STEPS = 8, 150
+CASES, STEPS = 12, 150
 """Enough to generate that starting two processes does not decide."""
 _ONE_CORE = {"OMP_NUM_THREADS": "1"}
 _PROMISE = "at most 0.59"
 
 
 def rows(size: Size) -> Iterator[Row]:
-    """Eight cases of equal cost on two workers of one core each, against one; needs two idle cores."""
+    """Twelve cases of equal cost on two workers of one core each, against one; needs two idle cores."""
     with tempfile.TemporaryDirectory(prefix="parity-benchmark-") as name:
         folder = Path(name)
         _write_cases(folder / "cases", *((2, 1) if size.small else (CASES, STEPS)))

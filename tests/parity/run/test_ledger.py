@@ -133,7 +133,7 @@ def test_a_text_is_the_same_in_pieces(tmp_path: Path) -> None:
     for run in (run_of(), run_of(passed_case(tmp_path), diagnosed_case(tmp_path), error_case()), HEAD):
         tricky = replace(run, command=("parity", '\n "cases": [],\n', "é\u2028"))
         assert b"".join(in_pieces(tricky)).decode() == to_json(tricky)
-        assert from_json(to_json(tricky)) == tricky
+        assert from_json(to_json(tricky)) == from_json(to_json(tricky, indent=None)) == tricky
 
 
 def test_nan_is_never_written_and_the_word_is(tmp_path: Path) -> None:
