@@ -56,7 +56,6 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     clock = time.perf_counter()
     hashing = fingerprint.Hashing(inference, case.token, lab.engine.on_phase)
     shelf = shelf if trace is None and inference.repeats else None
-    lab.engine.on_phase("check", "")
     if hashing.is_known or (shelf is not None and shelf.cache.might_have(inference)):
         hashing.result()
     else:  # no frames can be kept of it: 28 GB are read while they are loaded

@@ -27,9 +27,7 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 
 def weights(recipe: Recipe, token: str | None = None, on_phase: OnPhase = unheard) -> str:
     """Return the hex SHA-256 of the files of a recipe's pipeline. Raises WeightsError if there are none."""
-    found = folders(recipe, token, on_phase)
-    on_phase("check", "")
-    return _of_folders(found)
+    return Hashing(recipe, token, on_phase).result()
 
 
 class Hashing:
@@ -38,6 +36,7 @@ class Hashing:
     def __init__(self, recipe: Recipe, token: str | None = None, on_phase: OnPhase = unheard) -> None:
         """Files that are missing are downloaded first. Raises WeightsError."""
         self._found = folders(recipe, token, on_phase)
+        on_phase("check", "")
         self._thread: threading.Thread | None = None
         self._made: str | Exception | None = None
 

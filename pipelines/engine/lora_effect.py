@@ -35,5 +35,5 @@ def _is_zero(tensor: torch.Tensor) -> bool:
 
 
 def sample(weight: torch.Tensor) -> torch.Tensor:
-    """A copy of up to 16 rows of a weight, spread over all of it, to see later whether it changed."""
+    """A copy of up to 16 rows of a weight, spread over all of it: enough to see whether it is another one."""
     return weight.detach()[:: max(1, len(weight) // _SAMPLED_ROWS)][:_SAMPLED_ROWS].clone()

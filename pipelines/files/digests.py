@@ -55,17 +55,16 @@ class Digests:
         states = [state_of(path) for path in paths]
         found = [self._find(path, state) for path, state in zip(paths, states, strict=True)]
         unknown = [number for number, digest in enumerate(found) if digest is None]
-        if len(unknown) == 1:
-            made = [self._read_once(paths[unknown[0]], states[unknown[0]])]
-        else:
+        if len(unknown) > 1:
             with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
                 made = list(threads.map(lambda number: self._read_once(paths[number], states[number]), unknown))
+        else:
+            made = [self._read_once(paths[number], states[number]) for number in unknown]
         fresh = {
             str(paths[number].absolute()): (states[number], digest)
             for number, digest in zip(unknown, made, strict=True)
         }
         with self._lock:
-            self._known |= fresh
             self._keep({path: entry for path, entry in fresh.items() if self._lasts(entry[0])})
             return [self._known[str(path.absolute())][1] for path in paths]
 
