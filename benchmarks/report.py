@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parity.results.case import CaseResult, FindingResult, MetricResult, Run, Status, VideoResult, to_json
+from parity.results.case import CaseResult, FindingResult, MetricResult, Run, Status, VideoResult
 from parity.results.diagnosis import Closeness, Cost, Diagnosis, FactorCost, Trial, WaterfallStep
+from parity.results.json_text import to_json
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from parity.results.case import NOT_RUN, CaseResult, Run, to_json
+from parity.results.case import NOT_RUN, CaseResult, Run
 from parity.results.frames import leading_metric, worst_frame, worst_frames
+from parity.results.json_text import to_json
 from parity.results.pair import PairResult
 from pipelines.files.content import write_atomically
 from reports import overview, view

@@ -27,7 +27,8 @@ from pathlib import Path
 from PIL import Image
 
 import parity.cli.main
-from parity.results.case import Run, from_json
+from parity.results.case import Run
+from parity.results.json_text import from_json
 from parity.run.cache import Cache
 from pipelines.files.digests import sha256_file
 from tests.conftest import CaseFiles

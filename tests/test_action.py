@@ -18,7 +18,7 @@ import pytest
 
 from parity.case.load import DEMO
 from parity.cli.main import whole_parser
-from parity.results.case import to_json
+from parity.results.json_text import to_json
 from tests.conftest import CaseFiles
 from tests.support.prepared import python
 from tests.support.report_cases import drifted_case, passed_case, run_of

@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from parity.cli.installed import PACKAGES
-from parity.results.case import Run, now, to_json
+from parity.results.case import Run, now
+from parity.results.json_text import to_json
 from tests.conftest import CaseFiles
 from tests.support import baseline_samples
 from tests.support.paths import ROOT

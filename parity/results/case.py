@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from parity.results.comfyui import ComfyAdvice
 from parity.results.diagnosis import Closeness, Diagnosis, Search, Snippet
 from parity.results.shard import Shard
 from parity.results.smoke import SmokeResult
 from parity.results.speed import Speed
-from pipelines.files import strict_json
-from pipelines.files.content import as_text
-from pipelines.files.versioned import first_mistake, other_version
 from pipelines.ran import Ran
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-_T = TypeVar("_T")
 
 SCHEMA_VERSION = 1
 
@@ -450,135 +439,3 @@ def in_order(cases: Sequence[CaseResult], order: Sequence[str]) -> tuple[CaseRes
     """Results sorted by these ids, others last."""
     rank = {case_id: number for number, case_id in enumerate(order)}
     return tuple(sorted(cases, key=lambda result: rank.get(result.id, len(rank))))
-
-
-def to_json(run: Run, indent: int | None = 1) -> str:
-    """A run as strict JSON, without NaN and Infinity. `indent` None gives the shortest text."""
-    data: bytes = _adapter(Run).dump_json(run, indent=indent, fallback=str)
-    if _CONSTANT.search(data):  # or a text that looks like one
-        return _strictly(run, indent)
-    return data.decode()
-
-
-def in_pieces(run: Run) -> Iterator[bytes]:
-    """A run as `to_json` gives it, a case at a time: the whole text of ten thousand cases takes 146 MB."""
-    head, found, tail = to_json(dataclasses.replace(run, cases=())).encode().partition(_NO_CASES)
-    assert found
-    yield head + _CASES
-    for number, case in enumerate(run.cases):
-        yield (b",\n  " if number else b"\n  ") + case_to_json(case, indent=1).replace(b"\n", b"\n  ")
-    yield (b"\n ]" if run.cases else b"]") + _AFTER_CASES + tail
-
-
-_CASES, _AFTER_CASES = b'\n "cases": [', b",\n"
-_NO_CASES = _CASES + b"]" + _AFTER_CASES
-"""Where the cases of a run stand in its text; no line of it is indented by one space but its own keys."""
-
-
-def case_to_json(case: CaseResult, indent: int | None = None) -> bytes:
-    """A case as strict JSON, in a line unless `indent` is given."""
-    data: bytes = _adapter(CaseResult).dump_json(case, indent=indent, fallback=str)
-    return _strictly(case, indent).encode() if _CONSTANT.search(data) else data
-
-
-def case_from_json(data: bytes) -> CaseResult:
-    """Read a case that `case_to_json` wrote. Raises ValueError."""
-    case: CaseResult = _adapter(CaseResult).validate_json(data)
-    return case
-
-
-_CONSTANT = re.compile(rb"(?:NaN|Infinity)")
-
-
-def _strictly(value: Run | CaseResult, indent: int | None) -> str:
-    """A value as JSON, fifty times slower. Raises ValueError for NaN and Infinity."""
-    separators = (",", ":") if indent is None else None
-    data = dataclasses.asdict(value)
-    return json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
-
-
-@functools.cache
-def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
-
-
-def from_json(content: str | bytes) -> Run:
-    """Read a results.json. Raises ValueError, of which UnicodeDecodeError is one, with the reason and what to do."""
-    run = _quickly(content.encode() if isinstance(content, str) else content)
-    if run is not None:
-        return run
-    data = _parse(content if isinstance(content, str) else as_text(content))
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if type(version) is not int or "cases" not in data:
-        raise ValueError("not a results.json of wan-parity")
-    if version != SCHEMA_VERSION:
-        older = "run the cases again, or render it with the version that wrote it"
-        raise ValueError(other_version(version, SCHEMA_VERSION, older))
-    from pydantic import ValidationError
-
-    try:
-        read: Run = _adapter(Run).validate_python(data)
-        return read
-    except ValidationError as error:
-        raise ValueError(f"not a results.json that `parity run` wrote: {first_mistake(error)}") from None
-
-
-def _quickly(content: bytes) -> Run | None:
-    """Read a results.json without a copy as text or dictionaries; None if it has anything to complain about."""
-    from pydantic import ValidationError
-
-    suspicious = _LONG_NUMBER.search(content) or _CONSTANT.search(content)
-    if suspicious or strict_json.values_in(content) > MAX_VALUES:
-        return None
-    try:
-        run = _case_by_case(content) or _adapter(Run).validate_json(content, strict=True)
-    except ValidationError:
-        return None
-    return run if run.schema_version == SCHEMA_VERSION and b'"schema_version"' in content else None
-
-
-def _case_by_case(content: bytes) -> Run | None:
-    """Read the text that `in_pieces` writes, without a tree of all of it; None for any other layout.
-
-    No line within a text of JSON begins with spaces and a bracket, so indentation tells where a case ends.
-    Raises ValidationError.
-    """
-    begin = content.find(_CASES)
-    end = content.find(_END_OF_CASES, begin)
-    if begin < 0 or end < 0:
-        return None
-    head = content[:begin] + _NO_CASES + content[end + len(_END_OF_CASES) :]
-    run: Run = _adapter(Run).validate_json(head, strict=True)
-    cases, place = [], begin + len(_CASES)
-    while place < end:
-        stop = content.find(_END_OF_CASE, place, end)
-        if stop < 0:
-            return None
-        stop += len(_END_OF_CASE)
-        cases.append(_adapter(CaseResult).validate_json(content[place:stop].lstrip(b", \n"), strict=True))
-        place = stop
-    return dataclasses.replace(run, cases=tuple(cases))
-
-
-_END_OF_CASE, _END_OF_CASES = b"\n  }", b"\n ]" + _AFTER_CASES
-
-MAX_VALUES = 32_000_000
-"""The most values in a results.json. A case has about 1,000."""
-_LONG_NUMBER = re.compile(rb"[0-9.]{101}")
-
-
-def _parse(text: str) -> Any:
-    if not text.strip():
-        raise ValueError("the file is empty; copy it again, or run the cases again")
-    try:
-        return strict_json.loads(text, max_values=MAX_VALUES)
-    except json.JSONDecodeError as error:
-        if text.lstrip()[0] != "{":
-            raise ValueError("not JSON; pass the results.json that `parity run` wrote") from None
-        ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        fault = "the file ends too early" if ended else "the JSON is damaged"
-        raise ValueError(
-            f"{fault} at line {error.lineno} ({error.msg}); copy it again, or run the cases again"
-        ) from None

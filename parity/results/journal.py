@@ -10,7 +10,8 @@ import contextlib
 import json
 from pathlib import Path
 
-from parity.results.case import CaseResult, case_from_json, case_to_json
+from parity.results.case import CaseResult
+from parity.results.json_text import case_from_json, case_to_json
 
 
 def journal_of(results: Path) -> Path:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parity.results import journal
-from parity.results.case import CaseResult, Run, from_json, in_order
+from parity.results.case import CaseResult, Run, in_order
 from parity.results.gate import Gate
+from parity.results.json_text import from_json
 from parity.results.shard import Shard, ShardResults, missing_of
 from pipelines.errors import UsageError
 from pipelines.files.content import read_bytes, real_path

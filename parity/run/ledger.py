@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.results import journal
-from parity.results.case import CaseResult, Run, in_order, in_pieces
+from parity.results.case import CaseResult, Run, in_order
+from parity.results.json_text import in_pieces
 from pipelines.errors import MediaError
 from pipelines.files.content import write_atomically
 from pipelines.files.words import cannot_write

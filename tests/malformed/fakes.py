@@ -29,7 +29,7 @@ def well_behaved(_: Sequence[str]) -> int:
 
 
 def whole_results(_: Sequence[str]) -> int:
-    from parity.results.case import to_json
+    from parity.results.json_text import to_json
     from tests.support.report_cases import error_case, run_of
 
     Path("out").mkdir()

@@ -13,7 +13,7 @@ from parity.baselines.file import from_text
 from parity.case.keys import CaseKeys, validate
 from parity.case.schema import CASE_FILE_NAME
 from parity.results.case import Run as Results
-from parity.results.case import from_json
+from parity.results.json_text import from_json
 from pipelines.errors import CaseError
 from pipelines.files.document import read
 from tests.malformed.execute import Run

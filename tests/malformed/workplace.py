@@ -13,7 +13,7 @@ from PIL import Image
 
 from parity.baselines.file import file_name, from_result, to_text
 from parity.case.load import DEMO
-from parity.results.case import to_json
+from parity.results.json_text import to_json
 from pipelines.media.video import read_video
 from tests.support.baseline_samples import ACCEPTED, ENVIRONMENT, result, run_of
 from tests.support.paths import DATA

@@ -19,7 +19,8 @@ from parity.baselines.check import check_case
 from parity.baselines.in_run import judged
 from parity.case.load import DEMO
 from parity.cli.main import main
-from parity.results.case import CaseResult, Run, to_json
+from parity.results.case import CaseResult, Run
+from parity.results.json_text import to_json
 from tests.support.baseline_samples import ENVIRONMENT, baseline_of, result, run_of, video
 from tests.support.browser import Browse, case, saved_approvals, serious, until, watch
 from tests.support.report_cases import HOSTILE, draw_stills, every_status

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from parity.results.case import Run, Status, from_json
+from parity.results.case import Run, Status
+from parity.results.json_text import from_json
 from reports import view
 from reports.render import render, write_report
 from tests.support.paths import ROOT

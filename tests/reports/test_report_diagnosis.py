@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from parity.results.case import CaseResult, FindingResult, Run, from_json, to_json
+from parity.results.case import CaseResult, FindingResult, Run
 from parity.results.diagnosis import (
     LEVELS,
     Candidate,
@@ -26,6 +26,7 @@ from parity.results.diagnosis import (
     Trial,
     WaterfallStep,
 )
+from parity.results.json_text import from_json, to_json
 from reports import diagnosis_charts as charts
 from reports.diagnosis_view import diagnosis_view
 from reports.render import render

@@ -15,7 +15,8 @@ from parity.baselines.file import Accepted, Baseline, from_result, from_text, to
 from parity.case.load import DEMO, load_cases
 from parity.cli.main import main
 from parity.comparison.metrics import summarize
-from parity.results.case import BaselineResult, CaseResult, Run, Status, VideoResult, to_json
+from parity.results.case import BaselineResult, CaseResult, Run, Status, VideoResult
+from parity.results.json_text import to_json
 from pipelines.recipe import to_dict
 
 ENVIRONMENT: dict[str, Any] = {

@@ -15,7 +15,8 @@ from parity.baselines.in_run import RunGate
 from parity.baselines.noise import Noise
 from parity.cli.main import main
 from parity.pytest_plugin.wording import failure, why_xfail
-from parity.results.case import BaselineResult, CaseResult, FindingResult, Status, from_json, to_json
+from parity.results.case import BaselineResult, CaseResult, FindingResult, Status
+from parity.results.json_text import from_json, to_json
 from parity.results.next_steps import Place
 from reports import view
 from reports.github import summary, workflow_commands

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parity.cli.main import main
-from parity.results.case import to_json
+from parity.results.json_text import to_json
 from parity.results.merge import read_results
 from tests.conftest import CaseFiles
 from tests.parity.pytest_plugin.test_pytest_entry import pytest_parity_here

@@ -14,7 +14,8 @@ from parity.baselines.in_run import judged
 from parity.case.load import load_case
 from parity.cli.main import main
 from parity.cost.speeds import kind_of_machine
-from parity.results.case import BaselineResult, CaseResult, FileResult, TargetResult, from_json, to_json
+from parity.results.case import BaselineResult, CaseResult, FileResult, TargetResult
+from parity.results.json_text import from_json, to_json
 from parity.results.next_steps import Place, next_steps
 from parity.results.speed import Speed
 from parity.terminal.case_line import case_line, reason

@@ -21,7 +21,8 @@ from parity.baselines.in_run import RunGate
 from parity.baselines.noise import Noise
 from parity.baselines.store import Store
 from parity.cli.main import main
-from parity.results.case import CaseResult, from_json
+from parity.results.case import CaseResult
+from parity.results.json_text import from_json
 from tests.support.baseline_samples import ENVIRONMENT, baseline_of, result, sha, state, video, write_run
 from tests.support.report_cases import draw_stills
 

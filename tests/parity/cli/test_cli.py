@@ -11,7 +11,7 @@ import pytest
 
 from parity.case.load import DEMO
 from parity.cli.main import main
-from parity.results.case import from_json
+from parity.results.json_text import from_json
 from tests.conftest import CaseFiles
 
 QUICK = {"sample_steps": 1, "num_frames": 1}

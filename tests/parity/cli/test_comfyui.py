@@ -16,7 +16,8 @@ from parity.case.load import DEMO, load_case
 from parity.cli.main import main
 from parity.comparison.outcome import blank_result
 from parity.factors.comfyui import comfy_advice
-from parity.results.case import CaseResult, Run, from_json, to_json
+from parity.results.case import CaseResult, Run
+from parity.results.json_text import from_json, to_json
 from pipelines.comfyui.advice import advise
 from pipelines.comfyui.graph import read_graph
 from reports.render import render

@@ -21,7 +21,8 @@ from parity.comparison.compare import Comparison, compare, local_output
 from parity.comparison.metrics import measure, psnr_frame, summarize, unavailable
 from parity.comparison.ssim import ssim_frame
 from parity.comparison.verdict import check_tolerance
-from parity.results.case import MetricResult, Run, to_json
+from parity.results.case import MetricResult, Run
+from parity.results.json_text import to_json
 from pipelines.media.video import Frames, decode, encode, read_video
 from pipelines.recipe import Recipe
 from tests.support.paths import DATA

@@ -15,8 +15,9 @@ from parity.case.progress import Quiet
 from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.quick import make_quick_plan
 from parity.diagnosis.ranking import rank
-from parity.results.case import CaseResult, from_json
+from parity.results.case import CaseResult
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
+from parity.results.json_text import from_json
 from parity.run.options import Options
 from parity.run.resume import still_holds
 from parity.run.session import Session

@@ -13,8 +13,8 @@ import yaml
 from parity.case.load import load_case
 from parity.case.progress import Quiet
 from parity.diagnosis.hypotheses import axes
-from parity.results.case import from_json
 from parity.results.diagnosis import Search
+from parity.results.json_text import from_json
 from parity.run.options import Options
 from parity.run.session import Session
 from parity.run.task import Task

@@ -22,7 +22,8 @@ from parity.cost.estimate import job_of_run
 from parity.elsewhere.compare import compare_made
 from parity.elsewhere.evidence import findings_of
 from parity.elsewhere.file import read_made
-from parity.results.case import CaseResult, from_json
+from parity.results.case import CaseResult
+from parity.results.json_text import from_json
 from parity.run.resume import still_holds
 from parity.run.session import Session
 from parity.run.task import Task

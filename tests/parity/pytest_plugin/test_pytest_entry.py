@@ -20,7 +20,8 @@ import pytest
 
 from parity.case.load import find_case_files, load_cases
 from parity.pytest_plugin.wording import in_pytests_words, marker_name, properties
-from parity.results.case import Run, from_json
+from parity.results.case import Run
+from parity.results.json_text import from_json
 from parity.run.outdir import OutDir
 from parity.run.partition import shard_of, weigh
 from parity.run.task import Task

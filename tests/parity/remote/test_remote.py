@@ -21,7 +21,8 @@ from parity.case.target import Given, Target, base_url, target_of
 from parity.cli.main import main
 from parity.pytest_plugin.wording import in_pytests_words
 from parity.remote import client as client_module
-from parity.results.case import CaseResult, from_json, to_json
+from parity.results.case import CaseResult
+from parity.results.json_text import from_json, to_json
 from parity.run.options import Options
 from parity.run.session import Session
 from pipelines.engine.engine import Engine

@@ -17,7 +17,8 @@ from parity.case.load import DEMO, load_case
 from parity.case.progress import Quiet
 from parity.case.target import Given
 from parity.cli.main import main
-from parity.results.case import CaseResult, Run, from_json
+from parity.results.case import CaseResult, Run
+from parity.results.json_text import from_json
 from parity.run.options import Options
 from parity.run.session import Session
 from pipelines.engine.engine import Engine

@@ -27,9 +27,10 @@ from parity.factors.findings import GPU_NOISE, notes_on_repeating
 from parity.pytest_plugin.wording import in_pytests_words, properties
 from parity.repeat.fresh import generate_in_fresh_process
 from parity.repeat.measure import Measured, RepeatedOutput, measure_repeats
-from parity.results.case import CaseResult, from_json, to_json
+from parity.results.case import CaseResult
 from parity.results.diagnosis import Closeness, FactorCost, Trial
 from parity.results.environment import describe
+from parity.results.json_text import from_json, to_json
 from parity.run.cache import Cache
 from parity.run.generation import Shelf
 from parity.run.local import compare_locally

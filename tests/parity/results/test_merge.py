@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from parity.cli.main import main
-from parity.results.case import Run, to_json
+from parity.results.case import Run
+from parity.results.json_text import to_json
 from parity.results.merge import merge
 from reports.render import render
 from tests.support.report_cases import Page, diagnosed_case, drifted_case, error_case, passed_case, run_of

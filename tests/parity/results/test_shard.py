@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from parity.cli.main import main
-from parity.results.case import Run, from_json, to_json
+from parity.results.case import Run
+from parity.results.json_text import from_json, to_json
 from parity.results.last_run import last_full_results
 from parity.results.merge import merge
 from parity.results.shard import Shard

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from parity.results import journal
-from parity.results.case import CaseResult, Run, case_to_json, from_json, in_pieces, to_json
+from parity.results.case import CaseResult, Run
+from parity.results.json_text import case_to_json, from_json, in_pieces, to_json
 from parity.results.merge import read_results
 from parity.run import ledger as module
 from parity.run.ledger import WRITTEN_WHOLE, Ledger
@@ -134,6 +135,19 @@ def test_a_text_is_the_same_in_pieces(tmp_path: Path) -> None:
         tricky = replace(run, command=("parity", '\n "cases": [],\n', "é\u2028"))
         assert b"".join(in_pieces(tricky)).decode() == to_json(tricky)
         assert from_json(to_json(tricky)) == from_json(to_json(tricky, indent=None)) == tricky
+
+
+def test_a_damaged_text_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:
+    text = to_json(run_of(passed_case(tmp_path), error_case()))
+    damaged = [
+        text.replace("\n  },\n  {", "\n  }\n  {", 1),
+        text.replace("\n  },\n  {", "\n  },,\n  {", 1),
+        text.replace("\n ],\n", ",\n ],\n").replace("\n  }\n ]", "\n  },\n ]", 1),
+    ]
+    for each in damaged:
+        assert each != text
+        with pytest.raises(ValueError, match="damaged"):
+            from_json(each)
 
 
 def test_nan_is_never_written_and_the_word_is(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from parity.case.load import Case, load_cases
 from parity.case.progress import Quiet
 from parity.cli.main import main
 from parity.diagnosis.lab import Lab
-from parity.results.case import Run, from_json
+from parity.results.case import Run
+from parity.results.json_text import from_json
 from parity.run.options import Options
 from parity.run.outdir import OutDir
 from parity.run.session import Session

@@ -11,7 +11,8 @@ import pytest
 from parity.case.load import DEMO, Case, load_case, load_cases
 from parity.case.progress import Quiet
 from parity.comparison import lpips
-from parity.results.case import CaseResult, Run, from_json, to_json
+from parity.results.case import CaseResult, Run
+from parity.results.json_text import from_json, to_json
 from parity.run.options import Options
 from parity.run.session import Session, in_loading_order
 from pipelines.recipe import Recipe

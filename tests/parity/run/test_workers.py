@@ -10,8 +10,9 @@ import pytest
 
 from parity.case.load import load_case
 from parity.case.progress import Quiet
-from parity.results.case import CaseResult, Run, to_json
+from parity.results.case import CaseResult, Run
 from parity.results.journal import append
+from parity.results.json_text import to_json
 from parity.results.merge import read_results
 from parity.run.options import Options
 from parity.run.outdir import SHARES

@@ -15,8 +15,9 @@ from markdown_it.token import Token
 
 from parity.cli.main import main
 from parity.cli.run import _write_to_github
-from parity.results.case import CaseResult, FindingResult, Run, to_json
+from parity.results.case import CaseResult, FindingResult, Run
 from parity.results.diagnosis import Diagnosis, FactorCost
+from parity.results.json_text import to_json
 from reports.github import (
     ANNOTATION_LIMIT,
     COMMENT_LIMIT,
