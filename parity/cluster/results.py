@@ -23,13 +23,12 @@ class Results:
 
     def __init__(self, options: Options, cases: Sequence[Case]) -> None:
         self._options, self._order = options, [case.id for case in cases]
-        gate = options.gate
         self._shares = Shares(
             options.out,
             uuid4().hex[:12],
             options.command,
             resume=options.resume,
-            baselines=None if gate is None else str(gate.folder),
+            baselines=options.baselines,
             narrowed=options.narrowed,
             part=options.part,
         )

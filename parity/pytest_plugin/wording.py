@@ -50,7 +50,7 @@ def place_of(session: Session) -> Place:
     return Place(
         results=session.out.whole,
         command=options.command,
-        baselines=None if options.gate is None else str(options.gate.folder),
+        baselines=options.baselines,
         page=session.out.whole.with_name("report.html"),
     )
 

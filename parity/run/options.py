@@ -37,3 +37,8 @@ class Options:
     """What left cases out, e.g. `-k guitar`; None: nothing did."""
     part: Shard | None = None
     """The part of the cases that this machine has (`--shard`); None: it has all."""
+
+    @property
+    def baselines(self) -> str | None:
+        """The folder of the baselines that decide, as results.json names it."""
+        return None if self.gate is None else str(self.gate.folder)

@@ -85,7 +85,7 @@ class Session:
             environment=describe(options.device) | {"offload": options.offload},
             cases=(),
             narrowed=options.narrowed,
-            baselines=None if options.gate is None else str(options.gate.folder),
+            baselines=options.baselines,
             shard=options.part,
         )
         self._ledger = Ledger(self.out.results, head, only_journal=options.share is not None)
