@@ -37,6 +37,9 @@ from tests.support.paths import ROOT
 CHECKPOINTS = {model.id: str(tiny_checkpoint(model)) for model in MODELS.values()}
 OVER = ("succeeded", "failed", "canceled")
 
+FRESH = httpx.Limits(max_keepalive_connections=0)
+"""A connection for each request, as `parity.remote` has it: the server may end an idle one just as it is used again."""
+
 
 def body(*, model: str = "wan21_14b", request: dict[str, Any] | None = None, **item: Any) -> dict[str, Any]:
     """A request of one step and one frame, prompt keys replaced (None removes one)."""
@@ -99,7 +102,7 @@ def process(
         assert running.stdout is not None
         first = running.stdout.readline()
         assert first.startswith("http://"), (data.parent / f"{data.name}.log").read_text()
-        with httpx.Client(base_url=first.split()[0], timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=first.split()[0], timeout=60, trust_env=False, limits=FRESH) as client:
             yield running, client
     finally:
         kill(running)
@@ -178,7 +181,7 @@ def thread(
         running.start()
         until(lambda: server.started)
         try:
-            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            with httpx.Client(base_url=url, timeout=60, trust_env=False, limits=FRESH) as client:
                 yield client
         finally:
             server.should_exit = True
