@@ -47,6 +47,15 @@ class OutOfMemoryError(DeviceError):
     """The device ran out of memory; another offload mode may need less."""
 
 
+class ProcessEndedError(DeviceError):
+    """A process of ours died: killed by a signal, out of memory, or ended by a library."""
+
+    def __init__(self, name: str, how: str) -> None:
+        """`name` is the process, `how` what happened to it, as `apart.how_it_ended` says it."""
+        super().__init__(f"{name} {how}")
+        self.how = how
+
+
 class NotANumberError(ParityError):
     """The generated latents or pixels contain NaN or infinity."""
 
