@@ -26,6 +26,7 @@ from typing import IO, Any, Self
 
 from pipelines import errors
 from pipelines.errors import ParityError, ProcessEndedError
+from pipelines.files.shown import guard_streams
 
 PYTHON: tuple[str, ...] = (sys.executable, "-P")
 """The beginning of each command. -P: a folder called `torch` in the current folder must not be imported."""
@@ -136,6 +137,7 @@ class Parent:
             signal.signal(number, signal.SIG_IGN)
         self._messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with our messages
+        guard_streams()
         _die_with_parent()
         self._sending = threading.Lock()
         self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -95,10 +95,11 @@ class _Told:
 
     def __init__(self) -> None:
         from parity.terminal.heartbeat import EVERY_S, Heartbeat
+        from parity.terminal.live import LiveLine
 
-        self._live = sys.stderr.isatty()
+        self._line = LiveLine()
         self._text = "reading"
-        self._heartbeat = Heartbeat(lambda: f"still {self._text}", self._write, None if self._live else EVERY_S)
+        self._heartbeat = Heartbeat(lambda: f"still {self._text}", self._write, None if self._line.live else EVERY_S)
 
     def __enter__(self) -> _Told:
         self._heartbeat.__enter__()
@@ -106,14 +107,12 @@ class _Told:
 
     def __exit__(self, *_: object) -> None:
         self._heartbeat.stop()
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._line.clear()
 
     def tell(self, text: str) -> None:
         """What is being done now."""
         self._text = text
-        if self._live:
-            print(f"\r\x1b[K{text} …", end="", file=sys.stderr, flush=True)
+        self._line.show(f"{text} …")
 
     @staticmethod
     def _write(line: str) -> None:

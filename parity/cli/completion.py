@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from parity.cli.parser import Parser
+from pipelines.files.shown import raw
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 
@@ -52,7 +54,7 @@ def _print(parser: Parser, shell: str) -> int:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
         elif action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, shell))
+    print(shtab.complete(parser, shell), file=raw(sys.stdout))
     return 0
 
 

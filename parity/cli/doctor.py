@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from parity.cli.options import add_cpu_kernels
 from parity.cli.project import FILE, TABLE, settings
 from parity.run import interrupt
 from pipelines.errors import UsageError
-from pipelines.files.words import shorten
+from pipelines.files.shown import raw, visible
 
 if TYPE_CHECKING:
     from parity.doctor.check import Asked, Check
@@ -78,7 +77,7 @@ def doctor(options: argparse.Namespace) -> int:
         stopped = True
         checks.append(skipped("all further checks", "stopped (Ctrl-C)"))
     waiting.clear()
-    print(json_text(checks=[asdict(check) for check in checks]) if options.json else _printable(_summary(checks)))
+    print(json_text(checks=[asdict(check) for check in checks]) if options.json else _summary(checks))
     if stopped:
         return interrupt.exit_code()
     return 1 if any(check.status == "problem" for check in checks) else 0
@@ -106,41 +105,32 @@ def _summary(checks: Sequence[Check]) -> str:
 
 def _print_line(check: Check) -> None:
     """Print a check, on a terminal with colours, unless NO_COLOR is set."""
-    status, rest = f"{check.status:8}", _printable(f" {check.name}: {check.text}")
+    status, rest = f"{check.status:8}", f" {check.name}: {check.text}"
     if not sys.stdout.isatty():  # rich would end the process itself where a pipe is closed
         print(status + rest, flush=True)
         return
     from rich.console import Console
     from rich.text import Text
 
-    Console(highlight=False, soft_wrap=True).print(Text.assemble((status, _STYLES[check.status]), rest))
-
-
-def _printable(line: str) -> str:
-    """The line as this output can print it: a console without UTF-8 is one of the things to be told."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "replace").decode(encoding)
+    console = Console(file=raw(sys.stdout), highlight=False, soft_wrap=True)
+    console.print(Text.assemble((status, _STYLES[check.status]), visible(rest)))
 
 
 class _Waiting:
     """What a slow check waits for, on stderr: a line that goes away on a terminal, and stays in a log."""
 
     def __init__(self) -> None:
-        self._shown = False
+        from parity.terminal.live import LiveLine
+
+        self._line = LiveLine()
         self._last = ""
 
     def show(self, what: str, detail: str = "") -> None:
         """`detail` changes often, and is shown on a terminal alone."""
-        self.clear()
-        if sys.stderr.isatty():
-            line = shorten(f"... {what}{detail}", shutil.get_terminal_size().columns - 1)
-            print(_printable(line), end="", file=sys.stderr, flush=True)
-            self._shown = True
-        elif what != self._last:
-            print(_printable(f"... {what}"), file=sys.stderr, flush=True)
+        self._line.show(f"... {what}{detail}")
+        if not self._line.live and what != self._last:
+            print(f"... {what}", file=sys.stderr, flush=True)
         self._last = what
 
     def clear(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False
+        self._line.clear()

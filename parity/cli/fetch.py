@@ -157,16 +157,19 @@ class _Line:
     """One line of progress: written over on a terminal, a new one every 30 s elsewhere."""
 
     def __init__(self, head: str) -> None:
-        self._head, self._live = head, sys.stderr.isatty()
-        self.every = 0.5 if self._live else 30.0
+        from parity.terminal.live import LiveLine
+
+        self._head, self._line = head, LiveLine()
+        self.every = 0.5 if self._line.live else 30.0
 
     def show(self, arrived: Arrived) -> None:
-        start, end = ("\r\x1b[K", "") if self._live else ("", "\n")
-        print(f"{start}{self._head}: {arrived}", end=end, file=sys.stderr, flush=True)
+        if self._line.live:
+            self._line.show(f"{self._head}: {arrived}")
+        else:
+            print(f"{self._head}: {arrived}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._line.clear()
 
 
 def _lpips() -> _Outcome:

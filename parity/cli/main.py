@@ -33,6 +33,7 @@ from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
 from pipelines import cpu_kernels
 from pipelines.errors import ParityError, UnexpectedError
+from pipelines.files.shown import guard_streams, guarded
 from pipelines.leaving import leave, leave_quickly
 
 _FIRST_STEPS = """\
@@ -56,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given:
         parser.print_help()
         return 0
+    with guarded():
+        return _run(parser, given)
+
+
+def _run(parser: Parser, given: Sequence[str]) -> int:
     try:
         _set_defaults(parser.called(given), given)
         options = parser.parse(given)
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnexpectedError as error:
         return _unexpected(error)
     except ParityError as error:
-        print(f"parity: {error}", file=sys.stderr)
+        _say(error)
         return error.exit_code
     except KeyboardInterrupt as stop:
         if not isinstance(stop, interrupt.StoppedError):
@@ -82,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """The program `parity`: `main`, and the end of the process."""
+    guard_streams()
     leave(main())
 
 
@@ -96,8 +103,19 @@ def _unexpected(error: Exception) -> int:
     from parity.run.unexpected import outside_a_run, unexpected
 
     said = not_installed(error) or unexpected(error, outside_a_run())
-    print(f"parity: {said}", file=sys.stderr)
+    _say(said)
     return said.exit_code
+
+
+def _say(error: ParityError) -> None:
+    """Print an error. Further lines of it are indented: none that a file's name brings with it looks like another."""
+    first, *others = str(error).split("\n")
+    print(
+        f"parity: {first}",
+        *(line if line[:1] in ("", " ") else f"  {line}" for line in others),
+        sep="\n",
+        file=sys.stderr,
+    )
 
 
 def whole_parser() -> Parser:

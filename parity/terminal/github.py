@@ -8,6 +8,7 @@ from typing import TextIO
 
 from parity.results.case import Run
 from pipelines.errors import UsageError
+from pipelines.files.shown import raw
 from pipelines.files.words import cannot_write
 
 _SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -35,7 +36,7 @@ def tell_github(run: Run, folder: Path, stream: TextIO) -> None:
 
     repository = workspace()
     for line in workflow_commands(run, workspace=repository):
-        print(line, file=stream, flush=True)
+        print(line, file=raw(stream), flush=True)
     path = summary_file()
     try:
         before = path.stat().st_size if path.exists() else 0

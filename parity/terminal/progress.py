@@ -21,6 +21,7 @@ from parity.terminal.case_line import Style, case_line, reason
 from parity.terminal.diagnosis import diagnosis_text, search_text
 from parity.terminal.text import repeat_text
 from parity.terminal.tracker import Tracker
+from pipelines.files.shown import guard, raw, shown, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,13 +30,15 @@ _REFRESH_PER_S = 2
 _NARROW = 60
 """Columns below which the bar gives way to its number."""
 _BAR = 24
+_PART = 1000
+"""The most characters of one part of a case's line."""
 
 
 class _Stderr(Console):
     """Stderr. That nobody reads it any more is an error like any other: rich would end the process, and stdout."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True, highlight=False, soft_wrap=True)
+        super().__init__(file=raw(sys.stderr), stderr=True, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -64,6 +67,7 @@ class Shown(Tracker):
     def __enter__(self) -> Shown:
         if self._live is not None:
             self._running.enter_context(self._live)
+            sys.stderr = guard(sys.stderr)  # Live's own stream meanwhile, which would show colours of anybody's
             self._console.show_cursor(True)  # it would stay hidden if the process were killed
         self._running.enter_context(self._heartbeat)
         return self
@@ -138,8 +142,10 @@ class Shown(Tracker):
             self._print(block)
 
     def _print(self, *parts: str | tuple[str, Style]) -> None:
-        """Print a line of its own, above the live ones; parts stand two spaces apart."""
-        text = Text("  ").join(Text(*((part,) if isinstance(part, str) else part)) for part in parts)
+        """Print a line of its own, above the live ones; parts with a style stand two spaces apart in one line."""
+        text = Text("  ").join(
+            Text(visible(part)) if isinstance(part, str) else Text(shown(part[0], _PART), part[1]) for part in parts
+        )
         self._console.print(text, markup=False)
         self._heartbeat.spoken()
 
@@ -156,7 +162,7 @@ class Shown(Tracker):
     def _rows(self) -> Iterator[tuple[RenderableType, RenderableType, RenderableType]]:
         run = self.run_line()
         if self.case is None:
-            yield Text(self._before or run or ""), "", ""
+            yield Text(shown(self._before or run or "")), "", ""
             return
         fraction, left = self.fraction(), self.left()
         bar = ProgressBar(
@@ -168,6 +174,6 @@ class Shown(Tracker):
             *([f"about {duration(left)} left"] if left is not None and left >= 1 else []),
         ]
         wide = self._console.width >= _NARROW
-        yield Text(f"{self.case.id}: {self.words or 'starting'}"), bar if wide else "", Text(", ".join(numbers))
+        yield Text(shown(f"{self.case.id}: {self.words or 'starting'}")), bar if wide else "", Text(", ".join(numbers))
         if run is not None:
-            yield Text(run, style="dim"), "", ""
+            yield Text(shown(run), style="dim"), "", ""
