@@ -59,7 +59,7 @@ def main(times: int, seed: int) -> int:
                 if result["status"] == "succeeded" and digest(client, request_id) == right[kind]:
                     hit["succeeded, bytes as expected"] += 1
                     succeeded.add(request_id)
-                elif result["status"] == "failed" and "the server ended" in result["error"]:
+                elif result["status"] == "failed" and "ended 2 times" in result["error"]:
                     hit["failed: the server ended twice"] += 1
                 else:
                     wrong.append(result)

@@ -1,25 +1,51 @@
-"""Generates the videos of one request, from its body to the files, with the metadata of its result."""
+"""Generates the videos of one request, from its body to the files, with the metadata of its result.
+
+It runs in the process that generates (`generating.py`), with all that reads what a client sent.
+"""
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from parity.server import logs
 from parity.server.files import Results
 from parity.server.inputs import Inputs
-from parity.server.metrics import Metrics
 from parity.server.plan import plan
 from parity.server.queue import QueuedRequest
 from parity.server.settings import Settings
-from pipelines.catalog import MODELS, Model
-from pipelines.engine.engine import Engine
+from pipelines.catalog import MODELS
+from pipelines.errors import ParityError
 from pipelines.media.video import encode
 from pipelines.recipe import Recipe
 from pipelines.reference.request import Request
+
+if TYPE_CHECKING:
+    from pipelines.engine.engine import Engine
+
+INTERNAL_ERROR = "internal error of the server; its log has the details under this request_id"
+
+
+class InterruptedByCheckError(Exception):
+    """Base of what a `check` raises to end a generation; nothing has failed."""
+
+
+class FailedError(Exception):
+    """The request failed. The message is for its client: without folders of this machine."""
+
+    def __init__(self, message: str, *, foreseen: bool) -> None:
+        """`foreseen`: something about this request or its files, not a bug and not a lack of memory or disk."""
+        super().__init__(message)
+        self.foreseen = foreseen
+
+
+Report = Callable[["RequestProgress"], None]
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,48 +68,92 @@ class Generated:
     metadata: dict[str, Any]
 
 
+class Generates(Protocol):
+    """What the worker needs: the process that generates, or, in tests, a `Generator` in its own."""
+
+    def generate(self, queued: QueuedRequest, token: str | None, report: Report, check: Check) -> Generated:
+        """Generate the videos of a request and save them.
+
+        `report` is called with every progress; `check` between steps and during downloads, and it raises an
+        InterruptedByCheckError to stop. Raises that, FailedError, and ProcessEndedError if the process died.
+        """
+
+    def kill(self, *, for_good: bool = False) -> None:
+        """End at once what is being generated, from another thread; `generate` then raises ProcessEndedError.
+
+        `for_good`: and generate nothing more.
+        """
+
+    def close(self) -> None:
+        """Release all memory, when nothing is being generated."""
+
+
+def downloads_of(settings: Settings) -> Path:
+    """The folder of what is fetched for the running request; nothing in it is needed by another."""
+    return settings.data / "downloads"
+
+
+def results_of(settings: Settings) -> Results:
+    return Results(settings.data / "files")
+
+
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """Generates one request at a time."""
+    """Generates one request at a time, in this process."""
 
     settings: Settings
     engine: Engine
-    metrics: Metrics
     inputs: Inputs
-    results: Results
-    downloads: Path
 
-    def generate(
-        self,
-        queued: QueuedRequest,
-        token: str | None,
-        report: Callable[[RequestProgress], None],
-        check: Callable[[], None],
-    ) -> Generated:
-        """Generate the videos of a request and save them.
+    def generate(self, queued: QueuedRequest, token: str | None, report: Report, check: Check) -> Generated:
+        """See `Generates`."""
+        try:
+            return self._generate(queued, token, report, check)
+        except InterruptedByCheckError:
+            raise
+        except ParityError as error:
+            raise FailedError(self._without_folders(str(error)), foreseen=True) from None
+        except Exception as error:
+            raise FailedError(self._reason(error), foreseen=False) from None
 
-        `check` is called between steps and during downloads, and raises to stop. Raises ParityError and OSError.
-        """
+    def _reason(self, error: Exception) -> str:
+        """Say why a request failed without its fault, and log it."""
+        # torch has no exception class for a CPU that runs out of memory.
+        memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+        disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        logs.log_failure("generation failed", out_of_memory=memory, disk_full=disk)
+        if disk:
+            return "the server's disk is full: no output of this request was kept"
+        self.engine.close()  # its state is unknown after the error
+        return "ran out of memory: request fewer frames or pixels" if memory else INTERNAL_ERROR
+
+    def kill(self, *, for_good: bool = False) -> None:
+        """Nothing in this process can be killed: `check` ends it after the current step."""
+
+    def close(self) -> None:
+        """Release the weights."""
+        self.engine.close()
+
+    def _generate(self, queued: QueuedRequest, token: str | None, report: Report, check: Check) -> Generated:
         request = Request.model_validate_json(queued.body)
         model = MODELS[request.model]
         report(RequestProgress(prompt=0, prompts=len(request.prompts), step=0, steps=0))
         started = time.perf_counter()
         videos: list[dict[str, Any]] = []
         timings: list[dict[str, float]] = []
-        with tempfile.TemporaryDirectory(dir=self.downloads) as folder:
+        with tempfile.TemporaryDirectory(dir=downloads_of(self.settings)) as folder:
             fetched = self.inputs.fetch(request, model, Path(folder), check)
             planned = plan(fetched, model, self.settings, token)
             fetch_seconds = time.perf_counter() - started
             for index, recipe in enumerate(planned.recipes):
 
                 def on_step(step: int, steps: int, prompt: int = index + 1) -> None:
-                    self.metrics.steps.inc()
                     report(RequestProgress(prompt=prompt, prompts=len(planned.recipes), step=step, steps=steps))
                     check()
 
                 check()
                 report(RequestProgress(prompt=index + 1, prompts=len(planned.recipes), step=0, steps=recipe.steps))
-                video, timing = self._generate_one(queued.id, index, recipe, model, on_step, token)
+                video, timing = self._generate_one(queued.id, index, recipe, on_step, token)
                 videos.append(video)
                 timings.append(timing)
         metadata = {
@@ -91,7 +161,7 @@ class Generator:
             "profile": self.settings.profile,
             "config": planned.config,
             "toolkit": planned.toolkit,
-            "notes": [self.without_folders(note) for note in planned.recipes[0].notes],
+            "notes": [self._without_folders(note) for note in planned.recipes[0].notes],
             "inference_time": round(time.perf_counter() - started, 3),
             "timings": {"inputs": round(fetch_seconds, 3), "prompts": timings},
         }
@@ -102,15 +172,13 @@ class Generator:
         request_id: str,
         index: int,
         recipe: Recipe,
-        model: Model,
         on_step: Callable[[int, int], None],
         token: str | None,
     ) -> tuple[dict[str, Any], dict[str, float]]:
         clock = time.perf_counter()
         frames = self.engine.generate(recipe, on_step, token)
         generated = time.perf_counter()
-        self.metrics.generation_seconds.labels(model.id).observe(generated - clock)
-        path = self.results.save(request_id, index, encode(frames, recipe.codec, recipe.fps))
+        path = results_of(self.settings).save(request_id, index, encode(frames, recipe.codec, recipe.fps))
         video = {
             "format": recipe.codec.format,
             "width": int(frames.shape[2]),
@@ -122,8 +190,8 @@ class Generator:
         }
         return video, {"generate": round(generated - clock, 3), "save": round(time.perf_counter() - generated, 3)}
 
-    def without_folders(self, text: str) -> str:
+    def _without_folders(self, text: str) -> str:
         """Remove the folders of this machine from a message: a client must not learn them."""
-        for folder in (self.settings.lora_root, self.downloads, self.settings.data):
+        for folder in (self.settings.lora_root, downloads_of(self.settings), self.settings.data):
             text = text.replace(f"{folder}/", "").replace(str(folder), "…")
         return text

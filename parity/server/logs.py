@@ -6,7 +6,9 @@ import contextvars
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The id of the API request that is being answered or generated."""
@@ -50,6 +52,8 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = redacted(self.formatException(record.exc_info))
+        elif hasattr(record, "traceback"):  # of the process that generates
+            line["traceback"] = redacted(record.traceback)
         return json.dumps({key: value for key, value in line.items() if value is not None})
 
 
@@ -62,6 +66,25 @@ def set_up() -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(logging.INFO)
+
+
+def hand_over(take: Callable[[dict[str, Any]], None]) -> None:
+    """Give the log records of this process to `take`, which brings them to `log_of` in another one."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+            fields = getattr(record, "fields", {})
+            take({"level": record.levelno, "event": record.getMessage(), "fields": fields, "traceback": trace})
+
+    LOGGER.handlers, LOGGER.propagate = [Handler()], False
+    LOGGER.setLevel(logging.INFO)
+
+
+def log_of(record: dict[str, Any]) -> None:
+    """Log a record of another process."""
+    extra = {"fields": record["fields"]} | ({"traceback": record["traceback"]} if record["traceback"] else {})
+    LOGGER.log(record["level"], "%s", record["event"], extra=extra)
 
 
 def log(event: str, **fields: object) -> None:

@@ -27,6 +27,9 @@ class Metrics:
             registry=self._registry,
         )
         self.steps = Counter("parity_denoising_steps", "Denoising steps done", registry=self._registry)
+        self.deaths = Counter(
+            "parity_process_deaths", "Times that the process that generates died", registry=self._registry
+        )
         waiting = Gauge("parity_queue_waiting", "Requests waiting", registry=self._registry)
         waiting.set_function(lambda: queue.count("in_queue"))
         running = Gauge("parity_queue_running", "Requests running", registry=self._registry)

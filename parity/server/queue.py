@@ -19,7 +19,9 @@ State = Literal["in_queue", "in_progress", "succeeded", "failed", "canceled"]
 """The states of a request, spelled as in the API."""
 
 MAX_ATTEMPTS = 2
-"""A request that was running during a crash is run again once: after a second crash it may be the cause."""
+"""A request is run again once if it was running when the server, or the process that generates, ended by itself.
+
+After a second time it may be the cause."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -118,7 +120,8 @@ class Queue:
                 "UPDATE requests SET state='failed', finished_at=?, error=? WHERE state='in_progress' AND attempts>=?",
                 (
                     now(),
-                    f"the server ended {MAX_ATTEMPTS} times while this request ran; it will not be tried again",
+                    f"the server, or the process that generates, ended {MAX_ATTEMPTS} times while this request ran; "
+                    "it will not be tried again",
                     MAX_ATTEMPTS,
                 ),
             ).rowcount
@@ -174,13 +177,17 @@ class Queue:
             )
         return self.get(row["id"])
 
-    def put_back(self, request_id: str) -> None:
-        """Put the running request back into its place without counting the attempt: the server is stopping."""
+    def put_back(self, request_id: str, *, counts: bool = False) -> None:
+        """Put the running request back into its place.
+
+        `counts`: the attempt counts, because the process that generates died during it; the server only stops
+        otherwise.
+        """
         with self._writing() as db:
             db.execute(
-                "UPDATE requests SET state='in_queue', started_at=NULL, attempts=attempts-1 "
+                "UPDATE requests SET state='in_queue', started_at=NULL, attempts=attempts-? "
                 "WHERE id=? AND state='in_progress'",
-                (request_id,),
+                (0 if counts else 1, request_id),
             )
 
     def succeed(self, request_id: str, outputs: dict[str, Any], metadata: dict[str, Any]) -> None:

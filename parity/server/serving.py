@@ -7,11 +7,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parity.server.settings import Settings
 from pipelines.errors import UsageError
 from pipelines.files.content import make_ignored
 from pipelines.files.words import cannot_write, reason_of
+
+if TYPE_CHECKING:
+    from parity.server.generator import Generates
+    from parity.server.queue import Queue
 
 
 def serve(settings: Settings) -> None:
@@ -63,23 +68,28 @@ def _base_url(settings: Settings, bound: socket.socket) -> str:
 
 
 def _run(settings: Settings, bound: socket.socket) -> None:
-    import uvicorn
-
     from parity.server import logs
-    from parity.server.api import create_app
-    from parity.server.connection import Connection
-    from parity.server.inputs import Inputs
-    from parity.server.metrics import Metrics
+    from parity.server.generating import GeneratingProcess
     from parity.server.queue import Queue
-    from parity.server.worker import Worker
-    from pipelines.engine.engine import Engine
 
     logs.set_up()
     logs.hide(settings.token)
-    engine = Engine(settings.device, settings.offload)
     queue = Queue(settings.data / "queue.sqlite", settings.limits.queue)
+    with contextlib.closing(queue), contextlib.closing(GeneratingProcess(settings)) as generator:
+        device = generator.start()
+        _answer(settings, bound, queue, generator, device)
+
+
+def _answer(settings: Settings, bound: socket.socket, queue: Queue, generator: Generates, device: str) -> None:
+    import uvicorn
+
+    from parity.server.api import create_app
+    from parity.server.connection import Connection
+    from parity.server.metrics import Metrics
+    from parity.server.worker import Worker
+
     metrics = Metrics(queue)
-    worker = Worker(settings, queue, engine, metrics, Inputs(settings))
+    worker = Worker(settings, queue, generator, metrics)
     base_url = _base_url(settings, bound)
     app = create_app(settings, base_url, queue, worker, metrics)
     config = uvicorn.Config(
@@ -94,9 +104,8 @@ def _run(settings: Settings, bound: socket.socket) -> None:
     )
     worker.start()
     try:
-        print(f"{base_url}  profile {settings.profile}, device {engine.device}; Ctrl-C stops the server", flush=True)
+        print(f"{base_url}  profile {settings.profile}, device {device}; Ctrl-C stops the server", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has shut down and passes the signal on
             uvicorn.Server(config).run(sockets=[bound])
     finally:
         worker.stop()
-        queue.close()

@@ -1,9 +1,7 @@
-"""The only thread that generates: it takes one request at a time from the queue and can stop between steps."""
+"""The only thread that lets generate: it takes one request at a time from the queue and can stop between steps."""
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import sqlite3
 import threading
@@ -13,64 +11,52 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from parity.server import logs
-from parity.server.files import Results
-from parity.server.generator import Generator, RequestProgress
-from parity.server.inputs import Inputs
+from parity.server.generator import (
+    INTERNAL_ERROR,
+    FailedError,
+    Generated,
+    Generates,
+    InterruptedByCheckError,
+    RequestProgress,
+    downloads_of,
+    results_of,
+)
 from parity.server.metrics import Metrics
-from parity.server.queue import Queue, QueuedRequest, as_text
+from parity.server.queue import MAX_ATTEMPTS, Queue, QueuedRequest, as_text
 from parity.server.settings import Settings
-from pipelines.engine.engine import Engine
-from pipelines.errors import ParityError
-
-EXIT_HUNG = 70
-"""The exit code of the process if a step hangs (EX_SOFTWARE of sysexits.h)."""
+from pipelines.errors import ProcessEndedError
 
 RETRY_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
-_INTERNAL_ERROR = "internal error of the server; its log has the details under this request_id"
 
 
-class _CanceledError(Exception):
+class _CanceledError(InterruptedByCheckError):
     """The running request was canceled."""
 
 
-class _StoppingError(Exception):
+class _StoppingError(InterruptedByCheckError):
     """The server is stopping; the request returns to its place in the queue."""
 
 
-class _TookTooLongError(Exception):
+class _TookTooLongError(InterruptedByCheckError):
     """The request exceeded its time limit."""
-
-
-def end_process() -> None:
-    """End the whole process: a thread that hangs in a driver or kernel cannot be ended on its own."""
-    os._exit(EXIT_HUNG)
 
 
 class Worker:
     """Generates the requests of the queue until it is stopped."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        queue: Queue,
-        engine: Engine,
-        metrics: Metrics,
-        inputs: Inputs,
-        on_hang: Callable[[], None] = end_process,
-    ) -> None:
+    def __init__(self, settings: Settings, queue: Queue, generator: Generates, metrics: Metrics) -> None:
         self._settings = settings
         self._queue = queue
-        self._engine = engine
+        self._generator = generator
         self._metrics = metrics
-        self._on_hang = on_hang
-        self.results = Results(settings.data / "files")
-        self._generator = Generator(settings, engine, metrics, inputs, self.results, settings.data / "downloads")
+        self.results = results_of(settings)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._canceled: str | None = None
         self._lock = threading.Lock()
         self._running: str | None = None
+        self._hung: str | None = None
         self._progress: RequestProgress | None = None
         self._deadline = 0.0
         self._next_sweep = 0.0
@@ -79,19 +65,19 @@ class Worker:
 
     def start(self) -> None:
         """Start, beginning with the requests that an earlier server left in the queue."""
-        shutil.rmtree(self._generator.downloads, ignore_errors=True)  # left by a server that was killed
-        self._generator.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._clear_downloads()  # left by a server that was killed
         put_back, failed = self._queue.recover()
         self.results.prepare(self._queue.succeeded())
         logs.log("started", put_back=put_back, failed=failed, waiting=self._queue.count("in_queue"))
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the current step. The running request returns to the queue."""
+        """Stop at once. The running request returns to the queue."""
         self._stopping.set()
         self._wake.set()
+        self._generator.kill(for_good=True)
         self._thread.join()
-        self._engine.close()
+        self._generator.close()
 
     def accept(self, body: str, hub_token: str | None) -> QueuedRequest:
         """Queue a request. Its Hub token is kept only here, in memory, until the request has finished.
@@ -172,7 +158,7 @@ class Worker:
         context = logs.request_id.set(task.id)
         limits = self._settings.limits
         self._deadline = time.monotonic() + limits.request_seconds
-        alarm = threading.Timer(limits.request_seconds + limits.hang_seconds, self._hung, [task.id])
+        alarm = threading.Timer(limits.request_seconds + limits.hang_seconds, self._end_hung, [task.id])
         alarm.daemon = True
         alarm.start()
         started = time.perf_counter()
@@ -184,6 +170,7 @@ class Worker:
                 if self._canceled == task.id:
                     raise _CanceledError
                 self._running = None
+            self._count(generated)
             self._record(lambda: self._queue.succeed(task.id, generated.outputs, generated.metadata))
             state = "succeeded"
         except _StoppingError:
@@ -192,10 +179,15 @@ class Worker:
         except _CanceledError:
             self._record(lambda: self._queue.cancel(task.id, waiting_only=False))
             state = "canceled"
-        except Exception as error:
-            reason = self._reason(task, error)
-            self.results.remove(task.id)  # first: on a full disk the reason may need the space
-            self._record(lambda: self._queue.fail(task.id, reason))
+        except ProcessEndedError as error:
+            state = self._record_death(task, error)
+        except _TookTooLongError:
+            self._fail(task, f"took more than {limits.request_seconds:g} s (--timeout)")
+        except FailedError as error:
+            self._fail(task, self._reason(task, error))
+        except Exception:
+            logs.log_failure("generation failed")
+            self._fail(task, INTERNAL_ERROR)
         finally:
             alarm.cancel()
             with self._lock:
@@ -222,31 +214,60 @@ class Worker:
                     continue
             return
 
-    def _reason(self, task: QueuedRequest, error: Exception) -> str:
-        """Say why a request failed, as the API reports it: without folders of this machine and without tokens."""
-        if isinstance(error, _TookTooLongError):
-            return f"took more than {self._settings.limits.request_seconds:g} s (--timeout)"
-        if isinstance(error, ParityError):
-            text = self._generator.without_folders(str(error))
-            if task.had_hub_token and task.id not in self._tokens:
-                text += "; its hf_token was lost when the server ended: send the request again"
-            return logs.redacted(text)
-        # torch has no exception class for a CPU that runs out of memory.
-        memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-        disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        logs.log_failure("generation failed", out_of_memory=memory, disk_full=disk)
-        if disk:
-            return "the server's disk is full: no output of this request was kept"
-        self._engine.close()  # its state is unknown after the error
-        return "ran out of memory: request fewer frames or pixels" if memory else _INTERNAL_ERROR
+    def _fail(self, task: QueuedRequest, reason: str) -> None:
+        self.results.remove(task.id)  # first: on a full disk the reason may need the space
+        self._record(lambda: self._queue.fail(task.id, logs.redacted(reason)))
 
-    def _hung(self, request_id: str) -> None:
-        """End the process: no step has ended since the time limit. After a restart the queue continues."""
+    def _reason(self, task: QueuedRequest, error: FailedError) -> str:
+        if error.foreseen and task.had_hub_token and task.id not in self._tokens:
+            return f"{error}; its hf_token was lost when the server ended: send the request again"
+        return str(error)
+
+    def _record_death(self, task: QueuedRequest, error: ProcessEndedError) -> str:
+        """Record what becomes of a request during which the process that generates died; return its state."""
+        self._clear_downloads()
+        limits = self._settings.limits
+        if self._stopping.is_set():  # it was killed for that
+            self._record(lambda: self._queue.put_back(task.id))
+            return "put back"
+        self._metrics.deaths.inc()
+        logs.log("generating process died", how=error.how, attempt=task.attempts)
+        if self._canceled == task.id:
+            self._record(lambda: self._queue.cancel(task.id, waiting_only=False))
+            return "canceled"
+        if self._hung == task.id:
+            seconds = limits.request_seconds + limits.hang_seconds
+            self._fail(task, f"a step was still running after {seconds:g} s (--timeout): its process was ended")
+            return "failed"
+        if task.attempts < MAX_ATTEMPTS:
+            self._record(lambda: self._queue.put_back(task.id, counts=True))
+            return "put back"
+        self._fail(task, f"{error} during this request, which was attempt {task.attempts} of {MAX_ATTEMPTS}")
+        return "failed"
+
+    def _end_hung(self, request_id: str) -> None:
+        """End the process that generates: no step has ended since the time limit."""
+        with self._lock:
+            if self._running != request_id:
+                return
+            self._hung = request_id
         logs.request_id.set(request_id)
-        logs.log("hung", seconds=self._settings.limits.hang_seconds, exit_code=EXIT_HUNG)
-        self._on_hang()
+        logs.log("hung", seconds=self._settings.limits.hang_seconds)
+        self._generator.kill()
+
+    def _clear_downloads(self) -> None:
+        downloads = downloads_of(self._settings)
+        shutil.rmtree(downloads, ignore_errors=True)
+        downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _count(self, generated: Generated) -> None:
+        seconds = self._metrics.generation_seconds.labels(generated.metadata["model"])
+        for timing in generated.metadata["timings"]["prompts"]:
+            seconds.observe(timing["generate"])
 
     def _report(self, progress: RequestProgress) -> None:
+        if progress.step:
+            self._metrics.steps.inc()
         with self._lock:
             self._progress = progress
 

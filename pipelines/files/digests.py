@@ -147,6 +147,11 @@ def remember_in(file: Path | None) -> None:
         _current = Digests(file)
 
 
+def remembered_in() -> Path | None:
+    """Return the file of `remember_in`, for another process of ours."""
+    return _current.file
+
+
 def sha256_file(path: Path) -> str:
     """Return the hex SHA-256 of a file. Raises OSError."""
     return _current.sha256(path)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,8 +19,6 @@ from parity.server.errors import ApiError
 from parity.server.queue import Queue, as_text
 from parity.server.schemas import MAX_PROMPTS
 from parity.server.settings import Limits
-from parity.server.worker import EXIT_HUNG
-from tests.support.paths import ROOT
 from tests.support.serving import PatientEngine, body, finished, settings_of, submit, thread, until
 
 
@@ -242,29 +238,3 @@ def test_how_a_request_ended_is_written_when_the_disk_lets_us(tmp_path: Path, mo
     with thread(settings_of(tmp_path), engine) as client:
         assert finished(client, submit(client, body()))["status"] == "succeeded"
     assert next(failures, None) is None
-
-
-@pytest.mark.process
-def test_a_hung_step_ends_the_process_and_the_queue_goes_on(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib, threading\n"
-        "from parity.server import logs\nfrom parity.server.settings import Limits\n"
-        "from pipelines.engine.engine import Engine\n"
-        "from tests.support.serving import body, settings_of, submit, thread\n"
-        "logs.set_up()\n"
-        "Engine.generate = lambda *arguments: threading.Event().wait()\n"
-        "limits = Limits(request_seconds=2.0, hang_seconds=0.05)\n"
-        "with thread(settings_of(pathlib.Path(sys.argv[1]), limits=limits)) as client:\n"
-        "    print(submit(client, body()), flush=True)\n"
-        "    threading.Event().wait(60)\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == EXIT_HUNG, done.stderr
-    request_id = done.stdout.strip()
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["request_id"] for line in lines if line["event"] == "hung"] == [request_id]
-    queue = Queue(tmp_path / "queue.sqlite", 10)
-    assert queue.recover() == (1, 0)
-    assert queue.get(request_id).attempts == 1
-    queue.close()

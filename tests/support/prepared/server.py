@@ -19,12 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pipelines import apart
+
 _ENCODERS = ("transformers.models.clip.modeling_clip", "transformers.models.umt5.modeling_umt5")
 _MODULES = (
     "parity.cli.main",
     "parity.diagnosis.search",
     "parity.run.session",
     "parity.server.api",
+    "parity.server.generating",
     "reports.render",
     "uvicorn",
 )
@@ -37,6 +40,8 @@ def main(address: str) -> None:
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "threads do not survive a fork"
     gc.collect()
     gc.freeze()
+    launcher = str(Path(__file__).with_name("launch.py"))
+    apart.PYTHON = (sys.executable, "-I", "-S", launcher, address)  # what a fork starts is a fork, too
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the launchers
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
