@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from pipelines.files.words import shorten
+from pipelines.files.words import sentence
 from pipelines.leaving import abandon
 
 _Result = TypeVar("_Result")
@@ -47,7 +47,7 @@ def _explained(error: Exception) -> tuple[str, str]:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None else error
-    said = _one_line(cause)
+    said = sentence(cause) or type(cause).__name__
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space is left in {cache_folder()}", "free some, or set HF_HOME to a folder on another disk"
     if offline():
@@ -85,10 +85,6 @@ HF_HUB_ENABLE_HF_TRANSFER, which HF_XET_HIGH_PERFORMANCE replaces."""
 def _is_network(error: BaseException) -> bool:
     """True for what the HTTP client raises, whose package the Hub's library chooses (httpx, now httpx2)."""
     return type(error).__module__.partition(".")[0].startswith("http") or isinstance(error, ConnectionError)
-
-
-def _one_line(error: BaseException) -> str:
-    return shorten(" ".join(str(error).split()), 300) or type(error).__name__
 
 
 def interruptible(download: Callable[[], _Result]) -> _Result:

@@ -6,11 +6,23 @@ traceback of an exception that is not one of these goes to a file, for a report 
 
 from __future__ import annotations
 
+from pipelines.files.shown import message
+
 
 class ParityError(Exception):
-    """Base class of all deliberate errors. `exit_code` is the exit code of the process."""
+    """Base class of all deliberate errors. `exit_code` is the exit code of the process.
+
+    Each argument is a message; several stand below one another. A message's further lines are indented by two spaces:
+    a line break without them came with a value from elsewhere and is shown as such, like other control characters.
+    """
 
     exit_code = 3
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__(*map(message, messages))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class CaseError(ParityError):

@@ -18,7 +18,8 @@ from parity.results.diagnosis import FactorCost
 from parity.results.frames import worst_frame
 from parity.results.next_steps import Place, Step, next_steps
 from parity.results.words import in_a_line
-from pipelines.files.words import shorten
+from pipelines.files.shown import shown, visible
+from pipelines.files.words import sentence, shorten
 from reports import view
 
 SUMMARY_LIMIT = 1 << 20
@@ -32,8 +33,6 @@ _TEXT, _CODE, _BLOCK = 500, 1000, 2000
 _FINDINGS = 20
 """The most findings listed for one case."""
 
-# C0 and C1 but for white space, marks that turn the direction of the text around them, halves of characters.
-_UNSHOWABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _HTML = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 _MARKS = re.compile(r"[\\`*_\[\]~$|]")
 # What GitHub makes links of: people, issues, addresses.
@@ -145,12 +144,11 @@ def _annotation(case: CaseResult, workspace: Path | None) -> str:
 
 
 def _command_data(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode()  # a file name that is no UTF-8 cannot be printed
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    return _command_data(text).replace(":", "%3A").replace(",", "%2C")
+    return _command_data(shown(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def _most(top: int, fits: Callable[[int], bool]) -> int | None:
@@ -232,8 +230,8 @@ def code_cell(text: Any) -> str:
 
 def preformatted(text: Any) -> str:
     """The text as the inside of an HTML `pre`."""
-    return shorten(_UNSHOWABLE.sub("\ufffd", str(text)), _BLOCK).translate(_HTML)
+    return shorten(visible(str(text)), _BLOCK).translate(_HTML)
 
 
 def _line(text: Any, limit: int) -> str:
-    return shorten(" ".join(_UNSHOWABLE.sub("\ufffd", str(text)).split()), limit)
+    return sentence(text, limit)

@@ -8,9 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from parity.results.case import CaseResult, MetricResult, Run
+from pipelines.files.shown import visible
 
-# XML 1.0 has no other control characters, no halves of characters and neither of the last two code points.
-_UNSHOWABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[\ufffe\uffff]")
+"""What XML 1.0 has not, of what is visible: the last two code points."""
 
 
 def junit(run: Run, page: Path | None = None) -> bytes:
@@ -111,4 +112,4 @@ def _element(tag: str, **attributes: str) -> ET.Element:
 
 
 def _showable(text: str) -> str:
-    return _UNSHOWABLE.sub("\ufffd", text)
+    return _NOT_XML.sub("\ufffd", visible(text))

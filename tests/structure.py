@@ -56,8 +56,9 @@ class Room:
 _SIDE = ("parity/baselines/", "parity/doctor/", "parity/importing/", "parity/server/", "parity/terminal/", "reports/")
 
 ROOMS = (
-    Room(name="pipelines/errors.py"),
-    Room(name="pipelines/files/", also=("pipelines/errors.py",)),
+    Room(name="pipelines/files/shown.py"),
+    Room(name="pipelines/errors.py", also=("pipelines/files/shown.py",)),
+    Room(name="pipelines/files/", also=("pipelines/files/shown.py", "pipelines/errors.py")),
     Room(name="pipelines/*.py", also=("pipelines/errors.py", "pipelines/files/")),
     Room(name="pipelines/media/", also=("pipelines/errors.py", "pipelines/files/", "pipelines/recipe.py")),
     Room(

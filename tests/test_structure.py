@@ -79,7 +79,7 @@ def test_the_plan_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main() == 0
     printed = capsys.readouterr().out
     assert printed.endswith("\n0 violations\n")
-    assert " 0  pipelines/errors.py\n" in printed
+    assert " 1  pipelines/errors.py\n" in printed
 
 
 def test_contributing_has_the_same_plan() -> None:

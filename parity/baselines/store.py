@@ -69,7 +69,7 @@ class Store:
         """All baselines by case id. Raises UsageError for a file that is not a baseline or cannot be read."""
         baselines, broken = self.read_what_can_be()
         if broken:
-            raise UsageError("\n".join(broken.values()))
+            raise UsageError(*broken.values())
         return baselines
 
     def read_what_can_be(self) -> tuple[dict[str, Baseline], dict[str, str]]:

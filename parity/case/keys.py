@@ -393,7 +393,7 @@ def validate(document: Document, schema: type[Keys], prefix: tuple[str, ...] = (
         return schema.model_validate(document.data)
     except ValidationError as error:
         messages = [_explain(document, dict(item), prefix) for item in error.errors(include_url=False)]
-        raise CaseError("\n".join(dict.fromkeys(messages))) from None
+        raise CaseError(*dict.fromkeys(messages)) from None
 
 
 def _explain(document: Document, error: dict[str, Any], prefix: tuple[str, ...]) -> str:

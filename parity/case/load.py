@@ -144,7 +144,7 @@ def load_cases(
     """
     cases, refused = load_reachable(paths, given, expression=expression, tags=tags)
     if refused:
-        raise CaseError("\n".join(refused))
+        raise CaseError(*refused)
     return cases
 
 
@@ -176,7 +176,7 @@ def load_reachable(
         except HubError as error:
             refused.setdefault(error.source, (str(error), []))[1].append(path)
         except CaseError as error:
-            mistakes.append(str(error))
+            mistakes += error.args
         except Exception as error:
             raise UnexpectedError(f"{path}: {words_of(error)}", error) from error
     messages = [
@@ -184,7 +184,7 @@ def load_reachable(
         for source, (message, needed_by) in refused.items()
     ]
     if mistakes:
-        raise CaseError("\n".join([*mistakes, *messages]))
+        raise CaseError(*mistakes, *messages)
     return cases, messages
 
 
@@ -197,7 +197,7 @@ def _read_all(paths: Iterable[Path], given: Given) -> tuple[list[CaseDocument], 
         try:
             file = read_case_file(path, given)
         except CaseError as error:
-            mistakes.append(str(error))
+            mistakes += error.args
             continue
         except Exception as error:
             raise UnexpectedError(f"{path}: {words_of(error)}", error) from error

@@ -73,7 +73,7 @@ def _run(parser: Parser, given: Sequence[str]) -> int:
     except UnexpectedError as error:
         return _unexpected(error)
     except ParityError as error:
-        _say(error)
+        print(f"parity: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         if not isinstance(stop, interrupt.StoppedError):
@@ -103,19 +103,8 @@ def _unexpected(error: Exception) -> int:
     from parity.run.unexpected import outside_a_run, unexpected
 
     said = not_installed(error) or unexpected(error, outside_a_run())
-    _say(said)
+    print(f"parity: {said}", file=sys.stderr)
     return said.exit_code
-
-
-def _say(error: ParityError) -> None:
-    """Print an error. Further lines of it are indented: none that a file's name brings with it looks like another."""
-    first, *others = str(error).split("\n")
-    print(
-        f"parity: {first}",
-        *(line if line[:1] in ("", " ") else f"  {line}" for line in others),
-        sep="\n",
-        file=sys.stderr,
-    )
 
 
 def whole_parser() -> Parser:

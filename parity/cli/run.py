@@ -284,11 +284,12 @@ def _gate(options: argparse.Namespace) -> RunGate | None:
 def _say_next(run: Run, results: Path, page: Path | None) -> None:
     """Say on stderr what to type next: after a red run, and after a green one that no baselines decided."""
     from parity.results.next_steps import Place, next_steps, of_baselines
+    from parity.terminal.text import lines
 
     place = Place(results=results, command=run.command, baselines=run.baselines, page=page)
     for step in (*next_steps(run.cases, place), of_baselines(run, place)):
         if step is not None:
-            print(step, file=sys.stderr)
+            print(lines(str(step)), file=sys.stderr)
 
 
 def _write_to_github(finished: Run, out: Path, options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from parity.cluster.worker import Runner
 from parity.comparison.outcome import result_without_output
 from parity.results.case import CaseResult
 from pipelines.errors import DeviceError, ParityError, UnexpectedError
-from pipelines.files.words import one_line, shorten
+from pipelines.files.words import sentence
 
 POLL_S = 0.5
 """Seconds between looks into the mailbox."""
@@ -209,7 +209,7 @@ class Driver:
         died = "was ended by Ray, because its machine ran low on memory" if _OUT_OF_MEMORY in str(error) else "died"
         case = hand.case
         if hand.worker is None or case is None:
-            self._failed, self._why = self._failed + 1, shorten(one_line(str(error)), 300)
+            self._failed, self._why = self._failed + 1, sentence(error, 300)
             self._watcher.lost(hand.name, f"{died} before it was ready")
             return
         if hand.result is not None and hand.result.status == "error":  # it ended itself, and said why
@@ -239,7 +239,7 @@ class Driver:
             self._mail += self._ray.get(self._mailbox.take.remote())
         except self._ray.exceptions.RayError as error:
             raise DeviceError(
-                f"the Ray cluster is gone ({shorten(one_line(str(error)), 200)}); results so far are kept: --resume"
+                f"the Ray cluster is gone ({sentence(error, 200)}); results so far are kept: --resume"
             ) from None
         hands = {hand.number: hand for hand in self._hands.values()}
         while self._mail:  # Ctrl-C in between leaves the rest to the next call

@@ -17,7 +17,7 @@ from typing import Any
 from parity.case.load import Case
 from parity.cluster.needs import SAME, check, files_of, reporter
 from pipelines.errors import DeviceError, UsageError
-from pipelines.files.words import one_line, plural, shorten
+from pipelines.files.words import plural, sentence
 
 ADDRESS = "RAY_ADDRESS"
 """Ray's own variable for the cluster that a program belongs to; `ray job submit` sets it."""
@@ -119,7 +119,7 @@ def joined(on: str, cores: int | None = None) -> Iterator[Joined]:
                 ray.init(address=address, **quiet)
         except Exception as error:  # of many kinds; all mean that there is no cluster to work with
             what = "Ray could not be started here" if address == "local" else f"no Ray cluster at {address}"
-            raise DeviceError(f"--on {on}: {what}: {shorten(one_line(str(error)), 300)}") from None
+            raise DeviceError(f"--on {on}: {what}: {sentence(error, 300)}") from None
         stack.callback(ray.shutdown)
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the process without results
         yield Joined(ray, folder)
@@ -153,4 +153,4 @@ def check_machines(ray: Any, machines: Sequence[dict[str, Any]], cases: Sequence
             raise DeviceError(f"{asked[silent[0]]} of the Ray cluster does not answer within {REPORT_S:g} s")
         check(ray.get(ready))
     except ray.exceptions.RayError as error:
-        raise DeviceError(f"the Ray cluster does not answer: {shorten(one_line(str(error)), 300)}") from None
+        raise DeviceError(f"the Ray cluster does not answer: {sentence(error, 300)}") from None

@@ -12,7 +12,7 @@ from parity.factors.comfyui import comfy_advice
 from parity.factors.findings import known_differences, limits_in_words
 from parity.results.case import CaseResult, FileResult, FindingResult, Status, TargetResult
 from parity.results.diagnosis import Snippet
-from pipelines.files.words import one_line
+from pipelines.files.shown import shown
 from pipelines.recipe import Recipe, to_dict
 
 
@@ -44,7 +44,7 @@ def blank_result(case: Case, status: Status, verdict: str, findings: tuple[Findi
         notes=(*limits_in_words(case), *case.preview.notes),
         target=None if case.target is None else TargetResult(url=case.target.url, arguments=case.target.arguments),
         comfyui=comfy_advice(case),
-        file=None if case.output is None else FileResult(path=one_line(case.output.as_posix())),
+        file=None if case.output is None else FileResult(path=shown(case.output.as_posix())),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from parity.doctor.check import Asked, Check, ok, problem, skipped, warning
 from pipelines.catalog import MODELS
 from pipelines.downloads import offline
+from pipelines.files.words import sentence
 
 TIMEOUT_S = 3.0
 """Seconds for connecting, and for each part of an answer."""
@@ -173,7 +174,7 @@ def _why_unreachable(error: Exception, endpoint: str, environ: Mapping[str, str]
         return f"the connection is refused{through}", "check HF_ENDPOINT, firewall and proxy (HTTPS_PROXY)"
     if "UnsupportedProtocol" in kinds or "InvalidURL" in kinds:
         return "is no URL", f"set HF_ENDPOINT to one, e.g. {_DEFAULT}, or unset it"
-    words = " ".join(str(chain[-1]).split())[:120]
+    words = sentence(chain[-1], 120)
     return f"no answer{through} ({words or type(error).__name__})", "check network, firewall and proxy (HTTPS_PROXY)"
 
 

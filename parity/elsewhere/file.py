@@ -15,7 +15,8 @@ from parity.results.case import FileResult
 from parity.results.words import factor_name
 from pipelines.comfyui.metadata import FoundGraph
 from pipelines.drift import LORA_FACTORS, Factor
-from pipelines.files.words import capital, one_line, shorten
+from pipelines.files.shown import shown
+from pipelines.files.words import capital
 from pipelines.media.encoding import suffix_of
 from pipelines.media.video import encode, read_video
 from pipelines.recipe import Codec, frame_duration
@@ -80,7 +81,7 @@ def read_made(case: Case, notes: tuple[str, ...] = ()) -> Made:
         sha256 = None
     found = case.found
     file = FileResult(
-        path=one_line(path.as_posix()),
+        path=shown(path.as_posix()),
         made_by=None if found is None else found.made_by,
         graph=None if found is None or case.comfyui is None else _place(found, path),
         unknown=_unknown(case),
@@ -92,24 +93,24 @@ def read_made(case: Case, notes: tuple[str, ...] = ()) -> Made:
 def _place(found: FoundGraph, output: Path) -> str | None:
     """Where the graph was read: a place in the file, or another file that the case names."""
     inside = found.path == output or found.path.parent == output
-    return one_line(found.where or "") if inside else one_line(found.origin)
+    return shown(found.where or "") if inside else shown(found.origin)
 
 
 def _unknown(case: Case) -> tuple[str, ...]:
     """What decides pixels and the file does not say."""
     if case.comfyui is not None:
-        return tuple(map(one_line, case.unknown))
+        return tuple(map(shown, case.unknown))
     settings = (
-        f"{capital(factor_name(factor))}: the preview's is {shorten(one_line(show(case.preview, factor)), _LONGEST)}."
+        f"{capital(factor_name(factor))}: the preview's is {shown(show(case.preview, factor), _LONGEST)}."
         for factor in _SETTINGS
         if show(case.preview, factor) != "none"
     )
-    return (*map(one_line, case.unknown), *settings)
+    return (*map(shown, case.unknown), *settings)
 
 
 def _limits(case: Case, path: Path) -> tuple[str, ...]:
     """Where the findings come from, and what to do to know more."""
-    name = one_line(path.name)
+    name = shown(path.name)
     obstacles = case.preview.obstacles
     lost = tuple(f"the preview cannot be reproduced: {reason}; pixels are compared" for reason in obstacles)
     floor = "the codec floor is an estimate: each of the two videos, encoded as the other is"
@@ -118,7 +119,7 @@ def _limits(case: Case, path: Path) -> tuple[str, ...]:
         return (*lost, f"{name} was made elsewhere: {source}; {floor}")
     return (
         *lost,
-        f"{name} was made elsewhere; not known of it: {one_line(' '.join(case.unknown)) or 'its settings'}",
+        f"{name} was made elsewhere; not known of it: {shown(' '.join(case.unknown)) or 'its settings'}",
         floor,
         "to know more: name the graph (`pipeline: {base: comfyui, graph: …}`), write the settings it was made with as "
         "`request`, or let `parity diagnose` search for settings that give these frames",

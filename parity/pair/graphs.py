@@ -13,7 +13,7 @@ from pipelines.comfyui.graph import read_graph
 from pipelines.comfyui.metadata import FoundGraph, find_graph
 from pipelines.comfyui.settings import Settings
 from pipelines.errors import GraphError, MediaError
-from pipelines.files.words import shorten
+from pipelines.files.shown import shown
 
 _LONGEST = 300
 
@@ -67,7 +67,7 @@ def differences(a: GraphOf, b: GraphOf) -> tuple[SettingDifference, ...] | None:
 
 def _in_a_line(text: str) -> str:
     """A text out of a file as part of a line: shortened, and without what a terminal would obey."""
-    return shorten("".join(sign if sign.isprintable() else " " for sign in text), _LONGEST)
+    return shown(text, _LONGEST)
 
 
 def notes(a: GraphOf, b: GraphOf) -> Iterator[str]:

@@ -34,6 +34,7 @@ from parity.terminal import heartbeat
 from parity.terminal.tracker import Tracker
 from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError, UsageError
+from pipelines.files.shown import shown
 from pipelines.leaving import leave_quickly
 
 _CASES = pytest.StashKey[list[Case]]()
@@ -108,7 +109,7 @@ def parity_progress(request: pytest.FixtureRequest, parity_session: Session) -> 
         nonlocal spoken_of
         begin = "\n" if tracker.number != spoken_of else ""  # pytest's own line is not finished
         spoken_of = tracker.number
-        os.write(config.stash[_STDERR], f"{begin}{line}\n".encode())
+        os.write(config.stash[_STDERR], f"{begin}{shown(line)}\n".encode())
 
     every = heartbeat.EVERY_S if _STDERR in config.stash else None
     with heartbeat.Heartbeat(tracker.line, write, every):

@@ -14,8 +14,9 @@ from parity.run.session import Session
 from parity.terminal.baselines import check_lines
 from parity.terminal.diagnosis import diagnosis_text
 from parity.terminal.github import in_github, tell_github
-from parity.terminal.text import summary
+from parity.terminal.text import Lines, lines, summary
 from pipelines.errors import UsageError
+from pipelines.files.shown import message, shown
 from reports import junit
 
 _KEYWORDS = frozenset({"and", "or", "not", "None", "True", "False"})
@@ -59,14 +60,14 @@ def failure(result: CaseResult, place: Place) -> list[str]:
     """Lines with the verdict, the factors, what to change and what to type; empty for a case that is as expected."""
     if not result.failed:
         return []
-    lines = [f"{result.status}: {result.verdict}"]
+    parts: list[str] = [Lines(message(f"{result.status}: {result.verdict}"))]
     if result.baseline is not None:
-        lines = ["compared with its baseline:", *check_lines(result.id, result.baseline, with_environment=True)]
+        parts = ["compared with its baseline:", *check_lines(result.id, result.baseline, with_environment=True)]
     if result.by_own_rules().status in FAILING:
-        lines += _findings(result)
+        parts += _findings(result)
     if result.diagnosis is not None:
-        lines += ["diagnosis:", diagnosis_text(result.diagnosis)]
-    return [*lines, *map(str, next_steps([result], place))]
+        parts += ["diagnosis:", diagnosis_text(result.diagnosis)]
+    return lines(*parts, *map(str, next_steps([result], place))).split("\n")
 
 
 def _findings(result: CaseResult) -> Iterator[str]:
@@ -98,12 +99,12 @@ def conclude(run: Run, out: Path, max_bytes: int) -> list[str]:
     """
     page = write_page(run, out, max_bytes)
     unfinished = "" if run.finished else "; the run was stopped before all cases were run"
-    lines = [f"wan-parity: {summary(run)}{unfinished}", str(out / "results.json"), str(page)]
+    told = [f"wan-parity: {summary(run)}{unfinished}", shown(out / "results.json"), shown(page)]
     if in_github():
         stream = io.StringIO()
         try:
             tell_github(run, out, stream)
         except UsageError as error:  # results and exit code stay as they are
-            lines.append(f"parity: {error}")
-        lines += stream.getvalue().splitlines()
-    return lines
+            told.append(f"parity: {error}")
+        told += stream.getvalue().splitlines()
+    return told

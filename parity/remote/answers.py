@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.files.strict_json import loads
-from pipelines.files.words import one_line, shorten
+from pipelines.files.words import sentence
 
 _LONGEST = 400
 """The most characters of a server's message that are quoted."""
@@ -118,7 +118,7 @@ def error_of(body: bytes) -> tuple[str | None, str]:
 
 def short(text: str, limit: int = _LONGEST) -> str:
     """Text from a server, cleaned and shortened to fit one line of a message."""
-    return shorten(one_line(text), limit)
+    return sentence(text, limit)
 
 
 def _between(start: str | None, end: str | None) -> float | None:

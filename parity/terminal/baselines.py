@@ -13,34 +13,36 @@ from parity.baselines.sources import Source
 from parity.results.case import BaselineResult, CaseResult
 from parity.results.next_steps import Place, next_steps
 from parity.results.words import METRIC_DIGITS, figure
-from parity.terminal.text import table
+from parity.terminal.text import Lines, lines, table
 from pipelines.files.words import plural
 
 _OUTCOMES = {"no_baseline": "NO BASELINE", "not_run": "NOT RUN"}
 _COUNTED = {"holds": "unchanged", "no_baseline": "without baseline", "not_run": "not run"}
 
 
-def sources_text(sources: Sequence[Source]) -> str:
+def sources_text(sources: Sequence[Source]) -> Lines:
     """Say which results are used: by default the last full run's, which may not be the one the user has in mind."""
-    return "\n".join(
-        ("used: " if item.note else "")
-        + f"{item.path}: run of {item.run.started}, {plural(len(item.run.cases), 'case')}"
-        + ("" if item.run.finished else ", not finished")
-        + (f", {item.run.shard}" if item.run.shard else "")
-        + (f"; {item.note}" if item.note else "")
-        for item in sources
+    return lines(
+        *(
+            ("used: " if item.note else "")
+            + f"{item.path}: run of {item.run.started}, {plural(len(item.run.cases), 'case')}"
+            + ("" if item.run.finished else ", not finished")
+            + (f", {item.run.shard}" if item.run.shard else "")
+            + (f"; {item.note}" if item.note else "")
+            for item in sources
+        )
     )
 
 
 def proposals_text(
     proposals: Sequence[Proposal], left_out: Sequence[LeftOut], smokes: Sequence[SmokeProposal] = ()
-) -> str:
+) -> Lines:
     """A table of what accepting would change."""
     rows: list[tuple[str, ...]] = [(item.baseline.case, item.kind, _proposal_words(item)) for item in proposals]
     rows += [(item.baseline.case, item.kind, "; ".join(("smoke run", *item.changes))) for item in smokes]
     rows += [(item.case, "left out", item.reason) for item in left_out]
     notes = [f"  {item.baseline.case}: {note}" for item in proposals for note in item.notes]
-    return "\n".join([table(rows) if rows else "  nothing to accept", *notes])
+    return lines(table(rows) if rows else "  nothing to accept", *notes)
 
 
 def _proposal_words(item: Proposal) -> str:
@@ -52,23 +54,23 @@ def _proposal_words(item: Proposal) -> str:
     return ", ".join(item.changes)
 
 
-def gate_text(gate: Gate, baselines: Path | None) -> str:
+def gate_text(gate: Gate, baselines: Path | None) -> Lines:
     """Failures first, then unchanged cases, differing environments, counts, and what to type next."""
     ordered = sorted(gate.cases, key=lambda item: not item.check.failed)
-    lines = [line for item in ordered for line in check_lines(item.case, item.check)]
-    lines += _environments(gate.cases)
-    lines += [f"baseline not checked: {name} is not in this run" for name in gate.unused]
-    lines += [
+    parts = [line for item in ordered for line in check_lines(item.case, item.check)]
+    parts += _environments(gate.cases)
+    parts += [f"baseline not checked: {name} is not in this run" for name in gate.unused]
+    parts += [
         f"FAILED: {path}: the run did not finish; cases missing from it were not checked" for path in gate.unfinished
     ]
-    lines += [f"FAILED: {missing}" for missing in gate.missing]
+    parts += [f"FAILED: {missing}" for missing in gate.missing]
     counts: dict[str, int] = {}
     for item in gate.cases:
         counts[item.check.outcome] = counts.get(item.check.outcome, 0) + 1
     counted = ", ".join(f"{count} {_COUNTED.get(outcome, outcome)}" for outcome, count in sorted(counts.items()))
-    lines.append(f"{plural(len(gate.cases), 'case')}: {counted}")
-    lines += _next(gate.cases, baselines)
-    return "\n".join(lines)
+    parts.append(f"{plural(len(gate.cases), 'case')}: {counted}")
+    parts += _next(gate.cases, baselines)
+    return lines(*parts)
 
 
 def check_lines(case: str, check: BaselineResult, *, with_environment: bool = False) -> list[str]:
@@ -79,11 +81,11 @@ def check_lines(case: str, check: BaselineResult, *, with_environment: bool = Fa
     else:
         outcome = _OUTCOMES.get(check.outcome, check.outcome.upper()) if check.failed else f"ok: {check.outcome}"
         outcome += " (compared by tolerance)" if by_tolerance else ""
-    lines = [f"  {case}: {outcome}"]
-    lines += [f"      {reason}" for reason in (*check.problems, *check.notes)]
+    found = [f"  {case}: {outcome}"]
+    found += [f"      {reason}" for reason in (*check.problems, *check.notes)]
     if with_environment and check.environment:
-        lines.append(f"      different environment: {', '.join(check.environment)}")
-    return lines
+        found.append(f"      different environment: {', '.join(check.environment)}")
+    return found
 
 
 def _environments(cases: Sequence[Checked]) -> list[str]:
@@ -120,7 +122,7 @@ def _place(source: Source, baselines: Path | None) -> Place:
     )
 
 
-def baselines_text(baselines: Sequence[Baseline]) -> str:
+def baselines_text(baselines: Sequence[Baseline]) -> Lines:
     """A table with one row per baseline, and a column per metric that one of them has."""
     names = [name for name in METRIC_DIGITS if any(name in item.metrics for item in baselines)]
     seconds = ("seconds",) if any(item.speed is not None for item in baselines) else ()

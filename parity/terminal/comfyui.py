@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from parity.results.comfyui import ComfyAdvice, ComfySetting
-from parity.terminal.text import table
+from parity.terminal.text import lines, table
 from pipelines.files.words import capital
 
 
 def comfy_text(advice: ComfyAdvice) -> str:
     """The answer, what to change in the case's own graph, every value node by node, then what no node does."""
-    return "\n".join(_lines(advice))
+    return lines(*_lines(advice))
 
 
 def _lines(advice: ComfyAdvice) -> Iterator[str]:
     yield advice.answer
     if advice.changes:
-        yield "\nchange in the graph:"
+        yield from ("", "change in the graph:")
         yield table([(row.node, row.name, f"{row.now} -> {row.value}") for row in advice.changes])
     if advice.settings:
-        yield "\nset, node by node:"
+        yield from ("", "set, node by node:")
         yield table(list(_by_node(advice.settings)))
     parts = {
         "cannot be had there": advice.missing,
@@ -29,7 +29,7 @@ def _lines(advice: ComfyAdvice) -> Iterator[str]:
     }
     for title, sentences in parts.items():
         if sentences:
-            yield f"\n{title}:"
+            yield from ("", f"{title}:")
             yield from (f"  {capital(sentence)}." for sentence in sentences)
 
 

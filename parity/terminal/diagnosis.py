@@ -6,7 +6,7 @@ import math
 
 from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Origin, Search, Trial, WaterfallStep
 from parity.results.words import decibels
-from parity.terminal.text import table
+from parity.terminal.text import Lines, lines, table
 from pipelines.files.words import shorten
 
 _BAR = 30
@@ -14,7 +14,7 @@ _FROM_DB, _TO_DB = 10.0, 55.0
 """The scale of the bars. Unrelated videos are at about 10 dB; a full bar means identical."""
 
 
-def diagnosis_text(diagnosis: Diagnosis) -> str:
+def diagnosis_text(diagnosis: Diagnosis) -> Lines:
     """The conclusion, the table of factors, the fixes one by one, the first divergence, what to change, the cost."""
     parts = [f"  {diagnosis.sentence}"]
     if diagnosis.factors:
@@ -26,14 +26,13 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     if diagnosis.origin is not None:
         parts.append(_origin(diagnosis.origin))
     if diagnosis.residue is not None:
-        causes = "".join(f"\n    - {cause}" for cause in diagnosis.outside)
-        left = f"  left unexplained: {figures(diagnosis.residue)}. Possible causes outside the recipes:"
-        parts.append(left + causes)
+        parts.append(f"  left unexplained: {figures(diagnosis.residue)}. Possible causes outside the recipes:")
+        parts += [f"    - {cause}" for cause in diagnosis.outside]
     needed = diagnosis.smallest_set if diagnosis.smallest_set is not None else [f.factor for f in diagnosis.factors]
     changes = [(cost.factor, cost.fix) for cost in diagnosis.factors if cost.factor in needed]
     if changes:
-        head = "  what to change (details: `parity explain FACTOR`; code to paste: the report):\n"
-        parts.append(head + table(changes, indent="    "))
+        parts.append("  what to change (details: `parity explain FACTOR`; code to paste: the report):")
+        parts.append(table(changes, indent="    "))
     if diagnosis.stills_missing is not None:
         parts.append(f"  {diagnosis.stills_missing}")
     if diagnosis.cost is not None:
@@ -43,7 +42,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
             f"{cost.decodes} decodes, {cost.encodings} encodings, {cost.reused} generations reused, {cost.seconds:g} s"
             + (f"; stopped: {diagnosis.stopped}" if diagnosis.stopped else "")
         )
-    return "\n".join(parts)
+    return lines(*parts)
 
 
 def figures(closeness: Closeness | None) -> str:
@@ -58,7 +57,7 @@ def figures(closeness: Closeness | None) -> str:
     return decibels(closeness.psnr) + ssim
 
 
-def _factors(diagnosis: Diagnosis) -> str:
+def _factors(diagnosis: Diagnosis) -> Lines:
     if diagnosis.mode == "quick":
         rows: list[tuple[str, ...]] = [("rank", "factor", "preview", "inference", "latents change by", "level")]
         rows += [
@@ -76,10 +75,9 @@ def _factors(diagnosis: Diagnosis) -> str:
         if diagnosis.preview_recipe is not None:
             rows.append(("", "preview's recipe", *_pair(diagnosis.preview_recipe), "", "", ""))
     missing = [(cost.factor, cost.not_measured) for cost in diagnosis.factors if cost.not_measured]
-    lines = [table(rows)]
-    if diagnosis.mode != "quick":
-        lines += [f"  not measured: {factor}: {reason}" for factor, reason in missing]
-    return "\n".join(lines)
+    if diagnosis.mode == "quick":
+        return table(rows)
+    return lines(table(rows), *(f"  not measured: {factor}: {reason}" for factor, reason in missing))
 
 
 def _rank(cost: FactorCost) -> str:
@@ -94,7 +92,7 @@ def _change(cost: FactorCost) -> str:
     return "-" if cost.latent_gap is None else f"{math.sqrt(cost.latent_gap):.2%}"
 
 
-def _waterfall(steps: tuple[WaterfallStep, ...]) -> str:
+def _waterfall(steps: tuple[WaterfallStep, ...]) -> Lines:
     rows = []
     for step in steps:
         name = "as requested" if step.taken is None else f"+ {step.taken}"
@@ -102,7 +100,7 @@ def _waterfall(steps: tuple[WaterfallStep, ...]) -> str:
             rows.append((name, "not generated: more than the generations planned", ""))
         else:
             rows.append((name, figures(step.trial.to_preview), _bar(step.trial.to_preview)))
-    return "  adding fixes one by one (each file compared with the preview):\n" + table(rows, indent="    ")
+    return lines("  adding fixes one by one (each file compared with the preview):", table(rows, indent="    "))
 
 
 def _bar(closeness: Closeness) -> str:
@@ -114,16 +112,16 @@ def _bar(closeness: Closeness) -> str:
     return "█" * max(1, min(_BAR - 1, round(share * _BAR)))
 
 
-def _origin(origin: Origin) -> str:
-    lines = [f"  first divergence: {origin.sentence}"]
+def _origin(origin: Origin) -> Lines:
+    parts = [f"  first divergence: {origin.sentence}"]
     if origin.latent_gaps:
-        shown = ", ".join(f"{math.sqrt(gap):.2%}" for gap in origin.latent_gaps)
+        gaps = ", ".join(f"{math.sqrt(gap):.2%}" for gap in origin.latent_gaps)
         first = "never diverge" if origin.first_step is None else f"diverge at step {origin.first_step}"
-        lines.append(f"    latents {first}; relative difference after each step: {shown}")
-    return "\n".join(lines)
+        parts.append(f"    latents {first}; relative difference after each step: {gaps}")
+    return lines(*parts)
 
 
-def search_text(search: Search) -> str:
+def search_text(search: Search) -> Lines:
     """The conclusion, one row per setting, and the cost."""
     rows = [("setting", "assumed" if search.of == "preview" else "expected", "found", "evidence")]
     rows += [
@@ -138,7 +136,7 @@ def search_text(search: Search) -> str:
             f"  cost: {cost.spent:g} generations, {cost.denoising_steps} denoising steps, {cost.decodes} decodes, "
             f"{cost.seconds:g} s" + (f"; stopped: {search.stopped}" if search.stopped else "")
         )
-    return "\n".join(parts)
+    return lines(*parts)
 
 
 def _cut(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from parity.importing.case_files import CaseFile
 from parity.importing.folder import JobImport
-from parity.terminal.text import table
+from parity.terminal.text import lines, table
 from pipelines.aitoolkit.job_folder import LoraFiles, PreviewFile
 from pipelines.files.words import listed, plural, shorten
 from pipelines.hub import why_offline
@@ -25,7 +25,7 @@ def import_text(job: JobImport, files: Sequence[CaseFile], out: Path, dry_run: b
     parts.append(_counts(files, dry_run))
     parts += import_notes(job, files, out)
     parts += [] if dry_run else [f"next: parity plan {shlex.quote(str(out))}"]
-    return "\n".join(parts)
+    return lines(*parts)
 
 
 def unsupported_text(paired: Sequence[tuple[PreviewFile, LoraFiles]]) -> str:

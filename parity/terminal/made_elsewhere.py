@@ -10,9 +10,9 @@ from parity.case.load import Case
 from parity.factors.comfyui import comfy_advice
 from parity.factors.findings import NOT_IN_A_GRAPH, known_differences, limits_in_words
 from parity.results.case import FindingResult
-from parity.terminal.text import recipe_table, table
+from parity.terminal.text import lines, recipe_table, table
 from pipelines.comfyui_text import weighted
-from pipelines.files.words import one_line, shorten
+from pipelines.files.shown import shown
 
 _ALWAYS = ("eight_bit", "text_encoding", *NOT_IN_A_GRAPH)
 """Factors in which ComfyUI's videos differ from a trainer's whatever is set there: by rounding, as long as the prompt
@@ -24,8 +24,8 @@ def output_plan_text(case: Case, video: Path, chosen_by: Sequence[str], command:
 
     `chosen_by`: how the preview was chosen; `command`: what writes a case for it, if there is none yet.
     """
-    name = shorten(one_line(video.name), 80)
-    return "\n".join([*_answer(case, name), *_details(case, chosen_by), "", *_next(case, video, command)])
+    name = shown(video.name, 80)
+    return lines(*_answer(case, name), *_details(case, chosen_by), "", *_next(case, video, command))
 
 
 def _answer(case: Case, video: str) -> Iterator[str]:
@@ -39,17 +39,14 @@ def _answer(case: Case, video: str) -> Iterator[str]:
         if always:
             yield f"  and, as every video that ComfyUI makes, in how it computes: {', '.join(always)} (rounding)"
         if rows := [
-            tuple(shorten(one_line(text), 120) for text in (row.node, row.name, f"{row.now} -> {row.value}"))
+            tuple(shown(text, 120) for text in (row.node, row.name, f"{row.now} -> {row.value}"))
             for row in comfy_advice(case).changes
         ]:
-            yield f"\nchange in the graph, for the preview's settings:\n{table(rows)}"
+            yield from ("", "change in the graph, for the preview's settings:", table(rows))
     if findings:
         name = video if case.comfyui is not None else "assumed"
-        values = [
-            (item.factor, *(shorten(one_line(text), 60) for text in (item.preview, item.inference)))
-            for item in findings
-        ]
-        yield f"\ndifferences:\n{table([('', 'preview', name), *values])}"
+        values = [(item.factor, *(shown(text, 60) for text in (item.preview, item.inference))) for item in findings]
+        yield from ("", "differences:", table([("", "preview", name), *values]))
         yield from (f"  {item.factor}: {item.note}" for item in findings)
 
 
@@ -66,21 +63,21 @@ def _is_always(case: Case, finding: FindingResult) -> bool:
 
 
 def _details(case: Case, chosen_by: Sequence[str]) -> Iterator[str]:
-    yield "\nfrom:"
+    yield from ("", "from:")
     if case.comfyui is not None and case.found is not None:
-        yield f"  graph: {one_line(case.found.origin)}"
+        yield f"  graph: {case.found.origin}"
     yield f"  preview: {case.video}"
-    yield from (f"  chosen: {one_line(reason)}" for reason in chosen_by)
+    yield from (f"  chosen: {reason}" for reason in chosen_by)
     yield from (f"  note: {note}" for note in dict.fromkeys((*case.inference.notes, *case.preview.notes)))
     yield from (f"  the preview cannot be reproduced: {reason}" for reason in case.preview.obstacles)
     if case.comfyui is not None:
         yield from (f"  cannot be generated here: {reason}" for reason in case.inference.obstacles)
     yield from (f"  {limit}" for limit in limits_in_words(case))
     if case.comfyui is not None:
-        yield "\nnot in the file:"
+        yield from ("", "not in the file:")
         yield from (f"  {sentence}" for sentence in case.unknown)
-    yield f"\nall settings ({'inference: by the graph' if case.comfyui is not None else 'inference: assumed'}):"
-    yield recipe_table(case)
+    how = "inference: by the graph" if case.comfyui is not None else "inference: assumed"
+    yield from ("", f"all settings ({how}):", recipe_table(case))
 
 
 def _next(case: Case, video: Path, command: str | None) -> Iterator[str]:

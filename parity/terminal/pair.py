@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from parity.results.case import MetricResult
 from parity.results.pair import FileFacts, PairResult
 from parity.results.words import decibels, figure
-from parity.terminal.text import table
+from parity.terminal.text import lines, table
 from pipelines.files.words import plural, shorten
 
 
 def pair_text(result: PairResult) -> str:
     """The answer first, then what it rests on."""
     files = table([("", "file", "kind", "frames", "size", "fps"), _row("A", result.a), _row("B", result.b)])
-    return "\n".join([result.sentence, "", files, "", *_lines(result)])
+    return lines(result.sentence, "", files, "", *_lines(result))
 
 
 def _row(name: str, facts: FileFacts) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from parity.results.words import duration
 from parity.terminal import heartbeat
 from parity.terminal.case_line import Style, case_line, reason
 from parity.terminal.diagnosis import diagnosis_text, search_text
-from parity.terminal.text import repeat_text
+from parity.terminal.text import lines, repeat_text
 from parity.terminal.tracker import Tracker
 from pipelines.files.shown import guard, raw, shown, visible
 
@@ -131,7 +131,7 @@ class Shown(Tracker):
 
     def _finished(self, result: CaseResult, *, kept: bool = False) -> None:
         self._print(*case_line(result, kept=kept))
-        blocks = ["\n".join(f"    {line}" for line in reason(result))] if reason(result) else []
+        blocks = [lines(*(f"    {line}" for line in reason(result)))] if reason(result) else []
         if result.repeat is not None:
             blocks.append(repeat_text(result.repeat))
         if not kept and result.search is not None:  # a server's settings come before the diagnosis that builds on them

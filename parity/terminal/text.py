@@ -10,26 +10,42 @@ from parity.factors.findings import known_differences, limits_in_words, notes_on
 from parity.results.case import RepeatResult, Run
 from parity.results.smoke import NOT_A_COMPARISON
 from pipelines.drift import FACTORS, differing_factors
-from pipelines.files.words import one_line, plural, shorten
+from pipelines.files.shown import shown
+from pipelines.files.words import plural
 from pipelines.hub import why_offline, why_unusable
 from pipelines.recipe import RECIPE_KEYS, keys_of, value_of
 
+_LINE = 10_000
+"""The most characters of a line: a command may name many cases."""
 
-def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+
+class Lines(str):
+    """Text in lines, each of which is shown as one: no value of it makes another."""
+
+    __slots__ = ()
+
+
+def lines(*parts: str) -> Lines:
+    """Parts below one another; each is one line, whatever it holds, unless it is `Lines` already."""
+    return Lines("\n".join(part if isinstance(part, Lines) else shown(part, _LINE) for part in parts))
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> Lines:
     """Rows as lines with left-aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(indent + line.rstrip() for line in lines)
+    cells = [list(map(shown, row)) for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    laid = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return Lines("\n".join(indent + line.rstrip() for line in laid))
 
 
-def plan_text(case: Case) -> str:
+def plan_text(case: Case) -> Lines:
     """Both recipes with every field, differences marked with `*`, and the factors in which they differ."""
     findings = known_differences(case)
     parts = [f"{case.id}  ({case.path})", recipe_table(case)]
     if case.target is not None:
         parts.append(f"  generated on {case.target.url}: `inference` is what that server is expected to do")
     if case.output is not None:
-        parts.append(f"  made elsewhere: {one_line(str(case.output))}; {_known_of(case)}")
+        parts.append(f"  made elsewhere: {case.output}; {_known_of(case)}")
     parts.append(f"  differs in: {', '.join(finding.factor for finding in findings) or 'nothing'}")
     parts += [f"  {finding.factor}: {finding.note}" for finding in findings]
     if case.expect is not None:
@@ -43,25 +59,25 @@ def plan_text(case: Case) -> str:
     parts += [f"  not in the file: {sentence}" for sentence in case.unknown]
     notes = (*(case.inference.notes if case.comfyui is not None else ()), *case.preview.notes)
     parts += [f"  note: {note}" for note in (*dict.fromkeys(notes), *notes_on_repeating(case))]
-    return "\n".join(parts)
+    return lines(*parts)
 
 
-def recipe_table(case: Case) -> str:
+def recipe_table(case: Case) -> Lines:
     """Every field of both recipes; differences are marked with `*`."""
     factors = differing_factors(case.preview, case.inference)
     differing = {key for factor in factors for name in FACTORS[factor] for key in keys_of(name)}
     rows: list[tuple[str, ...]] = [("", "field", "preview", "inference")]
     for name in RECIPE_KEYS:
         mark = "*" if name in differing and value_of(case.preview, name) != value_of(case.inference, name) else ""
-        shown = (shorten(one_line(show_field(recipe, name)), 70) for recipe in (case.preview, case.inference))
-        rows.append((mark, name, *shown))
+        values = (shown(show_field(recipe, name), 70) for recipe in (case.preview, case.inference))
+        rows.append((mark, name, *values))
     return table(rows)
 
 
 def _known_of(case: Case) -> str:
     """What `inference` says of a file that is given as output."""
     if case.comfyui is not None and case.found is not None:
-        return f"`inference` is what its graph says ({one_line(case.found.origin)})"
+        return f"`inference` is what its graph says ({case.found.origin})"
     return "`inference` is only assumed: no graph says it"
 
 
@@ -78,9 +94,9 @@ def when(moment: str) -> str:
     return f"{local:%H:%M} today" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
 
 
-def repeat_text(repeat: RepeatResult) -> str:
+def repeat_text(repeat: RepeatResult) -> Lines:
     """Say whether a request generates the same video again, with the notes on that."""
-    return "\n".join(f"  {line}" for line in (repeat.sentence, *(f"note: {note}" for note in repeat.notes)))
+    return lines(*(f"  {line}" for line in (repeat.sentence, *(f"note: {note}" for note in repeat.notes))))
 
 
 def summary(run: Run) -> str:
@@ -94,4 +110,4 @@ def summary(run: Run) -> str:
     repeats = [case.repeat.identical for case in run.cases if case.repeat is not None]
     repeated = f"; repeated: {sum(repeats)} of {len(repeats)} bit-identical" if repeats else ""
     shard = f"; {run.shard}, of {plural(len(run.shard.cases), 'case')} in all" if run.shard is not None else ""
-    return "; ".join([f"{text}{repeated}{shard}", *run.missing])
+    return shown("; ".join([f"{text}{repeated}{shard}", *run.missing]))

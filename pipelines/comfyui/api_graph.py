@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pipelines.comfyui.expression import evaluate
 from pipelines.comfyui.nodes import IGNORED, LATER, NODES, Scalar
 from pipelines.errors import GraphError
+from pipelines.files.shown import shown
 from pipelines.files.words import listed, shorten
 
 MAX_NODES = 4000
@@ -261,4 +262,4 @@ def _described(value: object) -> str:
 
 
 def _printed(text: str, most: int) -> str:
-    return shorten("".join(char if char.isprintable() else " " for char in text), most)
+    return shown(text, most)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pipelines.comfyui.nodes import Scalar
 from pipelines.comfyui.settings import DEFAULT_SHIFT, Save, Settings, Stage
 from pipelines.comfyui.write import LAST_STEP, nodes_of, switch
-from pipelines.files.words import shorten
+from pipelines.files.shown import shown
 
 _CONSTANT = ("filename_prefix", "batch_size", "method", "device")
 """Widgets that decide no pixel here, or that nobody changes."""
@@ -143,7 +143,7 @@ def _of_stage(stage: Stage, number: int, of: str) -> Iterator[_Value]:
 
 def _printable(text: str) -> str:
     """A value of a graph that somebody made, on one line and without what moves a terminal's cursor."""
-    return shorten("".join(char if char.isprintable() else " " for char in text), _LONGEST)
+    return shown(text, _LONGEST)
 
 
 def _file(save: Save) -> str:

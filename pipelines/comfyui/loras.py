@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from pipelines.comfyui.lora_layouts import what_else_does_not_load, why_nothing_loads
 from pipelines.errors import UnreproducibleError
 from pipelines.files.content import present
-from pipelines.files.words import one_line, shorten
+from pipelines.files.shown import shown
+from pipelines.files.words import shorten
 from pipelines.lora_files import lora_file, read_header, why_not_applied
 from pipelines.recipe import MISSING, Expert, LoraFile
 
@@ -48,9 +49,7 @@ def find_lora(
         (file.path for file in known if file.path.name == base_name(name)), None
     )
     if path is None:
-        missing = LoraFile(
-            path=Path(shorten(one_line(base_name(name) or name), 200)), sha256=f"{MISSING}{name}", expert=expert
-        )
+        missing = LoraFile(path=Path(shown(base_name(name) or name, 200)), sha256=f"{MISSING}{name}", expert=expert)
         where = "name ComfyUI's models folder as pipeline.models, or copy the file into the job's folder"
         return FoundLora(file=missing, obstacle=f"the LoRA {shorten(name, 120)} is not on this machine; {where}")
     notes = [note] if (note := _of_the_other_expert(path.name, expert)) is not None else []

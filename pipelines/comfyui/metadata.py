@@ -16,7 +16,8 @@ from pathlib import Path
 from pipelines.errors import CaseError, MediaError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
-from pipelines.files.words import cannot_read, listed, one_line, shorten
+from pipelines.files.shown import shown
+from pipelines.files.words import cannot_read, listed, shorten
 from pipelines.media.bounded import MAX_VALUE, Tag
 from pipelines.media.tags import read_tags
 from pipelines.media.video import png_frames
@@ -95,7 +96,7 @@ def _in_tags(path: Path, tags: Sequence[Tag]) -> FoundGraph:
         if key in ("prompt", "workflow") and tag.text.lstrip().startswith("{"):
             graphs.setdefault(key, tag)
         elif key not in _QUIET:
-            others[one_line(tag.key)] = None
+            others[shown(tag.key)] = None
     used = graphs.get("prompt") or graphs.get("workflow")
     program = next((name for key, name in _PROGRAMS.items() if key in (other.lower() for other in others)), None)
     return FoundGraph(

@@ -17,7 +17,8 @@ from pipelines.comfyui.settings import Save, Settings, Stage
 from pipelines.comfyui_schedules import NOISY, SAMPLERS
 from pipelines.errors import CaseError, GraphError, MediaError
 from pipelines.files.content import present
-from pipelines.files.words import one_line, shorten
+from pipelines.files.shown import shown
+from pipelines.files.words import shorten
 from pipelines.graph import FRAME_RULES, SIZE_RULES, Graph, fields_of
 from pipelines.media.control_image import load as load_control_image
 from pipelines.quantization import Quantization
@@ -136,8 +137,8 @@ def comfyui_recipe(settings: Settings, graph: Graph, *, model: Model, files: Fil
         lora_scales=tuple(scale for _, scale in loras),
         control_image=image,
         fps=rate,
-        obstacles=tuple(map(one_line, obstacles)),
-        notes=tuple(map(one_line, (*notes, *remarks))),
+        obstacles=tuple(map(shown, obstacles)),
+        notes=tuple(map(shown, (*notes, *remarks))),
         **fields_of(graph, with_image=image is not None),
     )
 
@@ -169,7 +170,7 @@ def unknown_of(settings: Settings) -> tuple[str, ...]:
         found.append(f"Where {noisy[0]} took its noise from: taken for the CPU, as recorded; on a GPU it is not known.")
     if settings.image is not None:
         found.append(f"What the image {shorten(base_name(settings.image), 60)} showed: the graph names the file alone.")
-    return tuple(map(one_line, found))
+    return tuple(map(shown, found))
 
 
 def codec_of(save: Save) -> Codec:
@@ -190,7 +191,7 @@ def _scheduler(stage: Stage) -> Scheduler:
         settings = dict(dataclasses.replace(stage, sampler="euler").scheduler.settings)
     except CaseError as error:
         raise GraphError(f"node {stage.node}: {error}") from None
-    settings["sampler"] = shorten(one_line(stage.sampler), 60)
+    settings["sampler"] = shown(stage.sampler, 60)
     return Scheduler(COMFYUI, tuple(sorted(settings.items())))
 
 
@@ -257,4 +258,4 @@ def _image(settings: Settings, files: Files) -> tuple[ControlImage | None, str |
 
 
 def _unseen(name: str) -> ControlImage:
-    return ControlImage(source=one_line(base_name(name)), data=b"", sha256=f"{MISSING}{name}", width=0, height=0)
+    return ControlImage(source=shown(base_name(name)), data=b"", sha256=f"{MISSING}{name}", width=0, height=0)

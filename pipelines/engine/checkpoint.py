@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, check_model, check_tokenizer
 from pipelines.errors import WeightsError
+from pipelines.files.words import sentence
 from pipelines.hub import folder_of, is_hub_id
 from pipelines.large_imports import uncollected
 from pipelines.phases import OnPhase, unheard
@@ -216,7 +217,7 @@ def _not_loading(folder: Path, name: str, error: Exception) -> Exception:
 
     if isinstance(error, torch.OutOfMemoryError):
         return error
-    return WeightsError(f"{folder}: does not load as {name}: {' '.join(str(error).split())[:400]}")
+    return WeightsError(f"{folder}: does not load as {name}: {sentence(error, 400)}")
 
 
 def _check_whole(model: Any, folder: Path) -> None:

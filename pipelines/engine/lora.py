@@ -11,7 +11,7 @@ from pipelines.engine.lora_effect import effect_of, sample
 from pipelines.engine.lora_layers import Layer, make_layers, to_device
 from pipelines.engine.originals import Originals
 from pipelines.errors import UnreproducibleError, WeightsError
-from pipelines.files.words import shorten
+from pipelines.files.words import sentence
 from pipelines.lora_files import check_coverage, expert_keys, read_header, why_not_applied
 from pipelines.lora_keys import LoraKeys
 from pipelines.phases import OnPhase, unheard
@@ -252,7 +252,7 @@ def _load_adapter(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever diffusers and PEFT raise for a file that they do not take
-        reason = shorten(" ".join(str(error).split()), 200)
+        reason = sentence(error, 200)
         raise WeightsError(
             f"{file.path}: diffusers cannot load it as an adapter ({type(error).__name__}: {reason}); "
             "`lora_application: merged` reads it"

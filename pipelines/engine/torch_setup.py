@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 from pipelines import cpu_kernels
-from pipelines.files.words import plural, shorten
+from pipelines.files.words import plural, sentence, shorten
 from pipelines.large_imports import uncollected
 
 with uncollected():
@@ -164,7 +164,7 @@ def _from_driver() -> str:
         torch.cuda.init()  # type: ignore[no-untyped-call]
         reason = "no GPU is found"
     except Exception as error:  # torch raises RuntimeError and AssertionError here
-        reason = " ".join(str(error).split())
+        reason = sentence(error)
     if "no NVIDIA driver" in reason:
         return "no NVIDIA driver is found; install one (`nvidia-smi` must list the GPU; in a container: --gpus all)"
     if "too old" in reason:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import CaseError
-from pipelines.files.words import cannot_read, shorten
+from pipelines.files.words import cannot_read, sentence, shorten
 
 MAX_BYTES = 16 << 20
 """The largest file that is read. It leaves space for control images as base64."""
@@ -130,7 +130,7 @@ def parse(path: Path, text: str, *, duplicate_keys: bool = False) -> Document:
         mark = error.problem_mark or error.context_mark
         raise CaseError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {_cut(str(error.problem))}") from None
     except yaml.YAMLError as error:
-        raise CaseError(f"{path}: not valid YAML: {_cut(' '.join(str(error).split()))}") from None
+        raise CaseError(f"{path}: not valid YAML: {sentence(error)}") from None
     except RecursionError:
         raise CaseError(f"{path}:{loader.line + 1}: is nested too deeply for a case or config") from None
     except _TooManyError as error:

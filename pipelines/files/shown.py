@@ -36,7 +36,11 @@ _BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _JOINERS
 _NAME = 20
 """The most letters between `##` and `[`; `teamcity` is the longest that is known."""
 _COMMAND = re.compile(rf"(?m)(^(?:[^\S\n]|[{_JOINERS}])*:[{_JOINERS}]*):|(##\w{{0,{_NAME}}})\[")
-_LONGEST = 500
+_LONGEST = 2000
+"""The most characters of a value inside a message, unless a message says less."""
+_MESSAGE = 4000
+"""The most characters of one message."""
+_FOREIGN_BREAK = re.compile(r"\n(?!  )")
 _ERRORS = "wan-parity.visible"
 
 
@@ -51,8 +55,17 @@ def visible(text: str) -> str:
 
 def shown(value: object, most: int = _LONGEST) -> str:
     """A value from elsewhere inside a message: one line of at most `most` characters, all of them visible."""
-    text = str(value)[: most + 1].replace("\n", "\\n").replace("\t", "\\t")
-    text = visible(text.replace("\r", "\\r"))
+    text = str(value)[: most + 1].replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return _cut(visible(text), most)
+
+
+def message(text: str) -> str:
+    """A message of ours: visible, and a line break that no indented line follows is one of a value, and shown."""
+    text = _cut(_FOREIGN_BREAK.sub(r"\\n", str(text)[: _MESSAGE + 1].replace("\r\n", "\n")), _MESSAGE)
+    return visible(text)
+
+
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

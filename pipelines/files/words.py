@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
+from pipelines.files.shown import shown
+
 
 def near(word: str, known: list[str]) -> str:
     """Return `; did you mean X?` with the nearest known word, or nothing if none is near."""
@@ -28,9 +30,9 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def one_line(text: str) -> str:
-    """A text from elsewhere without control characters, on one line."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+def sentence(text: object, most: int = 300) -> str:
+    """What a library or a server says in words, as a part of a message: `shown`, any white space as one blank."""
+    return shown(" ".join(str(text)[: 4 * most].split()), most)
 
 
 def listed(names: Sequence[object], most: int) -> str:
@@ -66,10 +68,10 @@ def cannot_write(where: object, error: Exception) -> str:
 
 def reason_of(error: Exception) -> str:
     """The system's reason for an OSError, without the path and number that Python adds; any other error's text."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return sentence(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def words_of(error: Exception) -> str:
     """An exception that nobody foresaw, on one line: its type and the beginning of its message."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {shorten(message, 300)}" if message else type(error).__name__
+    message = sentence(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -122,4 +122,5 @@ def test_what_a_graph_says_is_one_printable_line(tmp_path: Path) -> None:
         graphs.append(path)
     result = compare_files(graphs[0], graphs[1]).result
     assert result.settings is not None
-    assert ("text", "a red square", "a blue  [31msquare") in [(each.name, each.a, each.b) for each in result.settings]
+    found = [(each.name, each.a, each.b) for each in result.settings]
+    assert ("text", r"a red\nsquare", r"a blue\n\x1b[31msquare") in found

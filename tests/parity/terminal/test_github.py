@@ -169,8 +169,10 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 
 def shown(text: str) -> str:
-    """Text on one line, without what has no place on it."""
-    return " ".join(re.sub("[\u202e\x07\udcff]", "\ufffd", text).split())
+    """Text on one line, what cannot be seen made visible."""
+    return " ".join(
+        re.sub("[\u202e\udcff]", lambda match: f"\\u{ord(match[0]):x}", text.replace("\x07", "\\x07")).split()
+    )
 
 
 @pytest.mark.parametrize("text", ["a", "`a`", "a``b", " ", "", "a|b", "\\|", "`", "x\ny", "\\"])
@@ -229,7 +231,7 @@ def test_annotations_of_what_failed_and_of_nothing_else(tmp_path: Path) -> None:
     fine = [replace(error_case(), status=status) for status in ("passed", "expected_drift")]
     lines = workflow_commands(run_of(*fine, unpairable, error_case(), odd))
     assert [parse(line) for line in lines] == [
-        ("error", {"file": "cases/a,b:100%3A.yaml", "title": "a, b: 100%2C: drifted"}, "50%0A :: of\r\nit, all"),
+        ("error", {"file": "cases/a,b:100%3A.yaml", "title": "a, b: 100%2C: drifted"}, "50%0A :: of\nit, all"),
         ("error", {"file": "cases/broken.yaml", "title": "broken: error"}, "The LoRA file cannot be read."),
         ("error", {"file": "cases/broken.yaml", "title": "lost: unpairable"}, "The LoRA file cannot be read."),
     ]

@@ -6,13 +6,16 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import re
 import sys
 from collections.abc import Sequence
 
 import pytest
 
+from pipelines.errors import CaseError
 from pipelines.files.shown import guard, guard_streams, guarded, raw, shown, visible
+from pipelines.files.words import reason_of, words_of
 
 HOSTILE = "no\n::error file=README.md::owned\n\x1b[31m.safetensors"
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -101,7 +104,7 @@ def test_a_value_in_a_message_is_one_line_of_limited_length() -> None:
     assert shown("a\tb\r\nc") == r"a\tb\r\nc"
     assert shown("::x") == r":\u003ax"
     assert shown("a" * 1000, 10) == "a" * 9 + "…"
-    assert len(shown("\x1b" * 10**6)) == 500
+    assert len(shown("\x1b" * 10**6)) == 2000
     assert shown(OSError(2, "no\x1b")) == r"[Errno 2] no\x1b"
 
 
@@ -159,3 +162,23 @@ def test_a_process_without_streams_has_nothing_to_guard(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stderr", None)
     guard_streams()
     assert (sys.stdout, sys.stderr) == (None, None)
+
+
+def test_a_line_of_an_error_is_its_own_or_indented() -> None:
+    """A file's name cannot bring lines into a message that look like others, or act."""
+    error = CaseError(f"cases/{HOSTILE}:3: no such file\n  name another one\n\n  or none", "cases/b.yaml: nor this")
+    assert str(error).split("\n") == [
+        r"cases/no\n::error file=README.md::owned\n\x1b[31m.safetensors:3: no such file",
+        r"  name another one\n",
+        "  or none",
+        "cases/b.yaml: nor this",
+    ]
+    again: CaseError = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert len(str(CaseError("a" * 10**6))) == 4000
+
+
+def test_what_a_library_says_is_one_sentence() -> None:
+    assert words_of(ValueError("first\n\n  second\x1b[2J")) == r"ValueError: first second\x1b[2J"
+    assert reason_of(OSError(2, "No such file", "a\nb")) == "No such file"
+    assert words_of(KeyError()) == "KeyError"
