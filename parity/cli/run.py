@@ -308,13 +308,13 @@ def _tell_cost(cases: Sequence[Case], session: Session) -> None:
     """Say on stderr, before anything is downloaded, what the run costs and what this machine lacks for it."""
     from parity.cost.estimate import cost_of
     from parity.cost.speeds import machine_of
-    from parity.run.work import jobs_of, machine_under
+    from parity.run.work import jobs_of
     from parity.terminal.cost import lines_before_a_run
 
     jobs = jobs_of(cases, session.options.task)
     if not jobs or session.options.task.blocks:
         return
-    offload = session.engine.offload
+    offload = session.offload
     cost = cost_of(jobs, (machine_of(session.environment), offload))
-    lines = lines_before_a_run(cost, machine_under(session.engine), session.options.out, offload)
+    lines = lines_before_a_run(cost, session.machine, session.options.out, offload)
     print(*lines, sep="\n", file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ from parity.results.folders import make_out
 from parity.results.merge import read_results
 from parity.results.shard import Shard
 from pipelines.errors import MediaError, UsageError
+from pipelines.files.content import read_text
 from pipelines.files.words import cannot_write, reason_of
 from pipelines.media.video import Frames
 
 _NEW = ".new-"
 TRIALS = "trials"
 """Folder of a case's artifacts with stills of the videos that its diagnosis generated."""
+UNDER_WAY = ".under-way"
+"""File with the id of the case under way, which is left only by a process that was killed or died in it."""
 SHARES = ".shares"
 """Folder with the results of the workers of one session, until they are merged."""
+_ID_BYTES = 4096
 
 
 class OutDir:
@@ -42,6 +46,8 @@ class OutDir:
         self.results = share or self.whole
         self._shared = share is not None
         self._lock: int | None = None
+        self.under_way: str | None = None
+        """The case that the last process to use the folder was killed or died in."""
 
     def acquire(self) -> None:
         """Lock the folder and remove partial files of a killed run. Raises UsageError if another run has it."""
@@ -49,13 +55,29 @@ class OutDir:
             return
         make_out(self.path)
         self._lock = _lock(self.path)
+        with suppress(OSError, ValueError):
+            self.under_way = read_text(self.path / UNDER_WAY, _ID_BYTES).strip() or None
+        self.mark(None)
         self.clear()
 
     def clear(self) -> None:
         """Remove what a killed run or worker left behind. Only the holder of the folder may call this."""
-        patterns = (".results.json.*", *(f"artifacts/{below}{_NEW}*" for below in ("", "*/", f"*/{TRIALS}/")), SHARES)
+        patterns = (
+            ".results.json.*",
+            *(f"artifacts/{below}{_NEW}*" for below in ("", "*/", f"*/{TRIALS}/")),
+            SHARES,
+            UNDER_WAY,
+        )
         for path in (path for pattern in patterns for path in self.path.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def mark(self, case: str | None) -> None:
+        """Note the case under way, for the process that continues after this one was killed; None: there is none."""
+        if self._shared:
+            return
+        with suppress(OSError):  # the mark is no result: without it the run is whole, too
+            mark = self.path / UNDER_WAY
+            mark.unlink(missing_ok=True) if case is None else mark.write_text(case, encoding="utf-8")
 
     def traceback_of(self, case: str) -> Path:
         """The file for the traceback of a case that ended in an unexpected exception."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parity.case.load import Case
 from parity.cost.speeds import Estimate, expected, machine_of
-from parity.run.session import Session
+from parity.run.runner import CaseRunner
 from parity.run.work import jobs_of
 from pipelines.limits import within_limits
 
@@ -16,14 +16,14 @@ from pipelines.limits import within_limits
 class Outlook:
     """The outlook of a session's cases."""
 
-    session: Session
+    session: CaseRunner
 
     def expect(self, case: Case) -> Estimate | None:
         """The seconds of one generation of the case's request; None: unknown, or it is made elsewhere."""
         if case.made_elsewhere or self.session.options.task.blocks:
             return None
         machine = machine_of(self.session.environment)
-        return expected(within_limits(case.inference), machine, self.session.engine.offload)
+        return expected(within_limits(case.inference), machine, self.session.offload)
 
     def generations(self, case: Case) -> float | None:
         """The most generations that the case takes; None: a search, which ends when it has found something.

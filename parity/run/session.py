@@ -1,4 +1,4 @@
-"""Running cases: one engine for all of them, and a result for each, which is on disk before the next one begins."""
+"""Running cases in this process: one engine for all, and a result for each, on disk before the next one begins."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, Self
 
 from parity.case.load import Case
 from parity.case.progress import Progress
@@ -18,6 +17,7 @@ from parity.comparison.compare import read_preview
 from parity.comparison.outcome import blank_result, result_without_output
 from parity.comparison.verdict import not_a_number
 from parity.cost.fetching import quiet
+from parity.cost.machine import Machine
 from parity.cost.speeds import kind_of_machine, machine_of, remember
 from parity.diagnosis.counterfactuals import diagnose, make_plan
 from parity.diagnosis.lab import Lab
@@ -30,18 +30,16 @@ from parity.factors.findings import known_differences
 from parity.remote.exchange import Exchange
 from parity.remote.run import compare_served
 from parity.repeat.measure import generate_repeats
-from parity.results.case import CaseResult, Run, Status, now
+from parity.results.case import CaseResult, Status
 from parity.results.diagnosis import Diagnosis, Search
 from parity.results.environment import describe, reaching_the_bits
 from parity.results.folders import remember_hashes
 from parity.run.cache import open_cache
 from parity.run.encodings import KeptEncodings, folder_in
 from parity.run.generation import Shelf
-from parity.run.ledger import Ledger
 from parity.run.local import compare_locally
 from parity.run.options import Options
-from parity.run.outdir import OutDir
-from parity.run.resume import still_holds
+from parity.run.runner import CaseRunner
 from parity.run.smoke import smoke
 from parity.run.stills import TrialStills
 from parity.run.stopwatch import Stopwatch
@@ -49,6 +47,7 @@ from parity.run.task import Thoroughness
 from parity.run.unexpected import unexpected
 from parity.run.watchdog import Watchdog
 from parity.run.watched import Watched
+from parity.run.work import machine_under
 from pipelines.drift import frames_key
 from pipelines.engine.engine import Engine
 from pipelines.engine.smoke import SmokeEngine
@@ -60,7 +59,6 @@ from pipelines.errors import (
     OutOfMemoryError,
     ParityError,
     UnreproducibleError,
-    UsageError,
 )
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
@@ -68,61 +66,29 @@ from pipelines.offload import OFFLOADS, Offload
 from pipelines.phases import unheard
 
 
-class Session:
-    """Runs cases into one folder. Use it as a context manager, so that weights are released at the end."""
+class Session(CaseRunner):
+    """Runs cases with an engine in this process."""
+
+    others = "--resume runs the remaining cases"
+    """What becomes of the other cases when this process must be ended."""
 
     def __init__(self, options: Options, engine: Engine | None = None) -> None:
         """`engine` is shared with other sessions and stays loaded; with None the session creates its own."""
         remember_hashes()
-        self.options = options
-        self.out = OutDir(options.out, options.share)
         self._own_engine = engine is None
-        self.engine = engine or self._new_engine(options.offload)
-        head = Run(
-            started=now(),
-            finished=None,
-            command=options.command,
-            environment=describe(options.device) | {"offload": options.offload},
-            cases=(),
-            narrowed=options.narrowed,
-            baselines=options.baselines,
-            shard=options.part,
-        )
-        self._ledger = Ledger(self.out.results, head, only_journal=options.share is not None)
+        self.engine = engine or _new_engine(options, options.offload)
+        super().__init__(options, describe(options.device) | {"offload": options.offload})
         cache = open_cache(options.cache)
-        self._previous: dict[str, CaseResult] = {}
-        self._done: set[str] = set()
         self._exchanges: dict[Target, Exchange] = {}
         self._not_had: dict[str, str] = {}
         self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.environment) if cache is not None else None
         self._encodings: KeptEncodings | None = None
 
-    def _new_engine(self, offload: Offload) -> Engine:
-        blocks = self.options.task.blocks
-        return SmokeEngine(blocks, self.options.device, offload) if blocks else Engine(self.options.device, offload)
-
-    def __enter__(self) -> Session:
-        """Lock the folder. Raises UsageError if another run has it, or if there is nothing to resume."""
-        self.out.acquire()
-        if self.options.resume:
-            previous = self._read_previous()
-            self._previous = {result.id: self._gated(result) for result in previous.cases}
-            self._ledger.begin(self._previous.values() if self.options.share is None else (), previous.started)
-        else:
-            self._ledger.begin()
+    def __enter__(self) -> Self:
+        super().__enter__()
         self._keep_encodings()
         return self
-
-    def _read_previous(self) -> Run:
-        """The run to continue. Raises UsageError if there is none, or if it is another one; the folder is free then."""
-        try:
-            previous = self.out.read_previous(self.environment)
-            self.out.refuse_another_part(previous, self.options.part)
-        except UsageError:
-            self.out.release()
-            raise
-        return previous
 
     def __exit__(self, *_: object) -> None:
         for exchange in self._exchanges.values():
@@ -131,7 +97,7 @@ class Session:
             self.engine.keep_encodings(None)
         if self._own_engine:
             self.engine.close()
-        self.out.release()
+        super().__exit__()
 
     def _keep_encodings(self) -> None:
         """Let the engine keep encoded texts and images in the cache folder.
@@ -144,33 +110,14 @@ class Session:
             self.engine.keep_encodings(self._encodings)
 
     @property
-    def results_path(self) -> Path:
-        return self.out.results
+    def offload(self) -> Offload:
+        return self.engine.offload
 
     @property
-    def run(self) -> Run:
-        """The run as it is now."""
-        return self._ledger.run
+    def machine(self) -> Machine:
+        return machine_under(self.engine)
 
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """The environment of the run, as results.json has it."""
-        return self._ledger.head.environment
-
-    def run_case(self, case: Case, progress: Progress) -> CaseResult:
-        """Run one case and add it to results.json. A case that cannot be run is a result too, not an exception.
-
-        That holds for any exception, a bug's or a library's: its traceback goes to `errors/` in the folder. A
-        KeyboardInterrupt during a diagnosis is raised again once the results so far are written.
-        """
-        progress.case_started(case)
-        self._done.add(case.id)
-        known = self._known(case)
-        if known is not None:
-            if self.options.share is not None:
-                self._keep(known)
-            progress.case_kept(known)
-            return known
+    def _result_of(self, case: Case, progress: Progress) -> CaseResult:
         watchdog = Watchdog(self.options.timeout, lambda reason: self._end(case, reason))
         stopwatch = Stopwatch()
         try:
@@ -195,9 +142,6 @@ class Session:
             self._encodings.problem = None
         result = self._keep(result)
         self._repeats = None
-        progress.case_finished(result)
-        if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
-            raise KeyboardInterrupt
         return result
 
     @contextlib.contextmanager
@@ -224,19 +168,6 @@ class Session:
         machine = kind_of_machine(self.environment, self.engine.offload, self.options.workers)
         return dataclasses.replace(result, speed=stopwatch.speed(task.repeat or 1, machine))
 
-    def finish(self, order: Sequence[str]) -> Run:
-        """Put the cases in `order` (ids), and close the run if all of them were run."""
-        return self._ledger.close(order, now() if self._done.issuperset(order) else None)
-
-    def _known(self, case: Case) -> CaseResult | None:
-        """The case's result in the resumed run, if it is finished and nothing it was made from has changed."""
-        if not self.options.resume:
-            return None
-        known = self._previous.get(case.id)
-        if known is None:
-            return None
-        return known if still_holds(known, case, self.options.task) else None
-
     def _not_fetched(self, case: Case, error: HubError) -> str:
         """What the Hub refused, in full for the first case that it fails; the others refer to that one."""
         first = self._not_had.setdefault(error.source, case.id)
@@ -252,7 +183,8 @@ class Session:
     def _end(self, case: Case, reason: str) -> None:
         """Write the results so far and end the process, because something in it hangs and cannot be stopped."""
         self._keep(result_without_output(case, "error", f"{reason} and could not be stopped: the process was ended"))
-        sys.stderr.write(f"parity: {case.id}: {reason}; the process is ended, --resume runs the remaining cases\n")
+        self.record.end()
+        sys.stderr.write(f"parity: {case.id}: {reason}; the process is ended, {self.others}\n")
         sys.stderr.flush()
         os._exit(3)
 
@@ -267,7 +199,7 @@ class Session:
                 raise
             reason = str(error)
         self.engine.close()
-        self.engine = self._new_engine(next_modes[0])
+        self.engine = _new_engine(self.options, next_modes[0])
         self.engine.on_phase = progress.phase
         self._keep_encodings()
         result = self._run(case, progress)
@@ -289,15 +221,8 @@ class Session:
         return self._compare(case, progress, self.options.task.diagnose)
 
     def _keep(self, result: CaseResult) -> CaseResult:
-        """Add a case to results.json, or replace its earlier result. Returns it as it was kept: gated."""
-        result = self._gated(result)
-        self._ledger.keep(result)
-        return result
-
-    def _gated(self, result: CaseResult) -> CaseResult:
-        """The result as this run judges it: by its baselines if there are any, else by the case's own rules."""
-        gate = self.options.gate
-        return result.by_own_rules() if gate is None else gate(result, self.environment, self.out.path)
+        """Add a case to results.json, or replace its earlier result. Returns it as it was kept: judged."""
+        return self.record.keep(result)
 
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:
         if case.made_elsewhere:
@@ -414,6 +339,11 @@ class Session:
         verdict = f"predicted from settings; nothing generated (--quick); differs in {', '.join(found) or 'nothing'}"
         timings = {"total": round(time.perf_counter() - clock, 3)}
         return dataclasses.replace(blank_result(case, status, verdict, findings), diagnosis=diagnosis, timings=timings)
+
+
+def _new_engine(options: Options, offload: Offload) -> Engine:
+    blocks = options.task.blocks
+    return SmokeEngine(blocks, options.device, offload) if blocks else Engine(options.device, offload)
 
 
 def _check(case: Case) -> None:
