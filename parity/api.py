@@ -48,6 +48,7 @@ def run_cases(
     repeat: int | None = None,
     resume: bool = False,
     cache: bool = True,
+    isolate: bool = False,
     baselines: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Generate every case's request, compare it with the preview, write results.json and report.html into `out`.
@@ -62,7 +63,8 @@ def run_cases(
     from parity.results.folders import cache_folder
     from parity.run.options import Options
     from parity.run.outdir import write_page
-    from parity.run.session import Session, in_loading_order
+    from parity.run.runner import started
+    from parity.run.session import in_loading_order
     from parity.run.task import Task
 
     options = Options(
@@ -72,9 +74,10 @@ def run_cases(
         command=("parity.run_cases", *(str(case.path) for case in cases)),
         cache=cache_folder() if cache else None,
         resume=resume,
+        isolate=isolate,
         gate=None if baselines is None else RunGate.read(Path(baselines), Noise(), "baselines"),
     )
-    with Session(options) as session:
+    with started(options) as session:
         for case in in_loading_order(cases):
             session.run_case(case, Quiet())
         run = session.finish([case.id for case in cases])

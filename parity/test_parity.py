@@ -7,11 +7,13 @@ import pytest
 from parity.case.load import Case
 from parity.case.progress import Progress
 from parity.pytest_plugin.wording import failure, in_pytests_words, place_of, properties, why_xfail
-from parity.run.session import Session
+from parity.run.runner import CaseRunner
 from pipelines.errors import ParityError
 
 
-def test_case(case: Case, parity_session: Session, parity_progress: Progress, request: pytest.FixtureRequest) -> None:
+def test_case(
+    case: Case, parity_session: CaseRunner, parity_progress: Progress, request: pytest.FixtureRequest
+) -> None:
     try:
         result = parity_session.run_case(case, parity_progress)
     except ParityError as error:  # the results could not be written

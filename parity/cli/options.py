@@ -54,6 +54,13 @@ def add_running(add_argument: Any, prefix: str = "--") -> None:
         metavar="SECONDS",
         help="stop a case if loading, one step or decoding takes longer (default: no limit)",
     )
+    add_argument(
+        f"{prefix}isolate",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="generate in a process apart: a case that crashes it or runs out of memory is an error of that case, and "
+        "the run goes on",
+    )
 
 
 def add_shard(add_argument: Any, prefix: str = "--") -> None:

@@ -84,6 +84,7 @@ KEYS = (
         variable=cpu_kernels.VARIABLE,
     ),
     Key(name="timeout", commands=(*_RUN, PYTEST), default="no limit"),
+    Key(name="isolate", commands=(*_RUN, PYTEST), default="false"),
     Key(name="target", commands=(*_RUN, PYTEST), default="this machine"),
     Key(name="target-lora-root", commands=(*_RUN, PYTEST), default="none"),
     Key(name="target-timeout", commands=(*_RUN, PYTEST), default=f"{TIMEOUT_S:g}"),
@@ -184,6 +185,10 @@ def _setting(file: Path, text: str, name: str, given: Any) -> Setting:
 def _parsed(key: Key, given: Any, folder: Path) -> Any:
     """Parse a value as the command line parses its text. Raises ArgumentTypeError."""
     option = _options()[key.name]
+    if option.nargs == 0:
+        if not isinstance(given, bool):
+            raise argparse.ArgumentTypeError(f"must be true or false, is {_short(given)}")
+        return given
     wants_text = option.type in (None, Path)
     if isinstance(given, bool) or not isinstance(given, str if wants_text else str | int | float):
         example = {"cases": '"cases"', "tag": '"t2v"'}.get(key.name, "text in quotes")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from parity.results.case import Run
     from parity.results.shard import Shard
     from parity.run.options import Options
-    from parity.run.session import Session
+    from parity.run.runner import CaseRunner
     from parity.run.task import Task
     from parity.terminal.progress import Shown
 
@@ -200,9 +200,12 @@ def _task(options: argparse.Namespace) -> Task:
 def _run_here(cases: Sequence[Case], settings: Options, shown: Shown) -> tuple[Run, bool]:
     """Run cases in this process. Returns the run, and whether it was stopped."""
     from parity.run.outlook import Outlook
-    from parity.run.session import Session, in_loading_order
+    from parity.run.runner import started
+    from parity.run.session import in_loading_order
 
-    with Session(settings) as session:
+    with started(settings) as session:
+        if settings.resume and session.record.killed_in is not None:
+            print(f"parity: {_was_killed(session.record.killed_in, settings)}", file=sys.stderr)
         _tell_cost(cases, session)
         ordered = in_loading_order(cases)
         shown.prepare(ordered, Outlook(session))
@@ -215,6 +218,12 @@ def _run_here(cases: Sequence[Case], settings: Options, shown: Shown) -> tuple[R
             return session.run, True
 
 
+def _was_killed(case: str, settings: Options) -> str:
+    """Name the case that the stopped run did not survive."""
+    then = "" if settings.isolate else "; if that comes again, add --isolate: it is an error of that case alone then"
+    return f"the run before was killed or crashed while it ran {case}{then}"
+
+
 def _run_on_cluster(
     cases: Sequence[Case], settings: Options, shown: Shown, options: argparse.Namespace
 ) -> tuple[Run, bool]:
@@ -223,6 +232,8 @@ def _run_on_cluster(
     from parity.cluster.run import run_cases
     from parity.terminal.workers import ShownWorkers
 
+    if settings.isolate:
+        shown.say("--isolate: nothing to add; workers of --on are processes apart already, and a dead one is replaced")
     results, listener = Results(settings, cases), ShownWorkers(shown, cases)
     try:
         run_cases(cases, results, settings, listener, on=options.on, workers=options.workers)
@@ -255,6 +266,7 @@ def _settings(options: argparse.Namespace, out: Path, gate: RunGate | None, part
         cache=None if options.no_cache else cache_folder(),
         resume=options.resume,
         timeout=options.timeout,
+        isolate=options.isolate,
         gate=gate,
         narrowed=narrowing(options),
         part=part,
@@ -304,7 +316,7 @@ def _write_to_github(finished: Run, out: Path, options: argparse.Namespace) -> N
         print(f"parity: {error}", file=sys.stderr)
 
 
-def _tell_cost(cases: Sequence[Case], session: Session) -> None:
+def _tell_cost(cases: Sequence[Case], session: CaseRunner) -> None:
     """Say on stderr, before anything is downloaded, what the run costs and what this machine lacks for it."""
     from parity.cost.estimate import cost_of
     from parity.cost.speeds import machine_of

@@ -27,7 +27,8 @@ from parity.results.shard import Shard
 from parity.run.cache import open_cache
 from parity.run.options import Options
 from parity.run.outlook import Outlook
-from parity.run.session import Session, in_loading_order
+from parity.run.runner import CaseRunner, started
+from parity.run.session import in_loading_order
 from parity.run.task import Task
 from parity.run.workers import Devices, Shares
 from parity.terminal import heartbeat
@@ -83,13 +84,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
+def parity_session(request: pytest.FixtureRequest) -> Iterator[CaseRunner]:
     """The session that runs all cases of this process. Its results are results.json, or a worker's share of it."""
     config = request.config
     leave_quickly()
     with ExitStack() as stack:
         with _stopping(request.session):
-            session = stack.enter_context(Session(_options(config)))
+            session = stack.enter_context(started(_options(config)))
         yield session
         if _is_worker(config):
             return
@@ -99,7 +100,7 @@ def parity_session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
-def parity_progress(request: pytest.FixtureRequest, parity_session: Session) -> Iterator[Progress]:
+def parity_progress(request: pytest.FixtureRequest, parity_session: CaseRunner) -> Iterator[Progress]:
     """The listener that writes a line every half minute of a case to the real stderr, whatever pytest captures."""
     config, tracker = request.config, Tracker()
     tracker.prepare([] if _is_worker(config) else _collected(request.session), Outlook(parity_session))
@@ -296,6 +297,7 @@ def _options(config: pytest.Config) -> Options:
         cache=_cache(config),
         resume=config.getoption("--parity-resume"),
         timeout=config.getoption("--parity-timeout"),
+        isolate=config.getoption("--parity-isolate"),
         share=Path(given["share"]) if given else None,
         workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)),
         gate=_gate(config),

@@ -10,7 +10,7 @@ from pathlib import Path
 from parity.results.case import FAILING, CaseResult, Run
 from parity.results.next_steps import Place, next_steps
 from parity.run.outdir import write_page
-from parity.run.session import Session
+from parity.run.runner import CaseRunner
 from parity.terminal.baselines import check_lines
 from parity.terminal.diagnosis import diagnosis_text
 from parity.terminal.github import in_github, tell_github
@@ -45,7 +45,7 @@ def in_pytests_words(message: str) -> str:
     return _OPTIONS.sub("--parity-", message)
 
 
-def place_of(session: Session) -> Place:
+def place_of(session: CaseRunner) -> Place:
     """Where the results of a session's cases are; of a worker's session, where they will be merged."""
     options = session.options
     return Place(

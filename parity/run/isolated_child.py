@@ -1,4 +1,4 @@
-"""The process of `--isolate` itself: runs the cases that it is sent, one at a time, with an engine that stays loaded."""
+"""The process of `--isolate` itself: runs the cases that it is sent, one at a time, and keeps its engine loaded."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ class Options:
     """True to keep the finished cases of the run in `out`."""
     timeout: float | None = None
     """Seconds that loading, a denoising step or decoding may take; None: no limit."""
+    isolate: bool = False
+    """True to run the cases in a process apart, whose death is an error of the case that it ran."""
     share: Path | None = None
     """The file for the results of one of several workers that share `out`, to be merged (`run.workers`)."""
     workers: int = 1

@@ -88,3 +88,17 @@ class CaseRunner(ABC):
     def finish(self, order: Sequence[str]) -> Run:
         """Put the cases in `order` (ids), and close the run if all of them were run."""
         return self.record.finish(order)
+
+
+def started(options: Options) -> CaseRunner:
+    """What runs the cases: with `--isolate` a process apart, unless this one is the worker of another already.
+
+    Raises UsageError and DeviceError for a device that cannot be used.
+    """
+    if options.isolate and options.share is None:
+        from parity.run.isolated import IsolatedSession
+
+        return IsolatedSession(options)
+    from parity.run.session import Session
+
+    return Session(options)
