@@ -204,8 +204,8 @@ def _run_here(cases: Sequence[Case], settings: Options, shown: Shown) -> tuple[R
     from parity.run.session import in_loading_order
 
     with started(settings) as session:
-        if settings.resume and session.record.killed_in is not None:
-            print(f"parity: {_was_killed(session.record.killed_in, settings)}", file=sys.stderr)
+        if session.warning is not None:
+            print(f"parity: {session.warning}", file=sys.stderr)
         _tell_cost(cases, session)
         ordered = in_loading_order(cases)
         shown.prepare(ordered, Outlook(session))
@@ -216,12 +216,6 @@ def _run_here(cases: Sequence[Case], settings: Options, shown: Shown) -> tuple[R
         except KeyboardInterrupt:
             shown.pause()
             return session.run, True
-
-
-def _was_killed(case: str, settings: Options) -> str:
-    """Name the case that the stopped run did not survive."""
-    then = "" if settings.isolate else "; if that comes again, add --isolate: it is an error of that case alone then"
-    return f"the run before was killed or crashed while it ran {case}{then}"
 
 
 def _run_on_cluster(

@@ -26,7 +26,7 @@ _MARKERS = frozenset(
 )
 """Markers with an effect: a tag must not skip its case."""
 _OPTIONS = re.compile(
-    r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|repeat|timeout|tag|max-size|target|target-lora-root|target-timeout)\b)"
+    r"(?<![\w-])--(?=(?:out|device|offload|resume|no-cache|repeat|timeout|isolate|tag|max-size|target|target-lora-root|target-timeout)\b)"
 )
 
 

@@ -52,6 +52,15 @@ class CaseRunner(ABC):
         return self.record.environment
 
     @property
+    def warning(self) -> str | None:
+        """The case that the run which is continued did not survive, and what to do; None: there is none."""
+        case = self.record.killed_in if self.options.resume else None
+        if case is None:
+            return None
+        then = "" if self.options.isolate else "; if that comes again, add --isolate: it is an error of that case then"
+        return f"the run before was killed or crashed while it ran {case}{then}"
+
+    @property
     @abstractmethod
     def offload(self) -> Offload:
         """The offload mode of the next case."""

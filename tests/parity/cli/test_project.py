@@ -63,7 +63,8 @@ def test_every_option_named_like_a_key_is_decided() -> None:
     for parser in whole_parser().family():
         command = parser.prog.removeprefix("parity ")
         for action in parser._actions:
-            name = "cases" if action.metavar == "CASES" else (action.option_strings or [""])[-1].removeprefix("--")
+            options = [option for option in action.option_strings if not option.startswith("--no-")]
+            name = "cases" if action.metavar == "CASES" else (options or [""])[-1].removeprefix("--")
             if name in names and (command, name) not in OTHER:
                 assert (command, name) in keys, f"{command} --{name}: a key, or something else?"
                 found.add((command, name))
@@ -82,7 +83,8 @@ def test_defaults_are_as_the_options_have_them(write: Write) -> None:
     for key in KEYS:
         value = vars(parsed("baseline", "accept"))["stills"] if key.option else options[key.dest]
         if value not in (None, (), []):
-            assert key.default == str(value >> 20 if key.name == "max-size" else value).removesuffix(".0")
+            shown = value >> 20 if key.name == "max-size" else value
+            assert key.default == (str(shown).lower() if isinstance(value, bool) else str(shown).removesuffix(".0"))
 
 
 def test_values_replace_the_defaults_of_their_commands(write: Write) -> None:
@@ -97,8 +99,11 @@ def test_values_replace_the_defaults_of_their_commands(write: Write) -> None:
         "noise-psnr = 44",
         'offload = "model"',
         'target = "http://gpu1:8000/"',
+        "isolate = true",
     )
+    assert not parsed("run", "--no-isolate").isolate
     options = parsed("run")
+    assert options.isolate
     assert options.cases == (Path("cases"), Path("more"))
     assert options.tag == ("t2v",)
     assert (options.out, options.device, options.offload) == (Path("build/parity"), "cpu", "model")
@@ -169,6 +174,7 @@ def test_the_home_folder_ends_the_search(write: Write, tmp_path: Path, monkeypat
         (["device = 0"], ":5: tool.wan-parity.device: must be text in quotes, is 0"),
         (["cases = [1]"], ':5: tool.wan-parity.cases: must be "cases", is 1'),
         (['out = ["a", "b"]'], ":5: tool.wan-parity.out: must be one value, not a list"),
+        (['isolate = "yes"'], ":5: tool.wan-parity.isolate: must be true or false, is 'yes'"),
         (["timeout = true"], ":5: tool.wan-parity.timeout: must be a number, is True"),
         (['timeout = "soon"'], ":5: tool.wan-parity.timeout: must be a number of seconds above 0, e.g. 600"),
         (["# timeout", "noise-ssim = 2"], ":6: tool.wan-parity.noise-ssim: must be a number between 0 and 1"),

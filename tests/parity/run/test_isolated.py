@@ -220,7 +220,7 @@ def test_what_concerns_the_whole_run_is_raised_as_without(
     monkeypatch.setattr(pipelines.apart, "PYTHON", tuple(python()))
     with pytest.raises(UsageError, match="--device"):
         IsolatedSession(session_options(tmp_path / "out", device="cuda:99"))
-    with pytest.raises(UsageError, match="--resume: no results.json"):
+    with pytest.raises(UsageError, match="--resume: no results"):
         isolated(tiny(cases, "one"), tmp_path / "out", resume=True)
 
 
