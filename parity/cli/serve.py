@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,15 @@ def add(parsers: Any) -> None:
         metavar="NAME",
         help="host that may have an internal address, for images and LoRAs by URL (repeatable)",
     )
+    command.add_argument(
+        "--server-name",
+        action="append",
+        default=[],
+        type=_name,
+        metavar="NAME",
+        help="another name that clients call this server by, for example a proxy's; requests with an unknown name in "
+        "`Host` are refused (repeatable)",
+    )
     _add_limits(command)
     command.set_defaults(run=serve)
 
@@ -109,6 +119,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 65536):
         raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text!r}")
     return int(text)
+
+
+def _name(text: str) -> str:
+    name = text.lower().rstrip(".")
+    if re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", name) is None:
+        raise argparse.ArgumentTypeError(f"must be a host name without a port, e.g. gpu1.example, not {text!r}")
+    return name
 
 
 def _count(text: str) -> int:
@@ -153,6 +170,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         offload=options.offload,
         allowed_hosts=frozenset(name.lower().rstrip(".") for name in options.allow_host),
         base_url=options.base_url.rstrip("/") if options.base_url else None,
+        server_names=frozenset(options.server_name),
         token=token,
         keep_days=options.keep_results,
         limits=Limits(

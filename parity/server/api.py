@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from parity.server import intake, logs
+from parity.server import docs_page, intake, logs
 from parity.server.bodies import Bodies
 from parity.server.errors import ApiError
 from parity.server.guard import Guard
@@ -54,6 +54,7 @@ def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, 
         title="wan-parity",
         description="Generates Wan videos with ai-toolkit LoRAs.",
         version=version("wan-parity"),
+        docs_url=None,
         redoc_url=None,
     )
     app.add_middleware(Guard, settings=settings, metrics=metrics)
@@ -70,7 +71,7 @@ def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """List the error answers that every route can give, plus its own."""
-    models: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 401, *statuses)}
+    models: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 401, 403, *statuses)}
     models[422] = {"model": MistakesBody}
     return models
 
@@ -89,6 +90,11 @@ def _add_service(app: FastAPI, settings: Settings, base_url: str, metrics: Metri
     async def health() -> Health:
         """Say that the server runs. Needs no token."""
         return Health()
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Show the OpenAPI document as a page that can send requests."""
+        return Response(docs_page.HTML, media_type="text/html", headers=docs_page.HEADERS)
 
     @app.get("/metrics", response_class=Response, responses={**_errors(), 200: {"content": {"text/plain": {}}}})
     def prometheus() -> Response:

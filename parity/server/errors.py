@@ -1,7 +1,7 @@
 """The API's errors: a code for clients, a message for people, details.
 
 Codes and shape are those of the reference server (src/api/v1/inference.py of runcomfy-com/ai-toolkit-inference at
-af4aec1). UNAUTHORIZED, HOST_NOT_ALLOWED, QUEUE_FULL, TOO_BUSY, DISK_FULL, BODY_TOO_LARGE, BODY_TOO_SLOW,
+af4aec1). UNAUTHORIZED, HOST_NOT_ALLOWED, CROSS_ORIGIN, QUEUE_FULL, TOO_BUSY, DISK_FULL, BODY_TOO_LARGE, BODY_TOO_SLOW,
 NOT_CANCELLABLE, FILE_NOT_FOUND, MP4_FAILED and INVALID_PARAMETER with status 400 are additions.
 """
 
@@ -37,8 +37,13 @@ CODES: dict[str, ErrorCode] = {
         ("SINGLE_MOE_CONFIG_ONLY", 400, "more than one LoRA for the same transformer"),
         ("CONTROL_IMAGE_REQUIRED", 400, "a prompt lacks `ctrl_img`"),
         ("INVALID_PARAMETER", 400, "a value that the schema permits and this model cannot use"),
-        ("HOST_NOT_ALLOWED", 400, "a server without a token answers only to its local name, or that of `--base-url`"),
+        (
+            "HOST_NOT_ALLOWED",
+            400,
+            "the server does not answer to the name in `Host`; `--base-url` and `--server-name` add to its names",
+        ),
         ("UNAUTHORIZED", 401, "send `Authorization: Bearer <token>`"),
+        ("CROSS_ORIGIN", 403, "a web page of another origin sent this (`Origin`, `Sec-Fetch-Site`)"),
         ("REQUEST_NOT_FOUND", 404, "no request has this id, or its results were removed (`--keep-results`)"),
         ("FILE_NOT_FOUND", 404, "the request has no such file, or not yet"),
         ("BODY_TOO_SLOW", 408, "the body took too long to arrive"),

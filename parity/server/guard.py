@@ -1,4 +1,4 @@
-"""The middleware that every HTTP request passes first: it checks access, logs and counts."""
+"""The middleware that every HTTP request passes first: it checks access, logs, counts, and sets safe headers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from parity.server import logs
 from parity.server.errors import ApiError
 from parity.server.metrics import Metrics
+from parity.server.origins import Origins
 from parity.server.settings import Settings
 
 Scope = dict[str, Any]
@@ -23,6 +23,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OPEN = ("/health",)
 """Paths that need no token, because health probes have none."""
 
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+"""What every answer says unless its route says otherwise: nothing in it is run, framed, embedded elsewhere or kept."""
+_SAFE = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
+
 
 class Guard:
     """ASGI middleware for access control, logging and metrics."""
@@ -30,21 +42,23 @@ class Guard:
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self._app = app
         self._token = settings.token.encode() if settings.token is not None else None
-        own = urlsplit(settings.base_url).hostname if settings.base_url else None
-        self._hosts = {"localhost", "127.0.0.1", "::1", settings.host.lower(), own}
+        self._origins = Origins(settings)
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status, answered = 500, False
         clock = time.perf_counter()
 
         async def sending(message: dict[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
+                headers = list(message.get("headers", ()))
+                said = {name.lower() for name, _ in headers}
+                message = {**message, "headers": [*headers, *(pair for pair in _SAFE if pair[0] not in said)]}
             await send(message)
 
         try:
@@ -54,6 +68,10 @@ class Guard:
                 await answer(scope, receive, sending)  # type: ignore[arg-type]
             else:
                 await self._app(scope, receive, sending)
+        except Exception:
+            if not answered:  # Starlette would answer, outside of here; it still logs the error
+                await PlainTextResponse("Internal Server Error", 500)(scope, receive, sending)  # type: ignore[arg-type]
+            raise
         finally:
             seconds = time.perf_counter() - clock
             route = getattr(scope.get("route"), "path", "other")
@@ -67,30 +85,15 @@ class Guard:
                 logs.request_id.reset(context)
 
     def _objection(self, scope: Scope) -> ApiError | None:
-        headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
-        if self._token is None:
-            host = _host_of(headers.get(b"host", b""))
-            if host not in self._hosts:
-                # Otherwise a web page whose name resolves to this machine (DNS rebinding) could send requests.
-                return ApiError(
-                    "HOST_NOT_ALLOWED",
-                    "without a token only requests to localhost are answered; to use another name, set --base-url",
-                )
-            return None
-        if scope["path"] in _OPEN:
-            return None
-        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
+        error = self._origins.objection(scope["headers"], probe=scope["path"] in _OPEN)
+        if error is not None or self._token is None or scope["path"] in _OPEN:
+            return error
+        given = [bytes(value) for name, value in scope["headers"] if name == b"authorization"]
+        kind, _, token = (given[0] if len(given) == 1 else b"").partition(b" ")
+        if kind.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
             return None
         return ApiError(
             "UNAUTHORIZED",
             "send `Authorization: Bearer <token>`",
             headers={"WWW-Authenticate": "Bearer"},
         )
-
-
-def _host_of(header: bytes) -> str | None:
-    try:
-        return urlsplit("//" + header.decode("ascii")).hostname
-    except ValueError:
-        return None

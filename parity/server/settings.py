@@ -61,6 +61,8 @@ class Settings:
     allowed_hosts: frozenset[str]
     """Host names that may have internal addresses."""
     base_url: str | None
+    server_names: frozenset[str] = frozenset()
+    """More names that the server answers to, in lower case: those by which a proxy's clients call it."""
     token: str | None = field(repr=False)
     """The bearer token; None means that no token is needed, which is allowed on loopback only."""
     keep_days: float | None = None

@@ -19,6 +19,12 @@ from reports.render import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu"),
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",  # a page of another site, on this machine
+    "--disable-features=LocalNetworkAccessChecks",  # other browsers let a page of the internet ask this machine
+)
+
 
 class Browse(Protocol):
     """Writes a run's report and opens it."""
@@ -35,7 +41,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail("no Chromium here, and CI must have one (Debian: apt-get install chromium)")
         pytest.skip("no Chromium here; the tests that parse the page have run")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser
         browser.close()
 
