@@ -15,6 +15,9 @@ from pipelines.errors import UnreproducibleError
 PARENTHESES = 1.1
 """The weight of `(words)`; that of `((words))` is its square."""
 
+MAX_WEIGHT = 1000.0
+"""The largest weight that is read. Numbers of 400 digits, and 7500 parentheses, would be beyond any float."""
+
 _PARTS = re.compile(r"\\[()]|[()]|[^()\\]+|\\")
 _NUMBERED = re.compile(r"(?P<words>[^:]+):(?P<weight>[0-9]+(\.[0-9]+)?)")
 _EXAMPLE = r"write a weight as (words:1.4), and a parenthesis that is none as \( or \)"
@@ -75,7 +78,7 @@ def segments(text: str) -> tuple[Segment, ...]:
         if part not in ("(", ")", ""):
             words += part
             continue
-        weight = PARENTHESES**depth
+        weight = PARENTHESES ** min(depth, 100)  # then far above MAX_WEIGHT
         if depth and ":" in words:
             number = _NUMBERED.fullmatch(words)
             if number is None:
@@ -83,6 +86,8 @@ def segments(text: str) -> tuple[Segment, ...]:
             if part != ")" or not simple:
                 raise _never_measured(text, "nested parentheses with a number", "use one pair, with the whole weight")
             words, weight = number["words"], float(number["weight"])
+        if words and weight > MAX_WEIGHT:
+            raise _never_measured(text, f"a weight above {MAX_WEIGHT:g}", "use a smaller one")
         if words:
             found.append(Segment(unescaped(words), weight))
         words = ""

@@ -352,7 +352,7 @@ def _case(
         tags=file.tags,
         job=job,
         sample=keys.preview.sample or 0,
-        trigger=(job and job.trigger_word) or _trigger(request, index),
+        trigger=(job and job.trigger_word) or (request.trigger_of(index) if request is not None else None),
         profile=profile,
         token=request.hf_token if request is not None else None,
         target=file.target,
@@ -370,7 +370,3 @@ def _tolerance(keys: CaseKeys) -> dict[str, float]:
     """The gates on pixels; a case that neither states one nor expects a difference has the default."""
     tolerance = keys.tolerance.model_dump(exclude_none=True, exclude={"seconds_ratio"}) if keys.tolerance else {}
     return tolerance if tolerance or keys.expect else dict(DEFAULT_TOLERANCE)
-
-
-def _trigger(request: Request | None, index: int) -> str | None:
-    return (request.prompts[index].trigger_word or request.trigger_word) if request is not None else None

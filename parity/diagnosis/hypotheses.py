@@ -21,6 +21,7 @@ from pipelines.drift import LORA_FACTORS, differing_factors, take, with_loras
 from pipelines.errors import ParityError
 from pipelines.lora_files import lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
+from pipelines.prompts import TRIGGER, replaced
 from pipelines.quantization import Quantization, unsupported
 from pipelines.recipe import (
     FILTERS,
@@ -249,8 +250,8 @@ def _prompts(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
     if trigger:
         bare = " ".join(text.replace(trigger, " ").split())
         variants += [
-            ("trigger left as [trigger]", text.replace(trigger, "[trigger]")),
-            ("[trigger] replaced", text.replace("[trigger]", trigger)),
+            ("trigger left as [trigger]", _put(text, trigger, TRIGGER)),
+            ("[trigger] replaced", _put(text, TRIGGER, trigger)),
             ("trigger removed", bare.lstrip(", ")),
             ("trigger first", f"{trigger} {bare}"),
             ("trigger and comma first", f"{trigger}, {bare}"),
@@ -258,6 +259,14 @@ def _prompts(case: Case, recipe: Recipe, other_side: str) -> Iterator[Option]:
     variants += [(f"prompt {n}", sample.prompt) for n, sample in enumerate(_samples(case)[:_MOST_FILES])]
     for variant, value in variants:
         yield Option(label=f"{variant}: {value!r}", changes={"prompt": value})
+
+
+def _put(text: str, old: str, new: str) -> str:
+    """The text with `new` for `old`; unchanged, and so no other prompt, if it would be too long for one."""
+    try:
+        return replaced(text, old, new)
+    except ValueError:
+        return text
 
 
 def _negatives(case: Case, recipe: Recipe) -> Iterator[Option]:

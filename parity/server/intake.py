@@ -12,7 +12,7 @@ from parity.server.errors import ApiError
 from parity.server.schemas import Body
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
-from pipelines.reference.request import Problem, Request, check_control_images, check_loras
+from pipelines.reference.request import Problem, Request, check_control_images, check_loras, check_prompts
 
 _MAX_VALUES = 20_000
 """The limit on characters that begin a value in JSON. Legitimate requests are large because of base64, which has none
@@ -27,10 +27,13 @@ def parse(body: bytes) -> Request:
     if sum(map(body.count, (b"{", b"[", b","))) > _MAX_VALUES:
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "has too many values"}])
     try:
-        return Body.model_validate_json(body, strict=False, extra="ignore")
+        request = Body.model_validate_json(body, strict=False, extra="ignore")
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in mistakes]) from None
+    if (problem := check_prompts(request)) is not None:  # as Body's own limits, which cannot see both texts
+        raise RequestValidationError([{"type": "string_too_long", "loc": ("body", *problem[0]), "msg": problem[1]}])
+    return request
 
 
 def check(request: Request, settings: Settings) -> Model:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.aitoolkit.config_keys import notes_on_keys
-from pipelines.files.document import Document, KeyPath, read
+from pipelines.files import strict_json
+from pipelines.files.document import MAX_BYTES, Document, KeyPath, read
+from pipelines.files.words import shorten
+from pipelines.prompts import why_too_long, with_trigger
 from pipelines.quantization import Quantization
 from pipelines.recipe import Dtype, Expert
 
@@ -216,6 +219,8 @@ def read_job(path: Path) -> Job:
     if dtype not in _DTYPES:
         raise document.error((*PROCESS, "train", "dtype"), f"{dtype!r} is not a dtype ai-toolkit trains Wan in")
     trigger_word = process.get("trigger_word", str, None)
+    if (reason := why_too_long(trigger_word or "")) is not None:
+        raise document.error((*PROCESS, "trigger_word"), reason)
     network, save = process.section("network"), process.section("save")
     quantization, adapter = _quantization(model)
     arch = model.get("arch", str, None)
@@ -319,12 +324,17 @@ def _fill_name_tags(document: Document) -> Document:
         ) from None
     if not isinstance(name, str) or not isinstance(process, dict):
         raise document.error(("config",), "name must be text and process a list of sections")
-    text = json.dumps(document.data).replace("[name]", name)  # unescaped, as ai-toolkit does it
+    text = json.dumps(document.data)
+    count = text.count("[name]")
+    if count * len(name) > MAX_BYTES:
+        message = f"has {len(name)} characters, which ai-toolkit puts in place of each of {count} [name]; shorten it"
+        raise document.error(("config", "name"), message)
     try:
-        return dataclasses.replace(document, data=json.loads(text))
+        data = strict_json.loads(text.replace("[name]", name), constants=True)  # unescaped, as ai-toolkit does it
+        return dataclasses.replace(document, data=data)
     except ValueError:
         raise document.error(
-            ("config", "name"), f"{name!r} breaks ai-toolkit's [name] tags; ai-toolkit stops on it"
+            ("config", "name"), f"{shorten(repr(name), 100)} breaks ai-toolkit's [name] tags; ai-toolkit stops on it"
         ) from None
 
 
@@ -356,8 +366,10 @@ def _read_samples(sample: _Reader, trigger: str | None) -> tuple[Sample, ...]:
 
 def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) -> Sample:
     text: str = own.get("prompt", str, "")
-    if trigger is not None:
-        text = text.replace("[trigger]", trigger)
+    try:
+        text = with_trigger(text, trigger)
+    except ValueError as error:
+        raise own.document.error((*own.root, "prompt"), str(error)) from None
     try:
         prompt, flags = split_flags(text)
     except ValueError as error:
@@ -372,6 +384,8 @@ def _read_sample(own: _Reader, sample: _Reader, trigger: str | None, seed: int) 
     # A random seed is chosen before the flags are read, so only `seed: -1` is random; `--seed -1` is a seed like any.
     chosen_seed = flags.get("seed", None if seed == -1 else seed)
     negative = flags.get("neg", own.value.get("neg", sample.value.get("neg")))
+    if isinstance(negative, str) and (reason := why_too_long(negative)) is not None:
+        raise own.document.error((*(own if "neg" in own.value else sample).root, "neg"), reason)
     return Sample(
         prompt=prompt,
         neg=negative if isinstance(negative, str) else None,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pipelines.comfyui.api_graph import ApiGraph, GraphNode, Output
 from pipelines.comfyui.settings import LoraEntry
+from pipelines.prompts import why_too_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ def text_of(graph: ApiGraph, node: GraphNode, name: str) -> Text:
     if output.node.kind != "CLIPTextEncode":
         raise graph.error(f"{output.node}: more than one such node in a row is not supported yet")
     place = held(graph, output.node, "text")["text"]
-    return Text(graph.text(output.node, "text"), _encoder(graph, output.node), image, place)
+    text = graph.text(output.node, "text")
+    if (reason := why_too_long(text)) is not None:
+        raise graph.error(f"{output.node}: text {reason}")
+    return Text(text, _encoder(graph, output.node), image, place)
 
 
 def start_of(graph: ApiGraph, node: GraphNode, texts: Sequence[Text], vae: str) -> tuple[GraphNode, Image]:

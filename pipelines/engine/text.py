@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.comfyui_text import segments
 from pipelines.errors import UnreproducibleError
+from pipelines.prompts import why_too_long
 from pipelines.recipe import TextEncoding
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ TOKENS = 512
 """The text length of both pipelines' `__call__` (`max_sequence_length`; the default of `encode_prompt` is 226), and
 the least of ComfyUI."""
 
+MAX_TOKENS = 4096
+"""The most tokens of a prompt that is encoded as ComfyUI does, which cuts none. The encoder's memory grows with their
+square: umT5-xxl in float32 needs 0.2 GiB at 512, 0.65 at 1024 and so about 10 at this limit, beside its weights."""
+
 
 def encode(pipe: Any, text: str, encoding: TextEncoding, device: torch.device) -> torch.Tensor:
     """Return the embeddings of a prompt: (1, 512, width), in the text encoder's dtype; the rows of no token are zero.
@@ -22,6 +27,9 @@ def encode(pipe: Any, text: str, encoding: TextEncoding, device: torch.device) -
     Those of ComfyUI are float32, and of a longer text they are as many as its tokens. `pipe.text_encoder` must be the
     one that `encoding` asks for.
     """
+    # Every reader of prompts refuses such a text by its file; no way leads a tokenizer to it, Python's API included.
+    if (reason := why_too_long(text)) is not None:
+        raise UnreproducibleError(f"a prompt {reason}")
     if encoding == "comfyui":
         return _as_comfyui(pipe, text, device)
     embeddings: torch.Tensor = pipe.encode_prompt(
@@ -46,6 +54,11 @@ def _as_comfyui(pipe: Any, text: str, device: torch.device) -> torch.Tensor:
         weights += [segment.weight] * len(tokens)
     ids.append(pipe.tokenizer.eos_token_id)
     weights.append(1.0)
+    if len(ids) > MAX_TOKENS:
+        raise UnreproducibleError(
+            f"the prompt has {len(ids)} tokens, of which ComfyUI cuts none; more than {MAX_TOKENS} are not supported "
+            "yet: shorten the prompt"
+        )
     if len(ids) > TOKENS and getattr(pipe.transformer.config, "image_dim", None) is not None:
         raise UnreproducibleError(
             f"the prompt has {len(ids)} tokens, of which ComfyUI cuts none; for a Wan 2.1 I2V model more than {TOKENS} "

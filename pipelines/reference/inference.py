@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.catalog import Model
+from pipelines.errors import CaseError
 from pipelines.graph import FRAME_RULES, SIZE_RULES, Graph, fields_of
 from pipelines.hub import folder_of
 from pipelines.lora_files import left_out, lora_file, why_not_applied
@@ -70,12 +71,15 @@ def inference_recipe(request: Request, index: int, graph: Graph, *, model: Model
     """The recipe of prompt `index` of a request.
 
     `folder`: the folder that paths in the request are relative to.
-    Raises WeightsError and MediaError for a LoRA or control image that cannot be read.
+    Raises WeightsError and MediaError for a LoRA or control image that cannot be read, CaseError for a prompt that is
+    too long with its trigger word.
     """
     item, floored = request.prompts[index], SIZE_RULES[graph.size_rule]
     defaults = model.defaults
-    trigger = item.trigger_word or request.trigger_word
-    prompt = item.prompt.replace("[trigger]", trigger) if trigger else item.prompt
+    try:
+        prompt = request.prompt_of(index)
+    except ValueError as error:
+        raise CaseError(f"prompt {index} of the request {error}") from None
     seed = defaults.seed + index if item.seed is None else item.seed
     width = _or(item.width, defaults.width)
     height = _or(item.height, defaults.height)

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.catalog import Model
+from pipelines.prompts import MAX_CHARACTERS, with_trigger
 
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 Size = Annotated[int, Field(ge=64, le=4096)]
 
 
@@ -33,13 +35,13 @@ class LoraItem(_Strict):
 class PromptItem(_Strict):
     """A video of a request. A field that is left out gets the model's default."""
 
-    prompt: str = Field(description="the prompt; [trigger] is replaced by the trigger word")
-    trigger_word: str | None = Field(default=None, description="this prompt's trigger word, before the request's")
+    prompt: Text = Field(description="the prompt; [trigger] is replaced by the trigger word")
+    trigger_word: Text | None = Field(default=None, description="this prompt's trigger word, before the request's")
     width: Size | None = Field(default=None, description="pixels; floored to the model's divisor")
     height: Size | None = Field(default=None, description="pixels; floored to the model's divisor")
     guidance_scale: float | None = Field(default=None, ge=0, le=20, description="classifier-free guidance")
     sample_steps: int | None = Field(default=None, ge=1, le=150, description="denoising steps")
-    neg: str | None = Field(default=None, description="negative prompt")
+    neg: Text | None = Field(default=None, description="negative prompt")
     seed: int | None = Field(default=None, ge=-1, description="-1: random; default 42 + prompt index")
     sampler: str | None = Field(default=None, description="read by no Wan pipeline")
     num_frames: int | None = Field(default=None, ge=1, le=1000, description="frames")
@@ -62,8 +64,16 @@ class Request(_Strict):
     model: str = Field(description="API model id")
     loras: list[LoraItem] = Field(description="one; for Wan 2.2 14B one for each expert, or for one of them")
     prompts: list[PromptItem] = Field(min_length=1, description="the videos to generate")
-    trigger_word: str | None = Field(default=None, description="replaces [trigger] in prompts")
+    trigger_word: Text | None = Field(default=None, description="replaces [trigger] in prompts")
     hf_token: str | None = Field(default=None, repr=False, description="Hub token for gated checkpoints")
+
+    def trigger_of(self, index: int) -> str | None:
+        """The trigger word of prompt `index`. An empty one is none, for the server."""
+        return self.prompts[index].trigger_word or self.trigger_word or None
+
+    def prompt_of(self, index: int) -> str:
+        """Prompt `index` with its trigger word. Raises ValueError for one that gets too long."""
+        return with_trigger(self.prompts[index].prompt, self.trigger_of(index))
 
 
 MEANT: Mapping[str, str] = {
@@ -104,7 +114,17 @@ Problem = tuple[tuple[str | int, ...], str]
 
 def check_request(request: Request, model: Model) -> Problem | None:
     """The first problem that the server's own checks beyond the schema find; None: it accepts the request."""
-    return check_loras(request, model) or check_control_images(request, model)
+    return check_loras(request, model) or check_control_images(request, model) or check_prompts(request)
+
+
+def check_prompts(request: Request) -> Problem | None:
+    """The first prompt that is too long with its trigger word. The reference server has no limit."""
+    for i in range(len(request.prompts)):
+        try:
+            request.prompt_of(i)
+        except ValueError as error:
+            return ("prompts", i, "prompt"), str(error)
+    return None
 
 
 def check_loras(request: Request, model: Model) -> Problem | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from parity.server.errors import ApiError
 from parity.server.queue import Queue, as_text
 from parity.server.schemas import MAX_PROMPTS
 from parity.server.settings import Limits
+from pipelines.prompts import MAX_CHARACTERS
 from tests.support.serving import PatientEngine, body, finished, settings_of, submit, thread, until
 
 
@@ -138,6 +140,36 @@ def test_prompts_have_a_bound(tmp_path: Path) -> None:
         submit(client, body(request={"prompts": [prompt] * MAX_PROMPTS}))
         reply = client.post("/v1/inference", json=body(request={"prompts": [prompt] * (MAX_PROMPTS + 1)}))
         assert [mistake["loc"] for mistake in reply.json()["detail"]] == [["body", "prompts"]]
+
+
+def with_text(key: str, text: str) -> dict[str, Any]:
+    request = body()
+    request["prompts"][0][key] = text
+    return request
+
+
+def test_a_trigger_word_cannot_multiply_a_prompt(tmp_path: Path) -> None:
+    """A request of 60 KiB, which would become 30 MB of text and end the process in the tokenizer."""
+    big = body(prompt="[trigger]" * 5000, trigger_word="x" * 6000)
+    fits = body(prompt="[trigger]" * 8, trigger_word="x" * 6000)
+    tracemalloc.start()
+    try:
+        with thread(settings_of(tmp_path)) as client:
+            submit(client, fits)
+            tracemalloc.reset_peak()
+            reply = client.post("/v1/inference", json=big)
+            peak = tracemalloc.get_traced_memory()[1]
+            for item in ("prompt", "neg", "trigger_word"):  # each text alone
+                longer = client.post("/v1/inference", json=with_text(item, "x" * (MAX_CHARACTERS + 1)))
+                assert (longer.status_code, longer.json()["detail"][0]["loc"][-1]) == (422, item)
+            assert healthy(client)
+    finally:
+        tracemalloc.stop()
+    assert reply.status_code == 422
+    (mistake,) = reply.json()["detail"]
+    assert (mistake["type"], mistake["loc"]) == ("string_too_long", ["body", "prompts", 0, "prompt"])
+    assert mistake["msg"].startswith("has 30000000 characters with 6000 for each of 5000 [trigger]")
+    assert peak < 30 << 20
 
 
 def test_a_start_removes_what_a_killed_server_left(tmp_path: Path) -> None:
