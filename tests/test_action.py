@@ -90,6 +90,15 @@ def test_tags_that_match_nothing_at_all(wanted: str, code: int, runner: Runner, 
     assert "No case has the tag i2v; there are: t2v." in step.summary
 
 
+def test_a_tag_from_a_pull_request_does_nothing_to_log_and_summary(runner: Runner, cases: CaseFiles) -> None:
+    cases.write("one", tags=["x\n::error::owned\n##[error]\x1b[31m @someone <img src=x>"])
+    step = runner("gate.py", CASES="my cases", TAG="i2v")
+    assert not [line for line in step.said.splitlines() if line.lstrip().startswith("::") or "##[" in line]
+    assert "\x1b" not in step.said + step.summary
+    assert "<pre>\nNo case has the tag i2v; there are: x\\n::error::owned" in step.summary
+    assert "@someone &lt;img src=x&gt;." in step.summary
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("WORKERS", "many"), ("DIAGNOSE", "sometimes"), ("IF_NO_CASES", "green"), ("TIMEOUT", "soon")]
 )

@@ -131,7 +131,8 @@ def post(api: Api, number: int, marker: str, text: str) -> str:
 
 def say(level: str, text: str) -> None:
     """Print a message that GitHub shows on the job."""
-    print(f"::{level} title=wan-parity::{text}")
+    data = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    print(f"::{level} title=wan-parity::{data}")
 
 
 if __name__ == "__main__":

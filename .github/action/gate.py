@@ -46,6 +46,8 @@ SPLIT = ("shard", "balance")
 """The options that `parity fetch` shares."""
 LOG_LINES, LOG_COLUMNS = 30, 500
 """The end of the log that is shown if there are no results, and the most characters of a line of it."""
+LOG_TEXT = 4000
+"""The most characters of a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         settings.out.mkdir(parents=True, exist_ok=True)
         return jobs[tuple(arguments)](settings)
     except (ValueError, OSError) as error:
-        print(f"wan-parity: {error}", file=sys.stderr)
+        print(f"wan-parity: {plain(str(error))}", file=sys.stderr)
         append(os.environ.get("GITHUB_OUTPUT"), "exit-code=2\n")
         return 2
     except KeyboardInterrupt:  # what was started got it, too, and wrote the results so far
@@ -149,7 +151,7 @@ def gate(settings: Settings) -> int:
     tags = [tag for tag in settings.tags if tag in known]
     unmatched = [tag for tag in settings.tags if tag not in known]
     there = ", ".join(sorted(known)) or "none"
-    note = f"No case has the tag {' or '.join(unmatched)}; there are: {there}." if unmatched else ""
+    note = plain(f"No case has the tag {' or '.join(unmatched)}; there are: {there}.") if unmatched else ""
     if unmatched and not tags:
         return nothing_to_run(settings, note)
     if remote(rows):  # a download has no limit in time, as loading has; what cannot be had fails its cases below
@@ -167,7 +169,7 @@ def gate(settings: Settings) -> int:
     if logged(["parity", "report", str(settings.out), *page, *files], settings.out) != 0:
         return without_results(settings, code or 3)
     if note:
-        tell(settings.out, f"\n{html.escape(note, quote=False)}\n")
+        tell(settings.out, f"\n{preformatted(note)}\n")
         print(f"wan-parity: {note}")
     total, failed = counted(settings.out / "junit.xml")
     print(f"wan-parity: {failed} of {total} cases failed; exit code {code}; {settings.out / 'report.html'}")
@@ -259,7 +261,7 @@ def counted(file: Path) -> tuple[int, int]:
 def nothing_to_run(settings: Settings, note: str) -> int:
     """No case has any of the tags: a note, or an error."""
     code = 0 if settings.only_note else 2
-    tell(settings.out, f"## wan-parity: nothing to run\n\n{html.escape(note, quote=False)}\n")
+    tell(settings.out, f"## wan-parity: nothing to run\n\n{preformatted(note)}\n")
     print(f"wan-parity: {note} Exit code {code}")
     outputs(code, settings.out, 0, results=False)
     return code
@@ -269,12 +271,23 @@ def without_results(settings: Settings, code: int) -> int:
     """Nothing was run: the end of the log is what there is to show."""
     path = settings.out / "log.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    shown = html.escape("\n".join(line[:LOG_COLUMNS] for line in lines[-LOG_LINES:]), quote=False)
-    text = f"Exit code {code}. The log ends with:\n\n<pre>\n{shown}\n</pre>\n"
+    shown = preformatted(*(plain(line[:LOG_COLUMNS]) for line in lines[-LOG_LINES:]))
+    text = f"Exit code {code}. The log ends with:\n\n{shown}\n"
     tell(settings.out, f"## wan-parity: no case was run\n\n{text}")
     print(f"wan-parity: no case was run; exit code {code}")
     outputs(code, settings.out, 0, results=False)
     return code
+
+
+def plain(text: str) -> str:
+    """Text that is not ours, on one line and without effects: a log takes `##[` anywhere in a line for a command."""
+    visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:LOG_TEXT])
+    return visible.replace("##", "#\\x23")
+
+
+def preformatted(*lines: str) -> str:
+    """Lines as HTML, in which Markdown finds no links, names and pictures."""
+    return "<pre>\n{}\n</pre>".format(html.escape("\n".join(lines), quote=False))
 
 
 def tell(out: Path, text: str) -> None:

@@ -35,7 +35,7 @@ from parity.terminal import heartbeat
 from parity.terminal.tracker import Tracker
 from pipelines.engine.engine import Engine
 from pipelines.errors import ParityError, UsageError
-from pipelines.files.shown import shown
+from pipelines.files.shown import shown, visible
 from pipelines.leaving import leave_quickly
 
 _CASES = pytest.StashKey[list[Case]]()
@@ -75,9 +75,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     cases = _selected(metafunc.config)
     for tag in dict.fromkeys(tag for case in cases for tag in case.tags):
-        metafunc.config.addinivalue_line("markers", f"{marker_name(tag)}: cases tagged {tag}")
+        metafunc.config.addinivalue_line("markers", f"{marker_name(tag)}: cases tagged {shown(tag)}")
     parameters = [
-        pytest.param(case, id=case.id, marks=[getattr(pytest.mark, name) for name in map(marker_name, case.tags)])
+        pytest.param(
+            case, id=visible(case.id), marks=[getattr(pytest.mark, name) for name in map(marker_name, case.tags)]
+        )
         for case in cases
     ]
     metafunc.parametrize("case", parameters)
@@ -165,7 +167,7 @@ class Controller:
         with _stopping(None):
             if config.getoption("dist") == "each":
                 raise UsageError("--dist each would run every case once per worker into the same folder; use -n alone")
-            self._cases = {case.id.encode("unicode_escape").decode(): case for case in _selected(config)}
+            self._cases = {visible(case.id).encode("unicode_escape").decode(): case for case in _selected(config)}
             device = config.getoption("--parity-device")
             self._devices = Devices(device, torch.cuda.device_count())
             Engine(device, config.getoption("--parity-offload")).close()
@@ -218,7 +220,7 @@ class Controller:
             with _stopping(None):
                 result = self._shares.died(case, name)
             report.longrepr = "\n".join(failure(result, self._shares.place) or [f"worker {name} died"])
-            report.when, report.location = "call", (*report.location[:2], f"test_case[{case.id}]")
+            report.when, report.location = "call", (*report.location[:2], f"test_case[{visible(case.id)}]")
 
     def pytest_testnodedown(self, node: Any) -> None:
         self._devices.give_back(node.gateway.id)

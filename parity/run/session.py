@@ -60,6 +60,7 @@ from pipelines.errors import (
     ParityError,
     UnreproducibleError,
 )
+from pipelines.files.shown import shown
 from pipelines.limits import within_limits
 from pipelines.media.video import Frames
 from pipelines.offload import OFFLOADS, Offload
@@ -184,7 +185,7 @@ class Session(CaseRunner):
         """Write the results so far and end the process, because something in it hangs and cannot be stopped."""
         self._keep(result_without_output(case, "error", f"{reason} and could not be stopped: the process was ended"))
         self.record.end()
-        sys.stderr.write(f"parity: {case.id}: {reason}; the process is ended, {self.others}\n")
+        sys.stderr.write(f"parity: {shown(case.id)}: {reason}; the process is ended, {self.others}\n")
         sys.stderr.flush()
         os._exit(3)
 

@@ -13,6 +13,8 @@ from typing import Any
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The id of the API request that is being answered or generated."""
 
+_LONGEST = 20_000
+"""The most characters of a traceback: an exception may quote what a client sent."""
 _secrets: set[str] = set()
 _SHORTEST = 8
 """The smallest length of a token that is redacted. A client may send anything as a token, and redacting every "e" would
@@ -51,7 +53,7 @@ class JsonLines(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["traceback"] = redacted(self.formatException(record.exc_info))
+            line["traceback"] = redacted(self.formatException(record.exc_info))[-_LONGEST:]
         elif hasattr(record, "traceback"):  # of the process that generates
             line["traceback"] = redacted(record.traceback)
         return json.dumps({key: value for key, value in line.items() if value is not None})

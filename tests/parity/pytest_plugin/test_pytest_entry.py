@@ -283,11 +283,14 @@ def test_wrong_options_get_the_command_lines_messages(cases: CaseFiles) -> None:
 def test_pyproject_sets_defaults_where_cases_are_asked_for(cases: CaseFiles, tmp_path: Path) -> None:
     for name, tags in (("one", ["a"]), ("two", ["b"]), ("three", [])):
         cases.write(name, tags=tags)
+    cases.write("hostile", tags=["a", "##[a]"]).rename(cases.folder / "##[x]\n::error::\x1b.yaml")
     project = tmp_path / "pyproject.toml"
     project.write_text('[tool.wan-parity]\ncases = ["."]\ntag = "a"\n')
     asked = ("--pyargs", "parity", "--collect-only", "-q")
     listed = pytest_in(tmp_path, *asked).stdout
     assert [name for name in ("one", "two", "three") if f"[{name}]" in listed] == ["one"]
+    assert "##\\" in listed  # on GitHub, `##[` is a command wherever it stands
+    assert "##[" not in listed
     listed = pytest_in(tmp_path, *asked, "--parity-tag", "b", "-n", "2").stdout
     assert [name for name in ("one", "two", "three") if f"[{name}]" in listed] == ["two"]
     project.write_text("[tool.wan-parity]\ntimeout = 'soon'\n")
