@@ -1,0 +1,82 @@
+"""All feeds: every place with its share of the strings, and the selection that CI tries."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.hostile import media, records, texts
+from tests.hostile.answering import answer_slots
+from tests.hostile.session import Feed, Slot
+from tests.hostile.strings import STRINGS, Hostile
+
+_MAKERS = (
+    texts.case_slots,
+    texts.config_slots,
+    texts.request_slots,
+    texts.project_slots,
+    texts.argument_slots,
+    texts.variable_slots,
+    texts.name_slots,
+    records.results_slots,
+    records.baseline_slots,
+    records.cache_slots,
+    media.lora_slots,
+    media.graph_slots,
+    media.tag_slots,
+    media.checkpoint_slots,
+)
+
+_HUGE = tuple(string for string in STRINGS if string.huge)
+_SHORT = tuple(string for string in STRINGS if not string.huge)
+
+
+def all_slots(folder: Path, url: str = "") -> list[Slot]:
+    """Every place, in a fixed order. `folder`: a whole workplace. `url`: that of `answering`, if it runs."""
+    slots = [slot for make in _MAKERS for slot in make(folder) if slot.places]
+    return [*slots, *answer_slots(url)] if url else slots
+
+
+def all_feeds(folder: Path, url: str, each: int) -> list[Feed]:
+    """Every place with `each` strings (those that take many at once: as many sets), all strings used equally often."""
+    slots = all_slots(folder, url)
+    deck = _deck()
+    feeds = []
+    for slot in slots:
+        for _ in range(each):
+            feeds.append(Feed(slot=slot, strings=tuple(itertools.islice(deck, slot.places))))
+    single = [slot for slot in slots if slot.places == 1 and not slot.torch]
+    chosen = random.Random(22)
+    for kind in dict.fromkeys(slot.kind for slot in single):
+        for string in _HUGE:
+            slot = chosen.choice([slot for slot in single if slot.kind == kind])
+            feeds.append(Feed(slot=slot, strings=(string,)))
+    return sorted(feeds, key=lambda feed: feed.slot.torch)
+
+
+def few(folder: Path) -> list[Feed]:
+    """For CI: those that take many strings at once, and some of each other kind."""
+    slots = [slot for slot in all_slots(folder) if not slot.torch]
+    deck = _deck()
+    feeds = []
+    for kind in dict.fromkeys(slot.kind for slot in slots):
+        alike = [slot for slot in slots if slot.kind == kind]
+        for slot in alike[:: -(-len(alike) // 4)]:
+            feeds.append(Feed(slot=slot, strings=tuple(itertools.islice(deck, slot.places))))
+    return feeds
+
+
+def _deck() -> Iterator[Hostile]:
+    """All strings but the huge ones again and again, each time in another order."""
+    chosen = random.Random(2222)
+    strings: Sequence[Hostile] = _SHORT
+    while True:
+        yield from strings
+        strings = chosen.sample(_SHORT, len(_SHORT))
+
+
+def for_the_server() -> list[Hostile]:
+    """The strings in the order in which the server gets them; huge ones among the first."""
+    return [*_SHORT[:3], *_HUGE[:2], *_SHORT[3:]]
