@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 
 from tests.hostile.puts import nothing
+from tests.hostile.records import GITHUB
 from tests.hostile.session import Feed, Slot, judged
 from tests.hostile.strings import Hostile
 
@@ -144,7 +145,7 @@ FAKES: tuple[tuple[Fake, str], ...] = (
     (prints_it_to_stderr, ESCAPE),
     (prints_it_within_a_line, "##[error]owned"),
     (begins_a_line_with_it, "::stop-commands::x"),
-    (annotates_twice, "owned"),
+    (annotates_twice, "<owned>"),
     (prints_bytes, "x"),
     (prints_half_a_character, "x"),
     (prints_much, "x"),
@@ -170,7 +171,9 @@ def found(fake: Fake, text: str) -> list[str]:
     def command(arguments: Sequence[str]) -> int:
         return fake(arguments[0]) if arguments[0] == text else well_behaved(arguments[0])
 
-    slot = Slot(kind="fake", where=fake.__name__, command=lambda texts: texts, put=nothing, twin=True)
+    slot = Slot(
+        kind="fake", where=fake.__name__, command=lambda texts: texts, put=nothing, twin=True, environment=GITHUB
+    )
     with tempfile.TemporaryDirectory() as temporary:
         whole, scratch = Path(temporary) / "whole", Path(temporary) / "scratch"
         whole.mkdir()

@@ -78,7 +78,7 @@ def plain_problems(name: str, text: str) -> list[str]:
 
 def file_problems(path: Path, name: str, twin: Path | None = None) -> list[str]:
     """List what is wrong with a written file. `twin`: the same file of a harmless run."""
-    found = [] if CONTROL.search(name) is None and len(name) < 1000 else [f"a file is named {name[:300]!a}"]
+    found = [] if CONTROL.search(path.name) is None else [f"a file is named {name[:300]!a}"]
     if path.name == "owned":
         found.append(f"{name!a} was made by a string that was run")
     if not path.is_file():

@@ -89,7 +89,7 @@ def graph_slots(folder: Path) -> Iterator[Slot]:
 def tag_slots(folder: Path) -> Iterator[Slot]:
     """The texts in pictures, and the graphs within them."""
     graph = load(folder / "graph.json")
-    spots = [spot for spot in leaves(graph) if spot[-1] in ("class_type", "title", "text", "lora_name", "unet_name")]
+    spots = [spot for spot in leaves(graph) if spot[-1] in ("title", "text", "lora_name", "unet_name")]
 
     def png(*tags: str, inside: bool = False) -> Put:
         def put(folder: Path, texts: Sequence[str]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.hostile.laws import file_problems, printed_problems
 from tests.hostile.strings import Hostile
@@ -42,7 +44,7 @@ class Slot:
     is_json: bool = False
     """True if stdout is JSON."""
     twin: bool = False
-    """True if its pages must have the elements of a run with harmless strings."""
+    """True if its pages must have the elements, and its output the annotations, of a run with harmless strings."""
     torch: bool = False
 
 
@@ -74,6 +76,7 @@ class _Harmless:
 
     folder: Path
     annotations: int
+    code: int
 
 
 def fixed(*arguments: str) -> Callable[[Sequence[str]], Sequence[str]]:
@@ -81,9 +84,12 @@ def fixed(*arguments: str) -> Callable[[Sequence[str]], Sequence[str]]:
     return lambda _: arguments
 
 
-def calm(slot: Slot) -> Feed:
-    """The same slot with harmless strings."""
-    return Feed(slot=slot, strings=tuple(Hostile(f"calm {n}", f"calm {n}") for n in range(slot.places)))
+def calm(feed: Feed) -> Feed:
+    """The same slot with harmless strings of the same shape: letters instead of what anything could obey."""
+    strings = (
+        Hostile(f"calm {one.name}", re.sub(r"[^\w ./\\\n]|[\x85\u2028\u2029]", "x", one.text)) for one in feed.strings
+    )
+    return Feed(slot=feed.slot, strings=tuple(strings))
 
 
 def judged(
@@ -97,23 +103,29 @@ def judged(
         run = _prepared(command or _parity(torch))
         gc.collect()
         gc.freeze()  # so that a child's collector copies no pages of what it shares
-        twins: dict[int, _Harmless] = {}
-        for slot in {id(feed.slot): feed.slot for feed in mine if feed.slot.twin}.values():
-            folder = scratch / f"twin-{len(twins)}"
-            itself = {id(slot): _Harmless(folder=folder / "00", annotations=_MANY)}
-            for verdict, _ in _batch([calm(slot)], whole, folder, run, itself, LIMIT_S[torch], 1):
+        for start in range(0, len(mine), _BATCH):
+            batch = mine[start : start + _BATCH]
+            twins = {number: calm(feed) for number, feed in enumerate(batch) if feed.slot.twin}
+            harmless = {}
+            for (verdict, folder), number in zip(
+                _in_order(list(twins.values()), whole, scratch / "calm", run, {}, LIMIT_S[torch], at_once),
+                twins,
+                strict=True,
+            ):
                 if verdict.problems:
                     yield verdict
-                stdout = (folder / "00.stdout").read_bytes().decode(errors="replace")
+                stdout = folder.with_name(f"{folder.name}.stdout").read_bytes().decode(errors="replace")
                 count = sum(line.startswith("::") for line in stdout.split("\n"))
-                twins[id(slot)] = _Harmless(folder=folder / "00", annotations=count)
-        for start in range(0, len(mine), _BATCH):
-            batch = scratch / "batch"
-            for verdict, _ in _batch(mine[start : start + _BATCH], whole, batch, run, twins, LIMIT_S[torch], at_once):
+                harmless[number] = _Harmless(folder=folder, annotations=count, code=verdict.run.code)
+            for verdict, _ in _in_order(batch, whole, scratch / "batch", run, harmless, LIMIT_S[torch], at_once):
                 yield verdict
-            shutil.rmtree(batch)
-        for number in range(len(twins)):
-            shutil.rmtree(scratch / f"twin-{number}")
+            for name in ("calm", "batch"):
+                shutil.rmtree(scratch / name)
+
+
+def _in_order(*given: Any) -> list[tuple[Verdict, Path]]:
+    """What `_batch` yields as commands end, in the order of the feeds."""
+    return [(verdict, folder) for verdict, folder in sorted(_batch(*given), key=lambda pair: pair[1])]
 
 
 def _batch(
@@ -121,7 +133,7 @@ def _batch(
     whole: Path,
     scratch: Path,
     command: Command,
-    twins: Mapping[int, _Harmless],
+    harmless: Mapping[int, _Harmless],
     limit_s: float,
     at_once: int,
 ) -> Iterator[tuple[Verdict, Path]]:
@@ -138,7 +150,7 @@ def _batch(
         before.append(set(folder.rglob("*")))
     for number, run in run_all(work, command, limit_s=limit_s, at_once=at_once):
         feed, folder = feeds[number], work[number][0]
-        found = _problems(feed, run, folder, before[number], twins.get(id(feed.slot)))
+        found = _problems(feed, run, folder, before[number], harmless.get(number))
         yield Verdict(feed=feed, run=dataclasses.replace(run), problems=tuple(found)), folder
 
 
@@ -148,6 +160,8 @@ def _problems(feed: Feed, run: Run, folder: Path, before: set[Path], harmless: _
         found.append(f"hung: still at work after {run.seconds:.0f} s")
     elif run.code not in CODES:
         found.append(f"exit code {run.code}")
+    elif harmless is not None and run.code != harmless.code:
+        found.append(f"exit code {run.code}, where a harmless run has {harmless.code}")
     for name in ("stdout", "stderr"):
         file = folder.with_name(f"{folder.name}.{name}")
         data = file.read_bytes() if file.exists() else b""

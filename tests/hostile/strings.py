@@ -22,6 +22,11 @@ class Hostile:
     def huge(self) -> bool:
         return len(self.text) >= MEGABYTE
 
+    @property
+    def is_whole(self) -> bool:
+        """False if it holds half a character, which no file holds unless it is escaped."""
+        return not any("\ud800" <= letter <= "\udfff" for letter in self.text)
+
 
 PAYLOADS = {
     # GitHub's runner, Azure, TeamCity, GitLab
