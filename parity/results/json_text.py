@@ -52,12 +52,10 @@ def case_from_json(data: bytes) -> CaseResult:
 
 
 def _written(value: Run | CaseResult, indent: int | None) -> bytes:
-    from pydantic_core import PydanticSerializationError
-
     try:
         kind = Run if isinstance(value, Run) else CaseResult
         data: bytes = _adapter(kind).dump_json(value, indent=indent, fallback=str)
-    except PydanticSerializationError:  # the name of a file that is no UTF-8
+    except ValueError:  # of pydantic: the name of a file that is no UTF-8
         return _strictly(value, indent)
     return _strictly(value, indent) if _CONSTANT.search(data) else data
 
