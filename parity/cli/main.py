@@ -86,7 +86,7 @@ def _run(parser: Parser, given: Sequence[str]) -> int:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             return _unexpected(error)
-        _say(UsageError(f"the name is too long for this file system: {shown(error.filename, 200)}"))
+        print(f"parity: the name is too long for this file system: {shown(error.filename, 200)}", file=sys.stderr)
         return UsageError.exit_code
     except Exception as error:
         return _unexpected(error)
