@@ -100,6 +100,12 @@ class Album:
         places = (folder if side in SIDES else str(PurePosixPath(folder).parent) for side, folder in short.items())
         return list(dict.fromkeys(places))
 
+    @property
+    def pair_size(self) -> int:
+        """Bytes that the worst frame takes in the page, of the preview, the output and what was accepted."""
+        pair = (self.files.get(side, {}).get(self.worst) for side in SIDES)
+        return sum(still.embedded_size + _ENTRY for still in pair if still is not None)
+
     def _on_disk(self, sides: Sequence[str]) -> set[Path]:
         return {still.path for side in sides for still in self.files[side].values()}
 

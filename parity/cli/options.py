@@ -249,7 +249,8 @@ def add_max_size(add_argument: Any, prefix: str = "--") -> None:
         type=megabytes,
         default=REPORT_BYTES,
         metavar="MB",
-        help="maximum size of the HTML file: frames of passing cases are left out first, and the page says so "
+        help="maximum size of the HTML file: frames and details of passing cases are left out first, and the "
+        "page says so "
         "(default: 25)",
     )
 

@@ -41,10 +41,11 @@ def merge(given: Sequence[Path], gate: Gate | None = None) -> Merged:
     """
     paths = list({real_path(results_file(path)): results_file(path) for path in given}.values())
     runs = [_judged(read_results(path), path, gate) for path in paths]
-    folder = Path(os.path.commonpath([real_path(path.parent) for path in paths]))
+    homes = [real_path(path.parent) for path in paths]
+    folder = Path(os.path.commonpath(homes))
     cases = [
-        _moved(case, path, folder, noted=len(paths) > 1 and run.shard is None)
-        for path, run in zip(paths, runs, strict=True)
+        _moved(case, path, home, folder, noted=len(paths) > 1 and run.shard is None)
+        for path, home, run in zip(paths, homes, runs, strict=True)
         for case in run.cases
     ]
     if len(runs) == 1:
@@ -160,13 +161,12 @@ def _combined(paths: Sequence[Path], runs: Sequence[Run]) -> Run:
     )
 
 
-def _moved(case: CaseResult, path: Path, folder: Path, *, noted: bool) -> CaseResult:
+def _moved(case: CaseResult, path: Path, home: Path, folder: Path, *, noted: bool) -> CaseResult:
     """A case with artifacts relative to `folder`, and if `noted` with a note on its file.
 
-    Artifacts and stills outside the folder of its results.json are dropped: a results.json from elsewhere must not
-    pull other files into a report that is passed on.
+    `home` is the folder of its results.json, `path`. Artifacts and stills outside it are dropped: a results.json from
+    elsewhere must not pull other files into a report that is passed on.
     """
-    home = real_path(path.parent)
     notes = [f"From {path}."] if noted else []
 
     def moved(value: str) -> str | None:

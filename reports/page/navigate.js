@@ -15,9 +15,14 @@ function currentSection() {
   return route.shown ?? undefined;
 }
 
-/** The case at a place in the run. */
+const sections = new Map(); // place of a case in the run -> its section
+
+/** The section of the case at a place in the run. All are in the page when one is first asked for. */
 function sectionOf(index) {
-  return document.querySelector(`section[data-case="${index}"]`);
+  if (!sections.size) {
+    for (const section of document.querySelectorAll("section[data-case]")) sections.set(section.dataset.case, section);
+  }
+  return sections.get(String(index));
 }
 
 function titleOf(section) {
@@ -171,9 +176,9 @@ function rowOf(section) {
 
 /** Cases in the order of the overview: those the filter leaves, or all if the one on show is not among them. */
 function casesInOrder() {
-  const sections = (rows) => rows.map((row) => sectionOf(row.dataset.row));
-  const left = sections(rowsLeft());
-  return !route.shown || left.includes(route.shown) ? left : sections(allRows());
+  const sectionsOf = (rows) => rows.map((row) => sectionOf(row.dataset.row));
+  const left = sectionsOf(rowsLeft());
+  return !route.shown || left.includes(route.shown) ? left : sectionsOf(allRows());
 }
 
 /** The line above a case: its neighbours, and how many there are. */

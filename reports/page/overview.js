@@ -139,7 +139,7 @@ function toFilter() {
 
 /** A tier that can be folded. While a filter is set, what matches is shown. */
 function mountFold(body, folded) {
-  const rows = overviewRows.filter((row) => body.contains(row));
+  const rows = overviewRows.filter((row) => row.parentNode === body);
   const button = body.querySelector(".fold");
   const state = { folded, filtering: false };
   const apply = () => {
@@ -180,9 +180,11 @@ function keyOf(row, column) {
   return text === "–" ? undefined : text;
 }
 
+const INORDER = new Intl.Collator("en", { numeric: true }); // localeCompare would make one for each pair
+
 function compareKeys(a, b, sign) {
   if (a === undefined || b === undefined) return (a === undefined) - (b === undefined); // nothing to sort by: last
-  return sign * (typeof a === "number" ? a - b || 0 : a.localeCompare(b, "en", { numeric: true }));
+  return sign * (typeof a === "number" ? a - b || 0 : INORDER.compare(a, b));
 }
 
 /** Sorts inside each tier, so that failures stay first; a third click brings the first order back. */
@@ -190,10 +192,11 @@ function mountSorting() {
   const buttons = [...document.querySelectorAll("button.sort")];
   const original = new Map(overviewRows.map((row, place) => [row, place]));
   const sort = (column, direction) => {
-    const compare = (a, b) =>
-      (direction ? compareKeys(keyOf(a, column), keyOf(b, column), direction === "ascending" ? 1 : -1) : 0) || original.get(a) - original.get(b);
+    const sign = direction === "ascending" ? 1 : -1;
+    const keys = new Map(overviewRows.map((row) => [row, direction ? keyOf(row, column) : 0])); // each is read once
+    const compare = (a, b) => compareKeys(keys.get(a), keys.get(b), sign) || original.get(a) - original.get(b);
     for (const body of document.querySelectorAll("tbody[data-tier]")) {
-      body.append(...overviewRows.filter((row) => body.contains(row)).sort(compare));
+      body.append(...overviewRows.filter((row) => row.parentNode === body).sort(compare));
     }
   };
   for (const button of buttons) {

@@ -30,7 +30,13 @@ class Browse(Protocol):
     """Writes a run's report and opens it."""
 
     def __call__(
-        self, run: Run, fragment: str = "", *, width: int = 1280, theme: Literal["light", "dark"] = "light"
+        self,
+        run: Run,
+        fragment: str = "",
+        *,
+        width: int = 1280,
+        theme: Literal["light", "dark"] = "light",
+        max_bytes: int = 25 << 20,
     ) -> Page: ...
 
 
@@ -65,9 +71,16 @@ def browse(chromium: Browser, tmp_path: Path) -> Iterator[Browse]:
     contexts: list[BrowserContext] = []
     watched: list[list[str]] = []
 
-    def browse(run: Run, fragment: str = "", *, width: int = 1280, theme: Literal["light", "dark"] = "light") -> Page:
+    def browse(
+        run: Run,
+        fragment: str = "",
+        *,
+        width: int = 1280,
+        theme: Literal["light", "dark"] = "light",
+        max_bytes: int = 25 << 20,
+    ) -> Page:
         path = tmp_path / "report.html"
-        write_report(run, tmp_path, path)
+        write_report(run, tmp_path, path, max_bytes=max_bytes)
         context = chromium.new_context(
             offline=True, viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
         )
