@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from safetensors import SafetensorError
-
-from pipelines.engine.checkpoint_files import check_checkpoint, check_encoder, check_model, check_tokenizer
-from pipelines.errors import WeightsError
+from pipelines.engine.checkpoint_files import (
+    check_checkpoint,
+    check_encoder,
+    check_encoder_fits,
+    check_model,
+    check_tokenizer,
+)
+from pipelines.errors import ParityError, WeightsError
 from pipelines.files.words import sentence
 from pipelines.hub import folder_of, is_hub_id
 from pipelines.large_imports import uncollected
@@ -51,19 +55,6 @@ SPOKEN = {
 }
 """The parts of a pipeline, as progress names them."""
 
-_RAISED = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    ImportError,
-    SafetensorError,
-)
-"""The exceptions that diffusers and transformers raise for an inconsistent checkpoint."""
-
 
 def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase = unheard) -> Any:
     """Load the recipe's diffusers pipeline on the CPU, as `from_pretrained(dtype=…)` does, without its encoders.
@@ -82,10 +73,9 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase
     folder = found["checkpoint"]
     dtype: torch.dtype = getattr(torch, recipe.precision.dtype)
     load = _load_whole if recipe.boundary is None else _load_parts
-    try:
+    with _one_message(folder, recipe.pipeline):
         pipe = load(_class(recipe.pipeline), found, recipe, dtype, on_phase)
-    except _RAISED as error:
-        raise _not_loading(folder, recipe.pipeline, error) from None
+        pipe.tokenizer("a")  # a damaged one may fail only then
     check_kind(pipe, recipe, folder)
     for part in ("transformer", "transformer_2", "vae"):
         _check_whole(getattr(pipe, part, None), folder / part)
@@ -107,7 +97,7 @@ def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
     check_checkpoint(folder, own_encoder="text_encoder" not in found)
     if "text_encoder" in found:
         check_encoder(found["text_encoder"])
-    parts: dict[str, Any] = {"text_encoder": None}
+    parts: dict[str, Any] = {"text_encoder": None, "scheduler": None}
     if recipe.pipeline == "WanImageToVideoPipeline":
         parts["image_encoder"] = None
     if recipe.quantization.transformer is not None:
@@ -117,7 +107,7 @@ def _load_whole(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
             folder / "transformer", recipe.precision, recipe.quantization, None, on_phase
         )
     with _told(on_phase):
-        return pipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **parts)
+        return pipeline.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **parts)
 
 
 @contextmanager
@@ -161,13 +151,15 @@ def _load_parts(pipeline: Any, found: dict[str, Path], recipe: Recipe, dtype: to
         else:
             on_phase("load", SPOKEN[part])
             loaded[part] = WanTransformer3DModel.from_pretrained(
-                experts, subfolder=part, torch_dtype=dtype, local_files_only=True
+                experts, subfolder=part, torch_dtype=dtype, use_safetensors=True, local_files_only=True
             )
     return pipeline(
         **loaded,
-        vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, local_files_only=True),
+        vae=AutoencoderKLWan.from_pretrained(vae, torch_dtype=dtype, use_safetensors=True, local_files_only=True),
         text_encoder=None,
-        tokenizer=AutoTokenizer.from_pretrained(encoder, subfolder="tokenizer", local_files_only=True),
+        tokenizer=AutoTokenizer.from_pretrained(
+            encoder, subfolder="tokenizer", trust_remote_code=False, local_files_only=True
+        ),
         scheduler=recipe.scheduler.build(),
         boundary_ratio=recipe.boundary,
     )
@@ -180,10 +172,10 @@ def load_vae(recipe: Recipe, dtype: Dtype, token: str | None = None) -> Any:
 
     folder = vae_folder(folders(recipe, token))
     check_model(folder, "vae")
-    try:
-        return AutoencoderKLWan.from_pretrained(folder, torch_dtype=getattr(torch, dtype), local_files_only=True)
-    except _RAISED as error:
-        raise _not_loading(folder, "a VAE", error) from None
+    with _one_message(folder, "a VAE"):
+        return AutoencoderKLWan.from_pretrained(
+            folder, torch_dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+        )
 
 
 def vae_folder(found: Mapping[str, Path]) -> Path:
@@ -203,28 +195,44 @@ def load_encoder(part: Encoder, folder: Path, dtype: torch.dtype) -> Any:
     with uncollected():
         from transformers import CLIPVisionModel, UMT5EncoderModel
     model: Any = {"text_encoder": UMT5EncoderModel, "image_encoder": CLIPVisionModel}[part]
-    try:
-        encoder = model.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    except _RAISED as error:
-        raise _not_loading(folder, model.__name__, error) from None
-    _check_whole(encoder, folder)
+    check_encoder_fits(folder, model)
+    with _one_message(folder, model.__name__):
+        encoder, found = model.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    if missing := sorted(found["missing_keys"]):  # transformers makes up numbers for them
+        raise _without_weights(folder, missing)
     return encoder
 
 
-def _not_loading(folder: Path, name: str, error: Exception) -> Exception:
-    """The message of what a library raised for weights; an error of the machine, not of the weights, stays itself."""
+@contextmanager
+def _one_message(folder: Path, name: str) -> Iterator[None]:
+    """Turn whatever the libraries raise for an inconsistent checkpoint into a WeightsError.
+
+    That may be any exception, Exception itself included, and a panic of tokenizers' Rust, which is no Exception. An
+    error of the machine, not of the weights, stays itself.
+    """
     import torch
 
-    if isinstance(error, torch.OutOfMemoryError):
-        return error
-    return WeightsError(f"{folder}: does not load as {name}: {sentence(error, 400)}")
+    try:
+        yield
+    except (ParityError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+            raise
+        raise WeightsError(f"{folder}: does not load as {name}: {sentence(error, 400)}") from None
 
 
 def _check_whole(model: Any, folder: Path) -> None:
     """Raise WeightsError for parameters without weights in any file, which would fail only when they are used."""
     missing = [name for name, weight in model.named_parameters() if weight.is_meta] if model is not None else []
     if missing:
-        raise WeightsError(f"{folder}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
+        raise _without_weights(folder, missing)
+
+
+def _without_weights(folder: Path, missing: Sequence[str]) -> WeightsError:
+    return WeightsError(f"{folder}: has no weights for {len(missing)} parameters, e.g. {missing[0]}")
 
 
 def check_kind(pipe: Any, recipe: Recipe, folder: Path) -> None:

@@ -64,9 +64,8 @@ class Encodings:
 
     def has(self, source: Source) -> bool:
         """Return whether an encoding is kept; one from the store is in memory then."""
-        store = self._store_for(source)
-        if source not in self._kept and store is not None:
-            found = store.find(source.identity())
+        if source not in self._kept and self.store is not None:
+            found = self.store.find(source.identity())
             if found is not None:
                 self._put(source, found)
         return source in self._kept
@@ -80,19 +79,14 @@ class Encodings:
             work.encodings += 1
             made = make()
             self._put(source, made)
-            store = self._store_for(source)
             # From a file it would have no other strides. NaN is what a machine does once.
-            if store is not None and made.is_contiguous() and made.isfinite().all():
-                store.keep(source.identity(), made.detach().cpu())
+            if self.store is not None and made.is_contiguous() and made.isfinite().all():
+                self.store.keep(source.identity(), made.detach().cpu())
         return self._kept[source]
 
     def clear(self) -> None:
         """Discard the encodings in memory."""
         self._kept.clear()
-
-    def _store_for(self, source: Source) -> Store | None:
-        """The store, if it can know the source's weights: pickled ones are in no hash."""
-        return self.store if any(source.folders[0].glob("*.safetensors")) else None
 
     def _put(self, source: Source, encoding: torch.Tensor) -> None:
         self._kept[source] = encoding

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipelines.downloads import cache_folder
 from pipelines.engine.checkpoint import folders
 from pipelines.files.digests import known_sha256, sha256_files
 from pipelines.phases import OnPhase, unheard
@@ -95,8 +96,10 @@ def of_folder(folder: Path) -> str:
 
 
 def _loaded(folder: Path) -> list[Path]:
-    """The files in a folder that something is loaded from."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in _READ and path.is_file())
+    """The files in a folder that something is loaded from, and in the folders that are linked into it."""
+    linked = (path for path in folder.iterdir() if path.is_symlink() and path.is_dir())
+    found = (path for root in (folder, *linked) for path in root.rglob("*"))  # rglob itself follows no link
+    return sorted(path for path in found if path.suffix in _READ and path.is_file())
 
 
 def _read_files(folder: Path) -> list[Path]:
@@ -105,9 +108,12 @@ def _read_files(folder: Path) -> list[Path]:
 
 
 def _blob_name(path: Path) -> str | None:
-    """The SHA-256 in the name of a file of the Hub's cache, which need not be read."""
-    target = path.resolve().name if path.is_symlink() else ""
-    return target if _BLOB.fullmatch(target) else None
+    """The SHA-256 in the name of a file of the Hub's cache, which need not be read. Elsewhere a name proves nothing."""
+    if not path.is_symlink():
+        return None
+    target = path.resolve()
+    is_blob = _BLOB.fullmatch(target.name) is not None and target.is_relative_to(cache_folder().resolve())
+    return target.name if is_blob else None
 
 
 @functools.cache

@@ -6,7 +6,6 @@ A second set of weights would be 28 GB for a model of 14B in bfloat16, and 56 GB
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import sys
 from collections.abc import Mapping
@@ -15,24 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.lora_effect import sample
 from pipelines.errors import WeightsError
+from pipelines.weight_files import weight_files
 
 if TYPE_CHECKING:
     import torch
 
 _POPULATE_WRITE = 23
 """MADV_POPULATE_WRITE of Linux: faults pages in for writing. It changes no content."""
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that diffusers 0.42.1 loads a model's folder from; none if it has only older formats.
-
-    An index comes before a whole file beside it (`ModelMixin.from_pretrained`).
-    """
-    index = folder / "diffusion_pytorch_model.safetensors.index.json"
-    whole = folder / "diffusion_pytorch_model.safetensors"
-    if index.is_file():
-        return sorted({folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    return [whole] if whole.is_file() else []
 
 
 def read_tensor(path: Path, name: str) -> torch.Tensor:
@@ -47,8 +35,7 @@ def read_tensor(path: Path, name: str) -> torch.Tensor:
 class Originals:
     """Knows the weights that a pipeline's transformers had before anything was merged into them.
 
-    Those of safetensors files are read again. Of any other (pickled, or unlike the file) a copy is kept on the CPU
-    while something is merged into it.
+    They are read again. Of one that is unlike its file a copy is kept on the CPU while something is merged into it.
     """
 
     def __init__(self, pipe: Any = None, folders: Mapping[str, Path] | None = None) -> None:

@@ -18,6 +18,7 @@ from pipelines.errors import UnreproducibleError, UsageError, WeightsError
 from pipelines.lora_files import check_coverage, expert_keys, read_header
 from pipelines.phases import OnPhase, unheard
 from pipelines.recipe import LoraFile, Precision, Recipe
+from pipelines.weight_files import weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -138,8 +139,6 @@ def _is_kept(module: str, blocks: Collection[int]) -> bool:
 
 def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of all weights of a model's folder, by module, from the heads of its files."""
-    from pipelines.engine.originals import weight_files
-
     shapes: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder):
         for key, shape in read_header(path).shapes.items():

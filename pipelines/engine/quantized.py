@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from torch.nn.functional import linear
 
 from pipelines.engine.lora_layers import Layer, LowRank, make_layers, to_device
-from pipelines.engine.originals import read_tensor, weight_files
+from pipelines.engine.originals import read_tensor
 from pipelines.engine.qtypes import Codes, Rounding, rounding_of
 from pipelines.errors import WeightsError
 from pipelines.lora_files import check_coverage, expert_keys, read_header
 from pipelines.phases import OnPhase, unheard
 from pipelines.quantization import Quantization
 from pipelines.recipe import Expert, Precision
+from pipelines.weight_files import weight_files
 
 
 class QuantizedLinear(torch.nn.Linear):
@@ -190,10 +191,7 @@ def _dtypes(model: Any, precision: Precision) -> Callable[[str], torch.dtype]:
 
 def tensors_of(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     """The tensors of a model's folder, each with its reader, which maps no more of a file than it reads."""
-    files = weight_files(folder)
-    if not files:
-        raise WeightsError(f"{folder}: has no safetensors file; quantized weights are made from nothing else")
-    for path in files:
+    for path in weight_files(folder):
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
         for name in names:

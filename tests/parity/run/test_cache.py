@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from parity.case.load import load_case
 from parity.case.progress import Quiet
@@ -166,6 +167,7 @@ def test_weights_are_hashed_beside_other_work(tmp_path: Path, recipe: Recipe, mo
 def test_files_of_the_hubs_cache_are_known_by_their_names(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     blob = tmp_path / "blobs" / ("ab" * 32)
     blob.parent.mkdir()
     blob.write_bytes(b"gigabytes")

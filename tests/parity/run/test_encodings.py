@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from parity.case.load import load_case
 from parity.case.progress import Quiet
@@ -24,9 +25,7 @@ from parity.run.encodings import KeptEncodings, folder_in
 from parity.run.options import Options
 from parity.run.session import Session
 from parity.run.task import Task
-from pipelines.engine.encodings import Encodings, Source
 from pipelines.engine.engine import Engine
-from pipelines.engine.stages import Work
 from pipelines.recipe import Recipe, Resize
 from tests.conftest import CaseFiles
 from tests.support.oracle import sample_recipe
@@ -128,20 +127,6 @@ def test_a_disk_that_takes_nothing_is_said(tmp_path: Path) -> None:
 # ---- The engine
 
 
-@pytest.mark.parametrize(("name", "made"), [("model.safetensors", 1), ("pytorch_model.bin", 2)])
-def test_what_pickled_weights_encode_is_not_kept(tmp_path: Path, kept: KeptEncodings, name: str, made: int) -> None:
-    """Their files are in no hash, so nobody would notice that they changed."""
-    folder = tmp_path / "text_encoder"
-    folder.mkdir()
-    (folder / name).write_bytes(b"weights")
-    source, work = Source("text", (folder,), (), ("diffusers", "a red square")), Work()
-    for _ in range(2):
-        encodings = Encodings()
-        encodings.store = kept
-        assert torch.equal(encodings.get(source, work, torch.device("cpu"), embeddings), embeddings())
-    assert work.encodings == made
-
-
 def as_in_the_hubs_cache(folder: Path, copy: Path) -> list[Path]:
     """Copy a checkpoint, its encoders as links to files that are named by their SHA-256; returns those files."""
     shutil.copytree(folder, copy)
@@ -166,7 +151,10 @@ def wipe(path: Path) -> None:
 
 @pytest.mark.draws
 @pytest.mark.parametrize("way", ["diffusers", "comfyui"])
-def test_encodings_of_another_process_stand_in_for_the_encoders(tmp_path: Path, kept: KeptEncodings, way: str) -> None:
+def test_encodings_of_another_process_stand_in_for_the_encoders(
+    tmp_path: Path, kept: KeptEncodings, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))  # where a file's name is believed to be its hash
     recipe = dataclasses.replace(sample_recipe("i2v_basic", 0), steps=1, lora_files=(), lora_scales=())
     if way == "comfyui":
         resize = Resize("bilinear_no_antialias", "center")

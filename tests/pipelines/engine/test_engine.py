@@ -235,7 +235,11 @@ def broken_checkpoint(folder: Path, file: str, data: bytes | None) -> str:
             b"truncated",
             "diffusion_pytorch_model.safetensors: is not a complete safetensors",
         ),
-        ("transformer/diffusion_pytorch_model.safetensors", None, "model: does not load as WanPipeline"),
+        (
+            "transformer/diffusion_pytorch_model.safetensors",
+            None,
+            "diffusion_pytorch_model.safetensors: cannot be read",
+        ),
         ("model_index.json", None, "model_index.json: cannot be read"),
         ("vae/config.json", b"{", "config.json: not valid JSON"),
     ],

@@ -72,8 +72,7 @@ def copied_checkpoint(folder: Path, source: str = "tiny-wan-t2v") -> Recipe:
 
 
 def resaved(folder: Path, form: str) -> Recipe:
-    """A checkpoint whose transformer is float32, in one file, in several with an index, or pickled."""
-    import torch
+    """A checkpoint whose transformer is float32, in one file, or in several with an index."""
     from safetensors.torch import load_file, save_file
 
     recipe = copied_checkpoint(folder)
@@ -81,15 +80,12 @@ def resaved(folder: Path, form: str) -> Recipe:
     tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
     if form == "whole":
         save_file(tensors, path)
-    elif form == "sharded":  # an index comes before the whole file beside it, which has other numbers
+    else:  # an index comes before the whole file beside it, which has other numbers
         places = {name: f"part-{number % 3}.safetensors" for number, name in enumerate(tensors)}
         for place in sorted(set(places.values())):
             save_file({name: 1.25 * tensors[name] for name in tensors if places[name] == place}, path.with_name(place))
         index = json.dumps({"metadata": {}, "weight_map": places})
         path.with_suffix(".safetensors.index.json").write_text(index)
-    else:
-        torch.save(tensors, path.with_suffix(".bin"))
-        path.unlink()
     return recipe
 
 
@@ -143,15 +139,6 @@ def test_no_second_copy_is_held(tmp_path: Path) -> None:
     engine._unfit(0)
     fitted(engine, recipe)
     assert tensor_bytes() > held + weights / 2
-
-
-def test_a_pickled_checkpoint_keeps_copies(tmp_path: Path) -> None:
-    recipe = resaved(tmp_path / "model", "pickled")
-    engine = Engine("cpu")
-    untouched = fitted(engine, bare(recipe))
-    assert fitted(engine, recipe) != untouched
-    assert engine._originals.copied
-    assert fitted(engine, bare(recipe)) == untouched
 
 
 def shifted(path: Path) -> None:
