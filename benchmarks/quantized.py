@@ -48,7 +48,7 @@ def _measure(folder: Path, qtype: str) -> int:
 
     before = _peak()
     if qtype == "none":
-        model = WanTransformer3DModel.from_pretrained(folder, torch_dtype=torch.bfloat16)
+        model = WanTransformer3DModel.from_pretrained(folder, torch_dtype=torch.bfloat16, use_safetensors=True)
     else:
         model = load_transformer(folder, Precision("bfloat16", "cast"), Quantization(qtype), None)
     for tensor in model.parameters():  # read every page, as a generation does

@@ -60,7 +60,7 @@ def against_cpu(context: Context) -> Iterator[Row]:
         values, note = {"psnr_to_cpu": plain(psnr)}, ""
         path = ROOT / "tests" / "data" / "oracle" / f"{_RECORDED.get(name, '-')}.npz"
         if path.is_file():
-            with np.load(path) as data:
+            with np.load(path, allow_pickle=False) as data:
                 recorded = data["frames"]
             real = {who: decibel(frames, recorded) for who, frames in (("device", ours), ("cpu", cpu))}
             who = "ai-toolkit" if name.endswith("faithful") else "the reference server"

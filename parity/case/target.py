@@ -17,7 +17,7 @@ TOKEN_VARIABLE = "WAN_PARITY_TARGET_TOKEN"
 TIMEOUT_S = 3600.0
 """Seconds for a whole request: the reference server's own limit."""
 
-_VARIABLE = re.compile(r"WAN_PARITY_[A-Z0-9_]+")
+_VARIABLE = re.compile(r"WAN_PARITY_(?!CACHE_KEY)[A-Z0-9_]+")
 """The variables that a case file may name: it must not be able to send away another secret of this machine."""
 
 

@@ -26,6 +26,7 @@ PROBES: dict[str, Probe] = {
     "cuda": devices.cuda,
     "mps": devices.mps,
     "disk": places.disks,
+    "cache trust": places.cache_trust,
     "ffmpeg": places.ffmpeg,
     "ssim": metrics.ssim,
     "lpips": metrics.lpips,

@@ -14,6 +14,7 @@ from parity.cost.census import published
 from parity.cost.estimate import sized
 from parity.doctor.check import Asked, Check, ok, problem, warning
 from pipelines.catalog import MODELS
+from pipelines.errors import UsageError
 from pipelines.files.words import plural, reason_of
 
 FULL, SCARCE = 250_000_000, 2_000_000_000
@@ -118,6 +119,28 @@ def _frames_cache() -> Place | None:
         to_do="parity cache prune --older-than 30, or set WAN_PARITY_CACHE to a folder on a larger disk",
         note=f", {found}" if kept or encodings else ", empty",
     )
+
+
+def cache_trust(_: Asked) -> Iterator[Check]:
+    """Who besides this user could choose what cached cases show."""
+    from parity.results.folders import CACHE_KEY, cache_folder, cache_key, who_else_writes
+
+    folder, name = cache_folder(), "cache trust"
+    if folder is None or not folder.is_dir():
+        return
+    try:
+        key = cache_key()
+    except UsageError as error:
+        yield problem(name, str(error), "correct the variable, or unset it: runs stop at it")
+        return
+    others = who_else_writes(folder)
+    if key is not None:
+        yield ok(name, f"{folder} is keyed: entries that the key did not sign are not used")
+    elif others is not None:
+        found = f"{folder} is believed, and {others}, so they could choose what cached cases show"
+        yield warning(name, found, f"chmod go-w {folder}, or set {CACHE_KEY} (SECURITY.md)")
+    else:
+        yield ok(name, f"{folder}: no other user can write it; there is no cache key")
 
 
 def ffmpeg(_: Asked) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.doctor.check import Check
 
-SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL|COOKIE", re.IGNORECASE)
+SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL|COOKIE|CACHE_KEY$", re.IGNORECASE)
 """Variables whose values are never shown."""
 
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")

@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 
 from parity.comparison.compare import frames_sha256
+from parity.results.folders import cache_key, is_planted
 from parity.run.encodings import KeptEncoding, folder_in, kept_encodings, remove_remains
 from pipelines.drift import settings_key
 from pipelines.errors import UsageError
+from pipelines.files.content import read_bytes
+from pipelines.files.keyed import Key
 from pipelines.files.words import cannot_write
 from pipelines.media.video import Frames
 from pipelines.recipe import Recipe
@@ -28,6 +31,8 @@ from pipelines.recipe import Recipe
 VERSION = 1
 """Version of the layout; entries of another version are ignored."""
 _ENTRY, _FRAMES = "entry.json", "frames.npz"
+_MAC = "entry.mac"
+"""The signature of entry.json, which holds the hash of the frames."""
 _NEW = ".new-"
 
 
@@ -72,16 +77,25 @@ class Cache:
     Entries are written elsewhere and moved into place, so none is ever partial.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, key: Key | None = None) -> None:
+        """`key` signs what is stored; what it did not sign is then not used. Without one, all in the folder is."""
         self.root = root
+        self.key = key
+        self.unsigned: str | None = None
+        """What `find` found last, and why it was not used."""
 
     def find(self, key: str) -> tuple[Frames, Entry] | None:
         """The frames stored under a key, with their entry; None if there are none. A damaged entry is removed."""
         folder = self._folder(key)
+        self.unsigned = None
         if not folder.is_dir():
             return None
         try:
-            entry = _read(folder / _ENTRY)
+            text = (folder / _ENTRY).read_bytes()
+            if not self._signed(folder, text):
+                self.unsigned = f"{folder}: cached frames that are not signed with the cache key were not used"
+                return None
+            entry = _parsed(text)
             with (folder / _FRAMES).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 frames: Frames = arrays["frames"]
         except Exception:  # numpy and zipfile raise many kinds of errors for a damaged file
@@ -118,7 +132,12 @@ class Cache:
         new = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder.parent))
         try:
             np.savez_compressed(new / _FRAMES, frames=frames)
-            (new / _ENTRY).write_text(json.dumps(asdict(entry), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = (json.dumps(asdict(entry), indent=1, ensure_ascii=False) + "\n").encode()
+            (new / _ENTRY).write_bytes(text)
+            if self.key is not None:
+                (new / _MAC).write_text(self.key.mac("frames", text), encoding="ascii")
+                if self.unsigned is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # another run stored the same key first
                 new.rename(folder)
         finally:
@@ -158,6 +177,15 @@ class Cache:
                 total -= kept.size
         return removed
 
+    def _signed(self, folder: Path, text: bytes) -> bool:
+        """Whether an entry with this text may be used: there is no key, or it signed the text."""
+        if self.key is None:
+            return True
+        try:
+            return self.key.signed("frames", text, read_bytes(folder / _MAC, 1 << 10).decode("ascii", "replace"))
+        except OSError:
+            return False
+
     def _folder(self, key: str) -> Path:
         return self.root / key[:2] / key
 
@@ -191,23 +219,33 @@ def _content(value: Any) -> Any:
 
 
 def open_cache(root: Path | None) -> Cache | None:
-    """Open the cache. Raises UsageError if it cannot be written to."""
+    """Open the cache. Raises UsageError if it cannot be written to, or if somebody else put it where all can."""
     if root is None:
         return None
+    key = cache_key()
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if key is None and is_planted(root):
+            raise UsageError(
+                f"cache {root}: another user made this folder where all can, and could choose what cached cases show; "
+                "set WAN_PARITY_CACHE to a folder of your own, or pass --no-cache"
+            )
         with tempfile.TemporaryFile(dir=root):
             pass
     except OSError as error:
         raise UsageError(
             f"{cannot_write(f'cache {root}', error)}; set WAN_PARITY_CACHE to another folder, or pass --no-cache"
         ) from None
-    return Cache(root)
+    return Cache(root, key)
 
 
 def _read(path: Path) -> Entry | None:
     """Read an entry; None if it cannot be read or has another version."""
     try:
-        return Entry(**json.loads(path.read_text(encoding="utf-8")))
+        return _parsed(path.read_bytes())
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _parsed(text: bytes) -> Entry:
+    return Entry(**json.loads(text))

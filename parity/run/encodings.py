@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -12,9 +13,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.files.content import write_atomically
+from pipelines.files.keyed import Key
 from pipelines.files.words import reason_of
 
 if TYPE_CHECKING:
@@ -49,18 +51,26 @@ class KeptEncoding:
 class KeptEncodings:
     """A folder of encodings, the engine's `Store`. Each is a file, named by a hash of all that can change its bits."""
 
-    def __init__(self, root: Path, environment: Mapping[str, Any]) -> None:
-        """`environment`: the part of it that reaches the bits."""
+    def __init__(self, root: Path, environment: Mapping[str, Any], key: Key | None = None) -> None:
+        """`environment`: the part of it that reaches the bits. `key` signs them; others are then not used."""
         self.root = root
+        self._key = key
         self._environment = environment
         self.problem: str | None = None
-        """Why the last encoding could not be kept."""
+        """Why the last encoding could not be kept, or was not used."""
 
     def find(self, identity: Mapping[str, Any]) -> torch.Tensor | None:
         """Return an encoding, bit for bit and on the CPU. A damaged file is removed."""
         path = self._path(identity)
         try:
-            encoding = _read(path)
+            file = path.read_bytes()
+            metadata = _header(io.BytesIO(file))
+            if self._key is not None and not self._key.signed(
+                "encoding", _signable(path, metadata), metadata.get("mac")
+            ):
+                self.problem = f"encodings in {self.root} that are not signed with the cache key were not used"
+                return None
+            encoding = _tensor(file, metadata)
         except FileNotFoundError:
             return None
         except Exception:  # safetensors and torch raise many kinds of errors for a damaged file
@@ -87,9 +97,12 @@ class KeptEncodings:
             "shape": shape,
             "sha256": _digest(dtype, shape, data),
         }
+        path = self._path(identity)
+        if self._key is not None:
+            metadata["mac"] = self._key.mac("encoding", _signable(path, metadata))
         stored = save({_BYTES: torch.frombuffer(bytearray(data), dtype=torch.uint8)}, metadata)
         try:
-            write_atomically(self._path(identity), stored)
+            write_atomically(path, stored)
         except OSError as error:
             self.problem = f"encodings could not be kept in {self.root}: {reason_of(error)}"
 
@@ -110,7 +123,8 @@ def kept_encodings(root: Path) -> Iterator[KeptEncoding]:
     for path in root.glob(f"*/*{_ENDING}"):
         try:
             found = path.stat()
-            metadata = _header(path)
+            with path.open("rb") as file:
+                metadata = _header(file)
             yield KeptEncoding(
                 path=path,
                 kind=str(metadata["kind"]),
@@ -130,13 +144,12 @@ def remove_remains(root: Path) -> None:
                 path.unlink()
 
 
-def _header(path: Path) -> Mapping[str, Any]:
+def _header(file: BinaryIO) -> Mapping[str, Any]:
     """The metadata of a safetensors file: 8 bytes with the length of a header of JSON, which begins with them."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > 1 << 16:
-            raise ValueError(length)
-        metadata = json.loads(file.read(length))["__metadata__"]
+    length = int.from_bytes(file.read(8), "little")
+    if length > 1 << 16:
+        raise ValueError(length)
+    metadata = json.loads(file.read(length))["__metadata__"]
     if not isinstance(metadata, dict):
         raise TypeError(metadata)
     return metadata
@@ -146,15 +159,19 @@ def _digest(dtype: str, shape: str, data: bytes) -> str:
     return hashlib.sha256(f"{dtype} {shape}\0".encode() + data).hexdigest()
 
 
-def _read(path: Path) -> torch.Tensor:
+def _signable(path: Path, metadata: Mapping[str, Any]) -> bytes:
+    """What is signed: the name, which is the encoding's identity, and the metadata, which hold the hash of the rest."""
+    values = {name: value for name, value in metadata.items() if name != "mac"}
+    return f"{path.name}\0{json.dumps(values, sort_keys=True)}".encode()
+
+
+def _tensor(file: bytes, metadata: Mapping[str, Any]) -> torch.Tensor:
     import torch
     from safetensors.torch import load
 
-    file = path.read_bytes()
-    metadata = _header(path)
     data = load(file)[_BYTES].numpy().tobytes()
     if _digest(metadata["dtype"], metadata["shape"], data) != metadata["sha256"]:
-        raise ValueError(path)
+        raise ValueError(metadata["sha256"])
     dtype: torch.dtype = getattr(torch, metadata["dtype"])
     shape = json.loads(metadata["shape"])
     whole = torch.zeros(math.prod(shape), dtype=dtype)  # memory of torch's own, aligned as what a model returns

@@ -56,6 +56,8 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     clock = time.perf_counter()
     hashing = fingerprint.Hashing(inference, case.token, lab.engine.on_phase)
     shelf = shelf if trace is None and inference.repeats else None
+    if shelf is not None:
+        shelf.cache.unsigned = None
     if hashing.is_known or (shelf is not None and shelf.cache.might_have(inference)):
         hashing.result()
     else:  # no frames can be kept of it: 28 GB are read while they are loaded
@@ -81,7 +83,10 @@ def generate(lab: Lab, shelf: Shelf | None, trace: Trace | None) -> Generation:
     if not hashing.is_done:
         lab.engine.on_phase("check", "")
     weights = hashing.result()
-    notes = _store(shelf, shelf.key(inference, weights), frames, inference, case.id) if shelf is not None else ()
+    notes: tuple[str, ...] = ()
+    if shelf is not None:
+        notes = () if shelf.cache.unsigned is None else (shelf.cache.unsigned,)
+        notes += _store(shelf, shelf.key(inference, weights), frames, inference, case.id)
     return Generation(
         frames=frames,
         weights_sha256=weights,

@@ -107,7 +107,8 @@ class Session(CaseRunner):
         """
         if self._shelf is not None and self.options.task.repeat is None:
             environment = {**self.environment, "offload": self.engine.offload}
-            self._encodings = KeptEncodings(folder_in(self._shelf.cache.root), reaching_the_bits(environment))
+            cache = self._shelf.cache
+            self._encodings = KeptEncodings(folder_in(cache.root), reaching_the_bits(environment), cache.key)
             self.engine.keep_encodings(self._encodings)
 
     @property

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipelines.files.content import read_bytes, write_atomically
+from pipelines.files.keyed import Key
 
 VERSION = 1
 """Version of the file; one of another version is ignored and replaced."""
@@ -36,9 +37,13 @@ class Digests:
     SHA-256 stays the hash, though others are faster: the Hub names its files by it, and baselines hold it.
     """
 
-    def __init__(self, file: Path | None = None, now: Callable[[], float] = time.time) -> None:
-        """`file` may be missing, damaged, or in a folder that cannot be written to: then files are read again."""
+    def __init__(self, file: Path | None = None, key: Key | None = None, now: Callable[[], float] = time.time) -> None:
+        """`file` may be missing, damaged, or in a folder that cannot be written to: then files are read again.
+
+        With `key` it must also be signed with it: else whoever can write it could pass off one file for another.
+        """
         self.file = file
+        self._key = key
         self._now = now
         self._known: dict[str, tuple[State, str]] = {}
         self._lock = threading.Lock()
@@ -103,8 +108,11 @@ class Digests:
             return
         others = {path: entry for path, entry in self._kept().items() if path not in fresh}
         files = {path: [*state, digest] for path, (state, digest) in [*others.items(), *fresh.items()][-_MOST:]}
+        data = {"version": VERSION, "files": files}
+        if self._key is not None:
+            data["mac"] = self._key.mac("hashes", _bytes(files))
         with contextlib.suppress(OSError):
-            write_atomically(self.file, json.dumps({"version": VERSION, "files": files}, indent=0).encode())
+            write_atomically(self.file, json.dumps(data, indent=0).encode())
 
     def _kept(self) -> dict[str, tuple[State, str]]:
         if self.file is None:
@@ -113,9 +121,15 @@ class Digests:
             data = json.loads(read_bytes(self.file, _MAX_BYTES))
             if data["version"] != VERSION:
                 return {}
+            if self._key is not None and not self._key.signed("hashes", _bytes(data["files"]), data.get("mac")):
+                return {}
             return {path: _entry(*values) for path, values in data["files"].items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return {}
+
+
+def _bytes(files: object) -> bytes:
+    return json.dumps(files, sort_keys=True).encode()
 
 
 def state_of(path: Path) -> State:
@@ -140,11 +154,14 @@ def _read(path: Path) -> str:
 _current = Digests()
 
 
-def remember_in(file: Path | None) -> None:
-    """Keep the hashes of large files in `file` from now on, and find them there; None: in this process alone."""
+def remember_in(file: Path | None, key: Key | None = None) -> None:
+    """Keep the hashes of large files in `file` from now on, and find them there; None: in this process alone.
+
+    `key` signs the file; one that it did not sign is not read.
+    """
     global _current
     if _current.file != file:
-        _current = Digests(file)
+        _current = Digests(file, key)
 
 
 def remembered_in() -> Path | None:

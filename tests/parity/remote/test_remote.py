@@ -689,6 +689,7 @@ def test_addresses() -> None:
     ("keys", "said"),
     [
         ({"url": "http://gpu1", "token_env": "AWS_SECRET_ACCESS_KEY"}, "token_env must begin with WAN_PARITY_"),
+        ({"url": "http://gpu1", "token_env": "WAN_PARITY_CACHE_KEY"}, "token_env must begin with WAN_PARITY_"),
         ({"url": "http://gpu1", "lora_root": "nowhere"}, "lora_root: folder not found: nowhere"),
         ({"url": "http://gpu1", "lora_roots": "x"}, "did you mean lora_root?"),
         ({"lora_root": "."}, "url: is missing"),
