@@ -232,3 +232,10 @@ def models_of_job(arch: str | None, variant: str | None, checkpoint: str) -> lis
     name = checkpoint.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
     named = named or [model for model in models if model.base_checkpoint.rpartition("/")[2].lower() == name]
     return named or models
+
+
+def published() -> frozenset[str]:
+    """The Hub ids that the models are loaded from."""
+    experts = [model.experts for model in MODELS.values() if model.experts is not None]
+    parts = {place for each in experts for place in (each.transformers, each.text_encoder, each.vae) if place}
+    return frozenset(parts | {model.base_checkpoint for model in MODELS.values()})

@@ -7,8 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.catalog import published
 from pipelines.downloads import interruptible, offline, why_not_fetched
 from pipelines.errors import HubError, WeightsError
+from pipelines.files.confined import VARIABLE, confinement, why_outside
 from pipelines.files.content import present, real_path
 
 # What the Wan pipelines read. The repositories hold nothing else of size, but mirrors may.
@@ -95,13 +97,20 @@ def folder_of(source: str, *, token: str | None = None, only: Sequence[str] | No
     """The local folder of a checkpoint, downloaded or taken from the Hub's cache if `source` is a Hub id.
 
     `token`: a Hub token; without one, HF_TOKEN and the Hub's own login are used. `only`: patterns of files to fetch.
-    Raises WeightsError if the folder cannot be had; HubError if that is the Hub's answer. An answer holds for a minute:
-    every case of a run would ask again, and wait for a Hub that is slow or away.
+    Raises WeightsError if the folder cannot be had, or must not be (`pipelines/files/confined.py`); HubError if that is
+    the Hub's answer. An answer holds for a minute: every case of a run would ask again, and wait for a Hub that is slow
+    or away.
     """
     if is_folder(source):
+        if (reason := why_outside(Path(source))) is not None:
+            raise WeightsError(f"checkpoint {source} {reason}")
         return Path(source)
     if not is_hub_id(source):
         raise WeightsError(f"checkpoint {source} is neither a folder on this machine nor a Hub id (owner/name)")
+    if confinement() is not None and source not in published():
+        raise WeightsError(
+            f"checkpoint {source} is none of the catalogue's; with ${VARIABLE} set, no other is downloaded"
+        )
     now, files = time.monotonic(), tuple(only or PIPELINE_FILES)
     asked, message = _failures.get((source, token), (-_ASK_AGAIN_S, ""))
     if now - asked < _ASK_AGAIN_S:

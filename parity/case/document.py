@@ -9,6 +9,7 @@ from parity.case.keys import CaseKeys, validate
 from parity.case.target import NOTHING_GIVEN, Given, Target, target_of
 from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError
+from pipelines.files.confined import why_outside
 from pipelines.files.document import Document, read
 
 
@@ -38,6 +39,8 @@ class CaseDocument:
 
 def read_case_file(path: Path, given: Given = NOTHING_GIVEN) -> CaseDocument:
     """Read a case file. `given`: the command line's target. Raises CaseError with a line for each mistake."""
+    if (reason := why_outside(path)) is not None:
+        raise CaseError(f"{path}: {reason}")
     return case_document(read(path), given)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parity.case.comfyui import CaseGraph, output_of, pipeline_keys, read_case_graph, recipe_of_settings, with_graph
+from parity.case.confined import check_names, check_recipe
 from parity.case.document import CaseDocument, case_document, read_case_file
 from parity.case.graph import graph_of_case
 from parity.case.keys import DEFAULT_TOLERANCE, CaseKeys
@@ -233,7 +234,11 @@ def load_case_for(document: Document, video: Path) -> Case:
 def _build_case(file: CaseDocument) -> Case:
     """Build a case's recipes. Raises HubError for a checkpoint that cannot be had, CaseError for anything else."""
     try:
-        return _build(file)
+        check_names(file)
+        case = _build(file)
+        for recipe in (case.preview, case.inference):
+            check_recipe(file, recipe)
+        return case
     except HubError:
         raise
     except (MediaError, WeightsError, UnreproducibleError) as error:

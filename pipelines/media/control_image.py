@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from PIL import Image, ImageOps
 
 from pipelines.errors import MediaError
+from pipelines.files.confined import why_not_asked, why_outside
 from pipelines.files.content import present, read_bytes
 from pipelines.files.words import cannot_read
 from pipelines.media.picture import opened
@@ -106,6 +107,8 @@ def local_file(source: str, folder: Path) -> bytes | None:
     path = folder / source
     if source.startswith(("http://", "https://", "data:")) or not present(path) or path.is_dir():
         return None
+    if (reason := why_outside(path)) is not None:
+        raise MediaError(f"control image {_short(source)} {reason}")
     try:
         return read_bytes(path, MAX_BYTES)
     except OSError as error:
@@ -124,6 +127,8 @@ def _unbase64(text: str) -> bytes:
 
 
 def _download(url: str) -> bytes:
+    if (reason := why_not_asked()) is not None:
+        raise MediaError(f"control image {_short(url)} {reason}")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
             data: bytes = reply.read(MAX_BYTES + 1)
