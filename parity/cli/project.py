@@ -27,6 +27,7 @@ from parity.cli.options import (
 from parity.run.task import STILLS
 from pipelines import cpu_kernels
 from pipelines.errors import UsageError
+from pipelines.files.confined import why_not_asked, why_outside
 from pipelines.files.content import read_bytes
 from pipelines.files.words import cannot_read, did_you_mean, shorten
 
@@ -200,8 +201,12 @@ def _parsed(key: Key, given: Any, folder: Path) -> Any:
     if option.choices is not None and given not in option.choices:
         known = did_you_mean(given, list(option.choices))
         raise argparse.ArgumentTypeError(f"unknown value {_short(given)}{known}")
+    if key.name == "target" and (reason := why_not_asked()) is not None:
+        raise argparse.ArgumentTypeError(f"{_short(given)} {reason}; pass --target")
     if option.metavar in ("DIR", "CASES"):
         path = Path(given).expanduser()
+        if (reason := why_outside(folder / path)) is not None:
+            raise argparse.ArgumentTypeError(f"{_short(given)} {reason}")
         given = str(path) if path.is_absolute() else os.path.relpath(folder / path)
     return given if option.type is None else option.type(str(given))  # type: ignore[operator]
 

@@ -12,8 +12,9 @@ import pytest
 
 from parity.case.load import DEMO, load_case
 from parity.case.target import Given
+from parity.cli.project import settings
 from pipelines.catalog import MODELS
-from pipelines.errors import CaseError
+from pipelines.errors import CaseError, UsageError
 from pipelines.files.confined import VARIABLE
 
 HERE = "http://127.0.0.1:9"
@@ -151,3 +152,17 @@ def test_only_published_checkpoints_are_downloaded(repository: Path, monkeypatch
 @pytest.mark.usefixtures("repository")
 def test_the_embedded_demo_stays() -> None:
     assert load_case(DEMO / "t2v-guitar-faithful.yaml").id == "t2v-guitar-faithful"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('target = "http://evil.example"', "'http://evil.example' is an address; .*pass --target"),
+        ('out = "../elsewhere"', "'../elsewhere' is outside the folders of"),
+        ('baselines = "/etc"', "'/etc' is outside the folders of"),
+    ],
+)
+def test_a_pyproject_of_strangers_names_nothing_else_either(repository: Path, line: str, said: str) -> None:
+    (repository / "pyproject.toml").write_text(f"[tool.wan-parity]\n{line}\n")
+    with pytest.raises(UsageError, match=rf"pyproject.toml:2: .*{said}"):
+        settings(repository)

@@ -37,7 +37,7 @@ def remove(name: str) -> Callable[[Path], None]:
     [
         (remove("model_index.json"), "model_index.json: cannot be read: No such file"),
         (set_key("model_index.json", "vae", ["diffusers", "AutoencoderKL"]), "model_index.json: vae is"),
-        (set_key("model_index.json", "extra", ["os", "system"]), "only parts from diffusers and transformers"),
+        (set_key("model_index.json", "extra", ["os", "system"]), "only the parts of a Wan pipeline"),
         (
             set_key("transformer/config.json", "num_layers", 3),
             "num_layers is 3, but the weights beside it have 2 blocks",
