@@ -81,6 +81,25 @@ def test_a_mistake_in_a_case_file_is_shown_before_anything_is_generated(runner: 
     assert "modle" in (runner.folder / "parity-out" / "comment.md").read_text()
 
 
+@pytest.mark.parametrize("head", ["stranger/repository", None, "owner/repository"])
+def test_the_cases_of_a_fork_name_nothing_outside_their_checkout(
+    tmp_path: Path, runner: Runner, cases: CaseFiles, head: str | None
+) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.yaml"
+    outside.write_text("password: hunter2\n")
+    video = DEMO / "jobs" / "t2v_basic" / "samples" / "1795289016732__000000500_0.webp"
+    cases.write("reads", preview={"config": str(outside), "sample": 0, "video": str(video)})
+    event = tmp_path / "event.json"
+    repositories = {"head": None if head is None else {"full_name": head}, "base": {"full_name": "owner/repository"}}
+    event.write_text(json.dumps({"pull_request": {side: {"repo": repo} for side, repo in repositories.items()}}))
+    given = {"GITHUB_EVENT_PATH": str(event), "GITHUB_WORKSPACE": str(tmp_path)}
+    step = runner("gate.py", CASES="my cases", OUT="out", **given)
+    assert step.code == 2
+    assert ("is outside the folders of $WAN_PARITY_CONFINED" in step.said) == (head != "owner/repository")
+    if head != "owner/repository":
+        assert "hunter2" not in step.said
+
+
 @pytest.mark.parametrize(("wanted", "code"), [("error", 2), ("note", 0)])
 def test_tags_that_match_nothing_at_all(wanted: str, code: int, runner: Runner, cases: CaseFiles) -> None:
     cases.write("one", tags=["t2v"])

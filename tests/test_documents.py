@@ -15,7 +15,7 @@ from markdown_it.token import Token
 from tests.support.paths import ROOT
 
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cases/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "cases/README.md")),
     ROOT / "cases" / "training" / "README.md",
     ROOT / "tests" / "data" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),

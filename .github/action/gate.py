@@ -44,6 +44,8 @@ WEIGHTS = ("adapter", "checkpoint", "text_encoder", "transformers", "vae")
 """The keys of a recipe that name where weights come from."""
 SPLIT = ("shard", "balance")
 """The options that `parity fetch` shares."""
+CONFINED = "WAN_PARITY_CONFINED"
+"""The variable of `parity` that limits what cases may name (SECURITY.md)."""
 LOG_LINES, LOG_COLUMNS = 30, 500
 """The end of the log that is shown if there are no results, and the most characters of a line of it."""
 LOG_TEXT = 4000
@@ -131,6 +133,9 @@ def main(arguments: Sequence[str]) -> int:
         if shutil.which("parity") is None:
             raise ValueError("`parity` is not on the PATH; install wan-parity and activate its environment first")
         settings.out.mkdir(parents=True, exist_ok=True)
+        if (folder := confined(os.environ)) is not None:
+            os.environ[CONFINED] = folder
+            print(f"wan-parity: a fork's cases: they may name files in {folder} alone, and no servers ({CONFINED})")
         return jobs[tuple(arguments)](settings)
     except (ValueError, OSError) as error:
         print(f"wan-parity: {plain(str(error))}", file=sys.stderr)
@@ -138,6 +143,18 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:  # what was started got it, too, and wrote the results so far
         return 130
+
+
+def confined(variables: Mapping[str, str]) -> str | None:
+    """The folder that the cases of a fork's pull request may name files in; None: no fork, or the job has decided."""
+    if CONFINED in variables or not variables.get("GITHUB_EVENT_PATH"):
+        return None
+    pull = json.loads(Path(variables["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8")).get("pull_request")
+    if not isinstance(pull, dict):
+        return None
+    places = [(pull.get(side) or {}).get("repo") or {} for side in ("head", "base")]
+    head, base = (place.get("full_name") for place in places)
+    return None if head is not None and head == base else variables.get("GITHUB_WORKSPACE") or str(Path.cwd())
 
 
 def gate(settings: Settings) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from parity.case.document import CaseDocument
 from pipelines.errors import CaseError
 from pipelines.files.confined import confinement, why_not_asked, why_outside
-from pipelines.files.words import one_line, shorten
+from pipelines.files.shown import shown
 from pipelines.hub import is_folder
 from pipelines.recipe import Recipe
 
@@ -26,13 +26,13 @@ def check_names(file: CaseDocument) -> None:
     if confinement() is None:
         return
     if file.target is not None and "--target" not in file.target.arguments:
-        raise file.document.error(("target",), f"{_shown(file.target.url)} {why_not_asked()}; pass --target")
+        raise file.document.error(("target",), f"{shown(file.target.url, 200)} {why_not_asked()}; pass --target")
     for path, text in _texts(file.keys.model_dump(), ()):
         place = file.folder / text
         for each in (place, *(_linked(place) if path[-1] in ("video", "output") else ())):
             reason = why_outside(each)
             if reason is not None:
-                raise file.document.error(path, f"{_shown(text if each == place else str(each))} {reason}")
+                raise file.document.error(path, f"{shown(text if each == place else each, 200)} {reason}")
 
 
 def _linked(folder: Path) -> list[Path]:
@@ -47,7 +47,7 @@ def check_recipe(file: CaseDocument, recipe: Recipe) -> None:
     for path in _paths(recipe):
         reason = why_outside(path)
         if reason is not None:
-            raise CaseError(f"{file.document.path}: {_shown(str(path))} {reason}")
+            raise CaseError(f"{file.document.path}: {shown(path, 200)} {reason}")
 
 
 def _texts(value: Any, keys: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -73,7 +73,3 @@ def _paths(value: Any) -> Iterator[Path]:
     elif isinstance(value, tuple):
         for each in value:
             yield from _paths(each)
-
-
-def _shown(text: str) -> str:
-    return shorten(one_line(text), 200)

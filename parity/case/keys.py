@@ -388,7 +388,9 @@ def validate(document: Document, schema: type[Keys], prefix: tuple[str, ...] = (
     `prefix`: where `schema` stands among the case's keys, for the known keys of an error.
     """
     if not isinstance(document.data, Mapping):
-        raise document.error((), f"must be a mapping of keys, is {_short(document.data)}")
+        # Without its content: a stranger's case can name a file that is none, such as one with a token.
+        kind = {str: "text", list: "a list", type(None): "empty"}.get(type(document.data), "one value")
+        raise document.error((), f"must be a mapping of keys, is {kind}")
     try:
         return schema.model_validate(document.data)
     except ValidationError as error:

@@ -14,8 +14,9 @@ from parity.case.load import DEMO, load_case
 from parity.case.target import Given
 from parity.cli.project import settings
 from pipelines.catalog import MODELS
-from pipelines.errors import CaseError, UsageError
+from pipelines.errors import CaseError, ParityError, UsageError
 from pipelines.files.confined import VARIABLE
+from pipelines.media.video import read_video
 
 HERE = "http://127.0.0.1:9"
 
@@ -166,3 +167,29 @@ def test_a_pyproject_of_strangers_names_nothing_else_either(repository: Path, li
     (repository / "pyproject.toml").write_text(f"[tool.wan-parity]\n{line}\n")
     with pytest.raises(UsageError, match=rf"pyproject.toml:2: .*{said}"):
         settings(repository)
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "AWS_KEY=hunter2", "root:x:0:0:hunter2:/root:/bin/bash", "- hunter2"])
+@pytest.mark.parametrize("key", ["config", "video", "lora", "control_image", "request", "output", "graph"])
+def test_no_message_quotes_a_file_that_is_no_case(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, secret: str, key: str
+) -> None:
+    """Without the variable any file can be named; it is not printed into a public log."""
+    monkeypatch.delenv(VARIABLE)
+    file = repository.parent / "secret"
+    file.write_text(f"{secret}\n{secret}\n")
+    top = {"request": str(file), "output": str(file)}
+    if key in top:
+        path = case(repository, **{key: top[key]})
+    elif key == "graph":
+        path = case(repository, pipeline={"base": "comfyui", "graph": str(file)})
+    else:
+        path = case(repository, preview={key: str(file)})
+    said = []
+    for read in (lambda: load_case(path), lambda: read_video(load_case(path).video)):
+        try:
+            read()
+        except ParityError as error:
+            said.append(str(error))
+    assert said or key in ("control_image", "output")  # T2V has no control image; the output is read in a run
+    assert "hunter2" not in "".join(said)
