@@ -25,12 +25,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -40,30 +37,18 @@ from parity.case.load import DEMO
 from parity.server.queue import now
 from tests.server_load import memory
 from tests.support.paths import ROOT
-from tests.support.serving import FRESH, body, finished, process, submit, until
+from tests.support.serving import body, finished, process, submit, until
+from tests.support.watching import watch
 
 SLOWEST = 1.0
 """Seconds within which every answer must come."""
 ROOM = 300
-"""MiB that the process that generates may have more than after its first generation, and the one that answers 1/6."""
+"""MiB that the process that generates may have more than after its first generation, and the one that answers a sixth."""
 LORA = DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors"
 LARGE = {"width": 2048, "height": 2048, "num_frames": 1000}
 """Its latents alone are 1 GiB."""
 GROWING = {"prompts": [body()["prompts"][0] | {"prompt": "[trigger]" * 6000}], "trigger_word": "y" * 6000}
 """60 KiB that become 36 MB."""
-
-
-def watch(url: str, paths: list[str], over: Event, answers: Connection) -> None:
-    """Ask for all paths in turn, in a process of its own, and send for each how often and the longest in seconds."""
-    slowest, count = dict.fromkeys(paths, 0.0), 0
-    with httpx.Client(base_url=url, timeout=60, trust_env=False, limits=FRESH) as client:
-        while not over.wait(0.02):
-            for path in paths:
-                clock = time.perf_counter()
-                assert client.get(path).status_code == 200
-                slowest[path] = max(slowest[path], time.perf_counter() - clock)
-            count += 1
-    answers.send((count, slowest))
 
 
 @contextlib.contextmanager
@@ -231,8 +216,14 @@ PLANTED = ("segmentation fault inside a call", "abort inside a call")
 KERNEL = "memory of the cgroup, by the kernel"
 
 
-def main(times: int, seed: int, kinds: Sequence[str] = tuple(KINDS), python: Sequence[str] = (sys.executable,)) -> int:
-    """The exit code: 1 if one of `times` deaths cost more than its request."""
+def main(
+    times: int,
+    seed: int,
+    kinds: Sequence[str] = tuple(KINDS),
+    python: Sequence[str] = (sys.executable,),
+    longest: float = SLOWEST,
+) -> int:
+    """The exit code: 1 if one of `times` deaths cost more than its request, or an answer took `longest` seconds."""
     group = cgroup()
     if group is None and KERNEL in kinds:
         print(f"not tried, for want of rights: {KERNEL}")
@@ -272,7 +263,7 @@ def main(times: int, seed: int, kinds: Sequence[str] = tuple(KINDS), python: Seq
     print(f"slowest of {count} answers each: " + ", ".join(f"{path} {slowest[path] * 1000:.0f} ms" for path in slowest))
     print(f"files left over: {[str(path) for path in left] + named or 'none'}")
     print(f"{good} of {times}")
-    return 0 if good == times and not left and not named and max(slowest.values()) < SLOWEST else 1
+    return 0 if good == times and not left and not named and max(slowest.values()) < longest else 1
 
 
 def one(server: Server, kind: str, right: dict[str, tuple[str, str]], base: tuple[int, int]) -> tuple[str, str]:

@@ -35,6 +35,8 @@ _LONGEST_LINE = 2000
 """How many bytes of a line that a library prints are logged at once."""
 _CHECK_SECONDS = 0.05
 """At most this often it is asked whether to go on: a download asks at every read."""
+PAUSE_SECONDS = 1.0
+"""The pause after a start that failed; it doubles with every further one."""
 _LONGEST_PAUSE = 60.0
 
 
@@ -123,7 +125,7 @@ class GeneratingProcess:
             self.start()
         except ParityError as error:
             self._failures += 1
-            pause = min(2.0**self._failures, _LONGEST_PAUSE)
+            pause = min(PAUSE_SECONDS * 2.0**self._failures, _LONGEST_PAUSE)
             self._not_before = time.monotonic() + pause
             logs.log("generating process not started", reason=str(error), failures=self._failures, pause=pause)
             raise ProcessEndedError(_NAME, f"could not be started: {error}") from None

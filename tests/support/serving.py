@@ -22,7 +22,7 @@ from parity.selftest.workshop import tiny_checkpoint
 from parity.server.api import create_app
 from parity.server.connection import Connection
 from parity.server.fetch import Resolve, system_resolve
-from parity.server.generator import Generator
+from parity.server.generator import Generates, Generator
 from parity.server.inputs import Inputs
 from parity.server.metrics import Metrics
 from parity.server.queue import Queue
@@ -164,13 +164,14 @@ def thread(
     settings: Settings,
     engine: Engine | None = None,
     resolve: Resolve = system_resolve,
+    generator: Generates | None = None,
 ) -> Iterator[httpx.Client]:
-    """The server's parts in this process, behind a real socket."""
+    """The server's parts in this process, behind a real socket. `generator` replaces that of the engine."""
     settings.data.mkdir(parents=True, exist_ok=True)
     queue = Queue(settings.data / "queue.sqlite", settings.limits.queue)
     metrics = Metrics(queue)
     engine = engine or PatientEngine()
-    worker = Worker(settings, queue, Generator(settings, engine, Inputs(settings, resolve)), metrics)
+    worker = Worker(settings, queue, generator or Generator(settings, engine, Inputs(settings, resolve)), metrics)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         app = create_app(settings, settings.base_url or url, queue, worker, metrics)
