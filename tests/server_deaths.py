@@ -43,11 +43,14 @@ from tests.support.watching import watch
 SLOWEST = 1.0
 """Seconds within which every answer must come."""
 ROOM = 300
-"""MiB that the process that generates may have more than after its first generation, and the one that answers a sixth."""
+"""MiB that the process that generates may have more than after its first generation; the one that answers a sixth."""
 LORA = DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors"
-LARGE = {"width": 2048, "height": 2048, "num_frames": 1000}
+LARGE: dict[str, Any] = {"width": 2048, "height": 2048, "num_frames": 1000}
 """Its latents alone are 1 GiB."""
-GROWING = {"prompts": [body()["prompts"][0] | {"prompt": "[trigger]" * 6000}], "trigger_word": "y" * 6000}
+GROWING: dict[str, Any] = {
+    "prompts": [body()["prompts"][0] | {"prompt": "[trigger]" * 6000}],
+    "trigger_word": "y" * 6000,
+}
 """60 KiB that become 36 MB."""
 
 
@@ -118,7 +121,7 @@ class Server:
         return "succeeded", hashlib.sha256(video).hexdigest()
 
 
-LONG = {"sample_steps": 60}
+LONG: dict[str, Any] = {"sample_steps": 60}
 
 
 def killed(number: signal.Signals, times: int) -> Callable[[Server], str]:
@@ -178,8 +181,8 @@ def out_of_memory(server: Server) -> str:
         (group / "cgroup.procs").write_text(str(pid))
     request_id = server.submit(body(**LARGE))
     server.result(request_id)
-    for pid in (group / "cgroup.procs").read_text().split():
-        members.write_text(pid)
+    for member in (group / "cgroup.procs").read_text().split():
+        members.write_text(member)
     until(lambda: not (group / "cgroup.procs").read_text().split())
     group.rmdir()
     return request_id

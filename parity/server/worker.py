@@ -242,7 +242,7 @@ class Worker:
         if task.attempts < MAX_ATTEMPTS:
             self._record(lambda: self._queue.put_back(task.id, counts=True))
             return "put back"
-        self._fail(task, f"{error} during this request, which was attempt {task.attempts} of {MAX_ATTEMPTS}")
+        self._fail(task, f"{error}; this was attempt {task.attempts} of {MAX_ATTEMPTS} of the request")
         return "failed"
 
     def _end_hung(self, request_id: str) -> None:
