@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -32,8 +33,8 @@ from parity.cli.installed import not_installed
 from parity.cli.parser import EXIT_CODES, Parser
 from parity.run import interrupt
 from pipelines import cpu_kernels
-from pipelines.errors import ParityError, UnexpectedError
-from pipelines.files.shown import guard_streams, guarded
+from pipelines.errors import ParityError, UnexpectedError, UsageError
+from pipelines.files.shown import guard_streams, guarded, shown
 from pipelines.leaving import leave, leave_quickly
 
 _FIRST_STEPS = """\
@@ -82,6 +83,11 @@ def _run(parser: Parser, given: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _unexpected(error)
+        print(f"parity: the name is too long for this file system: {shown(error.filename, 200)}", file=sys.stderr)
+        return UsageError.exit_code
     except Exception as error:
         return _unexpected(error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,10 +22,7 @@ _T = TypeVar("_T")
 
 def to_json(run: Run, indent: int | None = 1) -> str:
     """A run as strict JSON, without NaN and Infinity. `indent` None gives the shortest text."""
-    data: bytes = _adapter(Run).dump_json(run, indent=indent, fallback=str)
-    if _names_constants(data):  # or a text that looks like one
-        return _strictly(run, indent)
-    return data.decode()
+    return _written(run, indent).decode()
 
 
 def in_pieces(run: Run) -> Iterator[bytes]:
@@ -50,8 +48,7 @@ _NO_CASES = _CASES + b"]" + _AFTER_CASES
 
 def case_to_json(case: CaseResult, indent: int | None = None) -> bytes:
     """A case as strict JSON, in a line unless `indent` is given."""
-    data: bytes = _adapter(CaseResult).dump_json(case, indent=indent, fallback=str)
-    return _strictly(case, indent).encode() if _names_constants(data) else data
+    return _written(case, indent)
 
 
 def case_from_json(data: bytes) -> CaseResult:
@@ -60,16 +57,32 @@ def case_from_json(data: bytes) -> CaseResult:
     return case
 
 
+def _written(value: Run | CaseResult, indent: int | None) -> bytes:
+    try:
+        kind = Run if isinstance(value, Run) else CaseResult
+        data: bytes = _adapter(kind).dump_json(value, indent=indent, fallback=str)
+    except ValueError:  # of pydantic: the name of a file that is no UTF-8
+        return _strictly(value, indent)
+    return _strictly(value, indent) if _names_constants(data) else data
+
+
 def _names_constants(data: bytes) -> bool:
     """True if a text has NaN or Infinity, which strict JSON does not know, or the same as part of a word."""
     return b"NaN" in data or b"Infinity" in data
 
 
-def _strictly(value: Run | CaseResult, indent: int | None) -> str:
-    """A value as JSON, fifty times slower. Raises ValueError for NaN and Infinity."""
+def _strictly(value: Run | CaseResult, indent: int | None) -> bytes:
+    """A value as JSON, fifty times slower. Half a character, a byte of a name that is no UTF-8, is written in letters.
+
+    Raises ValueError for NaN and Infinity.
+    """
     separators = (",", ":") if indent is None else None
     data = dataclasses.asdict(value)
-    return json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(data, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False, default=str)
+    return _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @functools.cache

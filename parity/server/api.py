@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from parity.server import docs_page, intake, logs
+from parity.server import docs_page, downloads, intake, logs
 from parity.server.bodies import Bodies
 from parity.server.errors import ApiError
 from parity.server.guard import Guard
@@ -204,13 +204,17 @@ def _add_requests(app: FastAPI, base_url: str, queue: Queue, worker: Worker) -> 
 
 def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
     binary = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA.values()}}
+    parts: dict[int | str, dict[str, Any]] = {
+        200: binary,
+        206: {"description": "the part that `Range` asked for"},
+        304: {"description": "the file that `If-None-Match` named is still the same"},
+        416: {"description": "`Range` begins beyond the end"},
+    }
+    path = "/v1/requests/{request_id}/files/{name}"
 
-    @app.get(
-        "/v1/requests/{request_id}/files/{name}",
-        response_class=FileResponse,
-        responses={**_errors(404, 507), 200: binary},
-    )
-    def file(request_id: str, name: str) -> FileResponse:
+    @app.head(path, include_in_schema=False)
+    @app.get(path, response_class=FileResponse, responses={**_errors(404, 507), **parts})
+    def file(request: Request, request_id: str, name: str) -> Response:
         """Download a video of a result: output_0.webp as it was generated, output_0.mp4 for players."""
         task = queue.get(request_id)
         match = _FILE.fullmatch(name)
@@ -228,7 +232,10 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
             except MediaError as error:
                 logs.log_failure("mp4 failed")
                 raise ApiError("MP4_FAILED", f"{error}; the .webp is available") from None
-        return FileResponse(path, media_type=_MEDIA[kind], headers={"X-Content-Type-Options": "nosniff"})
+        try:
+            return downloads.send(request, path, _MEDIA[kind], f"{task.id}_output_{index}.{kind}")
+        except FileNotFoundError:  # its request has just been removed
+            raise missing from None
 
 
 async def _api_error(_: Request, error: Exception) -> Response:

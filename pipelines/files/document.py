@@ -176,9 +176,7 @@ class _Builder:
                 raise CaseError(
                     f"{self.path}:{line}: {_cut(show_path(where))}: {shown!r} is not a valid {kind}"
                 ) from None
-        # Strings, and dates as they are written. JSON escapes an emoji as two surrogates, which are joined here.
-        text: str = node.value
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return _whole_characters(node.value)  # strings, and dates as they are written
 
     def _mapping(self, node: yaml.MappingNode, where: KeyPath) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -198,9 +196,14 @@ class _Builder:
                 continue
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _PLAIN:
                 raise CaseError(f"{self.path}:{line}: keys must be plain words")
-            key = key_node.value
+            key = _whole_characters(key_node.value)
             if key in out and not self.duplicate_keys:
                 raise CaseError(f"{self.path}:{line}: {show_path((*where, key))} occurs twice in this mapping")
             self.lines[*where, key] = line
             out[key] = self.build(value_node, (*where, key))
         return defaults | out
+
+
+def _whole_characters(text: str) -> str:
+    """Join what JSON escapes as two surrogates, such as an emoji; half a character is replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

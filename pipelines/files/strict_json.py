@@ -43,6 +43,23 @@ def loads(text: str, *, constants: bool = False, max_values: int = MAX_VALUES) -
         raise ValueError(f"line {line}: {shown} is not a usable number")
 
     try:
-        return json.loads(text, parse_float=number, parse_int=integer, parse_constant=float if constants else refuse)
+        data = json.loads(text, parse_float=number, parse_int=integer, parse_constant=float if constants else refuse)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+    half = _HALF.search(text)
+    if half is not None and not _is_writable(data):
+        raise ValueError(f"line {text.count(chr(10), 0, half.start()) + 1}: {half[0]} is half a character")
+    return data
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+"""An escape that may be half a character: one of the second half of a whole one, too."""
+
+
+def _is_writable(data: Any) -> bool:
+    """Return whether no text holds half a character, which no file, terminal or tokenizer takes."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

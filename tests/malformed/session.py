@@ -47,14 +47,14 @@ def judged(
         mine = [item for item in inputs if item.torch is torch]
         if not mine:
             continue
-        run = command or _parity(torch)
+        run = command or parity(torch)
         gc.collect()
         gc.freeze()  # so that a child's collector copies no pages of what it shares
         for start in range(0, len(mine), _BATCH):
             yield from _batch(mine[start : start + _BATCH], whole, scratch, run, limit_s or LIMIT_S[torch], at_once)
 
 
-def _parity(torch: bool) -> Command:
+def parity(torch: bool) -> Command:
     """Return the command with everything it would import already imported, so that no child has to."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WAN_PARITY_CACHE": ""}
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):

@@ -185,3 +185,9 @@ def test_a_killed_process_loses_no_finished_case(tmp_path: Path) -> None:
         found = ids(read_results(folder / "results.json"))
         assert found[: finished + 1] == [f"case-{number}" for number in range(finished + 1)]
         assert len(found) <= finished + 2
+
+
+def test_a_name_that_is_no_utf_8_is_kept_in_letters() -> None:
+    run = run_of(replace(error_case(), case_file="a\udcff.yaml"))
+    for text in (to_json(run), b"".join(in_pieces(run)).decode()):
+        assert from_json(text).cases[0].case_file == r"a\udcff.yaml"

@@ -255,3 +255,15 @@ def test_the_documentation_runs_no_other_script(page: Page, client: httpx.Client
     page.route("https://cdn.jsdelivr.net/**", deliver)
     page.goto(f"{client.base_url}/docs")
     assert page.title() == "wan-parity"
+
+
+@pytest.mark.parametrize(("kind", "width"), [("webp", "naturalWidth"), ("mp4", "videoWidth")])
+def test_a_video_is_shown_if_its_address_is_typed(
+    kind: str, width: str, page: Page, client: httpx.Client, done: str
+) -> None:
+    page.goto(f"{client.base_url}/v1/requests/{done}/files/output_0.{kind}")
+    shown = f"""() => new Promise(done => {{ (function look() {{
+        const found = document.querySelector('img, video');
+        if (found && (found.{width} || found.error)) done(found.{width}); else setTimeout(look, 10);
+    }})(); }})"""
+    assert page.evaluate(shown) == 64

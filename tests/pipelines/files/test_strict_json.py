@@ -43,3 +43,10 @@ def test_what_is_no_json_keeps_its_place() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         strict_json.loads('{\n"a" 1}')
     assert caught.value.lineno == 2
+
+
+def test_half_a_character_is_refused_with_its_line() -> None:
+    assert strict_json.loads(r'["\ud83d\ude00", "\\ud800"]') == ["\U0001f600", r"\ud800"]
+    for half in (r"\ud800", r"\udcff", r"\ud800x\ude00", r"\ude00\ud83d"):
+        with pytest.raises(ValueError, match=r"line 2: .* is half a character"):
+            strict_json.loads(f'["a",\n"{half}"]')
