@@ -38,12 +38,15 @@ _CLASSES = {
     "text_encoder": ["transformers", "UMT5EncoderModel"],
 }
 _CLASSES_OF_REST = {
-    "image_encoder": (["transformers", "CLIPVisionModel"],),
+    "image_encoder": (["transformers", "CLIPVisionModelWithProjection"], ["transformers", "CLIPVisionModel"]),
     "image_processor": (["transformers", "CLIPImageProcessor"], ["transformers", "CLIPImageProcessorFast"]),
     "tokenizer": (["transformers", "T5TokenizerFast"], ["transformers", "T5Tokenizer"]),
     "transformer_2": (["diffusers", "WanTransformer3DModel"],),
 }
-"""Of the other parts, which a checkpoint need not have. A scheduler is any of diffusers'."""
+"""Of the other parts, which a checkpoint need not have. A scheduler is any of diffusers'.
+
+The first of each are those of Wan-AI's repositories; CLIP is loaded as a CLIPVisionModel, whatever it was saved as.
+"""
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _ENCODER_SIZES = ("d_model", "d_kv", "d_ff", "num_layers", "num_heads", "vocab_size", "relative_attention_num_buckets")
 _IMAGE_ENCODER_SIZES = (

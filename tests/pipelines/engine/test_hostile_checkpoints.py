@@ -280,6 +280,24 @@ def test_weights_that_no_file_has_are_not_made_up(folder: Path) -> None:
         load_all(folder)
 
 
+def test_the_published_kind_of_image_encoder_is_loaded(folder: Path) -> None:
+    """Wan-AI's I2V repositories of Wan 2.1 hold a CLIPVisionModelWithProjection, whose tensors have other names."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    before = checkpoint.load_encoder("image_encoder", folder / "image_encoder", torch.float32).state_dict()
+    path = folder / "image_encoder" / "model.safetensors"
+    tensors = {f"vision_model.{name}": tensor for name, tensor in load_file(path).items()}
+    save_file(tensors | {"visual_projection.weight": torch.zeros(16, 32)}, path)
+    published = ["transformers", "CLIPVisionModelWithProjection"]
+    setting("model_index.json", image_encoder=published)(folder, folder)
+    setting("image_encoder/config.json", architectures=published[1:])(folder, folder)
+    load_all(folder)
+    after = checkpoint.load_encoder("image_encoder", folder / "image_encoder", torch.float32).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
 def test_the_hash_covers_folders_that_are_linked(folder: Path, tmp_path: Path) -> None:
     before = fingerprint.of_folder(folder)
     outside = (folder / "transformer").rename(tmp_path / "elsewhere")
