@@ -32,7 +32,7 @@ def junit(run: Run, page: Path | None = None) -> bytes:
     for name, kind in {"failures": "failure", "errors": "error", "skipped": "skipped"}.items():
         suite.set(name, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("time", f"{sum(case.seconds or 0 for case in run.cases):.3f}")
-    suite.set("timestamp", run.started)
+    suite.set("timestamp", _showable(run.started))
     suites = ET.Element("testsuites")
     suites.append(suite)
     ET.indent(suites)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.hostile import media, records, texts
+from tests.hostile import media, records, runs, texts
 from tests.hostile.answering import answer_slots
 from tests.hostile.session import Feed, Slot
 from tests.hostile.strings import STRINGS, Hostile
@@ -27,6 +27,7 @@ _MAKERS = (
     media.graph_slots,
     media.tag_slots,
     media.checkpoint_slots,
+    runs.run_slots,
 )
 
 _HUGE = tuple(string for string in STRINGS if string.huge)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from tests.hostile.puts import as_keys, at, holders, leaves
+from tests.hostile.puts import argument, as_keys, at, holders, leaves
 from tests.hostile.session import Put, Slot, fixed
 from tests.malformed.values import load, replaced, show
 
@@ -114,6 +115,22 @@ def tag_slots(folder: Path) -> Iterator[Slot]:
 
         return put
 
+    def ffmpeg(file: str, tag: str) -> Put:
+        def put(folder: Path, texts: Sequence[str]) -> None:
+            import imageio_ffmpeg
+
+            path, before = folder / file, folder.with_name(f"before-{file}")
+            path.rename(before)
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(before), "-c", "copy", "-metadata"]
+            subprocess.run([*command, f"{tag}={argument(texts[0])}", str(path)], check=True)
+            before.unlink()
+
+        return put
+
+    for file in ("made.mp4", "made.webm"):
+        for tag in ("prompt", "comment"):
+            of_video = fixed("plan", "--output", file, "case.yaml")
+            yield Slot(kind="tags", where=f"{file}, {tag}", command=of_video, put=ffmpeg(file, tag))
     plan = fixed("plan", "--output", "made.png", "case.yaml")
     compare = fixed("compare", "made.png", "frames/0000.png", "--out", "compared")
     for name, command in (("plan", plan), ("compare", compare)):

@@ -25,6 +25,12 @@ _NAMED = "env:"
 _MANY = 20
 """More annotations than GitHub shows of a step, which is how many `parity` prints."""
 
+PYTEST = "pytest"
+"""The first argument of a command that is pytest's, with its exit codes."""
+
+Words = Callable[[Sequence[str]], Sequence[str]]
+"""The arguments of `parity`, given the strings."""
+
 Put = Callable[[Path, Sequence[str]], None]
 """Puts strings into the intact workplace in a folder."""
 
@@ -35,8 +41,7 @@ class Slot:
 
     kind: str
     where: str
-    command: Callable[[Sequence[str]], Sequence[str]]
-    """Arguments of `parity`, given the strings."""
+    command: Words
     put: Put
     places: int = 1
     """The number of strings that it takes at once."""
@@ -79,7 +84,7 @@ class _Harmless:
     code: int
 
 
-def fixed(*arguments: str) -> Callable[[Sequence[str]], Sequence[str]]:
+def fixed(*arguments: str) -> Words:
     """A command that is the same for every string."""
     return lambda _: arguments
 
@@ -158,7 +163,7 @@ def _problems(feed: Feed, run: Run, folder: Path, before: set[Path], harmless: _
     found = []
     if run.hung:
         found.append(f"hung: still at work after {run.seconds:.0f} s")
-    elif run.code not in CODES:
+    elif run.code not in CODES and not (feed.slot.kind == PYTEST and run.code in (4, 5)):
         found.append(f"exit code {run.code}")
     elif harmless is not None and run.code != harmless.code:
         found.append(f"exit code {run.code}, where a harmless run has {harmless.code}")
@@ -171,7 +176,7 @@ def _problems(feed: Feed, run: Run, folder: Path, before: set[Path], harmless: _
             found.append(f"exit code {run.code} without a word")
     for path in sorted(set(folder.rglob("*")) - before):
         name = path.relative_to(folder).as_posix()
-        if feed.slot.kind == "argument" and path.suffix != ".html" and path.name != "owned":
+        if feed.slot.kind in ("argument", "variable") and path.suffix != ".html" and path.name != "owned":
             continue  # it may be named so because the command was told to
         twin = None if harmless is None else harmless.folder / name
         found += file_problems(path, name, twin if twin is not None and twin.is_file() else None)
@@ -194,9 +199,16 @@ def _prepared(command: Command) -> Command:
         sys.argv = ["parity", *rest]
         sys.stdout.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-        return command(rest)
+        return _pytest(rest[1:]) if rest[0] == PYTEST else command(rest)
 
     return run
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    import pytest
+
+    plugins = ("cacheprovider", "schemathesis", "hypothesispytest", "faulthandler", "playwright", "base_url")
+    return int(pytest.main([*(f"-pno:{name}" for name in plugins), "--junitxml=junit.xml", "--pyargs", *arguments]))
 
 
 def _parity(torch: bool) -> Command:

@@ -39,7 +39,8 @@ def test_ci_counts_what_the_run_counts(tmp_path: Path) -> None:
 def test_any_text_is_read_back(tmp_path: Path) -> None:
     verdict = '<b> & "quoted" ]]> \x00\x1b\ufffe\ud800 \U0001f600'
     case = replace(drifted_case(tmp_path), verdict=verdict)
-    failure = next(ET.fromstring(junit(run_of(case))).iter("failure"))
+    run = replace(run_of(case), started="\x1b", command=("\x1b",), missing=("\x1b",))
+    failure = next(ET.fromstring(junit(run)).iter("failure"))
     assert failure.get("message") == '<b> & "quoted" ]]> \\x00\\x1b\ufffd\\ud800 \U0001f600'
 
 
