@@ -24,6 +24,12 @@ class Accepted(_Answer):
     request_id: str = Field(min_length=1, max_length=200)
 
 
+class Service(_Answer):
+    """The answer to GET /; only `parity serve` has one."""
+
+    idempotency_key_hours: float = 0.0
+
+
 class Step(_Answer):
     """The progress of a running request; only `parity serve` reports it."""
 

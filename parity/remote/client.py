@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -19,7 +21,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from parity.case.target import Target, origin
-from parity.remote.answers import Accepted, RequestResult, RequestStatus, error_of, read_json, short
+from parity.remote.answers import Accepted, RequestResult, RequestStatus, Service, error_of, read_json, short
 from pipelines.errors import TargetError
 
 FIRST_CONTACT_S = 15.0
@@ -30,6 +32,8 @@ MAX_ANSWER = 4 << 20
 MAX_FILE = 256 << 20
 """Limit of a video in bytes: the largest that the API can produce has some tens of megabytes as WebP."""
 
+_OF_PROXIES = (502, 504)
+"""Statuses that a proxy answers if it does not know what became of a request."""
 _FILE_TRIES = 5
 """The most downloads of a file that breaks off."""
 _MAX_REDIRECTS = 5
@@ -73,25 +77,53 @@ class Client:
             self._secrets.add(secret)
 
     def submit(self, body: Mapping[str, Any], deadline: float) -> str:
-        """Send a request and return its id. It is sent again only if it was certainly not accepted."""
+        """Send a request and return its id.
+
+        It is sent again only if it was certainly not accepted, or if the server knows it by its key.
+        """
         content = json.dumps(body).encode()
+        key = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
         for pause in _pauses():
             try:
-                reply = self._ask("POST", "/v1/inference", deadline, content)
+                reply = self._ask("POST", "/v1/inference", deadline, content, key)
             except _NEVER_SENT as error:
                 self._wait(pause, deadline, f"cannot be reached ({self._plain(error)})")
                 continue
             except httpx.RequestError as error:
-                raise self._error(
-                    f"the connection broke after the request was sent ({self._plain(error)}): it may have been "
-                    "accepted, so it is not sent again"
-                ) from None
+                reason = f"the connection broke after the request was sent ({self._plain(error)})"
+                if not self._remembers_keys(deadline, reason):
+                    raise self._error(f"{reason}: it may have been accepted, so it is not sent again") from None
+                self._wait(pause, deadline, reason)
+                continue
             if reply.status in (429, 503):
                 self._wait(_retry_after(reply) or pause, deadline, self._answer(reply))
+                continue
+            if reply.status in _OF_PROXIES and self._remembers_keys(deadline, self._answer(reply)):
+                self._wait(pause, deadline, self._answer(reply))
                 continue
             if reply.status >= 500:
                 raise self._error(f"{self._answer(reply)}; it may have been accepted, so it is not sent again")
             return self._read(reply, Accepted, "POST /v1/inference").request_id
+        raise AssertionError("pauses never end")
+
+    def _remembers_keys(self, deadline: float, reason: str) -> bool:
+        """Ask the server whether a request with an `Idempotency-Key` that it knows is the same request.
+
+        `parity serve` says so since 0.2; the reference server reads no such key. `reason`: why this is asked, in words.
+        """
+        for pause in _pauses():
+            try:
+                reply = self._ask("GET", "/", deadline)
+            except httpx.RequestError:
+                self._wait(pause, deadline, reason)
+                continue
+            if reply.status == 429 or reply.status >= 500:
+                self._wait(_retry_after(reply) or pause, deadline, reason)
+                continue
+            try:
+                return reply.status == 200 and Service.model_validate(read_json(reply.body)).idempotency_key_hours > 0
+            except (ValidationError, ValueError):
+                return False
         raise AssertionError("pauses never end")
 
     def status(self, request_id: str, deadline: float) -> RequestStatus | None:
@@ -150,10 +182,21 @@ class Client:
             return self._read(reply, kind, f"GET /v1/requests/…/{route}")
         raise AssertionError("pauses never end")
 
-    def _ask(self, method: str, path: str, deadline: float, content: bytes | None = None) -> _Reply:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        content: bytes | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> _Reply:
         """Send one request to the API and read the whole answer. Redirects are not followed."""
         url = self.target.url + path
-        headers = self._headers(url) | ({"Content-Type": "application/json"} if content is not None else {})
+        headers = {
+            **self._headers(url),
+            **({"Content-Type": "application/json"} if content is not None else {}),
+            **more,
+        }
         with self._http.stream(method, url, headers=headers, content=content, timeout=_timeout(deadline)) as reply:
             self._answered, self._gave_up = True, False
             return _Reply(reply.status_code, reply.headers, self._body(reply, deadline))

@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from parity.server import docs_page, downloads, intake, logs
+from parity.server import docs_page, downloads, idempotency, intake, logs
 from parity.server.bodies import Bodies
 from parity.server.errors import ApiError
 from parity.server.guard import Guard
@@ -62,7 +62,7 @@ def create_app(settings: Settings, base_url: str, queue: Queue, worker: Worker, 
     app.add_exception_handler(RequestValidationError, _invalid_body)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     _add_service(app, settings, base_url, metrics)
-    _add_inference(app, settings, base_url, worker)
+    _add_inference(app, settings, base_url, queue, worker)
     _add_requests(app, base_url, queue, worker)
     _add_files(app, queue, worker)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -122,19 +122,27 @@ def _add_service(app: FastAPI, settings: Settings, base_url: str, metrics: Metri
         )
 
 
-def _add_inference(app: FastAPI, settings: Settings, base_url: str, worker: Worker) -> None:
+def _add_inference(app: FastAPI, settings: Settings, base_url: str, queue: Queue, worker: Worker) -> None:
     schema, _ = request_schema()
     bodies = Bodies(settings.limits)
-    body_of_request = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    reads = {
+        "parameters": [idempotency.PARAMETER],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+    }
+    errors = _errors(408, 413, 429, 503, 507) | {422: {"model": MistakesBody | ErrorBody}}
 
-    @app.post("/v1/inference", responses=_errors(408, 413, 429, 503, 507), openapi_extra=body_of_request)
+    @app.post("/v1/inference", responses=errors, openapi_extra=reads)
     async def inference(request: Request) -> Accepted:
         """Accept a request and put it into the queue."""
+        given = idempotency.read(request.headers.getlist(idempotency.HEADER))
 
         def accept(body: bytes) -> QueuedRequest:
             parsed = intake.parse(body)
+            key = idempotency.key_of(given, parsed)
+            if key is not None and (earlier := queue.accepted(key)) is not None:
+                return earlier  # whether or not it would be accepted now
             intake.check(parsed, settings)
-            return worker.accept(intake.to_keep(parsed), parsed.hf_token)
+            return worker.accept(intake.to_keep(parsed), parsed.hf_token, key)
 
         async with bodies.read(request) as body:
             task = await run_in_threadpool(accept, body)

@@ -2,7 +2,7 @@
 
 Codes and shape are those of the reference server (src/api/v1/inference.py of runcomfy-com/ai-toolkit-inference at
 af4aec1). UNAUTHORIZED, HOST_NOT_ALLOWED, CROSS_ORIGIN, QUEUE_FULL, TOO_BUSY, DISK_FULL, BODY_TOO_LARGE, BODY_TOO_SLOW,
-NOT_CANCELLABLE, FILE_NOT_FOUND, MP4_FAILED and INVALID_PARAMETER with status 400 are additions.
+NOT_CANCELLABLE, IDEMPOTENCY_KEY_REUSED, FILE_NOT_FOUND, MP4_FAILED and INVALID_PARAMETER with status 400 are additions.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ CODES: dict[str, ErrorCode] = {
         ("BODY_TOO_SLOW", 408, "the body took too long to arrive"),
         ("NOT_CANCELLABLE", 409, "the request has already finished"),
         ("BODY_TOO_LARGE", 413, "the body is larger than `--max-body`; `details.limit_bytes`"),
+        ("IDEMPOTENCY_KEY_REUSED", 422, "this `Idempotency-Key` came with another body; `details.request_id`"),
         ("QUEUE_FULL", 429, "too many requests are waiting; try again after `Retry-After` seconds"),
         ("TOO_BUSY", 503, "too much data arrives at once; try again after `Retry-After` seconds"),
         ("DISK_FULL", 507, "the server's disk is full"),

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from parity.server.errors import ApiError, request_not_found
+from parity.server.idempotency import KEEP_HOURS, RetryKey
 from pipelines.errors import UsageError
 
 State = Literal["in_queue", "in_progress", "succeeded", "failed", "canceled"]
@@ -40,8 +41,17 @@ CREATE TABLE IF NOT EXISTS requests (
     error TEXT
 );
 CREATE INDEX IF NOT EXISTS requests_by_state ON requests (state, number);
+CREATE TABLE IF NOT EXISTS retry_keys (
+    key TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    created_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS retry_keys_by_age ON retry_keys (created_at);
+CREATE INDEX IF NOT EXISTS retry_keys_by_request ON retry_keys (request_id);
 """
 _VERSION = 1
+"""A table more does not change it: a file of a server before `retry_keys` gets one, and that server ignores it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +81,10 @@ def as_text(when: datetime) -> str:
 
 def now() -> str:
     return as_text(datetime.now(UTC))
+
+
+def _forgotten_before() -> str:
+    return as_text(datetime.now(UTC) - timedelta(hours=KEEP_HOURS))
 
 
 class Queue:
@@ -130,18 +144,26 @@ class Queue:
             ).rowcount
         return back, failed
 
-    def add(self, request_id: str, body: str, *, had_hub_token: bool) -> QueuedRequest:
-        """Add a request. It is on the disk when this returns. Raises ApiError QUEUE_FULL and DISK_FULL."""
+    def add(self, request_id: str, body: str, *, had_hub_token: bool, key: RetryKey | None = None) -> QueuedRequest:
+        """Add a request. It is on the disk when this returns.
+
+        Returns the one that was accepted with the same key, if there is one: its id is another. Raises ApiError
+        IDEMPOTENCY_KEY_REUSED, QUEUE_FULL and DISK_FULL.
+        """
         try:
-            self._add(request_id, body, had_hub_token)
+            request_id = self._add(request_id, body, had_hub_token, key)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
                 raise
             raise ApiError("DISK_FULL", "the server's disk is full") from None
         return self.get(request_id)
 
-    def _add(self, request_id: str, body: str, had_hub_token: bool) -> None:
+    def _add(self, request_id: str, body: str, had_hub_token: bool, key: RetryKey | None) -> str:
         with self._writing() as db:
+            if key is not None:
+                db.execute("DELETE FROM retry_keys WHERE created_at<?", (_forgotten_before(),))
+                if (earlier := self._of_key(key)) is not None:
+                    return earlier
             open_now = db.execute(
                 "SELECT COUNT(*) FROM requests WHERE state IN ('in_queue', 'in_progress')"
             ).fetchone()[0]
@@ -156,6 +178,33 @@ class Queue:
                 "INSERT INTO requests (id, state, body, had_hub_token, created_at) VALUES (?, 'in_queue', ?, ?, ?)",
                 (request_id, body, had_hub_token, now()),
             )
+            if key is not None:
+                db.execute(
+                    "INSERT INTO retry_keys (key, fingerprint, request_id, created_at) VALUES (?, ?, ?, ?)",
+                    (key.text, key.fingerprint, request_id, now()),
+                )
+        return request_id
+
+    def accepted(self, key: RetryKey) -> QueuedRequest | None:
+        """Return the request that was accepted with this key. Raises ApiError IDEMPOTENCY_KEY_REUSED."""
+        with self._lock:
+            earlier = self._of_key(key)
+        return self.get(earlier) if earlier is not None else None
+
+    def _of_key(self, key: RetryKey) -> str | None:
+        row = self._db.execute(
+            "SELECT request_id, fingerprint FROM retry_keys WHERE key=? AND created_at>=?",
+            (key.text, _forgotten_before()),
+        ).fetchone()
+        if row is None:
+            return None
+        if row["fingerprint"] != key.fingerprint:
+            raise ApiError(
+                "IDEMPOTENCY_KEY_REUSED",
+                "this Idempotency-Key came with another body before: send a new key with a new request",
+                details={"request_id": row["request_id"]},
+            )
+        return str(row["request_id"])
 
     def get(self, request_id: str) -> QueuedRequest:
         """Return a request. Raises ApiError REQUEST_NOT_FOUND."""
@@ -240,9 +289,13 @@ class Queue:
             return {row["id"] for row in self._db.execute("SELECT id FROM requests WHERE state='succeeded'")}
 
     def forget(self, request_id: str) -> None:
-        """Delete a finished request."""
+        """Delete a finished request, and its key."""
         with self._writing() as db:
-            db.execute("DELETE FROM requests WHERE id=? AND state NOT IN ('in_queue', 'in_progress')", (request_id,))
+            gone = db.execute(
+                "DELETE FROM requests WHERE id=? AND state NOT IN ('in_queue', 'in_progress')", (request_id,)
+            ).rowcount
+            if gone:
+                db.execute("DELETE FROM retry_keys WHERE request_id=?", (request_id,))
 
     def count(self, state: State) -> int:
         with self._lock:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from parity.server.idempotency import KEEP_HOURS
 from pipelines.reference.request import LoraItem, PromptItem, Request
 
 MAX_PROMPTS = 100
@@ -111,6 +112,9 @@ class Service(BaseModel):
     name: str
     version: str
     profile: str = Field(description="`reference` or `faithful`, see docs/serve.md")
+    idempotency_key_hours: int = Field(
+        default=KEEP_HOURS, description="how long an `Idempotency-Key` of `POST /v1/inference` is remembered"
+    )
     links: dict[str, str] = Field(description="URLs: API documentation, its OpenAPI document, models, health, metrics")
 
 

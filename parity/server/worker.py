@@ -21,6 +21,7 @@ from parity.server.generator import (
     downloads_of,
     results_of,
 )
+from parity.server.idempotency import RetryKey
 from parity.server.metrics import Metrics
 from parity.server.queue import MAX_ATTEMPTS, Queue, QueuedRequest, as_text
 from parity.server.settings import Settings
@@ -79,10 +80,10 @@ class Worker:
         self._thread.join()
         self._generator.close()
 
-    def accept(self, body: str, hub_token: str | None) -> QueuedRequest:
-        """Queue a request. Its Hub token is kept only here, in memory, until the request has finished.
+    def accept(self, body: str, hub_token: str | None, key: RetryKey | None = None) -> QueuedRequest:
+        """Queue a request, or return the one that its key stands for.
 
-        Raises ApiError QUEUE_FULL.
+        Its Hub token is kept only here, in memory, until the request has finished. Raises ApiError as `Queue.add`.
         """
         request_id = str(uuid.uuid4())
         if hub_token:
@@ -90,10 +91,12 @@ class Worker:
             with self._lock:  # before the request can be taken
                 self._tokens[request_id] = hub_token
         try:
-            task = self._queue.add(request_id, body, had_hub_token=bool(hub_token))
+            task = self._queue.add(request_id, body, had_hub_token=bool(hub_token), key=key)
         except BaseException:
             self._forget(request_id)
             raise
+        if task.id != request_id:
+            self._forget(request_id)
         self._wake.set()
         return task
 

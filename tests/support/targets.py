@@ -32,6 +32,8 @@ class Server:
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    """Of each request, its `Idempotency-Key`."""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     """The answers by the path's last part: inference, status, result, cancel, output_0.webp."""
     files: dict[str, bytes] = field(default_factory=lambda: {"output_0.webp": OTHER, "output_1.webp": OTHER})
@@ -66,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         state, name = self.state, self.path.partition("?")[0].rpartition("/")[2]
         state.asked.append((method, self.path))
         state.tokens.append(self.headers.get("authorization"))
+        state.keys.append(self.headers.get("idempotency-key"))
         scripted = state.next(name)
         if scripted is not None:
             scripted(self)
