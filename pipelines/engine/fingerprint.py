@@ -97,7 +97,7 @@ def of_folder(folder: Path) -> str:
 
 def _loaded(folder: Path) -> list[Path]:
     """The files in a folder that something is loaded from, and in the folders that are linked into it."""
-    linked = (path for path in folder.iterdir() if path.is_symlink() and path.is_dir())
+    linked = (path for path in folder.glob("*") if path.is_symlink() and path.is_dir())
     found = (path for root in (folder, *linked) for path in root.rglob("*"))  # rglob itself follows no link
     return sorted(path for path in found if path.suffix in _READ and path.is_file())
 

@@ -25,6 +25,7 @@ from parity.doctor.determinism import judged_outputs
 from parity.doctor.examine import PROBES, examine
 from parity.doctor.installation import LIBRARIES, judged_versions
 from parity.doctor.places import FULL, Place, judged_place
+from parity.doctor.redact import Redactor
 from pipelines.errors import DeviceError
 from tests.support.paths import ROOT
 
@@ -300,6 +301,27 @@ def test_every_place_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert str(tmp_path / "reports" / "out") in checks[2].found
     assert str(tmp_path / "elsewhere") in list(places.disks(Asked(out=Path("elsewhere"))))[2].found
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_who_could_choose_what_cached_cases_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, secret = tmp_path / "frames", "0123456789abcdef" * 4
+    monkeypatch.setenv("WAN_PARITY_CACHE", str(cache))
+    assert list(places.cache_trust(Asked())) == []
+    cache.mkdir(mode=0o700)
+    assert only(places.cache_trust(Asked())).status == "ok"
+    cache.chmod(0o777)
+    check = only(places.cache_trust(Asked()))
+    assert check.status == "warning"
+    assert "any user of this machine can write it" in check.found
+    monkeypatch.setenv("WAN_PARITY_CACHE_KEY", secret)
+    check = only(places.cache_trust(Asked()))
+    assert check.status == "ok"
+    assert "is keyed" in check.found
+    monkeypatch.setenv("WAN_PARITY_CACHE_KEY", secret[:9])
+    assert only(places.cache_trust(Asked())).status == "problem"
+    redacted = Redactor({"WAN_PARITY_CACHE_KEY": secret, "WAN_PARITY_CACHE_KEY_FILE": "/a/long/path"})
+    assert redacted(f"key {secret} of /a/long/path") == "key … of /a/long/path"
 
 
 def test_ffmpeg_runs(monkeypatch: pytest.MonkeyPatch) -> None:
