@@ -14,7 +14,7 @@ request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request
 """The id of the API request that is being answered or generated."""
 
 _LONGEST = 20_000
-"""The most characters of a traceback: an exception may quote what a client sent."""
+"""The most characters of a traceback or an event: both may quote what a client sent."""
 _secrets: set[str] = set()
 _SHORTEST = 8
 """The smallest length of a token that is redacted. A client may send anything as a token, and redacting every "e" would
@@ -48,7 +48,7 @@ class JsonLines(logging.Formatter):
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname.lower(),
-            "event": redacted(record.getMessage()),
+            "event": redacted(record.getMessage())[:_LONGEST],
             "request_id": request_id.get(),
             **getattr(record, "fields", {}),
         }

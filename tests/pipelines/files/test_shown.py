@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -182,3 +183,29 @@ def test_what_a_library_says_is_one_sentence() -> None:
     assert words_of(ValueError("first\n\n  second\x1b[2J")) == r"ValueError: first second\x1b[2J"
     assert reason_of(OSError(2, "No such file", "a\nb")) == "No such file"
     assert words_of(KeyError()) == "KeyError"
+
+
+@pytest.mark.process
+def test_what_libraries_and_python_itself_write_is_guarded() -> None:
+    """Warnings, logs and tracebacks, of threads and at the end of the process."""
+    program = f"""
+import atexit, logging, threading, warnings
+from pipelines.files.shown import guard_streams
+guard_streams()
+text = {HOSTILE!r}
+atexit.register(print, text)
+warnings.warn(text)
+logging.getLogger("library").error(text)
+def fail():
+    raise ValueError(text)
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count(":\\u003aerror file=README.md::owned") == 4
+    assert done.stdout.count(":\\u003aerror file=README.md::owned") == 1
+    assert commands(done.stderr + done.stdout) == []
+    assert RAW.search(done.stderr + done.stdout) is None
