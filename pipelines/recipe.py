@@ -12,6 +12,10 @@ from pipelines.quantization import Quantization
 from pipelines.scheduler import Scheduler
 from pipelines.weights import WEIGHT_KEYS, Weights
 
+MAX_PIXELS = 256 << 20
+"""The most pixels of a video's frames together: 291 frames of 1280x720, 768 MiB as RGB and four times that as the VAE's
+pixels become RGB. A file of a few kilobytes, and a request, can claim far more."""
+
 LoraApplication = Literal["merged", "side_path", "adapter"]
 """The ways LoRA weights meet the base: merged into it (float32 sum, cast back), a float32 side path cast to the
 output's dtype before the addition (both ai-toolkit), or a PEFT adapter (diffusers `load_lora_weights`)."""

@@ -379,6 +379,9 @@ _SCHEMAS: dict[tuple[str, ...], type[BaseModel]] = {
     ("request", "loras"): LoraItem,
 }
 
+_MOST_MISTAKES = 50
+"""The most mistakes of one document that are listed: a file of a megabyte may have a hundred thousand."""
+
 Keys = TypeVar("Keys", bound=BaseModel)
 
 
@@ -394,7 +397,10 @@ def validate(document: Document, schema: type[Keys], prefix: tuple[str, ...] = (
     try:
         return schema.model_validate(document.data)
     except ValidationError as error:
-        messages = [_explain(document, dict(item), prefix) for item in error.errors(include_url=False)]
+        mistakes = error.errors(include_url=False)
+        messages = [_explain(document, dict(item), prefix) for item in mistakes[:_MOST_MISTAKES]]
+        if len(mistakes) > _MOST_MISTAKES:
+            messages.append(f"{document.path}: and {len(mistakes) - _MOST_MISTAKES} more mistakes")
         raise CaseError(*dict.fromkeys(messages)) from None
 
 

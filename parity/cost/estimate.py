@@ -13,7 +13,7 @@ from parity.cost.memory import Held, held
 from parity.cost.speeds import expected
 from pipelines.downloads import cache_folder
 from pipelines.files.words import listed, plural
-from pipelines.limits import within_limits
+from pipelines.limits import why_beyond_bounds, within_limits
 from pipelines.offload import OFFLOADS
 from pipelines.recipe import Recipe
 
@@ -37,6 +37,8 @@ class Job:
 def job_of_run(case: Case, times: int = 1) -> Job | None:
     """Generating a case's request; None if it is made elsewhere, or nobody can."""
     if case.made_elsewhere or case.inference.obstacles or case.preview.obstacles:
+        return None
+    if why_beyond_bounds(case.inference) is not None:
         return None
     recipe = within_limits(case.inference)
     return Job(recipes=(recipe,), generations=times, steps=times * recipe.passes, token=case.token)

@@ -11,7 +11,7 @@ from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.quick import make_quick_plan
 from parity.run.task import Task
 from pipelines.engine.engine import Engine
-from pipelines.limits import within_limits
+from pipelines.limits import why_beyond_bounds, within_limits
 
 
 def jobs_of(cases: Iterable[Case], task: Task) -> list[Job]:
@@ -25,7 +25,7 @@ def _job(case: Case, task: Task) -> Job | None:
         return None if case.preview.obstacles else Job(recipes=both[1:], generations=0, steps=0, token=case.token)
     if task.diagnose is None:
         return job_of_run(case, task.repeat or 1)
-    if any(recipe.obstacles for recipe in both):
+    if any(recipe.obstacles or why_beyond_bounds(recipe) for recipe in both):
         return None
     if task.diagnose == "quick":
         quick = make_quick_plan(case)

@@ -8,11 +8,18 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from parity.server import lora_root
-from parity.server.errors import ApiError
+from parity.server.errors import CODES, ApiError
 from parity.server.schemas import Body
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS, Model
-from pipelines.reference.request import Problem, Request, check_control_images, check_loras, check_prompts
+from pipelines.reference.request import (
+    Problem,
+    Request,
+    check_control_images,
+    check_loras,
+    check_numbers,
+    check_prompts,
+)
 
 _MAX_VALUES = 20_000
 """The limit on characters that begin a value in JSON. Legitimate requests are large because of base64, which has none
@@ -51,6 +58,7 @@ def check(request: Request, settings: Settings) -> Model:
         if not lora_root.is_url(item.path):
             lora_root.find(settings.lora_root, item.path)
     problem = check_control_images(request, model)
+    problem = problem or check_numbers(request, model)
     _refuse(problem, {"model": model.id, "prompt_index": problem[0][1] if problem else None})
     return model
 
@@ -59,7 +67,7 @@ def _refuse(problem: Problem | None, details: dict[str, object]) -> None:
     if problem is None:
         return
     code, colon, message = problem[1].partition(": ")
-    if not colon:  # the reference server has no code for this: it fails during generation
+    if not colon or code not in CODES:  # the reference server has no code for this: it fails during generation
         code, message = "INVALID_PARAMETER", problem[1]
     raise ApiError(code, message, details=details)
 

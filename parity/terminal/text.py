@@ -13,6 +13,7 @@ from pipelines.drift import FACTORS, differing_factors
 from pipelines.files.shown import shown
 from pipelines.files.words import plural
 from pipelines.hub import why_offline, why_unusable
+from pipelines.limits import why_beyond_bounds
 from pipelines.recipe import RECIPE_KEYS, keys_of, value_of
 
 _LINE = 10_000
@@ -55,6 +56,10 @@ def plan_text(case: Case) -> Lines:
     if not case.made_elsewhere:
         parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
     reasons = [reason for reason in case.inference.obstacles if reason not in case.preview.obstacles]
+    if not case.made_elsewhere and (beyond := why_beyond_bounds(case.inference)) is not None:
+        reasons.append(beyond)
+    if (beyond := why_beyond_bounds(case.preview)) is not None and not case.preview.obstacles:
+        parts.append(f"  the preview cannot be generated, so there will be no diagnosis: {beyond}")
     parts += [f"  cannot be generated: {reason}" for reason in reasons]
     parts += [f"  not in the file: {sentence}" for sentence in case.unknown]
     notes = (*(case.inference.notes if case.comfyui is not None else ()), *case.preview.notes)

@@ -14,7 +14,7 @@ from pipelines.engine.observe import observing
 from pipelines.engine.originals import Originals
 from pipelines.engine.stages import OnStep, Trace, Work
 from pipelines.errors import DeviceError, OutOfMemoryError, UnreproducibleError, UsageError
-from pipelines.limits import limits_of, why_not_sampled
+from pipelines.limits import limits_of, why_beyond_bounds, why_not_sampled
 from pipelines.media.video import Frames
 from pipelines.offload import Offload
 from pipelines.phases import OnPhase, unheard
@@ -294,8 +294,8 @@ def _refuse(recipe: Recipe) -> None:
         )
     if recipe.seed is None:
         raise UnreproducibleError("seed -1: a random seed cannot be reproduced; set a seed in the request")
-    if not -(2**63) <= recipe.seed < 2**64:
-        raise UnreproducibleError(f"seed {recipe.seed} does not fit into the 64 bits that torch supports")
+    if (beyond := why_beyond_bounds(recipe)) is not None:  # before a schedule of that many steps is made
+        raise UnreproducibleError(beyond)
     for reason in (*limits_of(recipe).values(), why_not_sampled(recipe)):
         if reason is not None:
             raise UnreproducibleError(reason)

@@ -19,6 +19,10 @@ MAX_BYTES = 16 << 20
 MAX_NODES = 100_000
 """The most values in one document, with aliases expanded; it stops a bomb of nested aliases."""
 
+MAX_CHARACTERS = 2 * MAX_BYTES
+"""The most characters of all texts and keys together, with aliases expanded: 16 MiB and 90,000 aliases of it are
+1.5 TB."""
+
 _MAX_DIGITS = 100
 """The most characters of a number. The time to read YAML's base-60 and hexadecimal numbers grows with the square of
 their length."""
@@ -149,6 +153,7 @@ class _Builder:
         self.duplicate_keys = duplicate_keys
         self.lines: dict[KeyPath, int] = {}
         self.count = 0
+        self.characters = 0
         self.merging: set[int] = set()
 
     def build(self, node: yaml.Node, where: KeyPath) -> Any:
@@ -176,7 +181,16 @@ class _Builder:
                 raise CaseError(
                     f"{self.path}:{line}: {_cut(show_path(where))}: {shown!r} is not a valid {kind}"
                 ) from None
+        self._take(len(node.value), line)
         return _whole_characters(node.value)  # strings, and dates as they are written
+
+    def _take(self, characters: int, line: int) -> None:
+        self.characters += characters
+        if self.characters > MAX_CHARACTERS:
+            raise CaseError(
+                f"{self.path}:{line}: more than {MAX_CHARACTERS:,} characters once its aliases are "
+                "expanded; this is not a case or config"
+            )
 
     def _mapping(self, node: yaml.MappingNode, where: KeyPath) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -191,11 +205,13 @@ class _Builder:
                     if id(source) in self.merging:
                         raise CaseError(f"{self.path}:{line}: {show_path((*where, '<<'))}: is merged into itself")
                     self.merging.add(id(source))
-                    defaults = self.build(source, where) | defaults  # the first source wins
+                    for name, value in self.build(source, where).items():
+                        defaults.setdefault(name, value)  # the first source wins
                     self.merging.discard(id(source))
                 continue
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _PLAIN:
                 raise CaseError(f"{self.path}:{line}: keys must be plain words")
+            self._take(len(key_node.value), line)
             key = _whole_characters(key_node.value)
             if key in out and not self.duplicate_keys:
                 raise CaseError(f"{self.path}:{line}: {show_path((*where, key))} occurs twice in this mapping")

@@ -21,17 +21,13 @@ from pipelines.files.content import check_file, read_bytes
 from pipelines.files.words import cannot_read
 from pipelines.media.encoding import encode_with_ffmpeg, suffix_of, written_by_ffmpeg
 from pipelines.media.picture import opened
-from pipelines.recipe import Codec, frame_duration
+from pipelines.recipe import MAX_PIXELS, Codec, frame_duration
 
 Frames = npt.NDArray[np.uint8]
 """Frames of shape (T, H, W, 3), RGB, 0 to 255."""
 
 MAX_FRAME = 4096 * 4096
 """The most pixels of one frame: the largest size that the API accepts."""
-
-MAX_PIXELS = 256 << 20
-"""The most pixels of all frames together: 291 frames of 1280x720, 768 MiB as RGB. A file of a few kilobytes can claim
-far more."""
 
 _MAX_BYTES = 1 << 30
 """The largest file: 256 Mi pixels of four bytes, uncompressed."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.catalog import Model
+from pipelines.limits import why_too_many_pixels
 from pipelines.prompts import MAX_CHARACTERS, with_trigger
 
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
@@ -114,7 +115,24 @@ Problem = tuple[tuple[str | int, ...], str]
 
 def check_request(request: Request, model: Model) -> Problem | None:
     """The first problem that the server's own checks beyond the schema find; None: it accepts the request."""
-    return check_loras(request, model) or check_control_images(request, model) or check_prompts(request)
+    return (
+        check_loras(request, model)
+        or check_control_images(request, model)
+        or check_numbers(request, model)
+        or check_prompts(request)
+    )
+
+
+def check_numbers(request: Request, model: Model) -> Problem | None:
+    """The first prompt whose numbers the schema permits one by one, and on which the server fails as it generates."""
+    defaults = model.defaults
+    for i, item in enumerate(request.prompts):
+        if item.seed is not None and item.seed >= 2**64:
+            return ("prompts", i, "seed"), "does not fit into the 64 bits that torch supports"
+        size = (item.width or defaults.width, item.height or defaults.height, item.num_frames or defaults.num_frames)
+        if (reason := why_too_many_pixels(*size)) is not None:
+            return ("prompts", i), reason
+    return None
 
 
 def check_prompts(request: Request) -> Problem | None:

@@ -21,6 +21,7 @@ from pipelines.aitoolkit.quantization import recovery_adapter
 from pipelines.catalog import find_model
 from pipelines.drift import differing_factors
 from pipelines.errors import CaseError
+from pipelines.limits import MAX_STEPS
 from pipelines.recipe import Precision, Resize
 from pipelines.scheduler import flow_schedule
 
@@ -388,6 +389,41 @@ def test_several_mistakes_are_all_listed(tmp_path: Path) -> None:
         "request.prompts[0].fps",
         "tolerance.psnr",
     }
+
+
+def test_of_very_many_mistakes_the_first_are_listed(tmp_path: Path) -> None:
+    said = refusal(write(tmp_path / "case.yaml", "".join(f"k{number}: 1\n" for number in range(10_000)))).splitlines()
+    assert len(said) == 51
+    assert said[-1] == f"{tmp_path / 'case.yaml'}: and 9952 more mistakes"  # model and preview are missing, too
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ({"width": 4096, "height": 4096, "num_frames": 16}, None),
+        ({"width": 4096, "height": 4096, "num_frames": 17}, "prompts[0]: 17 frames of 4096x4096 need 3.4 GB"),
+        ({"seed": 2**64 - 1}, None),
+        ({"seed": 2**64}, "prompts[0].seed: does not fit into the 64 bits"),
+    ],
+)
+def test_numbers_beyond_what_can_be_generated(demo: Path, numbers: dict[str, int], words: str | None) -> None:
+    request = demo / "request.json"
+    item = {"prompt": "a"} | numbers
+    loras = [{"path": str(DEMO / "jobs/t2v_basic/tiny_t2v.safetensors")}]
+    write(request, json.dumps({"model": "wan21_14b", "prompts": [item], "loras": loras}))
+    path = write(demo / "case.yaml", without(CASE, "request") + f"request: {request}\n")
+    if words is None:
+        assert load_case(path).inference.prompt == "a"
+    else:
+        assert refusal(path).startswith(f"{request}:1: {words}")
+
+
+def test_steps_beyond_what_can_be_generated(demo: Path) -> None:
+    edit_job(demo, "t2v_basic", {"sample.sample_steps": MAX_STEPS})
+    assert load(demo, in_copy(CASE, demo)).preview.steps == MAX_STEPS
+    edit_job(demo, "t2v_basic", {"sample.sample_steps": MAX_STEPS + 1})
+    with pytest.raises(CaseError, match=r"config\.yaml:\d+: .*sample_steps: 10001 steps: more than 10000"):
+        load(demo, in_copy(CASE, demo))
 
 
 def test_mistakes_of_all_files_are_listed(tmp_path: Path) -> None:

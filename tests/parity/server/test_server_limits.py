@@ -172,6 +172,19 @@ def test_a_trigger_word_cannot_multiply_a_prompt(tmp_path: Path) -> None:
     assert peak < 30 << 20
 
 
+def test_videos_and_seeds_beyond_what_can_be_generated_are_not_queued(tmp_path: Path) -> None:
+    whole: dict[str, Any] = {"width": 4096, "height": 4096, "num_frames": 16, "seed": 2**64 - 1}
+    with thread(settings_of(tmp_path)) as client:
+        submit(client, body(**whole))
+        for key, value, words in (("num_frames", 17, "need 3.4 GB"), ("seed", 2**64, "64 bits"), ("seed", 10**99, "")):
+            reply = client.post("/v1/inference", json=body(**whole | {key: value}))
+            error = reply.json()["detail"]["error"]
+            assert (reply.status_code, error["code"]) == (400, "INVALID_PARAMETER")
+            assert error["details"]["prompt_index"] == 0
+            assert words in error["message"]
+        assert healthy(client)
+
+
 def test_a_start_removes_what_a_killed_server_left(tmp_path: Path) -> None:
     engine = PatientEngine()
     engine.steps.release()

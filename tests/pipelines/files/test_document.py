@@ -348,3 +348,17 @@ def test_broken_json_names_the_line(tmp_path: Path) -> None:
 def test_document_error_without_key(tmp_path: Path) -> None:
     document = Document(path=tmp_path / "case.yaml", data=None, lines={})
     assert str(document.error((), "is empty")) == f"{tmp_path / 'case.yaml'}:1: is empty"
+
+
+def test_aliases_of_a_long_text_are_counted(tmp_path: Path) -> None:
+    """A file of a megabyte that would take 100 GB."""
+    text = "a: &a " + "x" * (1 << 20) + "\nb:\n"
+    fits = read(write(tmp_path, text + "- *a\n" * 30)).data
+    assert len(fits["b"]) == 30
+    assert "characters once its aliases are expanded" in refusal(write(tmp_path, text + "- *a\n" * 32))
+    keys = "&a " + "k" * (1 << 20)
+    assert "characters once" in refusal(write(tmp_path, f"- {{? {keys} : 1}}\n" + "- {*a : 1}\n" * 32))
+
+
+def test_the_first_of_many_merged_mappings_wins(tmp_path: Path) -> None:
+    assert parse(tmp_path, "<<: [{a: 1, b: 1}, {a: 2, c: 2}]\nc: 3\n") == {"a": 1, "b": 1, "c": 3}
