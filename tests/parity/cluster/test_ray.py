@@ -167,7 +167,9 @@ def test_without_ray_there_is_one_message(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     out = tmp_path / "out"
-    assert main(["run", str(cases.write(request=cases.request())), "--on", "ray", "--out", str(out)]) == 2
+    case = str(cases.write(request=cases.request()))
+    assert main(["run", case, "--on", "ray", "--isolate", "--out", str(out)]) == 2
     said = capsys.readouterr().err.splitlines()
+    assert "--isolate: nothing to add; workers of --on are processes apart already, and a dead one is replaced" in said
     assert said[-1] == "parity: --on ray: Ray is not installed; pip install 'wan-parity[cluster]'"
     assert not (out / "results.json").exists()

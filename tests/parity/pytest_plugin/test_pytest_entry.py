@@ -18,16 +18,19 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+import pipelines.apart
 from parity.case.load import find_case_files, load_cases
 from parity.pytest_plugin.wording import in_pytests_words, marker_name, properties
 from parity.results.case import Run
 from parity.results.json_text import from_json
+from parity.results.merge import read_results
 from parity.run.outdir import OutDir
 from parity.run.partition import shard_of, weigh
 from parity.run.task import Task
 from pipelines.cpu_kernels import PORTABLE
 from tests.conftest import CaseFiles
 from tests.support.paths import ROOT
+from tests.support.prepared import python
 from tests.support.report_cases import drifted_case, passed_case
 
 pytestmark = [pytest.mark.draws, pytest.mark.process]
@@ -226,6 +229,27 @@ def test_tag_and_diagnosis_on_failure(cases: CaseFiles, tmp_path: Path) -> None:
     assert run.cases[0].diagnosis.smallest_set == ("steps",)
     assert run.finished is None  # -x: the second is missing
     assert "the run was stopped before all cases were run" in done.stdout
+
+
+ABORTING = """
+import os
+from parity.diagnosis.lab import Lab
+from parity.run import isolated_child
+Lab.generate = lambda *_, **__: os.abort()
+isolated_child.main()
+"""
+
+
+def test_isolated_cases_fail_with_how_their_process_died(
+    cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines.apart, "PYTHON", (*python(), "-c", ABORTING))
+    case = cases.write("deadly", request=cases.request(sample_steps=1, num_frames=1))
+    done = pytest_parity_here("--parity-cases", case, "--parity-isolate", "--parity-out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "the process that ran it was killed by signal 6 (SIGABRT)" in done.stdout
+    [result] = read_results(tmp_path / "out" / "results.json").cases
+    assert result.status == "error"
 
 
 def test_a_shard_is_that_of_the_command_line(cases: CaseFiles, tmp_path: Path) -> None:

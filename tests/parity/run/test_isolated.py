@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from parity.run.session import Session
 from pipelines.engine.engine import Engine
 from pipelines.errors import UsageError
 from tests.conftest import CaseFiles
+from tests.support.paths import ROOT
 from tests.support.prepared import python
 from tests.support.sessions import options as session_options
 
@@ -222,6 +226,28 @@ def test_what_concerns_the_whole_run_is_raised_as_without(
         IsolatedSession(session_options(tmp_path / "out", device="cuda:99"))
     with pytest.raises(UsageError, match="--resume: no results"):
         isolated(tiny(cases, "one"), tmp_path / "out", resume=True)
+
+
+WITHOUT_TORCH = """
+import os, sys
+import pipelines.apart
+from parity.cli.main import main
+pipelines.apart.PYTHON = tuple(os.environ["CHILD"].split("|"))
+code = main(["run", sys.argv[1], "--isolate", "--out", sys.argv[2]])
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.draws
+def test_the_process_that_keeps_the_results_cannot_touch_the_device(cases: CaseFiles, tmp_path: Path) -> None:
+    [case] = tiny(cases, "one")
+    environment = os.environ | {"CHILD": "|".join(python()), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(case.path), str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_resumed_run_names_the_case_that_killed_the_process(
