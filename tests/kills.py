@@ -3,7 +3,7 @@
     python -m tests.kills --times 50
 
 Draws a few tiny cases undisturbed, then again and again in a process that is killed (SIGKILL) at a random moment, and
-continued with `--resume`. Says what was checked, and what failed; exit code 1 then.
+continued with `--resume`, half of them with `--isolate`. Says what was checked, and what failed; exit code 1 then.
 """
 
 from __future__ import annotations
@@ -69,12 +69,13 @@ class Kills:
         assert undisturbed is not None
         assert undisturbed.finished is not None
         self.undisturbed = undisturbed
-        self.seconds = max(case.timings["total"] for case in self.undisturbed.cases)
-        """The time of the slowest case."""
+        first, *others = (case.timings["total"] for case in self.undisturbed.cases)
+        self.first, self.later = first, max(others, default=first)
+        """The seconds of the first case, which loads the weights, and of the slowest other one."""
 
-    def kill(self, name: str, *, after: int, delay: float, cached: bool) -> Outcome:
+    def kill(self, name: str, *, after: int, delay: float, cached: bool, isolated: bool = False) -> Outcome:
         """Start a run, kill it `delay` seconds after it said that `after` cases are done, look, continue it, look."""
-        options = () if cached else ("--no-cache",)
+        options = (*(() if cached else ("--no-cache",)), *(("--isolate",) if isolated else ()))
         process = self._start(name, *options)
         assert process.stderr is not None
         out = self.folder / name
@@ -195,13 +196,16 @@ def main() -> int:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as temporary:
         kills = Kills(Path(temporary))
-        print(f"undisturbed: {len(FRAMES)} cases, the slowest takes {kills.seconds:.1f} s", flush=True)
+        print(f"undisturbed: {kills.first:.1f} s for the first case, up to {kills.later:.1f} s for others", flush=True)
         outcomes = []
         for number in range(options.times):
-            after, delay = chance.randrange(len(FRAMES) + 1), chance.uniform(0, kills.seconds)
-            outcome = kills.kill(f"run-{number}", after=after, delay=delay, cached=number % 2 == 0)
+            after = chance.randrange(len(FRAMES) + 1)
+            delay = chance.uniform(0, kills.later if after else kills.first)
+            cached, isolated = number % 2 == 0, number % 4 >= 2
+            outcome = kills.kill(f"run-{number}", after=after, delay=delay, cached=cached, isolated=isolated)
             outcomes.append(outcome)
             when = f"killed {delay:.2f} s after case {after}, {outcome.finished} finished"
+            when += ", isolated" if isolated else ""
             print(f"{number + 1:3} {when}: {'; '.join(outcome.wrong) or 'ok'}", flush=True)
     spread = Counter(outcome.finished for outcome in outcomes)
     print("cases finished when killed, and how often:", dict(sorted(spread.items())))

@@ -190,7 +190,9 @@ class Controller:
         """The number of workers and their devices."""
         from xdist.workermanage import parse_tx_spec_config
 
-        return f"wan-parity: {self._devices.sentence(len(parse_tx_spec_config(self._config)))}"
+        isolated = "; --parity-isolate adds nothing: each is a process apart, and replaced if it dies"
+        sentence = self._devices.sentence(len(parse_tx_spec_config(self._config)))
+        return f"wan-parity: {sentence}{isolated if self._config.getoption('--parity-isolate') else ''}"
 
     def pytest_configure_node(self, node: Any) -> None:
         assert self._shares is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+import sys
 from typing import Self
 
 from parity.case.load import Case
@@ -57,6 +58,7 @@ class IsolatedSession(CaseRunner):
             return first
         if not first.may_be_chance:
             return self._died(case, first)
+        sys.stderr.write(f"parity: {case.id}: the process that ran it {first}; it is run once more\n")
         try:
             second = self._try(case, progress)
         except ParityError:  # no other process can be started

@@ -20,6 +20,7 @@ from parity.results.case import CaseResult
 from parity.results.json_text import case_from_json
 from parity.run import interrupt
 from parity.run.options import Options
+from parity.run.runner import was_interrupted
 from pipelines.apart import Child
 from pipelines.errors import ParityError, ProcessEndedError
 from pipelines.offload import Offload
@@ -120,11 +121,7 @@ class IsolatedProcess:
                 interrupt.check()
         except KeyboardInterrupt:
             self._stop(errand)
-            result = errand.result if errand.offload is not None else None
-            if result is None or "interrupted" not in (
-                result.diagnosis and result.diagnosis.stopped,
-                result.search and result.search.stopped,
-            ):
+            if errand.offload is None or errand.result is None or not was_interrupted(errand.result):
                 raise
 
     def end(self) -> None:

@@ -86,7 +86,7 @@ class CaseRunner(ABC):
         finally:
             self.record.end()
         progress.case_finished(result)
-        if "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped):
+        if was_interrupted(result):
             raise KeyboardInterrupt
         return result
 
@@ -97,6 +97,11 @@ class CaseRunner(ABC):
     def finish(self, order: Sequence[str]) -> Run:
         """Put the cases in `order` (ids), and close the run if all of them were run."""
         return self.record.finish(order)
+
+
+def was_interrupted(result: CaseResult) -> bool:
+    """Return whether Ctrl-C ended the case's diagnosis or search, which has results so far."""
+    return "interrupted" in (result.diagnosis and result.diagnosis.stopped, result.search and result.search.stopped)
 
 
 def started(options: Options) -> CaseRunner:

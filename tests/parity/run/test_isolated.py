@@ -159,6 +159,7 @@ def test_a_case_that_kills_its_process_is_an_error_and_the_others_are_what_they_
     assert "a library prints why" in (tmp_path / "apart/errors/abort.txt").read_text()
     said = capfd.readouterr().err
     assert "a library prints why" in said
+    assert said.count("twice: the process that ran it was killed by signal 9 (SIGKILL)") == 1
     assert "Fatal Python error" not in said
     first = heard.words[: heard.words.index("first finished") + 1]
     assert [word for word in first if word.startswith(("first", "1 ", "2 "))] == [
