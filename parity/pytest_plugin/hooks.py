@@ -94,7 +94,7 @@ def parity_session(request: pytest.FixtureRequest) -> Iterator[CaseRunner]:
         with _stopping(request.session):
             session = stack.enter_context(started(_options(config)))
         if session.warning is not None and _STDERR in config.stash:
-            os.write(config.stash[_STDERR], f"\nparity: {in_pytests_words(session.warning)}\n".encode())
+            os.write(config.stash[_STDERR], f"\nparity: {in_pytests_words(shown(session.warning))}\n".encode())
         yield session
         if _is_worker(config):
             return

@@ -14,6 +14,7 @@ from parity.results.case import CaseResult, Run
 from parity.run.options import Options
 from parity.run.outdir import OutDir
 from parity.run.record import Record
+from pipelines.files.shown import shown
 from pipelines.offload import Offload
 
 
@@ -58,7 +59,7 @@ class CaseRunner(ABC):
         if case is None:
             return None
         then = "" if self.options.isolate else "; if that comes again, add --isolate: it is an error of that case then"
-        return f"the run before was killed or crashed while it ran {case}{then}"
+        return f"the run before was killed or crashed while it ran {shown(case, 200)}{then}"
 
     @property
     @abstractmethod

@@ -259,6 +259,7 @@ def test_a_resumed_run_names_the_case_that_killed_the_process(
     with Session(session_options(out, device="cpu"), engine) as session:
         session.record.begin(case)  # and here it dies
     said = "the run before was killed or crashed while it ran deadly"
+    assert (out / UNDER_WAY).read_text() == "deadly"
     again = ["run", str(case.path), "--device", "cpu", "--no-html", "--out", str(out)]
     assert main([*again, "--resume"]) in (0, 1)
     assert f"{said}; if that comes again, add --isolate" in capsys.readouterr().err
