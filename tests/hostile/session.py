@@ -174,7 +174,7 @@ def _problems(feed: Feed, run: Run, folder: Path, before: set[Path], harmless: _
         found += printed_problems(name, data, is_json=feed.slot.is_json and name == "stdout", annotations=allowed)
         if name == "stderr" and run.code in (2, 3) and not data:
             found.append(f"exit code {run.code} without a word")
-    for path in sorted(set(folder.rglob("*")) - before):
+    for path in sorted(path for path in set(folder.rglob("*")) - before if ".undo" not in path.parts):
         name = path.relative_to(folder).as_posix()
         if feed.slot.kind in ("argument", "variable") and path.suffix != ".html" and path.name != "owned":
             continue  # it may be named so because the command was told to
