@@ -12,6 +12,7 @@ from pipelines.comfyui_schedules import SAMPLERS, SCHEDULES, comfyui_sigmas, ste
 from pipelines.errors import CaseError, WeightsError
 from pipelines.files import strict_json
 from pipelines.files.content import read_text
+from pipelines.files.shown import shown
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -112,14 +113,20 @@ class Scheduler:
         return ", ".join([CLASSES[self.family], f"shift {self.shift}", *extra])
 
     def build(self) -> SchedulerMixin | Sampler:
-        """Build the diffusers scheduler, or a sampler of ComfyUI's with what the Wan pipelines use of one."""
+        """Build the diffusers scheduler, or a sampler of ComfyUI's with what the Wan pipelines use of one.
+
+        Raises CaseError if diffusers has no such scheduler: it has no list of the words that a setting may be.
+        """
         if self.family == COMFYUI:
             from pipelines.comfyui_samplers import Sampler
 
             return Sampler(str(dict(self.settings)["sampler"]), self.sigmas)
         import diffusers
 
-        scheduler: SchedulerMixin = getattr(diffusers, CLASSES[self.family])(**dict(self.settings))
+        try:
+            scheduler: SchedulerMixin = getattr(diffusers, CLASSES[self.family])(**dict(self.settings))
+        except (NotImplementedError, ValueError) as error:
+            raise CaseError(f"the scheduler's settings are not for diffusers 0.42.1: {shown(error)}") from None
         return scheduler
 
     def sigmas(self, steps: int) -> tuple[float, ...]:

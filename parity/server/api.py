@@ -42,6 +42,7 @@ from parity.server.settings import Settings
 from parity.server.worker import Worker
 from pipelines.catalog import MODELS
 from pipelines.errors import MediaError
+from pipelines.files.shown import shown
 
 _FILE = re.compile(r"output_([0-9]{1,6})\.(webp|mp4)")
 _MEDIA = {"webp": "image/webp", "mp4": "video/mp4"}
@@ -227,7 +228,7 @@ def _add_files(app: FastAPI, queue: Queue, worker: Worker) -> None:
         task = queue.get(request_id)
         match = _FILE.fullmatch(name)
         videos = (task.outputs or {}).get("videos", [])
-        missing = ApiError("FILE_NOT_FOUND", "the request has no such file", details={"name": name})
+        missing = ApiError("FILE_NOT_FOUND", "the request has no such file", details={"name": shown(name, 100)})
         if match is None or int(match[1]) >= len(videos):
             raise missing
         index, kind = int(match[1]), match[2]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.files.shown import shown
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorCode:
@@ -85,5 +87,5 @@ def request_not_found(request_id: str) -> ApiError:
     return ApiError(
         "REQUEST_NOT_FOUND",
         "there is no request with this id",
-        details={"request_id": request_id},
+        details={"request_id": shown(request_id, 100)},
     )

@@ -1,6 +1,6 @@
 """Feeds hostile strings to every input and prints what became of them; exit code 1 if one got through.
 
-python -m tests.hostile                       # all places, some strings each
+python -m tests.hostile                       # all places, each string somewhere
 python -m tests.hostile --each 20             # more strings for each place
 python -m tests.hostile -k 'argument: plan'   # those whose name holds it
 """
@@ -46,7 +46,7 @@ def main() -> int:
     """Run. The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", default="", metavar="WORD", help="only feeds whose name holds it")
-    parser.add_argument("--each", type=int, default=3, metavar="N", help="strings for each place (default: 3)")
+    parser.add_argument("--each", type=int, default=1, metavar="N", help="strings for each place (default: 1)")
     parser.add_argument("--few", action="store_true", help="only those that CI tries")
     parser.add_argument("--json", action="store_true", help="print a list of outcomes instead of the table")
     parser.add_argument("--list", action="store_true", help="print names, exit codes and seconds")

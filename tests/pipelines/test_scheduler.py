@@ -95,3 +95,8 @@ def test_later_diffusers_settings_are_read(tmp_path: Path) -> None:
     config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.42.1", "shift": 5.0}
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
     assert checkpoint_scheduler(tmp_path) == flow_schedule("flow_match_euler", 5.0)
+
+
+def test_a_word_that_diffusers_does_not_know_is_a_message() -> None:
+    with pytest.raises(CaseError, match=r"settings are not for diffusers 0\.42\.1: .*median"):
+        scheduler("unipc", {"solver_type": "median"}).build()
