@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from parity.baselines.recipes import without_paths
 from parity.case.keys import ToleranceKeys
 from parity.results.case import CaseResult, MetricResult, Status
 from parity.results.environment import reaching_the_bits
+from parity.results.json_text import adapter
 from parity.results.speed import Speed
 from pipelines.errors import UsageError
 from pipelines.files import strict_json
@@ -259,7 +260,7 @@ def from_text(text: str) -> Baseline:
     if data["schema_version"] != SCHEMA_VERSION:
         raise ValueError(other_version(data["schema_version"], SCHEMA_VERSION, "accept the case again"))
     try:
-        return _with_safe_stills(TypeAdapter(Baseline).validate_json(text))
+        return _with_safe_stills(adapter(Baseline).validate_json(text))
     except ValidationError as error:
         raise ValueError(f"{first_mistake(error)}; restore it from version control, or accept the case again") from None
 

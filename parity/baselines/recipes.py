@@ -8,8 +8,9 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from parity.results.json_text import adapter
 from pipelines.drift import FACTORS, LORA_FACTORS, SCHEDULE_PARTS, Factor, differing_factors
 from pipelines.recipe import RECIPE_DEFAULTS, RECIPE_KEYS, Recipe, keys_of
 from pipelines.weights import WEIGHT_KEYS
@@ -119,7 +120,8 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     values["scheduler"] = {"family": scheduler["family"], "settings": settings}
     if values["control_image"] is not None:
         values["control_image"] = {**values["control_image"], "data": b""}
-    return TypeAdapter(Recipe).validate_python(values)
+    recipe: Recipe = adapter(Recipe).validate_python(values)
+    return recipe
 
 
 def _changes(name: str, before: Any, after: Any) -> Iterator[str]:

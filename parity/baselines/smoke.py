@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from parity.baselines.file import MAX_BYTES, file_name
 from parity.baselines.recipes import compare_recipes, without_paths
 from parity.results.case import BaselineResult, CaseResult
 from parity.results.environment import differences, reaching_the_bits
+from parity.results.json_text import adapter
 from parity.results.smoke import NOT_A_COMPARISON
 from pipelines.errors import UsageError
 from pipelines.files.content import read_text
@@ -89,7 +90,8 @@ def from_text(text: str) -> SmokeBaseline:
     if version != SCHEMA_VERSION:
         raise ValueError(other_version(version, SCHEMA_VERSION, "accept the case again"))
     try:
-        return TypeAdapter(SmokeBaseline).validate_json(text)
+        read: SmokeBaseline = adapter(SmokeBaseline).validate_json(text)
+        return read
     except ValidationError as error:
         raise ValueError(f"{first_mistake(error)}; restore it from version control, or accept the case again") from None
 

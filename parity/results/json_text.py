@@ -53,14 +53,14 @@ def case_to_json(case: CaseResult, indent: int | None = None) -> bytes:
 
 def case_from_json(data: bytes) -> CaseResult:
     """Read a case that `case_to_json` wrote. Raises ValueError."""
-    case: CaseResult = _adapter(CaseResult).validate_json(data)
+    case: CaseResult = adapter(CaseResult).validate_json(data)
     return case
 
 
 def _written(value: Run | CaseResult, indent: int | None) -> bytes:
     try:
         kind = Run if isinstance(value, Run) else CaseResult
-        data: bytes = _adapter(kind).dump_json(value, indent=indent, fallback=str)
+        data: bytes = adapter(kind).dump_json(value, indent=indent, fallback=str)
     except ValueError:  # of pydantic: the name of a file that is no UTF-8
         return _strictly(value, indent)
     return _strictly(value, indent) if _names_constants(data) else data
@@ -86,7 +86,8 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 @functools.cache
-def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
+def adapter(kind: type[_T]) -> TypeAdapter[_T]:
+    """The reader of a type. It is kept: making one takes a hundred times as long as reading a value."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -107,7 +108,7 @@ def from_json(content: str | bytes) -> Run:
     from pydantic import ValidationError
 
     try:
-        read: Run = _adapter(Run).validate_python(data)
+        read: Run = adapter(Run).validate_python(data)
         return read
     except ValidationError as error:
         raise ValueError(f"not a results.json that `parity run` wrote: {first_mistake(error)}") from None
@@ -120,7 +121,7 @@ def _quickly(content: bytes) -> Run | None:
     if _has_long_number(content) or _names_constants(content) or strict_json.values_in(content) > MAX_VALUES:
         return None
     try:
-        run = _case_by_case(content) or _adapter(Run).validate_json(content, strict=True)
+        run = _case_by_case(content) or adapter(Run).validate_json(content, strict=True)
     except ValidationError:
         return None
     return run if run.schema_version == SCHEMA_VERSION and b'"schema_version"' in content else None
@@ -137,7 +138,7 @@ def _case_by_case(content: bytes) -> Run | None:
     if begin < 0 or end < 0:
         return None
     head = content[:begin] + _NO_CASES + content[end + len(_END_OF_CASES) :]
-    run: Run = _adapter(Run).validate_json(head, strict=True)
+    run: Run = adapter(Run).validate_json(head, strict=True)
     cases: list[CaseResult] = []
     place = begin + len(_CASES)
     while place < end:
@@ -148,7 +149,7 @@ def _case_by_case(content: bytes) -> Run | None:
         before = b",\n  " if cases else b"\n  "
         if not content.startswith(before, place):
             return None
-        cases.append(_adapter(CaseResult).validate_json(content[place + len(before) : stop], strict=True))
+        cases.append(adapter(CaseResult).validate_json(content[place + len(before) : stop], strict=True))
         place = stop
     return dataclasses.replace(run, cases=tuple(cases))
 

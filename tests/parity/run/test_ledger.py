@@ -18,6 +18,7 @@ from parity.results.merge import read_results
 from parity.run import ledger as module
 from parity.run.ledger import WRITTEN_WHOLE, Ledger
 from pipelines.errors import MediaError, UsageError
+from tests.ledger_kills import MOMENTS, Bookkeeping
 from tests.support.report_cases import diagnosed_case, error_case, passed_case, run_of
 
 HEAD = replace(run_of(), finished=None)
@@ -191,3 +192,12 @@ def test_a_name_that_is_no_utf_8_is_kept_in_letters() -> None:
     run = run_of(replace(error_case(), case_file="a\udcff.yaml"))
     for text in (to_json(run), b"".join(in_pieces(run)).decode()):
         assert from_json(text).cases[0].case_file == r"a\udcff.yaml"
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:-1])
+def test_a_kill_while_results_are_written_loses_no_finished_case(tmp_path: Path, moment: str) -> None:
+    book = Bookkeeping(tmp_path, 200)
+    assert book.kill(moment, more=WRITTEN_WHOLE + 5) == []
+    assert book.done > WRITTEN_WHOLE
+    assert book.kill(moment, more=3) == []
+    assert book.finish().cases == tuple(book.cases)
