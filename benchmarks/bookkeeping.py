@@ -13,15 +13,18 @@ from benchmarks.core import Row, Size, Used, child, duration
 from benchmarks.shapes import TINY, made
 
 _DAMAGED = "1795289016739__000000500_0"
-_REPORTED = 1000
-"""The most cases of a report: a page of more is split by what it may weigh."""
+_PAGE = 5000
+"""The cases of the report whose size is measured, and the most of a report whose time is compared with that of 100."""
+_PAGE_MB = 25
+"""What `--max-size` is by default."""
 
 
 def rows(size: Size) -> Iterator[Row]:
     """Plan, run, resume and report of 10, 100, 1,000 … cases: the time of one case against that at 100.
 
     `run` takes cases whose preview is damaged, so that each is read, refused and written down; `resume` and `report`
-    take the result of a real generation, as many copies as there are cases.
+    take the result of a real generation, as many copies as there are cases. Last, the page of 5,000 cases against
+    what it may weigh.
     """
     counts = [count for count in (1, 10) if count <= size.most] if size.small else _counts(size.most)
     with tempfile.TemporaryDirectory(prefix="parity-benchmark-") as name:
@@ -31,10 +34,23 @@ def rows(size: Size) -> Iterator[Row]:
         cache = {"WAN_PARITY_CACHE": str(folder / "cache")}
         child(["-m", "parity", "run", str(_cases("one", folder, 1)), "--out", "out-one"], folder, cache, ok=(1,))
         for what in ("plan", "run", "resume", "report"):
-            used = {
-                count: _used(what, folder, count, cache) for count in counts if what != "report" or count <= _REPORTED
-            }
+            used = {count: _used(what, folder, count, cache) for count in counts if what != "report" or count <= _PAGE}
             yield from _of(what, used)
+        yield _page(folder, 20 if size.small else _PAGE, cache)
+
+
+def _page(folder: Path, count: int, cache: dict[str, str]) -> Row:
+    """A row about the size of the page of `count` cases."""
+    used = _used("report", folder, count, cache)
+    size = (folder / f"out-report-{count}" / "report.html").stat().st_size
+    return Row(
+        what=f"report, {count:,} cases: size of the page",
+        anchor="--max-size",
+        ratio=size / (_PAGE_MB << 20),
+        promise="at most 1",
+        ours=f"{size / 2**20:.3g} MiB; {duration(used.cpu)} of CPU, {used.peak:.0f} MiB of memory",
+        theirs=f"{_PAGE_MB} MiB",
+    )
 
 
 def _counts(most: int) -> list[int]:
