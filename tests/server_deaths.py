@@ -37,7 +37,7 @@ from parity.case.load import DEMO
 from parity.server.queue import now
 from tests.server_load import memory
 from tests.support.paths import ROOT
-from tests.support.serving import body, finished, process, submit, until
+from tests.support.serving import body, finished, generating_pid, process, submit, until
 from tests.support.watching import watch
 
 SLOWEST = 1.0
@@ -81,10 +81,8 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process that generates, by the log."""
-        lines = (self.data.parent / f"{self.data.name}.log").read_text().splitlines()
-        events = [json.loads(line) for line in lines if '"generating process started"' in line]
-        return int(events[-1]["pid"])
+        """The process that generates."""
+        return generating_pid(self.data)
 
     def submit(self, request: dict[str, Any]) -> str:
         return submit(self.client, request)

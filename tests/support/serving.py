@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -110,6 +111,12 @@ def process(
         assert running.stdout is not None
         running.stdout.close()
         log.close()
+
+
+def generating_pid(data: Path) -> int:
+    """The process that generates for the server of `process`, by its log."""
+    lines = (data.parent / f"{data.name}.log").read_text().splitlines()
+    return int([json.loads(line)["pid"] for line in lines if '"generating process started"' in line][-1])
 
 
 def kill(running: subprocess.Popen[str]) -> None:
