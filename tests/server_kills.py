@@ -2,9 +2,10 @@
 
     python -m tests.server_kills --times 20
 
-Before each kill the queue is filled up to ten requests; then SIGKILL at a random moment of its work, and the server is
-started again on what is left. At the end every request that was accepted must have a result whose bytes are right, or a
-failure that says that the server ended twice while it ran. Exit code 1 if not.
+Before each kill the queue is filled up to ten requests; then SIGKILL at a random moment of its work. The process that
+generates must end with it, and the server is started again on what is left. At the end every request that was accepted
+must have a result whose bytes are right, or a failure that says that the server ended twice while it ran. Exit code 1
+if not.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.support.serving import body, finished, process, submit
+from tests.support.serving import body, finished, generating_pid, lives, process, submit, until
 
 QUEUE = 10
 LONGEST_WAIT = 12.0
@@ -47,8 +49,10 @@ def main(times: int, seed: int) -> int:
                     accepted[submit(client, body(**KINDS[kind]))] = kind
                 wait = LONGEST_WAIT * chance.random() ** 2
                 threading.Event().wait(wait)
+                generating = generating_pid(data)
                 running.kill()
                 running.wait()
+                until(partial(ended, generating), 10.0)
             print(f"kill {kill + 1} of {times}: {open_now} requests open, after {wait:.2f} s", flush=True)
         with process(data, "--queue-size", str(QUEUE + len(KINDS))) as (_, client):
             again = {submit(client, body(**kind)): number for number, kind in enumerate(KINDS)}
@@ -68,6 +72,10 @@ def main(times: int, seed: int) -> int:
     for result in wrong:
         print(result)
     return 1 if wrong or left else 0
+
+
+def ended(pid: int) -> bool:
+    return not lives(pid)
 
 
 def is_open(client: httpx.Client, request_id: str) -> bool:

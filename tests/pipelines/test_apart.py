@@ -14,7 +14,7 @@ import pytest
 from pipelines.apart import Child, how_it_ended
 from pipelines.errors import CaseError, HubError, ProcessEndedError
 from tests.support.paths import ROOT
-from tests.support.serving import until
+from tests.support.serving import lives, until
 
 pytestmark = pytest.mark.process
 
@@ -87,15 +87,7 @@ def test_it_ends_with_its_parent_whatever_it_does() -> None:
         pid = parent.stdout.readline().strip()
         assert Path("/proc", pid).is_dir()
         parent.kill()
-    until(lambda: not running(pid))
-
-
-def running(pid: str) -> bool:
-    """Whether a process runs; a dead one that nobody has waited for does not."""
-    try:
-        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
+    until(lambda: not lives(int(pid)))
 
 
 def test_unknown_signals_have_a_number() -> None:

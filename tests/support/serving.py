@@ -119,6 +119,14 @@ def generating_pid(data: Path) -> int:
     return int([json.loads(line)["pid"] for line in lines if '"generating process started"' in line][-1])
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs; a dead one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
 def kill(running: subprocess.Popen[str]) -> None:
     """Kill a server and wait until nothing is left of it: what `prepared.python()` started lets go a moment later."""
     running.kill()

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.parity.factors.test_model_pages import tiny
 from tests.support.documented import blocks, made_tiny
 from tests.support.drawn import Drawn
 from tests.support.prepared import python
-from tests.support.serving import body, finished, kill, process, submit, until
+from tests.support.serving import body, finished, generating_pid, kill, lives, process, submit, until
 
 pytestmark = pytest.mark.process
 
@@ -148,7 +149,10 @@ def test_a_killed_server_goes_on_and_forgets_nothing(tmp_path: Path) -> None:
         video = client.get(before["outputs"]["videos"][0]["url"]).content
         ids = [submit(client, body(sample_steps=60)) for _ in range(2)]
         until(lambda: client.get(f"/v1/requests/{ids[0]}/status").json()["progress"] is not None)
+        generating = generating_pid(tmp_path / "data")
+        assert lives(generating) or sys.platform != "linux"
         kill(running)
+        until(lambda: not lives(generating))
     with process(tmp_path / "data", python=python()) as (running, client):
         after = client.get(f"/v1/requests/{done}/result").json()
         assert after["metadata"] == before["metadata"]
