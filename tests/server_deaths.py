@@ -3,8 +3,8 @@
     python -m tests.server_deaths --times 20
 
 One server, in which one request after the other kills the process that generates: a segmentation fault and an abort
-inside a call, signals from outside, an address space that is too small, the kernel's own killer in a cgroup of the
-server (where this user may make one), and the text that grows by its trigger word, put into the queue past all checks.
+inside a call, signals from outside, an address space that is too small, the kernel's own killer in a cgroup (where this
+user may make one), and the text that grows by its trigger word, put into the queue past all checks.
 Meanwhile /health, a status and a download are asked for all the time. After each the next request must give the bytes
 it gave before, and of the dead process neither memory nor a file may be left. Exit code 1 if not.
 """
@@ -169,18 +169,17 @@ def limited(server: Server, room: int) -> Iterator[None]:
 
 
 def out_of_memory(server: Server) -> str:
-    """Let the kernel kill what takes most memory in the server's cgroup, as it does in a container."""
+    """Let the kernel kill the process that generates for want of memory in its cgroup, at both attempts."""
     group = cgroup()
     assert group is not None
-    members = group.parent / "cgroup.procs"
     limit = "memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes"
     (group / limit).write_text(str(700 << 20))
-    for pid in (server.running.pid, server.pid):
-        (group / "cgroup.procs").write_text(str(pid))
+    first = server.pid
+    (group / "cgroup.procs").write_text(str(first))
     request_id = server.submit(body(**LARGE))
+    until(lambda: server.pid != first)
+    (group / "cgroup.procs").write_text(str(server.pid))  # before it has loaded anything
     server.result(request_id)
-    for member in (group / "cgroup.procs").read_text().split():
-        members.write_text(member)
     until(lambda: not (group / "cgroup.procs").read_text().split())
     group.rmdir()
     return request_id
