@@ -75,7 +75,7 @@ def load_pipeline(recipe: Recipe, *, token: str | None = None, on_phase: OnPhase
     load = _load_whole if recipe.boundary is None else _load_parts
     with _one_message(folder, recipe.pipeline):
         pipe = load(_class(recipe.pipeline), found, recipe, dtype, on_phase)
-        pipe.tokenizer("a")  # a damaged one may fail only then
+        pipe.tokenizer.backend_tokenizer.encode("a")  # a damaged one may fail only then; calling it starts threads
     check_kind(pipe, recipe, folder)
     for part in ("transformer", "transformer_2", "vae"):
         _check_whole(getattr(pipe, part, None), folder / part)
