@@ -56,9 +56,13 @@ def choose(
     """
     if approvals is not None:
         return approved(approvals, cases), []
+    by_id: dict[str, list[SourcedCase]] = {}
+    for item in cases:
+        by_id.setdefault(item.result.id, []).append(item)
     if names:
-        return [_named(name, cases) for name in _matched(names, cases)], []
-    _refuse_twice([item.result.id for item in cases], cases)
+        return [_named(name, by_id) for name in _matched(names, cases)], []
+    for case_id in by_id:
+        _refuse_twice(case_id, by_id)
     reasons = [(item, _why_not(item, baselines.get(item.result.id))) for item in cases]
     left_out = [LeftOut(case=item.result.id, reason=reason) for item, reason in reasons if reason is not None]
     return [item for item, reason in reasons if reason is None], left_out
@@ -90,12 +94,12 @@ def _matched(names: Sequence[str], cases: Sequence[SourcedCase]) -> list[str]:
     return list(found)
 
 
-def _named(name: str, cases: Sequence[SourcedCase]) -> SourcedCase:
-    known = list(dict.fromkeys(item.result.id for item in cases))
-    if name not in known:
-        raise UsageError(f"{name}: no such case in the results{did_you_mean(name, known)}")
-    _refuse_twice([name], cases)
-    item = next(item for item in cases if item.result.id == name)
+def _named(name: str, cases: Mapping[str, Sequence[SourcedCase]]) -> SourcedCase:
+    """The case of that name, among all by their ids."""
+    if name not in cases:
+        raise UsageError(f"{name}: no such case in the results{did_you_mean(name, list(cases))}")
+    _refuse_twice(name, cases)
+    item = cases[name][0]
     if item.result.output is None:
         raise UsageError(f"{name}: no output to accept ({item.result.verdict}); nothing was accepted")
     if item.result.status == "error":
@@ -103,12 +107,11 @@ def _named(name: str, cases: Sequence[SourcedCase]) -> SourcedCase:
     return item
 
 
-def _refuse_twice(names: Sequence[str], cases: Sequence[SourcedCase]) -> None:
+def _refuse_twice(name: str, cases: Mapping[str, Sequence[SourcedCase]]) -> None:
     """Raise UsageError for a case that several results hold: the user must say which of them to accept."""
-    for name in names:
-        paths = [str(item.source.path) for item in cases if item.result.id == name]
-        if len(paths) > 1:
-            raise UsageError(f"{name}: is in {' and '.join(paths)}; give one of them with --results")
+    if len(cases[name]) > 1:
+        paths = " and ".join(str(item.source.path) for item in cases[name])
+        raise UsageError(f"{name}: is in {paths}; give one of them with --results")
 
 
 def propose(

@@ -34,7 +34,7 @@ def add(parsers: Any) -> None:
         "  WAN_PARITY_TOKEN=… parity serve --lora-root output \\\n"
         "      --host 0.0.0.0 --base-url http://gpu1:8000\n\n"
         "exit codes:\n  0   stopped\n  2   bad usage; nothing was served\n"
-        "  3   the device is not there, or generating cannot be started; nothing was served\n",
+        "  3   the device is missing or generating cannot start; nothing was served\n",
     )
     command.add_argument(
         "--lora-root", type=Path, required=True, metavar="DIR", help="folder that loras[].path is relative to"

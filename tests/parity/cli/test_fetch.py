@@ -344,4 +344,4 @@ def test_the_line_of_progress(capsys: pytest.CaptureFixture[str], monkeypatch: p
     line = command._Line("[1/1] a/b")
     line.show(Arrived(2_000_000_000, 0, 20, 0))
     line.close()
-    assert (line.every, capsys.readouterr().err) == (0.5, "\r\x1b[K[1/1] a/b: 2.0 GB, 100 MB/s\r\x1b[K")
+    assert (line.every, capsys.readouterr().err) == (0.5, "[1/1] a/b: 2.0 GB, 100 MB/s\r\x1b[K")
