@@ -208,7 +208,7 @@ KINDS: dict[str, Kind] = {
     "SIGKILL amid the steps, once": (killed(signal.SIGKILL, 1), "succeeded", ""),
     "SIGKILL amid the steps, twice": (killed(signal.SIGKILL, 2), "failed", "signal 9 (SIGKILL)"),
     "address space of 300 MiB more": (short_of_space, "failed", "ran out of memory"),
-    "text that grows to 36 MB": (grown, "failed", ""),
+    "text that grows to 36 MB": (grown, "failed", "should have at most 50000 characters"),
     "memory of the cgroup, by the kernel": (out_of_memory, "failed", "signal 9 (SIGKILL)"),
 }
 """What kills, the state of the request that does, and what its error says."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic import ValidationError
+
 from parity.server import logs
 from parity.server.files import Results
 from parity.server.inputs import Inputs
@@ -21,6 +23,7 @@ from parity.server.queue import QueuedRequest
 from parity.server.settings import Settings
 from pipelines.catalog import MODELS
 from pipelines.errors import ParityError
+from pipelines.files.shown import shown
 from pipelines.media.video import encode
 from pipelines.recipe import Recipe
 from pipelines.reference.request import Request
@@ -109,7 +112,7 @@ class Generator:
         """See `Generates`."""
         try:
             return self._generate(queued, token, report, check)
-        except InterruptedByCheckError:
+        except (InterruptedByCheckError, FailedError):
             raise
         except ParityError as error:
             raise FailedError(self._without_folders(str(error)), foreseen=True) from None
@@ -135,7 +138,7 @@ class Generator:
         self.engine.close()
 
     def _generate(self, queued: QueuedRequest, token: str | None, report: Report, check: Check) -> Generated:
-        request = Request.model_validate_json(queued.body)
+        request = _parsed(queued.body)
         model = MODELS[request.model]
         report(RequestProgress(prompt=0, prompts=len(request.prompts), step=0, steps=0))
         started = time.perf_counter()
@@ -195,3 +198,12 @@ class Generator:
         for folder in (self.settings.lora_root, downloads_of(self.settings), self.settings.data):
             text = text.replace(f"{folder}/", "").replace(str(folder), "…")
         return text
+
+
+def _parsed(body: str) -> Request:
+    """The request of a body that was accepted, perhaps by a version with other limits. Raises FailedError."""
+    try:
+        return Request.model_validate_json(body)
+    except ValidationError as error:
+        mistakes = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise FailedError(f"this version does not accept the request: {shown(mistakes)}", foreseen=True) from None

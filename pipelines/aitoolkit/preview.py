@@ -137,7 +137,7 @@ def _checked_sample(job: Job, index: int, model: Model, unpairable: str | None) 
     if unpairable is None and not 0 <= index < len(job.samples):
         raise CaseError(f"{path}: has {len(job.samples)} samples (0 to {len(job.samples) - 1}), not {index}")
     if job.arch is not None and job.arch != model.arch:
-        raise CaseError(f"{path}: trains {job.arch}, but {model.id} takes LoRAs of {model.arch}")
+        raise CaseError(f"{path}: trains {job.arch}, but the model {model.id} takes LoRAs of {model.arch}")
     sample = job.samples[index] if index < len(job.samples) else job.unlisted
     if sample.sample_steps > MAX_STEPS:
         message = f"{sample.sample_steps} steps: more than {MAX_STEPS} are not supported yet"

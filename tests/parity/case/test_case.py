@@ -448,7 +448,7 @@ def test_two_cases_with_one_id(tmp_path: Path) -> None:
     ("old", "new", "line", "words"),
     [
         ("sample: 0", "sample: 2", 4, "has 2 samples (0 to 1), not 2"),
-        ("wan21_14b", "wan21_i2v_14b", 4, "trains wan21, but wan21_i2v_14b takes LoRAs of wan21_i2v"),
+        ("wan21_14b", "wan21_i2v_14b", 4, "trains wan21, but the model wan21_i2v_14b takes LoRAs of wan21_i2v"),
         ('toolkit: "0.12.26"', "lora: gone.safetensors", 4, "gone.safetensors"),
     ],
 )

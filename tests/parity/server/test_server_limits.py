@@ -203,6 +203,17 @@ def test_a_start_removes_what_a_killed_server_left(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / "files").iterdir()] == [f"{done}_output_0.webp"]
 
 
+def test_what_an_earlier_version_accepted_and_this_one_does_not_is_said(tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "queue.sqlite", 10)
+    longer = body()["prompts"][0] | {"prompt": "x" * (MAX_CHARACTERS + 1)}
+    queue.add("earlier", json.dumps(body(request={"prompts": [longer]})), had_hub_token=False)
+    queue.close()
+    with thread(settings_of(tmp_path)) as client:
+        result = finished(client, "earlier")
+    assert result["status"] == "failed"
+    assert result["error"].startswith("this version does not accept the request: prompts.0.prompt: ")
+
+
 def aged(data: Path, request_id: str, days: float) -> None:
     """Let a request be over for longer than it is."""
     database = sqlite3.connect(data / "queue.sqlite")
