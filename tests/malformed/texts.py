@@ -128,7 +128,8 @@ def _config_key(at: Place) -> Outcome | None:
         return "refused" if at in (("config",), ("config", "name"), ("config", "process")) else "clean"
     if len(at) > 3 and (at[3] not in _READ or at[-1] in _UNREAD):
         return "clean"
-    return "clean" if at[-1] in ("neg", "network_multiplier") else "refused"
+    # ai-toolkit takes walk_seed by Python's truth, as it does every switch: any text is on
+    return "clean" if at[-1] in ("neg", "network_multiplier", "walk_seed") else "refused"
 
 
 def _imported_key(at: Place) -> Outcome | None:
