@@ -53,6 +53,8 @@ def case_to_json(case: CaseResult, indent: int | None = None) -> bytes:
 
 def case_from_json(data: bytes) -> CaseResult:
     """Read a case that `case_to_json` wrote. Raises ValueError."""
+    if _has_unusable_number(data):
+        raise ValueError("has a number that is not usable")
     case: CaseResult = adapter(CaseResult).validate_json(data)
     return case
 
@@ -118,7 +120,7 @@ def _quickly(content: bytes) -> Run | None:
     """Read a results.json without a copy as text or dictionaries; None if it has anything to complain about."""
     from pydantic import ValidationError
 
-    if _has_long_number(content) or _names_constants(content) or strict_json.values_in(content) > MAX_VALUES:
+    if _has_unusable_number(content) or _names_constants(content) or strict_json.values_in(content) > MAX_VALUES:
         return None
     try:
         run = _case_by_case(content) or adapter(Run).validate_json(content, strict=True)
@@ -158,15 +160,33 @@ _END_OF_CASE, _END_OF_CASES = b"\n  }", b"\n ]" + _AFTER_CASES
 
 MAX_VALUES = 32_000_000
 """The most values in a results.json. A case has about 1,000."""
-_DIGITS = bytes(ord("0") if chr(byte) in "0123456789." else ord(" ") for byte in range(256))
+_KINDS = {**dict.fromkeys(b"0123456789.", "0"), **dict.fromkeys(b"eE", "e"), ord("+"): "+"}
+_KIND = "".join(_KINDS.get(byte, " ") for byte in range(256)).encode()
+"""What each byte may be in a number."""
 _LONGER = b"0" * (strict_json.MAX_DIGITS + 1)
+_BEYOND = b"0e000", b"0e+000"
+"""How a number above 1e100 ends, which may be infinite. Hashes, which are texts, have the same."""
+_NUMBER = re.compile(rb"[:,\[\s]-?[0-9.]+[eE]\+?[0-9]{3}")
 _CHUNK = 1 << 20
 
 
-def _has_long_number(content: bytes) -> bool:
-    """True if more digits and dots follow each other than a number may have. Five times as fast as a pattern."""
-    chunks = range(0, len(content), _CHUNK)
-    return any(_LONGER in content[at : at + _CHUNK + len(_LONGER) - 1].translate(_DIGITS) for at in chunks)
+def _has_unusable_number(content: bytes) -> bool:
+    """True if a number is longer than it may be, or above 1e100. Five times as fast as a pattern."""
+    overlap = len(_LONGER) - 1
+    for at in range(0, len(content), _CHUNK):
+        kinds = content[at : at + _CHUNK + overlap].translate(_KIND)
+        if _LONGER in kinds or any(_is_beyond(content, at, kinds, end) for end in _BEYOND):
+            return True
+    return False
+
+
+def _is_beyond(content: bytes, at: int, kinds: bytes, end: bytes) -> bool:
+    place = kinds.find(end)
+    while place >= 0:
+        if _NUMBER.search(content, max(0, at + place - len(_LONGER)), at + place + len(end)):
+            return True
+        place = kinds.find(end, place + 1)
+    return False
 
 
 def _parse(text: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from parity.cli.main import main
 from parity.results.case import Run
 from parity.results.json_text import to_json
-from parity.results.merge import merge
+from parity.results.merge import merge, read_results
 from reports.render import render
 from tests.support.report_cases import Page, diagnosed_case, drifted_case, error_case, passed_case, run_of
 
@@ -145,6 +145,12 @@ def results(**changes: Any) -> str:
         ("[" * 100_000, "is nested too deeply"),
         (results(cases=[{"id": "a"}]), "not a results.json that `parity run` wrote: cases.0.status"),
         (results(cases=3), "not a results.json that `parity run` wrote: cases: "),
+        (results(environment={"x": "number"}).replace('"number"', "1e400"), "line 1: 1e400 is not a usable number"),
+        (results(environment={"x": "number"}).replace('"number"', "9" * 200), "of 200 digits is not a usable number"),
+        (
+            to_json(run_of(error_case())).replace('"environment": {', '"environment": {"x": [-1.5E+400],', 1),
+            "-1.5E+400 is not a usable number",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_message(
@@ -159,6 +165,12 @@ def test_what_cannot_be_read_is_one_message(
     assert said in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "page.html").exists()
+
+
+def test_what_only_looks_like_a_number_is_read(tmp_path: Path) -> None:
+    texts = {"a": "ab5e1239", "b": "5e123456", "c": ": 1e400", "d": "9" * 200}
+    write(replace(run_of(error_case()), environment=texts), tmp_path / "good")
+    assert read_results(tmp_path / "good" / "results.json").environment == texts
 
 
 def test_what_is_no_text_or_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
