@@ -82,7 +82,7 @@ def why_not_applied(path: Path, application: LoraApplication, expert: Expert | N
     """Return why a LoRA cannot be applied in this way, and what works; None if it can. Raises WeightsError."""
     keys = expert_keys(read_header(path).shapes, expert)
     if application == "adapter":
-        reason = why_not_served(keys)
+        reason = why_not_served(keys) if keys else "holds no tensor, so there is nothing to apply; copy it again"
     elif any("magnitude" in parts for parts in sort_keys(keys).layers.values()):
         reason = "is DoRA (lora_magnitude_vector), which only `lora_application: adapter` applies"
     else:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from pipelines.files.words import near
+from pipelines.files.words import near, shorten
 
 EXIT_CODES = """\
 exit codes:
@@ -20,6 +20,8 @@ exit codes:
 """
 _WIDEST = 100
 """Columns of help on a wide terminal; longer lines are hard to read."""
+_LONGEST = 4000
+"""Characters of a message."""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -111,6 +113,10 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             message += near(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
         super().error(message)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End with a message, of which an argument may be a megabyte."""
+        super().exit(status, message and f"{shorten(message.rstrip(), _LONGEST)}\n")
 
     def _unknown_command(self, word: str) -> NoReturn:
         if not self.commands:

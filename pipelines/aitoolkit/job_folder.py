@@ -6,7 +6,6 @@ Every rule holds for ostris/ai-toolkit at 27a03a91 (0.12.26) unless a line names
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from pipelines.aitoolkit.job import Job
 from pipelines.errors import WeightsError
+from pipelines.files import strict_json
 from pipelines.files.words import listed
 from pipelines.lora_files import read_header
 from pipelines.lora_keys import sort_keys
@@ -232,7 +232,7 @@ def step_files(job: Job, before: int | None) -> list[LoraFiles]:
 def _metadata(path: Path, key: str) -> Any:
     """An entry of a LoRA's metadata. Raises KeyError or ValueError if it is missing or the file cannot be read."""
     try:
-        return json.loads(read_header(path).metadata[key])
+        return strict_json.loads(read_header(path).metadata[key], constants=True)
     except WeightsError as error:
         raise ValueError(str(error)) from None
 

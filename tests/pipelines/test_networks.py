@@ -20,7 +20,7 @@ from pipelines.aitoolkit.preview import preview_recipe
 from pipelines.engine.engine import Engine
 from pipelines.engine.lora_layers import make_layers
 from pipelines.errors import UnreproducibleError, WeightsError
-from pipelines.lora_files import check_coverage, left_out
+from pipelines.lora_files import check_coverage, left_out, why_not_applied
 from pipelines.lora_keys import sort_keys, why_not_served
 from pipelines.recipe import Recipe
 from pipelines.reference.inference import inference_recipe, reference_graph, request_of_preview
@@ -378,3 +378,11 @@ def test_two_renamed_loras_are_not_chosen_from(renamed: Path) -> None:
     shutil.copy(renamed / "the good one.safetensors", renamed / "best.safetensors")
     found = find_lora(read_job(renamed / "config.yaml"), 500)
     assert "best.safetensors, the good one.safetensors" in str(found.missing)
+
+
+def test_a_file_without_tensors_is_said(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({}, tmp_path / "a.safetensors")
+    said = why_not_applied(tmp_path / "a.safetensors", "adapter")
+    assert said == f"{tmp_path}/a.safetensors: holds no tensor, so there is nothing to apply; copy it again"

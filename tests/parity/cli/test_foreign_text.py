@@ -54,3 +54,10 @@ def test_a_hostile_argument_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(["plan", "--x\n::error::y\x1b"])
     harmless(capsys.readouterr().err)
+
+
+def test_a_megabyte_of_an_argument_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["schema", "x" * 1_000_000], ["cache", "prune", "--older-than", "x" * 1_000_000]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert max(map(len, capsys.readouterr().err.splitlines())) < 5000

@@ -146,3 +146,12 @@ def test_the_qtype_counts_since_march_2025(tmp_path: Path, toolkit: str | None, 
     recipe = recipe_of(tmp_path, "t2v_basic", toolkit, ms, low_vram=False, model=keys)
     assert (recipe.quantization.transformer, recipe.quantization.text_encoder) == (qtype, qtype)
     assert not any("f5aa4232" in note for note in recipe.notes)  # nothing is left open
+
+
+def test_metadata_of_a_stranger_name_no_version(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(DEMO / "jobs" / "t2v_basic" / "tiny_t2v.safetensors")
+    for text in ("[" * 100_000, "{", '{"name": "ai-toolkit"}', "5"):
+        save_file(weights, tmp_path / "a.safetensors", {"software": text})
+        assert toolkit_version(tmp_path / "a.safetensors") is None

@@ -227,7 +227,7 @@ def test_unreadable_lora_is_an_error(job_folder: Path) -> None:
 def test_missing_index_and_other_arch(job_folder: Path) -> None:
     with pytest.raises(CaseError, match="2 samples"):
         recipe_of(job_folder, index=2)
-    with pytest.raises(CaseError, match="trains wan21, but wan21_i2v_14b"):
+    with pytest.raises(CaseError, match="trains wan21, but the model wan21_i2v_14b"):
         recipe_of(job_folder, i2v=True)
 
 
