@@ -17,6 +17,10 @@ from parity.terminal.forecast import Forecast
 from pipelines.files.words import plural
 from pipelines.phases import Phase, in_words
 
+_COUNTED_ANEW = 100
+"""The seconds of later cases are counted anew when a hundredth of them has begun since. So what it costs to begin a
+case does not grow with their number."""
+
 
 class Outlook(Protocol):
     """What a run expects of its cases (`parity.run.outlook`)."""
@@ -48,7 +52,7 @@ class Tracker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._outlook: Outlook = Unknown()
-        self._later: list[Case] = []
+        self._later: dict[str, Case] = {}
         self.total = 0
         """The number of cases; 0: nobody knows."""
         self.number = 0
@@ -63,20 +67,24 @@ class Tracker:
         self._forecast = Forecast(None, 0, clock)
         self._took: list[float] = []
         self._left_later: float | None = None
+        self._seconds_later: dict[str, float] = {}
+        """The seconds of each later case, as they were last counted."""
+        self._since_counted = 0
         self._cached = False
         self._lock = threading.RLock()
 
     def prepare(self, cases: Sequence[Case], outlook: Outlook) -> None:
         """These cases will run, in this order."""
         with self._lock:
-            self._outlook, self._later, self.total = outlook, list(cases), len(cases)
+            self._outlook, self._later, self.total = outlook, {case.id: case for case in cases}, len(cases)
+            self._since_counted = len(cases)  # so they are counted with the first
 
     def case_started(self, case: Case) -> None:
         with self._lock:
             self.number += 1
             self.case, self._label, self.doing = case, "", ""
-            self._later = [later for later in self._later if later.id != case.id]
-            self._left_later = self._seconds_later()
+            self._later.pop(case.id, None)
+            self._count_later(case.id)
             self._forecast = Forecast(self._outlook.expect(case), case.inference.steps, self._clock)
             self._forecast.planned(self._outlook.generations(case))
 
@@ -183,19 +191,28 @@ class Tracker:
     def _mean(self) -> float:
         return sum(self._took) / len(self._took)
 
-    def _seconds_later(self) -> float | None:
-        """Seconds of all cases after the present one."""
-        total = 0.0
-        for case in self._later:
-            estimate, generations = self._outlook.expect(case), self._outlook.generations(case)
-            if estimate is not None and generations is not None:
-                steps = case.inference.steps
-                total += estimate.seconds(steps) + max(0.0, generations - 1) * estimate.seconds(steps, load=False)
-            elif self._took:
-                total += self._mean()
-            else:
-                return None
-        return total
+    def _count_later(self, begun: str) -> None:
+        """Count the seconds of all cases after the one that has begun: all of them anew, or without this one."""
+        gone = self._seconds_later.pop(begun, 0.0)
+        self._since_counted += 1
+        if self._since_counted * _COUNTED_ANEW < len(self._later):
+            self._left_later = None if self._left_later is None else max(0.0, self._left_later - gone)
+            return
+        self._since_counted, self._seconds_later, self._left_later = 0, {}, None
+        for case in self._later.values():
+            seconds = self._seconds_of(case)
+            if seconds is None:
+                return
+            self._seconds_later[case.id] = seconds
+        self._left_later = sum(self._seconds_later.values())
+
+    def _seconds_of(self, case: Case) -> float | None:
+        """The expected seconds of a later case; None: nothing tells."""
+        estimate, generations = self._outlook.expect(case), self._outlook.generations(case)
+        if estimate is not None and generations is not None:
+            steps = case.inference.steps
+            return estimate.seconds(steps) + max(0.0, generations - 1) * estimate.seconds(steps, load=False)
+        return self._mean() if self._took else None
 
     def _end(self, result: CaseResult) -> None:
         with self._lock:

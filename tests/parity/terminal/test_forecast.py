@@ -189,6 +189,27 @@ def test_the_run_s_rest_is_that_of_all_its_cases(clock: Clock, three: list[Case]
     assert tracker.run_line() == f"case 2 of 3, about {duration(2 * one - 10 + 100)} left"
 
 
+def test_thousands_of_later_cases_are_counted_a_bounded_number_of_times(clock: Clock, three: list[Case]) -> None:
+    cases = [dataclasses.replace(three[0], id=f"case-{number}") for number in range(1000)]
+    asked: list[str] = []
+
+    class Counting:
+        def expect(self, case: Case) -> Estimate | None:
+            asked.append(case.id)
+            return KNOWN
+
+        def generations(self, case: Case) -> float | None:  # noqa: ARG002
+            return 1.0
+
+    tracker = Tracker(clock)
+    tracker.prepare(cases, Counting())
+    one = KNOWN.seconds(three[0].inference.steps)
+    for number, case in enumerate(cases):
+        tracker.case_started(case)
+        assert tracker.run_left() == pytest.approx((1000 - number) * one)
+    assert len(asked) < 200 * len(cases)  # all of them at each case: 500,000
+
+
 def test_cached_frames_do_not_make_others_look_quick(clock: Clock, three: list[Case], result: CaseResult) -> None:
     tracker = Tracker(clock)
     tracker.prepare(three, Outlook(twice=KNOWN, other=KNOWN))
