@@ -36,9 +36,12 @@ def why_beyond_bounds(recipe: Recipe) -> str | None:
         return f"seed {shorten(str(recipe.seed), 30)} does not fit into the 64 bits that torch supports"
     if min(width, height, frames, recipe.steps) < 1:
         return f"{frames} frames of {width}x{height} in {recipe.steps} steps: there is nothing to generate"
-    if recipe.steps > MAX_STEPS:
-        return f"{recipe.steps} steps: more than {MAX_STEPS} are not supported yet; use fewer"
-    return why_too_many_pixels(width, height, frames)
+    return why_too_many_steps(recipe.steps) or why_too_many_pixels(width, height, frames)
+
+
+def why_too_many_steps(steps: int) -> str | None:
+    """The reason why there are more denoising steps than anyone takes; None if there are not."""
+    return f"{steps} steps: more than {MAX_STEPS} are not supported yet; use fewer" if steps > MAX_STEPS else None
 
 
 def why_too_many_pixels(width: int, height: int, frames: int) -> str | None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import Any
-
 import pytest
 
 from tests.hostile.fakes import FAKES
 from tests.hostile.strings import STRINGS
-from tests.support.paths import ROOT
+from tests.support.printing import printed
 
 pytestmark = pytest.mark.process
-
-
-def printed(*arguments: str) -> Any:
-    """Return what a module prints as JSON, in a process of its own: it forks, and must have imported nothing before."""
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_nothing_hostile_gets_through() -> None:

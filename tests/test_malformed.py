@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import Any
-
 import pytest
 
 from tests.malformed.fakes import COMMANDS
-from tests.support.paths import ROOT
+from tests.support.printing import printed
 
 pytestmark = pytest.mark.process
-
-
-def printed(*arguments: str) -> Any:
-    """Return what a module prints as JSON, in a process of its own: it forks, and must have imported nothing before."""
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_malformed_inputs_end_in_one_message_and_leave_nothing_behind() -> None:

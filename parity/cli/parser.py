@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from pipelines.files.shown import message as of_values
 from pipelines.files.words import near, shorten
 
 EXIT_CODES = """\
@@ -20,8 +21,6 @@ exit codes:
 """
 _WIDEST = 100
 """Columns of help on a wide terminal; longer lines are hard to read."""
-_LONGEST = 4000
-"""Characters of a message."""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -104,6 +103,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def error(self, message: str) -> NoReturn:
+        message = of_values(message)  # an argument may be a megabyte
         found = re.search(r"argument (?:COMMAND|ACTION): invalid choice: '([^']*)'", message)
         if found:
             self._unknown_command(found[1])
@@ -114,11 +114,8 @@ class Parser(argparse.ArgumentParser):
             message += near(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
         super().error(message)
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """End with a message, of which an argument may be a megabyte."""
-        super().exit(status, message and f"{shorten(message.rstrip(), _LONGEST)}\n")
-
     def _unknown_command(self, word: str) -> NoReturn:
+        word = shorten(word, 100)
         if not self.commands:
             super().error(f"{self.prog} has no subcommands, so {word!r} names none; `{self.prog} --help` shows its use")
         super().error(f"unknown command {word!r}{self._meant(word)}; `{self.prog} --help` lists all")

@@ -189,7 +189,7 @@ def main() -> None:
     parent = Parent()
     faulthandler.enable(all_threads=False)
     settings, hashes = parent.receive()
-    digests.remember_in(hashes)
+    digests.remember_in(*hashes)
     from parity.server.inputs import Inputs
     from pipelines.engine.engine import Engine
 

@@ -28,7 +28,7 @@ from pipelines.catalog import Model, find_model
 from pipelines.errors import CaseError, MediaError, UnreproducibleError
 from pipelines.graph import FRAME_RULES, SIZE_RULES
 from pipelines.hub import find_source, is_hub_id, why_not_found
-from pipelines.limits import MAX_STEPS
+from pipelines.limits import why_too_many_steps
 from pipelines.lora_files import is_lokr, left_out, lora_file, why_not_applied
 from pipelines.media.control_image import load as load_control_image
 from pipelines.quantization import Quantization
@@ -139,9 +139,8 @@ def _checked_sample(job: Job, index: int, model: Model, unpairable: str | None) 
     if job.arch is not None and job.arch != model.arch:
         raise CaseError(f"{path}: trains {job.arch}, but the model {model.id} takes LoRAs of {model.arch}")
     sample = job.samples[index] if index < len(job.samples) else job.unlisted
-    if sample.sample_steps > MAX_STEPS:
-        message = f"{sample.sample_steps} steps: more than {MAX_STEPS} are not supported yet"
-        raise job.document.error((*PROCESS, "sample", "sample_steps"), message)
+    if (reason := why_too_many_steps(sample.sample_steps)) is not None:
+        raise job.document.error((*PROCESS, "sample", "sample_steps"), reason)
     for name in ("guidance_scale", "network_multiplier"):  # a config may hold such numbers, no preview has them
         value = getattr(sample, name)
         if not math.isfinite(value):

@@ -37,10 +37,10 @@ class GraphNode:
     def label(self) -> str:
         """Its title in quotes after a space, if that says more than its class."""
         plain = "".join(self.title.split()).lower()
-        return f' "{_printed(self.title, 40)}"' if plain and plain != self.kind.lower() else ""
+        return f' "{shown(self.title, 40)}"' if plain and plain != self.kind.lower() else ""
 
     def __str__(self) -> str:
-        return f"{_printed(self.kind, 60)} {_printed(self.id, 30)}{self.label}"
+        return f"{shown(self.kind, 60)} {shown(self.id, 30)}{self.label}"
 
 
 class Output(NamedTuple):
@@ -133,7 +133,7 @@ class ApiGraph:
                 value, plain = node.inputs[name], LATER.get(node.kind, {}).get(name, ())
                 known = node.kind in _OPEN or NODES[node.kind].input(name) or value in plain
                 if not known and (_link(value) is not None) == linked:
-                    found.append(f"{_printed(name, 40)} of {node}")
+                    found.append(f"{shown(name, 40)} of {node}")
         return found
 
     def _followed(self, node: GraphNode) -> list[str]:
@@ -146,7 +146,7 @@ class ApiGraph:
 
     def _target(self, node: GraphNode, name: str, link: tuple[str, int]) -> Output:
         if link[0] not in self.nodes:
-            raise self.error(f"{node}: its input {name} leads to node {_printed(link[0], 30)}, which is not there")
+            raise self.error(f"{node}: its input {name} leads to node {shown(link[0], 30)}, which is not there")
         return Output(self.nodes[link[0]], link[1])
 
     def _resolve(self, node: GraphNode, name: str) -> Output | object:
@@ -219,11 +219,11 @@ class ApiGraph:
         try:
             result = evaluate(expression, names)
         except ValueError as error:
-            raise self.error(f'{node}: its expression "{_printed(expression, 60)}" {error}') from None
+            raise self.error(f'{node}: its expression "{shown(expression, 60)}" {error}') from None
         if found.type == "BOOLEAN":
             return bool(result)
         if found.type == "INT" and result != int(result):  # whether ComfyUI rounds or cuts is not known
-            raise self.error(f'{node}: its expression "{_printed(expression, 60)}" gives {result:g}, no whole number')
+            raise self.error(f'{node}: its expression "{shown(expression, 60)}" gives {result:g}, no whole number')
         return result
 
 
@@ -231,7 +231,7 @@ def names_of(nodes: Sequence[GraphNode]) -> str:
     """The nodes for a message, each once, by class: `LoadVideo 1, 4 "Pose"; Canny 7`."""
     kinds: dict[str, list[str]] = {}
     for node in dict.fromkeys(nodes):
-        kinds.setdefault(_printed(node.kind, 60), []).append(f"{_printed(node.id, 30)}{node.label}")
+        kinds.setdefault(shown(node.kind, 60), []).append(f"{shown(node.id, 30)}{node.label}")
     return shorten("; ".join(f"{kind} {listed(ids, 5)}" for kind, ids in kinds.items()), 1200)
 
 
@@ -252,14 +252,10 @@ def _node(key: str, value: object, where: str) -> GraphNode:
         title = meta.get("title") if isinstance(meta, Mapping) else None
         if isinstance(kind, str) and isinstance(inputs, Mapping):
             return GraphNode(str(key), kind, title if isinstance(title, str) else "", inputs)
-    raise GraphError(f"{where}: node {_printed(str(key), 30)} has no class_type with inputs; is this a ComfyUI graph?")
+    raise GraphError(f"{where}: node {shown(str(key), 30)} has no class_type with inputs; is this a ComfyUI graph?")
 
 
 def _described(value: object) -> str:
     if isinstance(value, str):
-        return f'"{_printed(value, 60)}"'
-    return _printed(str(value).lower(), 60) if isinstance(value, (bool, int, float)) else "a list or an object"
-
-
-def _printed(text: str, most: int) -> str:
-    return shown(text, most)
+        return f'"{shown(value, 60)}"'
+    return shown(str(value).lower(), 60) if isinstance(value, (bool, int, float)) else "a list or an object"

@@ -61,7 +61,9 @@ def changes(now: Settings, wanted: Settings, *, same: Collection[str] = ()) -> t
             continue
         place = places.get(other.place, value.node)
         found.append(
-            NodeSetting(node=place, kind=other.kind, name=value.name, value=value.shown, now=_printable(other.shown))
+            NodeSetting(
+                node=place, kind=other.kind, name=value.name, value=value.shown, now=shown(other.shown, _LONGEST)
+            )
         )
     return tuple(found)
 
@@ -139,11 +141,6 @@ def _of_stage(stage: Stage, number: int, of: str) -> Iterator[_Value]:
     yield value(*sampler, "end_at_step", LAST_STEP if stage.end is None else stage.end, end)
     yield value(*sampler, "add_noise", switch(stage.add_noise), stage.add_noise)
     yield value(*sampler, "return_with_leftover_noise", switch(stage.leftover_noise), stage.leftover_noise)
-
-
-def _printable(text: str) -> str:
-    """A value of a graph that somebody made, on one line and without what moves a terminal's cursor."""
-    return shown(text, _LONGEST)
 
 
 def _file(save: Save) -> str:

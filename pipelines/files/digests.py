@@ -43,7 +43,7 @@ class Digests:
         With `key` it must also be signed with it: else whoever can write it could pass off one file for another.
         """
         self.file = file
-        self._key = key
+        self.key = key
         self._now = now
         self._known: dict[str, tuple[State, str]] = {}
         self._lock = threading.Lock()
@@ -109,8 +109,8 @@ class Digests:
         others = {path: entry for path, entry in self._kept().items() if path not in fresh}
         files = {path: [*state, digest] for path, (state, digest) in [*others.items(), *fresh.items()][-_MOST:]}
         data = {"version": VERSION, "files": files}
-        if self._key is not None:
-            data["mac"] = self._key.mac("hashes", _bytes(files))
+        if self.key is not None:
+            data["mac"] = self.key.mac("hashes", _bytes(files))
         with contextlib.suppress(OSError):
             write_atomically(self.file, json.dumps(data, indent=0).encode())
 
@@ -121,7 +121,7 @@ class Digests:
             data = json.loads(read_bytes(self.file, _MAX_BYTES))
             if data["version"] != VERSION:
                 return {}
-            if self._key is not None and not self._key.signed("hashes", _bytes(data["files"]), data.get("mac")):
+            if self.key is not None and not self.key.signed("hashes", _bytes(data["files"]), data.get("mac")):
                 return {}
             return {path: _entry(*values) for path, values in data["files"].items()}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
@@ -164,9 +164,9 @@ def remember_in(file: Path | None, key: Key | None = None) -> None:
         _current = Digests(file, key)
 
 
-def remembered_in() -> Path | None:
-    """Return the file of `remember_in`, for another process of ours."""
-    return _current.file
+def remembered_in() -> tuple[Path | None, Key | None]:
+    """Return what `remember_in` was given, for another process of ours."""
+    return _current.file, _current.key
 
 
 def sha256_file(path: Path) -> str:

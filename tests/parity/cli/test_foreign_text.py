@@ -57,7 +57,7 @@ def test_a_hostile_argument_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_megabyte_of_an_argument_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["schema", "x" * 1_000_000], ["cache", "prune", "--older-than", "x" * 1_000_000]):
+    for arguments in (["schema"], ["cache", "prune", "--older-than"], ["help"], ["plan", "--no-html"], []):
         with pytest.raises(SystemExit):
-            main(arguments)
+            main([*arguments, "x" * 1_000_000])
         assert max(map(len, capsys.readouterr().err.splitlines())) < 5000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from parity.run.encodings import KeptEncodings
 from parity.run.generation import Shelf, generate
 from pipelines.engine import fingerprint
 from pipelines.errors import UsageError
+from pipelines.files import digests
 from pipelines.files.digests import Digests
 from pipelines.files.keyed import Key, key_in
 from pipelines.media.video import Frames
@@ -146,6 +148,21 @@ def test_remembered_hashes_of_others_are_not_believed(tmp_path: Path) -> None:
     assert Digests(kept).sha256(weights) == "0" * 64  # without a key, the folder is trusted
     assert not Digests(kept, MINE).knows([weights])
     assert Digests(kept, MINE).sha256(weights) == true
+
+
+def test_another_process_of_ours_signs_its_hashes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`parity serve` hands them to the process that generates, with its tasks."""
+    weights, kept = tmp_path / "weights", tmp_path / "hashes.json"
+    weights.write_bytes(bytes(1 << 20))
+    os.utime(weights, (1e9, 1e9))
+    monkeypatch.setattr(digests, "_current", Digests(kept, MINE))
+    handed_over = pickle.loads(pickle.dumps(digests.remembered_in()))
+    monkeypatch.setattr(digests, "_current", Digests())
+    digests.remember_in(*handed_over)
+    monkeypatch.setattr(digests._current, "_now", lambda: 1e12)  # a file that is just written is not remembered
+    digests.sha256_file(weights)
+    assert Digests(kept, MINE).knows([weights])
+    assert not Digests(kept, THEIRS).knows([weights])
 
 
 # ---- The key, and the folder
