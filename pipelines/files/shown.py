@@ -57,9 +57,15 @@ def visible(text: str) -> str:
 
 
 def shown(value: object, most: int = _LONGEST) -> str:
-    """A value from elsewhere inside a message: one line of at most `most` characters, all of them visible."""
-    text = str(value)[: most + 1].replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    return _cut(visible(text), most)
+    """A value from elsewhere inside a message: one line of at most `most` characters, all of them printable.
+
+    Blanks of any kind are shown as one, other characters without a picture, the joiners and unassigned ones too, as
+    JSON writes them.
+    """
+    text = visible(str(value)[: most + 1].replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " if char.isspace() else _escape(char) for char in text)
+    return _cut(text, most)
 
 
 def message(text: str) -> str:

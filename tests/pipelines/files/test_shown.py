@@ -209,3 +209,9 @@ fail()
     assert done.stdout.count(":\\u003aerror file=README.md::owned") == 1
     assert commands(done.stderr + done.stdout) == []
     assert RAW.search(done.stderr + done.stdout) is None
+
+
+def test_a_value_is_printable_whatever_characters_it_has() -> None:
+    for first in range(0, 0x110000, 256):
+        text = shown("".join(map(chr, range(first, first + 256))), 10_000)
+        assert text.isprintable(), hex(first)
