@@ -16,7 +16,7 @@ from parity.cluster.messages import Doing, Message, Planned, Work, Worker
 from parity.cluster.ray_cluster import Share
 from parity.cluster.results import Results
 from parity.cluster.worker import Runner
-from parity.comparison.outcome import result_without_output
+from parity.comparison.outcome import cut_short, ended_itself
 from parity.results.case import CaseResult
 from pipelines.errors import DeviceError, ParityError, UnexpectedError
 from pipelines.files.words import sentence
@@ -212,7 +212,7 @@ class Driver:
             self._failed, self._why = self._failed + 1, sentence(error, 300)
             self._watcher.lost(hand.name, f"{died} before it was ready")
             return
-        if hand.result is not None and hand.result.status == "error":  # it ended itself, and said why
+        if hand.result is not None and ended_itself(hand.result):
             self._watcher.lost(hand.name, "ended itself")
             self._finish(hand, hand.result)
             return
@@ -228,10 +228,7 @@ class Driver:
     def _give_up(self, hand: _Hand, case: Case, deaths: Sequence[str]) -> None:
         """Two workers died over a case: what is known of it is its result, else an error is."""
         reason = f"worker died twice while running it: {deaths[0]}, then {deaths[1]}; did memory run out (--offload)?"
-        if hand.result is not None:
-            result = _noted(hand.result, reason)
-        else:
-            result = result_without_output(case, "error", reason)
+        result = cut_short(case, hand.result, reason, self._work.task.diagnose)
         self._watcher.case_finished(None, self._results.keep(result, hand.worker))
 
     def _read_mail(self) -> None:

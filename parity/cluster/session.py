@@ -32,8 +32,15 @@ class WorkerSession(Session):
         self._folders = str(folder), work.out
         self._send = keep
 
-    def _keep(self, result: CaseResult) -> CaseResult:
-        error = result.error and result.error.replace(*self._folders)
-        result = dataclasses.replace(result, verdict=result.verdict.replace(*self._folders), error=error)
+    def _store(self, result: CaseResult) -> CaseResult:
+        known = result.diagnosis
+        if known is not None and known.error:
+            known = dataclasses.replace(known, sentence=self._there(known.sentence), error=self._there(known.error))
+        error = result.error and self._there(result.error)
+        result = dataclasses.replace(result, verdict=self._there(result.verdict), error=error, diagnosis=known)
         self._send(result)
         return result
+
+    def _there(self, words: str) -> str:
+        """Words about a file of this worker's, which names it where the driver puts it."""
+        return words.replace(*self._folders)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from parity.case.progress import Progress
 from parity.comparison.compare import closeness, deliver
+from parity.comparison.outcome import stopped_diagnosis
 from parity.diagnosis.counterfactuals import diagnose, make_plan, whole_code
 from parity.diagnosis.file_settings import why_not_generated
 from parity.diagnosis.lab import BudgetSpentError, Lab
@@ -64,7 +65,7 @@ class MadeDiagnosis:
             return dataclasses.replace(result, notes=(*result.notes, _NO_PROOF))
         obstacle = self._obstacle()
         if obstacle:
-            return dataclasses.replace(result, diagnosis=_stopped(self._mode, obstacle))
+            return dataclasses.replace(result, diagnosis=stopped_diagnosis(self._mode, obstacle))
         count = "1 generation" if made.file is None else "2 generations"
         self._progress.planned(f"up to {count}, to check whether {self._aim}")
         trace = Trace()
@@ -77,7 +78,7 @@ class MadeDiagnosis:
             raise  # the session tries again with another offload mode, without another request to the server
         except ParityError as error:
             reason = f"finding out what {made.who} did needs its checkpoint and LoRA on this machine: {error}"
-            return dataclasses.replace(result, diagnosis=_stopped(self._mode, reason))
+            return dataclasses.replace(result, diagnosis=stopped_diagnosis(self._mode, reason))
         if near.identical:
             note = f"{made.its_recipe}, generated on this machine, gives {self._its_file} bit for bit"
             known = self._known_as(expected, "pixels", note)
@@ -94,7 +95,7 @@ class MadeDiagnosis:
         """The comparison's result, with a search for the settings behind the video, whatever is known of them."""
         obstacle = why_not_generated(self._made.video)
         if obstacle:
-            return dataclasses.replace(self._compared.result, diagnosis=_stopped(self._mode, obstacle))
+            return dataclasses.replace(self._compared.result, diagnosis=stopped_diagnosis(self._mode, obstacle))
         return self._search(dataclasses.replace(self._compared.known.recipe, obstacles=()), explain=False)
 
     def _nearest(self, trace: Trace) -> tuple[Recipe, Frames, Closeness]:
@@ -231,8 +232,3 @@ class MadeDiagnosis:
         again = lab.for_video(compared.case, compared.preview)
         again.keep_stills = self._lab.keep_stills
         return self._explain(result, best, again, frames, Trace())
-
-
-def _stopped(mode: Literal["full", "gains"], reason: str) -> Diagnosis:
-    """The diagnosis if nothing can be generated on this machine; the video was compared all the same."""
-    return Diagnosis(mode=mode, sentence=f"stopped: {reason}", explained=None, stopped="error", error=reason)

@@ -220,7 +220,7 @@ class Controller:
         if case is not None and self._shares is not None:
             name = report.node.gateway.id
             with _stopping(None):
-                result = self._shares.died(case, name)
+                result = self._shares.died(case, name, _task(self._config))
             report.longrepr = "\n".join(failure(result, self._shares.place) or [f"worker {name} died"])
             report.when, report.location = "call", (*report.location[:2], f"test_case[{visible(case.id)}]")
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from parity.case.load import Case
 from parity.case.progress import Progress
-from parity.comparison.outcome import result_without_output
+from parity.comparison.outcome import cut_short, ended_itself
 from parity.cost.machine import Machine
 from parity.results.case import CaseResult
 from parity.run.isolated_process import Errand, IsolatedProcess
@@ -65,6 +65,7 @@ class IsolatedSession(CaseRunner):
             self._died(case, first)
             raise
         if isinstance(second, _Death):
+            second = dataclasses.replace(second, kept=second.kept or first.kept)
             return self._died(case, second, f"the first one, in which it was tried before, {first}")
         note = f"the process that ran it first {first}; this is the result of a second one"
         return self.record.keep(dataclasses.replace(second, notes=(*second.notes, note)))
@@ -78,9 +79,11 @@ class IsolatedSession(CaseRunner):
         except ProcessEndedError as error:
             self._end_process()
             self.out.clear()
-            if errand.result is not None and errand.result.status == "error":
-                return errand.result  # it ended itself (--timeout), and said why
-            return _Death(how=error.how, at=errand.words, peak=process.peak, printed=process.printed)
+            if errand.result is not None and ended_itself(errand.result):  # for a --timeout
+                return errand.result
+            return _Death(
+                how=error.how, at=errand.words, peak=process.peak, printed=process.printed, kept=errand.result
+            )
         except BaseException:
             self._end_process()
             raise
@@ -89,7 +92,7 @@ class IsolatedSession(CaseRunner):
         return errand.result
 
     def _died(self, case: Case, death: _Death, before: str | None = None) -> CaseResult:
-        """Keep the error of a case whose process died."""
+        """Keep what is known of a case whose process died: its comparison, if it had come so far, or an error."""
         reasons = [f"the process that ran it {death}", *([before] if before is not None else [])]
         if death.printed:
             file = self.out.traceback_of(case.id)
@@ -98,7 +101,7 @@ class IsolatedSession(CaseRunner):
                 reasons.append(f"what it printed last is in {file}")
         reasons.append("the remaining cases run in another process")
         reasons.append(f"to run it alone: {_command(case, self.options)}")
-        return self.record.keep(result_without_output(case, "error", "; ".join(reasons)))
+        return self.record.keep(cut_short(case, death.kept, "; ".join(reasons), self.options.task.diagnose))
 
     def _end_process(self) -> None:
         if self._process is not None:
@@ -117,6 +120,8 @@ class _Death:
     """The most memory that it had, in bytes; None: unknown."""
     printed: str
     """What it printed last, with the stack of its Python code if that crashed."""
+    kept: CaseResult | None
+    """What was kept of the case."""
 
     @property
     def may_be_chance(self) -> bool:

@@ -32,7 +32,7 @@ class ChildSession(Session):
         """Run a case; each of its results is sent, the last one too."""
         self._result_of(case, _Telling(self._parent))
 
-    def _keep(self, result: CaseResult) -> CaseResult:
+    def _store(self, result: CaseResult) -> CaseResult:
         result = self.record.judged(result)
         self._parent.send(kept=case_to_json(result).decode())
         return result

@@ -14,7 +14,7 @@ from parity.case.load import Case
 from parity.case.progress import Progress
 from parity.case.target import Target
 from parity.comparison.compare import read_preview
-from parity.comparison.outcome import blank_result, result_without_output
+from parity.comparison.outcome import blank_result, cut_short, result_without_output
 from parity.comparison.verdict import not_a_number
 from parity.cost.fetching import quiet
 from parity.cost.machine import Machine
@@ -85,6 +85,8 @@ class Session(CaseRunner):
         self._repeats: tuple[str, list[tuple[bool, Frames]]] | None = None
         self._shelf = Shelf(cache, self.environment) if cache is not None else None
         self._encodings: KeptEncodings | None = None
+        self._kept: CaseResult | None = None
+        """What is kept of the case that runs."""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -122,6 +124,7 @@ class Session(CaseRunner):
     def _result_of(self, case: Case, progress: Progress) -> CaseResult:
         watchdog = Watchdog(self.options.timeout, lambda reason: self._end(case, reason))
         stopwatch = Stopwatch()
+        self._kept = None
         try:
             with watchdog.watching("loading"), self._telling(Watched(progress, watchdog, stopwatch)) as watched:
                 result = self._run_once_more(case, watched)
@@ -130,9 +133,9 @@ class Session(CaseRunner):
         except UnreproducibleError as error:
             result = result_without_output(case, "unpairable", str(error))
         except HubError as error:
-            result = result_without_output(case, "error", self._not_fetched(case, error))
+            result = self._cut_short(case, self._not_fetched(case, error))
         except ParityError as error:
-            result = result_without_output(case, "error", str(error))
+            result = self._cut_short(case, str(error))
             if isinstance(error, NotANumberError):
                 result = dataclasses.replace(result, findings=(*result.findings, not_a_number(str(error))))
         except BrokenPipeError:  # nobody reads the progress any more; that is no fault of the case
@@ -180,15 +183,18 @@ class Session(CaseRunner):
         with contextlib.suppress(Exception):
             self.engine.close()
         said = unexpected(error, self.out.traceback_of(case.id), case.token)
-        return result_without_output(case, "error", str(said))
+        return self._cut_short(case, str(said))
 
     def _end(self, case: Case, reason: str) -> None:
         """Write the results so far and end the process, because something in it hangs and cannot be stopped."""
-        self._keep(result_without_output(case, "error", f"{reason} and could not be stopped: the process was ended"))
+        self._keep(self._cut_short(case, f"{reason} and could not be stopped: the process was ended"))
         self.record.end()
         sys.stderr.write(f"parity: {shown(case.id)}: {reason}; the process is ended, {self.others}\n")
         sys.stderr.flush()
         os._exit(3)
+
+    def _cut_short(self, case: Case, reason: str) -> CaseResult:
+        return cut_short(case, self._kept, reason, self.options.task.diagnose)
 
     def _run_once_more(self, case: Case, progress: Progress) -> CaseResult:
         """Run a case; if memory runs out, once more with the next offload mode, which all later cases keep."""
@@ -224,6 +230,10 @@ class Session(CaseRunner):
 
     def _keep(self, result: CaseResult) -> CaseResult:
         """Add a case to results.json, or replace its earlier result. Returns it as it was kept: judged."""
+        self._kept = self._store(result)
+        return self._kept
+
+    def _store(self, result: CaseResult) -> CaseResult:
         return self.record.keep(result)
 
     def _compare(self, case: Case, progress: Progress, thoroughness: Thoroughness | None) -> CaseResult:

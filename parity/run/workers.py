@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.case.load import Case
-from parity.comparison.outcome import result_without_output
+from parity.comparison.outcome import cut_short, ended_itself
 from parity.results import journal
 from parity.results.case import CaseResult, Run, now
 from parity.results.merge import read_head
@@ -18,6 +18,7 @@ from parity.results.next_steps import Place
 from parity.results.shard import Shard
 from parity.run.ledger import Ledger
 from parity.run.outdir import SHARES, OutDir
+from parity.run.task import Task
 from pipelines.errors import MediaError
 from pipelines.files.words import plural
 
@@ -154,16 +155,20 @@ class Shares:
             self._done.add(result.id)
         self._ledger.keep(result)
 
-    def died(self, case: Case, worker: str) -> CaseResult:
-        """The result of the case during which a worker died: the one it wrote last, if there is one for this case."""
+    def died(self, case: Case, worker: str, task: Task) -> CaseResult:
+        """The result of the case during which a worker died: the one it wrote last, if there is one for this case.
+
+        If a diagnosis was to follow, it says that this was cut short.
+        """
         self.read(worker)
         known = self._workers.get(worker)
         result = self._ledger.case(case.id) if known is not None and case.id in known.done else None
-        if result is None:
+        diagnosing = task.diagnose is not None and not (task.only_drifted and result and result.status != "drifted")
+        if result is None or (diagnosing and not ended_itself(result)):
             reason = (
                 f"worker {worker} died while running it; if memory ran out, use fewer workers (-n) or --parity-offload"
             )
-            result = result_without_output(case, "error", reason)
+            result = cut_short(case, result, reason, task.diagnose)
             self.keep(result)
         return result
 

@@ -185,6 +185,29 @@ def test_a_process_that_ends_itself_ends_no_run(
     assert "hangs: step 2 of 2 took more than 600 s (--timeout); the process is ended, another one runs the" in said
 
 
+@pytest.mark.process
+@pytest.mark.draws
+def test_a_death_amid_a_diagnosis_loses_no_comparison(cases: CaseFiles, tmp_path: Path, deaths: Path) -> None:
+    """The request is the first generation, and is compared; the process dies over the second."""
+    deaths.write_text(json.dumps({"crash": [None, "crash"], "hangs": [None, "hang"]}))
+    loaded, out = tiny(cases, "crash", "hangs"), tmp_path / "out"
+    run = isolated(loaded, out, diagnose="full")
+    for case, said in zip(
+        run.cases, ("killed by signal 11 (SIGSEGV)", "took more than 600 s (--timeout)"), strict=True
+    ):
+        assert (case.status, case.error) == ("drifted", None)
+        assert case.output is not None
+        assert (out / case.artifacts["output"]).exists()
+        assert case.diagnosis is not None
+        assert case.diagnosis.stopped == "error"
+        assert said in case.diagnosis.sentence
+    assert "Segmentation fault" in (out / "errors/crash.txt").read_text()
+    resumed = isolated(loaded, out, diagnose="full", resume=True)
+    assert [case.diagnosis and case.diagnosis.stopped in ("error", "interrupted") for case in resumed.cases] == [
+        False
+    ] * 2
+
+
 class Stopping(Quiet):
     """Presses Ctrl-C in the trial that is not the request itself, or in the case with this id."""
 

@@ -299,6 +299,35 @@ def test_an_exception_that_nobody_foresaw_is_its_cases_error(
     assert hashes(resumed) == hashes(run(loaded, tmp_path / "whole", engine))
 
 
+@pytest.mark.draws
+def test_a_diagnosis_that_breaks_loses_no_comparison(
+    cases: CaseFiles, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The video was generated and compared: that stays, whatever comes of the question why it drifted."""
+    loaded, out = tiny(cases, "one"), tmp_path / "out"
+    compared = run(loaded, tmp_path / "compared", engine).cases[0]
+    draw = Lab.generate
+
+    def breaks(lab: Lab, recipe: Any, label: str, *rest: Any, **more: Any) -> Frames:
+        if label != "one":
+            raise RuntimeError("planted in a trial")
+        return draw(lab, recipe, label, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lab, "generate", breaks)
+        (broken,) = run(loaded, out, engine, diagnose="full").cases
+    assert (broken.status, broken.verdict, broken.output) == (compared.status, compared.verdict, compared.output)
+    assert broken.diagnosis is not None
+    assert broken.diagnosis.stopped == "error"
+    assert broken.diagnosis.sentence.startswith(
+        "stopped: RuntimeError: planted in a trial; not foreseen: the traceback"
+    )
+    assert "in breaks" in (out / "errors" / "one.txt").read_text()
+    (resumed,) = run(loaded, out, engine, diagnose="full", resume=True).cases
+    assert resumed.diagnosis is not None
+    assert resumed.diagnosis.stopped not in ("error", "interrupted")
+
+
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_an_exception_while_a_case_is_read_is_one_line(
     cases: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str

@@ -17,6 +17,7 @@ from parity.results.merge import read_results
 from parity.run.options import Options
 from parity.run.outdir import SHARES
 from parity.run.session import Session
+from parity.run.task import Task
 from parity.run.workers import Devices, Shares, common_environment
 from pipelines.engine.engine import Engine
 from pipelines.errors import MediaError, UsageError
@@ -195,13 +196,27 @@ def test_what_a_worker_died_of(cases: CaseFiles, tmp_path: Path) -> None:
     case = load_case(cases.write("case"))
     shares = fresh(tmp_path / "out")
     shares.begin(["case", "late"])
-    result = shares.died(case, "gw1")
+    result = shares.died(case, "gw1", Task())
     assert result.status == "error"
     assert "worker gw1 died while running it" in result.verdict
     written(shares, "gw2", replace(error_case(), id="late", verdict="step 3 took more than 5 s"))
     late = load_case(cases.write("late"))
-    assert shares.died(late, "gw2").verdict == "step 3 took more than 5 s"  # the watchdog's last word
+    assert shares.died(late, "gw2", Task()).verdict == "step 3 took more than 5 s"  # the watchdog's last word
     assert [case.id for case in shares.close().cases] == ["case", "late"]
+
+
+def test_a_worker_that_died_amid_a_diagnosis_has_compared(cases: CaseFiles, tmp_path: Path) -> None:
+    case = load_case(cases.write("case"))
+    shares = fresh(tmp_path / "out")
+    shares.begin(["case"])
+    compared = replace(drifted_case(tmp_path), id="case", diagnosis=None)
+    written(shares, "gw1", compared)
+    assert shares.died(case, "gw1", Task()) == compared  # no diagnosis was to follow
+    result = shares.died(case, "gw1", Task(diagnose="full", only_drifted=True))
+    assert (result.status, result.verdict, result.output) == (compared.status, compared.verdict, compared.output)
+    assert result.diagnosis is not None
+    assert result.diagnosis.sentence.startswith("stopped: worker gw1 died while running it")
+    assert shares.close().cases == (result,)
 
 
 @pytest.mark.process
