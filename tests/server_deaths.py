@@ -36,6 +36,7 @@ import httpx
 from parity.case.load import DEMO
 from parity.server.queue import now
 from tests.server_load import memory
+from tests.support.cgroups import memory_of
 from tests.support.paths import ROOT
 from tests.support.serving import body, finished, generating_pid, process, submit, until
 from tests.support.watching import watch
@@ -170,34 +171,16 @@ def limited(server: Server, room: int) -> Iterator[None]:
 
 def out_of_memory(server: Server) -> str:
     """Let the kernel kill the process that generates for want of memory in its cgroup, at both attempts."""
-    group = cgroup()
-    assert group is not None
-    limit = "memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes"
-    (group / limit).write_text(str(700 << 20))
-    first = server.pid
-    (group / "cgroup.procs").write_text(str(first))
-    request_id = server.submit(body(**LARGE))
-    until(lambda: server.pid != first)
-    (group / "cgroup.procs").write_text(str(server.pid))  # before it has loaded anything
-    server.result(request_id)
-    until(lambda: not (group / "cgroup.procs").read_text().split())
-    group.rmdir()
+    with memory_of(700 << 20) as group:
+        assert group is not None
+        first = server.pid
+        (group / "cgroup.procs").write_text(str(first))
+        request_id = server.submit(body(**LARGE))
+        until(lambda: server.pid != first)
+        (group / "cgroup.procs").write_text(str(server.pid))  # before it has loaded anything
+        server.result(request_id)
+        until(lambda: not (group / "cgroup.procs").read_text().split())
     return request_id
-
-
-def cgroup() -> Path | None:
-    """A new cgroup below that of this process, or None without the rights."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, kinds, path = line.split(":", 2)
-        for root in ("/sys/fs/cgroup/memory",) if kinds == "memory" else ("/sys/fs/cgroup",) if not kinds else ():
-            parent = Path(root + path)
-            group = parent / f"server-deaths-{os.getpid()}"
-            with contextlib.suppress(OSError):
-                group.mkdir(exist_ok=True)
-                if any((group / name).exists() for name in ("memory.max", "memory.limit_in_bytes")):
-                    return group
-                group.rmdir()
-    return None
 
 
 Kind = tuple[Callable[[Server], str], str, str]
@@ -224,12 +207,10 @@ def main(
     longest: float = SLOWEST,
 ) -> int:
     """The exit code: 1 if one of `times` deaths cost more than its request, or an answer took `longest` seconds."""
-    group = cgroup()
-    if group is None and KERNEL in kinds:
-        print(f"not tried, for want of rights: {KERNEL}")
-        kinds = [kind for kind in kinds if kind != KERNEL]
-    elif group is not None:
-        group.rmdir()
+    with memory_of(700 << 20) as group:
+        if group is None and KERNEL in kinds:
+            print(f"not tried, for want of rights: {KERNEL}")
+            kinds = [kind for kind in kinds if kind != KERNEL]
     good = 0
     with tempfile.TemporaryDirectory() as folder:
         root, scratch = Path(folder, "loras"), Path(folder, "tmp")

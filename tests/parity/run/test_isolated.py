@@ -23,6 +23,7 @@ from parity.run.session import Session
 from pipelines.engine.engine import Engine
 from pipelines.errors import UsageError
 from tests.conftest import CaseFiles
+from tests.support.cgroups import memory_of
 from tests.support.paths import ROOT
 from tests.support.prepared import python
 from tests.support.sessions import options as session_options
@@ -52,6 +53,9 @@ def dying(lab, recipe, label, *rest, **more):
             os.abort()
         elif death == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif death == "eat":
+            Path(os.environ["GROUP"]).write_text(str(os.getpid()))
+            kept = [bytes([1]) * (64 << 20) for _ in range(1 << 10)]
         elif death == "leave":
             os._exit(7)
         elif death == "hang":
@@ -183,6 +187,26 @@ def test_a_process_that_ends_itself_ends_no_run(
     assert "ended with exit code 7 (it was at: step 2 of 2" in (run.cases[1].error or "")
     said = capsys.readouterr().err
     assert "hangs: step 2 of 2 took more than 600 s (--timeout); the process is ended, another one runs the" in said
+
+
+@pytest.mark.process
+@pytest.mark.draws
+def test_where_memory_is_limited_the_kernel_kills_one_case(
+    cases: CaseFiles, tmp_path: Path, deaths: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaths.write_text(json.dumps({"eats": ["eat", "eat"]}))
+    with memory_of(900 << 20) as group:
+        if group is None:
+            pytest.skip("this user may not make a cgroup; that SIGKILL is one case's error is tried all the same")
+        monkeypatch.setenv("GROUP", str(group / "cgroup.procs"))
+        run = isolated(tiny(cases, "eats", "last"), tmp_path / "out")
+        assert (group / "cgroup.procs").read_text() == ""
+    eats, last = run.cases
+    said = (
+        "was killed by signal 9 (SIGKILL), as the system does when memory runs out (it was at: step 2 of 2; it had used"
+    )
+    assert (eats.error or "").count(said) == 2
+    assert last.output is not None
 
 
 @pytest.mark.process
