@@ -20,7 +20,7 @@ _PAGE_MB = 25
 
 
 def rows(size: Size) -> Iterator[Row]:
-    """Plan, run, resume and report of 10, 100, 1,000 … cases: the time of one case against that at 100.
+    """Plan, run, resume and report of 100, 1,000, 10,000 … cases: the time of one case against that at 100.
 
     `run` takes cases whose preview is damaged, so that each is read, refused and written down; `resume` and `report`
     take the result of a real generation, as many copies as there are cases. Last, the page of 5,000 cases against
@@ -58,11 +58,16 @@ def _counts(most: int) -> list[int]:
 
 
 def _of(what: str, used: dict[int, Used]) -> Iterator[Row]:
-    """A row for each number of cases. What a command takes for one case is taken off: it is the start of Python."""
+    """A row for each number of cases, the anchor's and more: fewer cost less than the start of Python varies.
+
+    What a command takes for one case is taken off: it is that start.
+    """
     least = min(used)
     each = {count: (used[count].cpu - used[least].cpu) / (count - least) for count in used if count > least}
     anchor = 100 if 100 in each else max(each, default=0)
     for count, seconds in each.items():
+        if count < anchor:
+            continue
         yield Row(
             what=f"{what}, {count:,} cases: CPU time of a case",
             anchor=f"that at {anchor:,}",
