@@ -15,6 +15,9 @@ from pipelines.files.words import listed, shorten
 MAX_NODES = 4000
 """The most nodes of a graph; the largest official Wan template has some 200."""
 
+MAX_INPUTS = 100_000
+"""The most inputs of all its nodes together; the nodes of that template have some 2000."""
+
 MAX_CHAIN = 50
 """The most nodes through which a single value may come."""
 
@@ -66,6 +69,8 @@ class ApiGraph:
         self._where = where
         self._values: dict[tuple[str, str], Scalar] = {}
         self._unfinished: list[tuple[str, str]] = []
+        self._rerouted: dict[str, str] = {}
+        """The one input of a reroute that is connected, by the node's id."""
 
     @classmethod
     def of(cls, data: Mapping[str, object], where: str, controls: Mapping[str, str] | None = None) -> ApiGraph:
@@ -74,7 +79,11 @@ class ApiGraph:
             raise GraphError(f"{where}: has {len(data)} nodes, more than {MAX_NODES}")
         if not data:
             raise GraphError(f"{where}: has no nodes")
-        return cls({key: _node(key, value, where) for key, value in data.items()}, where, controls or {})
+        nodes = {key: _node(key, value, where) for key, value in data.items()}
+        inputs = sum(len(node.inputs) for node in nodes.values())
+        if inputs > MAX_INPUTS:
+            raise GraphError(f"{where}: its nodes have {inputs} inputs, more than {MAX_INPUTS}")
+        return cls(nodes, where, controls or {})
 
     def error(self, message: str) -> GraphError:
         """An error that begins with where the graph is from."""
@@ -158,10 +167,7 @@ class ApiGraph:
                 return raw
             found = self._target(at, input_name, link)
             if found.node.kind == "Reroute":
-                links = [entry for entry in found.node.inputs if _link(found.node.inputs[entry])]
-                if len(links) != 1:
-                    raise self.error(f"{found.node}: nothing is connected to it")
-                at, input_name = found.node, links[0]
+                at, input_name = found.node, self._input_of_reroute(found.node)
             elif found.node.kind == "ComfySwitchNode":
                 at, input_name = found.node, _side(self.value(found.node, "switch"))
                 if input_name not in at.inputs:
@@ -169,6 +175,14 @@ class ApiGraph:
             else:
                 return found
         raise self.error(f"{node}: its input {name} comes through more than {MAX_CHAIN} reroutes and switches")
+
+    def _input_of_reroute(self, node: GraphNode) -> str:
+        if node.id not in self._rerouted:
+            links = [entry for entry in node.inputs if _link(node.inputs[entry])]
+            if len(links) != 1:
+                raise self.error(f"{node}: nothing is connected to it")
+            self._rerouted[node.id] = links[0]
+        return self._rerouted[node.id]
 
     def _once(self, node: GraphNode, name: str, compute: Callable[[], Scalar]) -> Scalar:
         """Compute a value once, and refuse one that depends on itself or on too many others."""

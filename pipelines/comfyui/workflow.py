@@ -9,11 +9,11 @@ lead to, and a node within a subgraph gets the ids of both, `128:81`. Known from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipelines.comfyui.api_graph import MAX_CHAIN, MAX_NODES
+from pipelines.comfyui.api_graph import MAX_CHAIN, MAX_INPUTS, MAX_NODES
 from pipelines.comfyui.nodes import CONTROLS, LATER, NODES
 from pipelines.errors import GraphError
 
@@ -63,15 +63,63 @@ def flatten(data: Json, where: str) -> Flat:
 
 
 @dataclass(frozen=True, slots=True)
+class _Node:
+    """A node as the browser saves it."""
+
+    kind: str
+    mode: object
+    title: object
+    inputs: Sequence[Json]
+    outputs: Sequence[Json]
+    values: object
+    """Those of its widgets: by position, or by name."""
+    named: Mapping[object, Json]
+    """Its inputs by name."""
+    passed_on: Mapping[object, Sequence[Json]]
+    """Its inputs that are not widgets, by type."""
+
+    @classmethod
+    def of(cls, node: Json) -> _Node:
+        inputs = _objects(node, "inputs")
+        passed_on: dict[object, list[Json]] = {}
+        for entry in inputs:
+            if "widget" not in entry:
+                passed_on.setdefault(_type(entry), []).append(entry)
+        return cls(
+            kind=str(node.get("type")),
+            mode=node.get("mode"),
+            title=node.get("title"),
+            inputs=inputs,
+            outputs=_objects(node, "outputs"),
+            values=node.get("widgets_values"),
+            named={str(entry.get("name")): entry for entry in reversed(inputs)},
+            passed_on=passed_on,
+        )
+
+    def size(self) -> int:
+        """How much there is to read in it."""
+        return len(self.inputs) + (len(self.values) if isinstance(self.values, list | Mapping) else 0)
+
+    def passing(self, slot: int) -> Sequence[Json]:
+        """The inputs that this node, bypassed or a reroute, may pass on to one of its outputs."""
+        if self.kind == "Reroute":
+            return self.inputs[:1]
+        wanted = _type(self.outputs[slot]) if 0 <= slot < len(self.outputs) else None
+        return self.passed_on.get(wanted, ())
+
+
+@dataclass(frozen=True, slots=True)
 class _Sheet:
     """The nodes and links of a workflow or of a subgraph's definition."""
 
-    nodes: Mapping[str, Json]
+    nodes: Mapping[str, _Node]
     links: Mapping[str, Link]
     inputs: tuple[str, ...]
     """The names of a subgraph's inputs."""
-    widgets: tuple[str, ...]
-    """Those that become widgets of its node, in the order of its `widgets_values`."""
+    widgets: Mapping[str, int]
+    """Those that become widgets of its node, with their places in its `widgets_values`."""
+    width: int
+    """How many values that has."""
     entrance: str
     """The id by which its links name its inputs."""
     exits: Mapping[int, Link]
@@ -83,13 +131,14 @@ class _Sheet:
         if isinstance(raw, list) and len(raw) > MAX_LINKS:
             raise GraphError(f"{where}: has {len(raw)} links, more than {MAX_LINKS}")
         links = dict(filter(None, map(_link, raw if isinstance(raw, list) else [])))
-        nodes = {str(node.get("id")): node for node in _objects(graph, "nodes")}
+        nodes = {str(node.get("id")): _Node.of(node) for node in _objects(graph, "nodes")}
         entrance, exit_ = _side(graph, "inputNode", _INPUTS), _side(graph, "outputNode", _OUTPUTS)
         inputs = tuple(str(entry.get("name")) for entry in _objects(graph, "inputs"))
         fed = {link.slot for link in links.values() if link.origin == entrance and _is_widget(nodes, link)}
-        widgets = tuple(name for slot, name in enumerate(inputs) if slot in fed)
+        widgets = [name for slot, name in enumerate(inputs) if slot in fed]
+        places = {name: place for place, name in reversed([*enumerate(widgets)])}
         exits = {link.target_slot: link for link in links.values() if link.target == exit_}
-        return cls(nodes, links, inputs, widgets, entrance, exits)
+        return cls(nodes, links, inputs, places, len(widgets), entrance, exits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +150,7 @@ class _Scope:
     """What the ids of its nodes begin with."""
     depth: int = 0
     parent: _Scope | None = None
-    instance: Json = field(default_factory=dict)
+    instance: _Node | None = None
     """The node of `parent` that this is."""
 
 
@@ -116,20 +165,19 @@ class _Flattening:
         subgraphs = _objects(definitions, "subgraphs") if isinstance(definitions, Mapping) else []
         self._sheets = {str(entry.get("id")): _Sheet.of(entry, where) for entry in subgraphs}
         self._children: dict[str, _Scope] = {}
-        self._visited = 0
+        self._visited = self._read = 0
         self._add(_Scope(_Sheet.of(data, where)))
 
     def _error(self, message: str) -> GraphError:
         return GraphError(f"{self._where}: {message}")
 
-    def _child(self, scope: _Scope, key: str, node: Json) -> _Scope:
+    def _child(self, scope: _Scope, key: str, node: _Node) -> _Scope:
         """The subgraph that a node is, as a scope of its own."""
         prefix = f"{scope.prefix}{key}:"
         if prefix not in self._children:
             if scope.depth >= _MAX_DEPTH:
                 raise self._error(f"has more than {_MAX_DEPTH} subgraphs within each other")
-            sheet = self._sheets[str(node.get("type"))]
-            self._children[prefix] = _Scope(sheet, prefix, scope.depth + 1, scope, node)
+            self._children[prefix] = _Scope(self._sheets[node.kind], prefix, scope.depth + 1, scope, node)
         return self._children[prefix]
 
     def _add(self, scope: _Scope) -> None:
@@ -138,20 +186,22 @@ class _Flattening:
             self._visited += 1
             if self._visited > MAX_NODES:
                 raise self._error(f"has more than {MAX_NODES} nodes")
-            kind = str(node.get("type"))
-            if node.get("mode") in (_MUTED, _BYPASSED) or kind in _SHOWN:
+            self._read += node.size()
+            if self._read > MAX_INPUTS:
+                raise self._error(f"its nodes have more than {MAX_INPUTS} inputs and values")
+            if node.mode in (_MUTED, _BYPASSED) or node.kind in _SHOWN:
                 continue
-            if kind in self._sheets:
+            if node.kind in self._sheets:
                 self._add(self._child(scope, key, node))
                 continue
-            inputs = self._widgets(f"{scope.prefix}{key}", kind, node.get("widgets_values"))
-            for entry in _objects(node, "inputs"):
+            inputs = self._widgets(f"{scope.prefix}{key}", node.kind, node.values)
+            for entry in node.inputs:
                 if entry.get("link") is not None:
                     found = self._follow(scope, scope.sheet.links.get(str(entry["link"])))
                     if found is not None:
                         inputs[str(entry.get("name"))] = found
-            meta = {"title": node.get("title")}
-            self.nodes[f"{scope.prefix}{key}"] = {"class_type": kind, "inputs": inputs, "_meta": meta}
+            meta = {"title": node.title}
+            self.nodes[f"{scope.prefix}{key}"] = {"class_type": node.kind, "inputs": inputs, "_meta": meta}
 
     def _widgets(self, key: str, kind: str, values: object) -> dict[str, object]:
         """The values of a node's widgets by name; of a class that is not understood only if they have names."""
@@ -176,57 +226,48 @@ class _Flattening:
         for _ in range(MAX_CHAIN):
             if link is None:
                 return None
-            parent = scope.parent
-            if parent is not None and link.origin == scope.sheet.entrance:
+            parent, instance = scope.parent, scope.instance
+            if parent is not None and instance is not None and link.origin == scope.sheet.entrance:
                 name = scope.sheet.inputs[link.slot] if 0 <= link.slot < len(scope.sheet.inputs) else ""
-                outer = next((entry for entry in _objects(scope.instance, "inputs") if entry.get("name") == name), {})
+                outer = instance.named.get(name, {})
                 if outer.get("link") is None:
-                    return self._value(scope, name)
+                    return self._value(scope, instance, name)
                 scope, link = parent, parent.sheet.links.get(str(outer["link"]))
                 continue
             node = scope.sheet.nodes.get(link.origin)
-            kind, mode = ("", None) if node is None else (str(node.get("type")), node.get("mode"))
-            if node is None or (
-                mode not in (_MUTED, _BYPASSED) and kind not in (*self._sheets, "Reroute", "PrimitiveNode")
+            if node is None or not (
+                node.mode in (_MUTED, _BYPASSED)
+                or node.kind in self._sheets
+                or node.kind in ("Reroute", "PrimitiveNode")
             ):
                 return [f"{scope.prefix}{link.origin}", link.slot]
-            if mode == _MUTED:
+            if node.mode == _MUTED:
                 return None
-            if mode == _BYPASSED or kind == "Reroute":
-                fits = _passing(node, link.slot, kind)
+            if node.mode == _BYPASSED or node.kind == "Reroute":
+                fits = node.passing(link.slot)
                 if len(fits) > 1:
-                    return self._obstacle(f"{scope.prefix}{link.origin}", f"{kind} (bypassed, several inputs)")
+                    return self._obstacle(f"{scope.prefix}{link.origin}", f"{node.kind} (bypassed, several inputs)")
                 link = scope.sheet.links.get(str(fits[0].get("link"))) if fits else None
-            elif kind == "PrimitiveNode":
-                values = node.get("widgets_values")
-                return values[0] if isinstance(values, list) and values else None
+            elif node.kind == "PrimitiveNode":
+                return node.values[0] if isinstance(node.values, list) and node.values else None
             else:
                 scope = self._child(scope, link.origin, node)
                 link = scope.sheet.exits.get(link.slot)
         raise self._error(f"has a link that passes more than {MAX_CHAIN} reroutes and subgraphs")
 
-    def _value(self, scope: _Scope, name: str) -> object:
+    def _value(self, scope: _Scope, instance: _Node, name: str) -> object:
         """The value of a widget of a subgraph's node; None: it has none of its own, the inner node's holds."""
-        values, widgets = scope.instance.get("widgets_values"), scope.sheet.widgets
-        if not isinstance(values, list) or not values or name not in widgets:
+        values, sheet = instance.values, scope.sheet
+        if not isinstance(values, list) or not values or name not in sheet.widgets:
             return None
-        if len(values) != len(widgets):
-            return self._obstacle(scope.prefix, f"values of a subgraph: {len(values)} for {len(widgets)} widgets")
-        return values[widgets.index(name)]
+        if len(values) != sheet.width:
+            return self._obstacle(scope.prefix, f"values of a subgraph: {len(values)} for {sheet.width} widgets")
+        return values[sheet.widgets[name]]
 
     def _obstacle(self, key: str, name: str) -> list[object]:
         """A link to a node that nobody understands: it is refused only where it matters."""
         self.nodes[key] = {"class_type": name, "inputs": {}}
         return [key, 0]
-
-
-def _passing(node: Json, slot: int, kind: str) -> list[Json]:
-    """The inputs that a bypassed node, or a reroute, may pass on to one of its outputs."""
-    inputs, outputs = _objects(node, "inputs"), _objects(node, "outputs")
-    if kind == "Reroute":
-        return inputs[:1]
-    wanted = outputs[slot].get("type") if 0 <= slot < len(outputs) else None
-    return [entry for entry in inputs if entry.get("type") == wanted and "widget" not in entry]
 
 
 def _link(value: object) -> tuple[str, Link] | None:
@@ -243,9 +284,15 @@ def _link(value: object) -> tuple[str, Link] | None:
     return None
 
 
-def _is_widget(nodes: Mapping[str, Json], link: Link) -> bool:
-    inputs = _objects(nodes.get(link.target, {}), "inputs")
+def _is_widget(nodes: Mapping[str, _Node], link: Link) -> bool:
+    inputs = nodes[link.target].inputs if link.target in nodes else ()
     return 0 <= link.target_slot < len(inputs) and "widget" in inputs[link.target_slot]
+
+
+def _type(entry: Json) -> str | None:
+    """The type of an input or output, as text."""
+    found = entry.get("type")
+    return None if found is None else str(found)
 
 
 def _side(graph: Json, name: str, usual: int) -> str:

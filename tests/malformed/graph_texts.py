@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,12 @@ def graph_inputs(folder: Path) -> Iterator[Input]:
     yield GRAPH.input("an expression with code", edit(lambda data: _expression(data, "__import__('os')")))
     yield GRAPH.input("60,000 nodes", edit(lambda data: data | {f"n{n}": data["3"] for n in range(60_000)}), says="MiB")
     yield GRAPH.input("3000 nodes in a row", edit(_row), says="more than 50")
+    yield GRAPH.input("200,000 inputs of one node", edit(_rerouted(200_000)), says="100000")
+    yield GRAPH.input("90,000 values through a reroute of 9,000 inputs", edit(_rerouted(9000)), says="b0")
     yield WORKFLOW.input("a subgraph in itself", edit(_within_itself), says="subgraph")
     yield WORKFLOW.input("a million nodes by subgraphs", edit(_doubled), says="4000")
+    yield WORKFLOW.input("20,000 links past 40 bypassed nodes of 2,000 inputs", edit(_bypassed), says="not there")
+    yield WORKFLOW.input("400,000 inputs by subgraphs", edit(_multiplied), says="100000")
     yield WORKFLOW.input("no links", set_to(("links",), []), says="not connected")
     yield WORKFLOW.input("nodes that are numbers", set_to(("nodes",), [1, 2, 3]), says="nodes")
     yield WORKFLOW.input("links that are text", set_to(("links",), "all"), says="not connected")
@@ -99,6 +103,34 @@ def _node(text: str, values: dict[str, Any]) -> dict[str, Any]:
 def _row(data: Any) -> Any:
     chain = {f"m{n}": _node("a", {"values.a": [f"m{n + 1}", 1]}) for n in range(3000)}
     return replaced(data, ("3", "inputs", "steps"), ["m0", 1]) | chain | {"m3000": _node("1", {})}
+
+
+def _rerouted(count: int) -> Callable[[Any], Any]:
+    """Values of an expression that all come through one reroute, whose inputs are looked at for the connected one."""
+
+    def changed(data: Any) -> Any:
+        values = {f"values.a{n}": ["r", 0] for n in range(90_000)}
+        reroute = {"class_type": "Reroute", "inputs": {f"i{n}": n for n in range(count)} | {"": ["e", 1]}}
+        nodes = {"m": _node("b0", values), "r": reroute, "e": _node("1", {})}
+        return replaced(data, ("3", "inputs", "steps"), ["m", 1]) | nodes
+
+    return changed
+
+
+def _bypassed(_: Any) -> Any:
+    widgets = [{"type": "A", "widget": {}}] * 2000
+    nodes = [
+        {"id": n, "mode": 4, "inputs": [*widgets, {"type": "A", "link": n}], "outputs": [{"type": "A"}]}
+        for n in range(1000, 1040)
+    ]
+    saved = {"id": 1, "type": "SaveWEBM", "inputs": [{"name": f"i{n}", "link": 0} for n in range(20_000 - 100)]}
+    links = [[0, 1000, 0, 1, 0], *([n, n + 1, 0, n, 0] for n in range(1000, 1040))]
+    return {"nodes": [*nodes, saved], "links": links}
+
+
+def _multiplied(data: Any) -> Any:
+    wide = {"id": "s1", "nodes": [{"id": 1, "type": "X", "inputs": [{"name": "a"}] * 1000}]}
+    return _with(data, [{"id": "s0", "nodes": [{"id": n, "type": "s1"} for n in range(400)]}, wide])
 
 
 def _within_itself(data: Any) -> Any:

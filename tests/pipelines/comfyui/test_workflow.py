@@ -200,6 +200,8 @@ HOSTILE: list[tuple[str, Callable[[Json], Json]]] = [
     ),
     ("more than 4000 nodes", lambda data: data | {"nodes": [{"id": n, "type": "X"} for n in range(4001)]}),
     ("links, more than 20000", lambda data: data | {"links": [[n, 1, 0, 2, 0, "*"] for n in range(20_001)]}),
+    ("inputs and values", lambda data: data | {"nodes": [{"id": 1, "type": "X", "inputs": [{}] * 100_001}]}),
+    ("inputs and values", lambda data: data | {"nodes": [{"id": 1, "widgets_values": [1] * 100_001}]}),
     ("has no nodes", lambda data: data | {"nodes": []}),
     ("no node that is known to save", lambda data: data | {"nodes": [None, 3, [], {"id": {}}]}),
     ("is not connected", lambda data: data | {"links": {}}),
