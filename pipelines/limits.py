@@ -39,6 +39,12 @@ def why_beyond_bounds(recipe: Recipe) -> str | None:
     return why_too_many_steps(recipe.steps) or why_too_many_pixels(width, height, frames)
 
 
+def all_obstacles(recipe: Recipe) -> tuple[str, ...]:
+    """The reasons why a recipe cannot be generated: those it has itself, and that its numbers are beyond bounds."""
+    beyond = why_beyond_bounds(recipe)
+    return recipe.obstacles if beyond is None else (*recipe.obstacles, beyond)
+
+
 def why_too_many_steps(steps: int) -> str | None:
     """The reason why there are more denoising steps than anyone takes; None if there are not."""
     return f"{steps} steps: more than {MAX_STEPS} are not supported yet; use fewer" if steps > MAX_STEPS else None

@@ -98,6 +98,8 @@ def type_of(schema: Schema) -> str:
     if schema.get("type") == "array":
         kind = f" of {type_of(schema['items'])}" if schema["items"] else ""
         return f"list{kind}{limits(schema.get('minItems'), schema.get('maxItems'))}"
+    if "maxLength" in schema:
+        return f"{schema['type']}{limits(schema.get('minLength'), schema['maxLength'])} characters"
     return f"{schema.get('type', 'anything')}{limits(schema.get('minimum'), schema.get('maximum'))}"
 
 

@@ -98,10 +98,11 @@ def _plan_output(options: argparse.Namespace) -> int:
 
     from parity.factors.comfyui import comfy_advice
     from parity.terminal.made_elsewhere import output_plan_text
+    from pipelines.limits import all_obstacles
 
     case, fit = case_of_output(options.cases, options.output)
     if options.json:
-        obstacles = {"preview": case.preview.obstacles, "inference": case.inference.obstacles}
+        obstacles = {"preview": all_obstacles(case.preview), "inference": all_obstacles(case.inference)}
         notes = {"preview": case.preview.notes, "inference": case.inference.notes}
         chosen = {"preview": str(case.video), "chosen_by": [] if fit is None else fit.reasons}
         changes = [asdict(row) for row in comfy_advice(case).changes]

@@ -13,6 +13,7 @@ from parity.results.case import FindingResult
 from parity.terminal.text import lines, recipe_table, table
 from pipelines.comfyui_text import weighted
 from pipelines.files.shown import shown
+from pipelines.limits import all_obstacles
 
 _ALWAYS = ("eight_bit", "text_encoding", *NOT_IN_A_GRAPH)
 """Factors in which ComfyUI's videos differ from a trainer's whatever is set there: by rounding, as long as the prompt
@@ -69,9 +70,9 @@ def _details(case: Case, chosen_by: Sequence[str]) -> Iterator[str]:
     yield f"  preview: {case.video}"
     yield from (f"  chosen: {reason}" for reason in chosen_by)
     yield from (f"  note: {note}" for note in dict.fromkeys((*case.inference.notes, *case.preview.notes)))
-    yield from (f"  the preview cannot be reproduced: {reason}" for reason in case.preview.obstacles)
+    yield from (f"  the preview cannot be reproduced: {reason}" for reason in all_obstacles(case.preview))
     if case.comfyui is not None:
-        yield from (f"  cannot be generated here: {reason}" for reason in case.inference.obstacles)
+        yield from (f"  cannot be generated here: {reason}" for reason in all_obstacles(case.inference))
     yield from (f"  {limit}" for limit in limits_in_words(case))
     if case.comfyui is not None:
         yield from ("", "not in the file:")

@@ -56,7 +56,10 @@ def plan_text(case: Case) -> Lines:
     if not case.made_elsewhere:
         parts += [f"  cannot run here: {reason}; name a local copy as `checkpoint`" for reason in _unusable(case)]
     reasons = [reason for reason in case.inference.obstacles if reason not in case.preview.obstacles]
-    if not case.made_elsewhere and (beyond := why_beyond_bounds(case.inference)) is not None:
+    beyond = why_beyond_bounds(case.inference)
+    if beyond is not None and case.made_elsewhere:
+        parts.append(f"  what made it cannot be generated here, so there will be no diagnosis: {beyond}")
+    elif beyond is not None:
         reasons.append(beyond)
     if (beyond := why_beyond_bounds(case.preview)) is not None and not case.preview.obstacles:
         parts.append(f"  the preview cannot be generated, so there will be no diagnosis: {beyond}")

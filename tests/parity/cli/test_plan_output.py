@@ -130,6 +130,13 @@ def test_names_in_a_graph_bring_no_control_characters(tmp_path: Path, capsys: py
     assert not any(line.startswith("PASSED") for line in text.splitlines())
 
 
+def test_a_size_that_cannot_be_generated_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = edited(tmp_path, width=8192, height=8192, length=81)
+    assert main(["plan", "--output", str(path), str(JOB)]) == 0
+    text = capsys.readouterr().out
+    assert "cannot be generated here: 81 frames of 8192x8192 need 65.2 GB once decoded" in text
+
+
 def test_without_a_graph_a_case_still_says_what_is_not_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
