@@ -31,7 +31,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("noise", "Noise from the GPU's generator", 20, 5, "modes:noise"),
     Section("real-1.3b", "Wan 2.1 1.3B at its real size", 120, 30, "real:small_model"),
     Section("real-14b", "Wan 2.1 14B at its real size", 150, 80, "real:large_model"),
-    Section("server", "The server, one request", 40, 15, "server:serve"),
+    Section("server", "The server, and a process of it that is killed", 70, 20, "server:serve"),
     Section("quantized", "Quantized weights", 60, 15, "modes:quantized"),
     Section("demo", "The whole demo", 70, 20, "demo:whole"),
     Section("switch", "Changing the LoRA", 40, 10, "modes:switch"),

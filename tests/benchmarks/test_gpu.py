@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import demo, fresh, modes, plan, real, record, supervise
+from benchmarks.gpu import demo, fresh, modes, plan, real, record, server, supervise
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.record import Row
 from pipelines.engine.engine import Engine
@@ -124,6 +125,26 @@ def test_ways_of_generating(context: Context) -> None:
     assert _rows(modes.noise(context))["noise: cuda, generated again"].figure == "same bits"
     assert _rows(modes.quantized(context))["qfloat8"].figure == "same bits"
     assert _rows(modes.switch(context))[f"{_CASE} (merged), back to its LoRA"].figure == "same bits"
+
+
+@pytest.mark.process
+@pytest.mark.draws
+@pytest.mark.skipif(sys.platform == "win32", reason="the kit needs /proc, the planted nvidia-smi a shell")
+def test_the_server_and_what_a_killed_process_of_it_leaves_on_the_gpu(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory is what a planted nvidia-smi says of two GPUs: real figures need a real one."""
+    smi = tmp_path / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text("#!/bin/sh\necho 400\necho 20\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(smi.parent), prepend=os.pathsep)
+    rows = _rows(server.serve(context))
+    assert rows["second request, weights loaded"].figure.startswith("succeeded")
+    assert rows["a request whose process is killed once"].figure == "succeeded"
+    assert rows["GPU memory of the killed process"].figure.startswith("420 MiB in use before, 420 MiB once it was dead")
+    smi.write_text("#!/bin/sh\necho No devices were found\n")
+    assert server.gpu_memory() is None
 
 
 @pytest.mark.process
