@@ -38,7 +38,9 @@ def still_holds(known: CaseResult, case: Case, task: Task) -> bool:
         return known.search is None or known.search.of != "preview"
     if known.diagnosis is None:  # made elsewhere with settings that a search did not find
         return known.search is not None and known.search.of != "preview" and known.search.stopped is None
-    return known.diagnosis.mode == task.diagnose and known.diagnosis.stopped not in ("interrupted", "error")
+    stopped = known.diagnosis.stopped
+    again = stopped == "interrupted" or (stopped == "error" and known.target is None)  # a server generates it anew
+    return known.diagnosis.mode == task.diagnose and not again
 
 
 def _repeats(known: CaseResult) -> int:

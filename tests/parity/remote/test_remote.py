@@ -618,6 +618,8 @@ def test_nothing_to_diagnose_with(server: Server, run: Callable[..., CaseResult]
     assert "needs its checkpoint and LoRA on this machine" in result.diagnosis.sentence
     assert "bare" in result.diagnosis.sentence
     assert result.output is not None
+    assert run(case, diagnose="full", resume=True) == result  # the server is not asked for the video again
+    assert server.count("/v1/inference") == 1
 
 
 # --- baselines, resuming
