@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -26,6 +27,7 @@ __all__ = ["browse", "chromium", "closed_port", "hub"]
 for _name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(_name, None)  # tests that run in GitHub Actions must not write into its summary
 os.environ["WAN_PARITY_CACHE"] = ""  # what a test draws must have been drawn by it
+gc.set_threshold(100_000, 20, 20)  # the suite's millions of objects stay: looking at them again and again takes a tenth
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +38,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark(items)
     slow = {item.path for item in items if item.get_closest_marker("process") or item.get_closest_marker("draws")}
     items.sort(key=lambda item: item.path not in slow)  # a long test at the end would keep one worker alone
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules and tests stay
 
 
 @pytest.fixture(scope="session")

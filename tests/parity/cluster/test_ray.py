@@ -108,7 +108,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.draws
 @pytest.mark.usefixtures("_ray")
 def test_a_worker_that_is_killed_loses_nothing(cases: CaseFiles, tmp_path: Path, engine: Engine) -> None:
-    slow = cases.request(sample_steps=150, num_frames=1)  # seconds, in which it is seen at a step
+    slow = cases.request(sample_steps=100, num_frames=1)  # seconds, in which it is seen at a step
     files = [
         cases.write("deadly", request=slow),
         cases.write("killed", request=slow),

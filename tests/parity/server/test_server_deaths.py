@@ -43,7 +43,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc, limits are set from outside")
 def test_a_request_that_kills_the_process_costs_itself_only() -> None:
-    kinds = ["SIGKILL amid the steps, once", "address space of 300 MiB more"]
+    kinds = ["SIGKILL amid the steps, once", "address space of 150 MiB more"]
     assert server_deaths.main(times=2, seed=0, kinds=kinds, python=python(), longest=math.inf) == 0
 
 

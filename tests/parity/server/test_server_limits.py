@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sqlite3
@@ -102,11 +103,19 @@ def test_answers_do_not_wait_for_the_clients_acknowledgement(tmp_path: Path, mon
 
 def test_connections_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 600.0)  # which would end it, too
     with thread(settings_of(tmp_path)) as client:
-        assert healthy(client)  # and stays connected
-        with connected(client), connected(client) as one_too_many:
+        with connected(client), connected(client), connected(client) as one_too_many:
             assert hung_up(one_too_many)
-            assert healthy(client)
+            with pytest.raises(httpx.TransportError):
+                healthy(client)
+
+        def answers() -> bool:
+            with contextlib.suppress(httpx.TransportError):  # until it has noticed that they are closed
+                return healthy(client)
+            return False
+
+        until(answers)
 
 
 def test_bodies_in_memory_are_counted(tmp_path: Path) -> None:
