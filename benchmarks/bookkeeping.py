@@ -1,4 +1,4 @@
-"""What a suite costs beside its generations: plan, run, resume and report, by the number of cases."""
+"""What a suite costs beside its generations, by the number of cases: plan, run, report, baselines, collection."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PAGE_MB = 25
 
 
 def rows(size: Size) -> Iterator[Row]:
-    """Plan, run, resume and report of 100, 1,000, 10,000 … cases: the time of one case against that at 100.
+    """Plan, run, resume, report, accept, check and collect 100, 1,000, 10,000 … cases: the time of one to that at 100.
 
-    `run` takes cases whose preview is damaged, so that each is read, refused and written down; `resume` and `report`
-    take the result of a real generation, as many copies as there are cases. Last, the page of 5,000 cases against
-    what it may weigh.
+    `run` takes cases whose preview is damaged, so that each is read, refused and written down; `resume`, `report`,
+    `baseline accept` and `baseline check` take the result of a real generation, as many copies as there are cases;
+    pytest only collects. Last, the page of 5,000 cases against what it may weigh.
     """
     counts = [count for count in (1, 10) if count <= size.most] if size.small else _counts(size.most)
     with tempfile.TemporaryDirectory(prefix="parity-benchmark-") as name:
@@ -33,7 +33,7 @@ def rows(size: Size) -> Iterator[Row]:
         (folder / "samples" / f"{_DAMAGED}.webp").write_bytes(b"RIFF")
         cache = {"WAN_PARITY_CACHE": str(folder / "cache")}
         child(["-m", "parity", "run", str(_cases("one", folder, 1)), "--out", "out-one"], folder, cache, ok=(1,))
-        for what in ("plan", "run", "resume", "report"):
+        for what in ("plan", "pytest", "run", "resume", "report", "baseline accept", "baseline check"):
             used = {count: _used(what, folder, count, cache) for count in counts if what != "report" or count <= _PAGE}
             yield from _of(what, used)
         yield _page(folder, 20 if size.small else _PAGE, cache)
@@ -80,17 +80,22 @@ def _of(what: str, used: dict[int, Used]) -> Iterator[Row]:
 
 def _used(what: str, folder: Path, count: int, cache: dict[str, str]) -> Used:
     """Run a command over `count` cases."""
+    out = folder / f"out-{'baseline accept' if what == 'baseline check' else what}-{count}"
+    accepted = ["--results", str(out), "--baselines", str(folder / f"baselines-{count}")]
+    if what == "baseline check":  # what was accepted before
+        return child(["-m", "parity", "baseline", "check", *accepted], folder, cache)
     cases = _cases(what, folder, count)
-    out = folder / f"out-{what}-{count}"
-    if what in ("resume", "report"):
+    if what in ("resume", "report", "baseline accept"):
         _copy_results(folder, cases, out, count)
     command = {
-        "plan": ["plan", str(cases)],
-        "run": ["run", str(cases), "--out", str(out), "--no-html"],
-        "resume": ["run", str(cases), "--out", str(out), "--no-html", "--resume"],
-        "report": ["report", str(out)],
+        "plan": ["parity", "plan", str(cases)],
+        "pytest": ["pytest", "--pyargs", "parity", "--collect-only", "-q", "--parity-cases", str(cases)],
+        "run": ["parity", "run", str(cases), "--out", str(out), "--no-html"],
+        "resume": ["parity", "run", str(cases), "--out", str(out), "--no-html", "--resume"],
+        "report": ["parity", "report", str(out)],
+        "baseline accept": ["parity", "baseline", "accept", "case-*", *accepted],
     }[what]
-    return child(["-m", "parity", *command], folder, cache, ok=(0, 1, 2, 3))
+    return child(["-m", *command], folder, cache, ok=(0, 1, 2, 3))
 
 
 def _cases(what: str, folder: Path, count: int) -> Path:
