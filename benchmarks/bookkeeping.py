@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.core import Row, Size, Used, child, duration
+from benchmarks.core import Row, Size, Used, child, duration, median
 from benchmarks.shapes import TINY, made
 
 _DAMAGED = "1795289016739__000000500_0"
+_ANCHOR = 100
+"""The cases against one of which one of more is measured."""
 _PAGE = 5000
 """The cases of the report whose size is measured, and the most of a report whose time is compared with that of 100."""
 _PAGE_MB = 25
@@ -28,21 +30,17 @@ def rows(size: Size) -> Iterator[Row]:
     """
     counts = [count for count in (1, 10) if count <= size.most] if size.small else _counts(size.most)
     with tempfile.TemporaryDirectory(prefix="parity-benchmark-") as name:
-        folder = Path(name)
-        made(dataclasses.replace(TINY, width=64, frames=1, steps=1), folder)
-        (folder / "samples" / f"{_DAMAGED}.webp").write_bytes(b"RIFF")
-        cache = {"WAN_PARITY_CACHE": str(folder / "cache")}
-        child(["-m", "parity", "run", str(_cases("one", folder, 1)), "--out", "out-one"], folder, cache, ok=(1,))
+        job = _Job(Path(name), 1 if size.small else size.pairs)
         for what in ("plan", "pytest", "run", "resume", "report", "baseline accept", "baseline check"):
-            used = {count: _used(what, folder, count, cache) for count in counts if what != "report" or count <= _PAGE}
+            used = {count: job.used(what, count) for count in counts if what != "report" or count <= _PAGE}
             yield from _of(what, used)
-        yield _page(folder, 20 if size.small else _PAGE, cache)
+        yield _page(job, 20 if size.small else _PAGE)
 
 
-def _page(folder: Path, count: int, cache: dict[str, str]) -> Row:
+def _page(job: _Job, count: int) -> Row:
     """A row about the size of the page of `count` cases."""
-    used = _used("report", folder, count, cache)
-    size = (folder / f"out-report-{count}" / "report.html").stat().st_size
+    used = job.once("report", count, job.folder / "page")
+    size = (job.folder / "page" / "out" / "report.html").stat().st_size
     return Row(
         what=f"report, {count:,} cases: size of the page",
         anchor="--max-size",
@@ -64,7 +62,7 @@ def _of(what: str, used: dict[int, Used]) -> Iterator[Row]:
     """
     least = min(used)
     each = {count: (used[count].cpu - used[least].cpu) / (count - least) for count in used if count > least}
-    anchor = 100 if 100 in each else max(each, default=0)
+    anchor = _ANCHOR if _ANCHOR in each else max(each, default=0)
     for count, seconds in each.items():
         if count < anchor:
             continue
@@ -78,51 +76,71 @@ def _of(what: str, used: dict[int, Used]) -> Iterator[Row]:
         )
 
 
-def _used(what: str, folder: Path, count: int, cache: dict[str, str]) -> Used:
-    """Run a command over `count` cases."""
-    out = folder / f"out-{'baseline accept' if what == 'baseline check' else what}-{count}"
-    accepted = ["--results", str(out), "--baselines", str(folder / f"baselines-{count}")]
-    if what == "baseline check":  # what was accepted before
-        return child(["-m", "parity", "baseline", "check", *accepted], folder, cache)
-    cases = _cases(what, folder, count)
-    if what in ("resume", "report", "baseline accept"):
-        _copy_results(folder, cases, out, count)
-    command = {
-        "plan": ["parity", "plan", str(cases)],
-        "pytest": ["pytest", "--pyargs", "parity", "--collect-only", "-q", "--parity-cases", str(cases)],
-        "run": ["parity", "run", str(cases), "--out", str(out), "--no-html"],
-        "resume": ["parity", "run", str(cases), "--out", str(out), "--no-html", "--resume"],
-        "report": ["parity", "report", str(out)],
-        "baseline accept": ["parity", "baseline", "accept", "case-*", *accepted],
-    }[what]
-    return child(["-m", *command], folder, cache, ok=(0, 1, 2, 3))
+class _Job:
+    """A job in a folder with the result of one generation."""
 
+    def __init__(self, folder: Path, turns: int) -> None:
+        """`turns`: how often the few cases are measured against which the many are."""
+        self.folder, self._turns = folder, turns
+        self._cache = {"WAN_PARITY_CACHE": str(folder / "cache")}
+        made(dataclasses.replace(TINY, width=64, frames=1, steps=1), folder)
+        (folder / "samples" / f"{_DAMAGED}.webp").write_bytes(b"RIFF")
+        cases = self._cases(folder / "one", 1, damaged=False)
+        self._child(["parity", "run", str(cases), "--out", "out-one"])
 
-def _cases(what: str, folder: Path, count: int) -> Path:
-    """Write `count` equal cases of one preview, which is damaged for `run`. Returns their folder."""
-    cases = folder / f"{what}-{count}"
-    cases.mkdir()
-    text = (folder / "faithful" / "0.yaml").read_text().replace("../", f"{folder}/")
-    if what == "run":
-        text = re.sub(r"samples/\w+", f"samples/{_DAMAGED}", text)
-    for number in range(count):
-        (cases / f"{number}.yaml").write_text(text.replace("id: faithful-0", f"id: case-{number}"))
-    return cases
+    def used(self, what: str, count: int) -> Used:
+        """What a command uses over `count` cases; up to 100 of them the median of several times."""
+        turns = self._turns if count <= _ANCHOR else 1
+        return median([self.once(what, count, self.folder / f"{what}-{count}-{turn}") for turn in range(turns)])
 
+    def once(self, what: str, count: int, place: Path) -> Used:
+        """Run a command over `count` cases, in a new folder."""
+        cases, out = self._cases(place, count, damaged=what == "run"), place / "out"
+        accepted = ["--results", str(out), "--baselines", str(place / "baselines")]
+        accept = ["parity", "baseline", "accept", "case-*", *accepted]
+        if what in ("resume", "report", "baseline accept", "baseline check"):
+            self._copy_results(cases, out, count)
+        if what == "baseline check":
+            self._child(accept)
+        return self._child(
+            {
+                "plan": ["parity", "plan", str(cases)],
+                "pytest": ["pytest", "--pyargs", "parity", "--collect-only", "-q", "--parity-cases", str(cases)],
+                "run": ["parity", "run", str(cases), "--out", str(out), "--no-html"],
+                "resume": ["parity", "run", str(cases), "--out", str(out), "--no-html", "--resume"],
+                "report": ["parity", "report", str(out)],
+                "baseline accept": accept,
+                "baseline check": ["parity", "baseline", "check", *accepted],
+            }[what]
+        )
 
-def _copy_results(folder: Path, cases: Path, out: Path, count: int) -> None:
-    """Write a finished run of `count` cases, each with the result and the artifacts of the one that was generated."""
-    out.mkdir()
-    results = json.loads((folder / "out-one" / "results.json").read_text())
-    (one,) = results["cases"]
-    (out / "artifacts").symlink_to(folder / "out-one" / "artifacts")
-    results["cases"] = [
-        one
-        | {
-            "id": f"case-{number}",
-            "case_file": str(cases / f"{number}.yaml"),
-            "case_yaml": (cases / f"{number}.yaml").read_text(),
-        }
-        for number in range(count)
-    ]
-    (out / "results.json").write_text(json.dumps(results))
+    def _child(self, command: list[str]) -> Used:
+        return child(["-m", *command], self.folder, self._cache, ok=(0, 1, 3))
+
+    def _cases(self, place: Path, count: int, *, damaged: bool) -> Path:
+        """Write `count` equal cases of one preview, which may be a damaged one. Returns their folder."""
+        cases = place / "cases"
+        cases.mkdir(parents=True)
+        text = (self.folder / "faithful" / "0.yaml").read_text().replace("../", f"{self.folder}/")
+        if damaged:
+            text = re.sub(r"samples/\w+", f"samples/{_DAMAGED}", text)
+        for number in range(count):
+            (cases / f"{number}.yaml").write_text(text.replace("id: faithful-0", f"id: case-{number}"))
+        return cases
+
+    def _copy_results(self, cases: Path, out: Path, count: int) -> None:
+        """Write a finished run of `count` cases, each with result and artifacts of the one that was generated."""
+        out.mkdir()
+        results = json.loads((self.folder / "out-one" / "results.json").read_text())
+        (one,) = results["cases"]
+        (out / "artifacts").symlink_to(self.folder / "out-one" / "artifacts")
+        results["cases"] = [
+            one
+            | {
+                "id": f"case-{number}",
+                "case_file": str(cases / f"{number}.yaml"),
+                "case_yaml": (cases / f"{number}.yaml").read_text(),
+            }
+            for number in range(count)
+        ]
+        (out / "results.json").write_text(json.dumps(results))
