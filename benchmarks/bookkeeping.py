@@ -18,7 +18,7 @@ _ANCHOR = 100
 _CHEAP = {"report": 1000, "baseline accept": 1000, "baseline check": 1000}
 """Commands of which 100 cases take less than their start varies, and the number of cases that is their anchor."""
 _PAGE = 5000
-"""The cases of the report whose size is measured, and the most of a report whose time is compared with that of 100."""
+"""The cases of the report whose size is measured."""
 _PAGE_MB = 25
 """What `--max-size` is by default."""
 
@@ -34,8 +34,7 @@ def rows(size: Size) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="parity-benchmark-") as name:
         job = _Job(Path(name), 1 if size.small else size.pairs)
         for what in ("plan", "pytest", "run", "resume", "report", "baseline accept", "baseline check"):
-            used = {count: job.used(what, count) for count in counts if what != "report" or count <= _PAGE}
-            yield from _of(what, used)
+            yield from _of(what, {count: job.used(what, count) for count in counts})
         yield _page(job, 20 if size.small else _PAGE)
 
 
