@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal
 
 from parity.case.load import Case
 from parity.comparison.compare import Comparison
@@ -12,7 +11,7 @@ from parity.factors.code import combined
 from parity.factors.comfyui import comfy_advice
 from parity.factors.findings import known_differences, limits_in_words
 from parity.results.case import CaseResult, FileResult, FindingResult, Status, TargetResult
-from parity.results.diagnosis import Diagnosis, Snippet
+from parity.results.diagnosis import Diagnosis, Snippet, Thoroughness
 from pipelines.files.shown import shown
 from pipelines.recipe import Recipe, to_dict
 
@@ -90,11 +89,7 @@ def result_without_output(case: Case, status: Status, reason: str) -> CaseResult
     return dataclasses.replace(blank_result(case, status, f"{verdict}: {reason}", findings), error=reason)
 
 
-Mode = Literal["full", "gains", "quick"]
-_SO_FAR = "interrupted; so far: "
-
-
-def cut_short(case: Case, kept: CaseResult | None, reason: str, mode: Mode | None) -> CaseResult:
+def cut_short(case: Case, kept: CaseResult | None, reason: str, mode: Thoroughness | None) -> CaseResult:
     """The result of a case that something ended: an error, unless a comparison or a search was `kept`.
 
     Then that is the result, and its diagnosis, of this `mode`, or its search is what stopped, with the reason.
@@ -105,8 +100,8 @@ def cut_short(case: Case, kept: CaseResult | None, reason: str, mode: Mode | Non
     own = kept.by_own_rules()
     search = own.search
     if search is not None and search.stopped == "interrupted":
-        sentence = f"stopped: {reason}; so far: {search.sentence.removeprefix(_SO_FAR)}"
-        return dataclasses.replace(own, search=dataclasses.replace(search, sentence=sentence, stopped="error"))
+        search = dataclasses.replace(search, stopped="error", notes=(*search.notes, reason))
+        return dataclasses.replace(own, search=search)
     stopped, known = stopped_diagnosis(mode or "full", reason), own.diagnosis
     if known is not None and known.stopped != "interrupted":
         return dataclasses.replace(own, notes=(*own.notes, reason))
@@ -115,13 +110,12 @@ def cut_short(case: Case, kept: CaseResult | None, reason: str, mode: Mode | Non
     return dataclasses.replace(own, diagnosis=stopped)
 
 
-def ended_itself(kept: CaseResult | None) -> bool:
+def ended_itself(kept: CaseResult) -> bool:
     """Return whether what is kept of a case says already what ended it: a process that hung wrote that last."""
-    parts = () if kept is None else (kept.diagnosis, kept.search)
-    stopped = any(part is not None and part.stopped == "error" for part in parts)
-    return kept is not None and (kept.status == "error" or stopped)
+    parts = (kept.diagnosis, kept.search)
+    return kept.status == "error" or any(part is not None and part.stopped == "error" for part in parts)
 
 
-def stopped_diagnosis(mode: Mode, reason: str) -> Diagnosis:
+def stopped_diagnosis(mode: Thoroughness, reason: str) -> Diagnosis:
     """The diagnosis of a case that was compared, when something kept it from finding out anything."""
     return Diagnosis(mode=mode, sentence=f"stopped: {reason}", explained=None, stopped="error", error=reason)

@@ -21,6 +21,10 @@ LEVELS: dict[Level, str] = {
 
 Stopped = Literal["explained", "budget", "interrupted", "error"]
 
+Thoroughness = Literal["full", "gains", "quick"]
+"""full: each factor fixed alone (gain) and broken alone (loss). gains: only the gains, half the generations.
+quick: a ranking by latents, for two generations."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snippet:
@@ -158,7 +162,7 @@ class Cost:
 class Diagnosis:
     """The diagnosis of one case: the reasons why it drifted."""
 
-    mode: Literal["full", "gains", "quick"]
+    mode: Thoroughness
     """full: gains and losses. gains: gains alone. quick: latents of few steps."""
     sentence: str
     """The outcome in one sentence."""

@@ -31,7 +31,7 @@ from parity.remote.exchange import Exchange
 from parity.remote.run import compare_served
 from parity.repeat.measure import generate_repeats
 from parity.results.case import CaseResult, Status
-from parity.results.diagnosis import Diagnosis, Search
+from parity.results.diagnosis import Diagnosis, Search, Thoroughness
 from parity.results.environment import describe, reaching_the_bits
 from parity.results.folders import remember_hashes
 from parity.run.cache import open_cache
@@ -43,7 +43,6 @@ from parity.run.runner import CaseRunner
 from parity.run.smoke import smoke
 from parity.run.stills import TrialStills
 from parity.run.stopwatch import Stopwatch
-from parity.run.task import Thoroughness
 from parity.run.unexpected import unexpected
 from parity.run.watchdog import Watchdog
 from parity.run.watched import Watched

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Thoroughness = Literal["full", "gains", "quick"]
-"""full: each factor fixed alone (gain) and broken alone (loss). gains: only the gains, half the generations.
-quick: a ranking by latents, for two generations."""
+from parity.results.diagnosis import Thoroughness
 
 STILLS = 5
 """Frames of every video of a diagnosis that are kept by default."""

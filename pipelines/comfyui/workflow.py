@@ -73,15 +73,15 @@ class _Node:
     outputs: Sequence[Json]
     values: object
     """Those of its widgets: by position, or by name."""
-    named: Mapping[object, Json]
+    named: Mapping[str, Json]
     """Its inputs by name."""
-    passed_on: Mapping[object, Sequence[Json]]
+    passed_on: Mapping[str | None, Sequence[Json]]
     """Its inputs that are not widgets, by type."""
 
     @classmethod
     def of(cls, node: Json) -> _Node:
         inputs = _objects(node, "inputs")
-        passed_on: dict[object, list[Json]] = {}
+        passed_on: dict[str | None, list[Json]] = {}
         for entry in inputs:
             if "widget" not in entry:
                 passed_on.setdefault(_type(entry), []).append(entry)

@@ -16,12 +16,12 @@ from parity.diagnosis.counterfactuals import make_plan
 from parity.diagnosis.quick import make_quick_plan
 from parity.diagnosis.ranking import rank
 from parity.results.case import CaseResult
-from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Trial
+from parity.results.diagnosis import Closeness, Diagnosis, FactorCost, Thoroughness, Trial
 from parity.results.json_text import from_json
 from parity.run.options import Options
 from parity.run.resume import still_holds
 from parity.run.session import Session
-from parity.run.task import Task, Thoroughness
+from parity.run.task import Task
 from parity.selftest.planted import PLANTS, Plant
 from parity.selftest.workshop import Workshop
 from parity.terminal.diagnosis import diagnosis_text
